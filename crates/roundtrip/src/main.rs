@@ -1,0 +1,2 @@
+//! The program: arguments and printing; everything else is `rt-lab`.
+fn main() {}

@@ -1,0 +1,97 @@
+//! Why a frame ends without being delivered: one enum for the simulator, the story and the prover (law 4).
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $say:literal;)*) => {
+        /// The reason a frame was dropped.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        pub enum DropReason { $($(#[$doc])* $name,)* }
+
+        impl DropReason {
+            /// Every reason, in the order of declaration.
+            pub const ALL: &[DropReason] = &[$(DropReason::$name),*];
+
+            /// The stable machine code, such as `drop.no_route`.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(DropReason::$name => concat!("drop.", $code),)* }
+            }
+
+            /// One short phrase for people.
+            #[must_use]
+            pub fn say(self) -> &'static str {
+                match self { $(DropReason::$name => $say,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The link's queue had no room.
+    QueueFull = "queue_full", "the queue was full";
+    /// The link lost it by its loss rate.
+    LinkLoss = "link_loss", "lost on the link";
+    /// The link was cut or the port has no link.
+    LinkDown = "link_down", "the link is down";
+    /// Longer than the link's MTU.
+    TooLongForLink = "too_long_for_link", "longer than the link's MTU";
+    /// Addressed to another station.
+    NotForThisStation = "not_for_this_station", "addressed to another station";
+    /// A link-layer type that nobody here speaks.
+    UnknownEtherType = "unknown_ethertype", "unknown EtherType";
+    /// Too short, bad version, bad length: see the header checks of the layer.
+    Malformed = "malformed", "malformed header";
+    /// A checksum did not match.
+    BadChecksum = "bad_checksum", "bad checksum";
+    /// A switch met the frame on the port it would send it to.
+    SamePort = "same_port", "the destination is on the port it came from";
+    /// A switch saw the same frame circling.
+    BridgeLoop = "bridge_loop", "it circles in a layer-2 loop";
+    /// The TTL reached zero.
+    TtlExceeded = "ttl_exceeded", "its TTL ran out";
+    /// No route matched.
+    NoRoute = "no_route", "no route to the destination";
+    /// A blackhole route matched.
+    Blackhole = "blackhole", "a blackhole route matched";
+    /// An unreachable or prohibit route matched.
+    RouteUnreachable = "route_unreachable", "an unreachable route matched";
+    /// Not addressed to this machine, which does not forward.
+    NotARouter = "not_a_router", "this machine does not forward";
+    /// No answer from the neighbour (ARP).
+    NeighborUnreachable = "neighbor_unreachable", "the neighbour does not answer ARP";
+    /// Too many packets waited for the neighbour.
+    NeighborQueueFull = "neighbor_queue_full", "too many packets waited for the neighbour";
+    /// A filter rule or policy said drop.
+    Filtered = "filtered", "a filter rule dropped it";
+    /// A filter rule said reject.
+    Rejected = "rejected", "a filter rule rejected it";
+    /// Conntrack calls it invalid.
+    ConntrackInvalid = "conntrack_invalid", "it belongs to no known connection";
+    /// The connection table is full.
+    ConntrackFull = "conntrack_full", "the connection table was full";
+    /// No external port left.
+    NatExhausted = "nat_exhausted", "no NAT port was free";
+    /// DF set and longer than the next link's MTU.
+    FragmentationNeeded = "fragmentation_needed", "too long to pass and marked not to be fragmented";
+    /// Fragments never completed.
+    ReassemblyTimeout = "reassembly_timeout", "its other fragments did not come in time";
+    /// Fragments overlap or the store is full.
+    ReassemblyRefused = "reassembly_refused", "its fragments overlap or there are too many";
+    /// An IP protocol nobody here speaks.
+    UnknownProtocol = "unknown_protocol", "no such protocol here";
+    /// No UDP or TCP socket on that port.
+    NoSocket = "no_socket", "nobody listens on that port";
+    /// The socket's receive buffer is full.
+    SocketBufferFull = "socket_buffer_full", "the socket's buffer was full";
+    /// The SYN or accept queue of the listener is full.
+    AcceptQueueFull = "accept_queue_full", "the listener's queue was full";
+    /// TCP judged the segment not acceptable.
+    TcpUnacceptable = "tcp_unacceptable", "TCP does not accept the segment";
+    /// A source address that cannot be (martian, own, broadcast).
+    BadSource = "bad_source", "its source address is not possible here";
+    /// An interface without an address, or switched off.
+    NoAddress = "no_address", "the interface has no address";
+    /// The run ended with the frame on its way.
+    RunEnded = "run_ended", "the run ended first";
+}

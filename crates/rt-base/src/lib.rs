@@ -1,0 +1,30 @@
+//! The words that every part of roundtrip shares: time, ids, frames, events, reasons, the outbox and seeded dice.
+//!
+//! Not for behaviour: what a machine does with a packet is `rt-stack`, when it arrives is `rt-sim`, what a rule
+//! means is `rt-rules`. Nothing here awaits, reads a clock, or knows a protocol beyond the names of its states.
+//!
+//! The two types to read first are [`Outbox`] (everything a node may do in response to one [`Input`]) and
+//! [`Event`] (everything that is remembered of it, with the event that caused it).
+
+mod app_record;
+mod drop_reason;
+mod event;
+mod frame;
+mod id;
+mod map;
+mod outbox;
+mod rng;
+mod time;
+
+pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, ReqKind};
+pub use drop_reason::DropReason;
+pub use event::{
+    Blocked, Event, HookPoint, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord, TimerKind, Wait, What,
+};
+pub use frame::Frame;
+pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId};
+pub use map::{FixedHasher, FixedMap};
+pub use outbox::{Input, Outbox, Signal};
+pub use rng::Rng;
+pub use rt_wire::MacAddr;
+pub use time::{Nanos, Time};

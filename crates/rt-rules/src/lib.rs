@@ -1,0 +1,16 @@
+//! Routes, filters and NAT rules, what they match, and the order in which they run. One definition (law 3): the scenario
+//! lowers to these, the stack executes them, the prover walks them, the story and `show` print from them.
+//!
+//! Not for: keeping state (conntrack entries live in `rt-stack`), or YAML (`rt-scenario`).
+
+mod filter;
+mod nat;
+mod origin;
+mod pipeline;
+mod route;
+
+pub use filter::{Action, Chain, CtState, Filter, Flow, Match, Policy, PortRange, RejectWith};
+pub use nat::{NatAction, NatPorts, NatRule};
+pub use origin::Origin;
+pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
+pub use route::{Route, RouteKind, RouteTable};
