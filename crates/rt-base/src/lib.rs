@@ -13,6 +13,7 @@ mod frame;
 mod id;
 mod map;
 mod outbox;
+mod recorder;
 mod rng;
 mod time;
 
@@ -25,6 +26,7 @@ pub use frame::Frame;
 pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId};
 pub use map::{FixedHasher, FixedMap};
 pub use outbox::{Input, Outbox, Signal};
+pub use recorder::{Recorder, Way};
 pub use rng::Rng;
 pub use rt_wire::MacAddr;
 pub use time::{Nanos, Time};
