@@ -1,2 +1,43 @@
-//! Tasks of the house.
-fn main() {}
+//! Tasks of the house: `cargo xtask ci | tidy | bench | schema`. Standard library only, so that it builds at once.
+
+mod bench;
+mod ci;
+mod schema;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  ci              everything that must pass: tools, format, lints, docs, tidy, tests, determinism, schemas
+                  (installs tshark and tcpdump when it may, else says what to type)
+  tidy            the house rules that a compiler does not check: arrows, sizes, headers, the map
+  bench [NAME..]  chain bulk dumbbell scale record pcapng startup; runs the ns-3 peers beside ours when ns-3 can be had
+                  --peers DIR  where the peer programs are   --format json   one JSON object a line
+  schema          writes the JSON Schemas of the scenario file and of story.json to docs/schema/
+                  --check      fails when they differ instead
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let result = match args.first().map(String::as_str) {
+        Some("ci") => ci::run(),
+        Some("tidy") => tidy::run(),
+        Some("bench") => bench::run(rest),
+        Some("schema") => schema::run(rest.iter().any(|a| a == "--check")),
+        _ => {
+            print!("{HELP}");
+            return if args.is_empty() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
