@@ -1,0 +1,145 @@
+//! What can be typed. The help texts teach: each command says what it answers and shows one use.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A whole internet in one process: describe a network in one file, run real protocols over it byte for byte, and
+/// follow any request there and back.
+#[derive(Parser, Debug)]
+#[command(version, about, max_term_width = 100, arg_required_else_help = true, after_help = "\
+Begin with:
+  roundtrip run web-browsing          type google.com into a browser and read what happens
+  roundtrip follow web-browsing       the same story, from the last run
+  roundtrip new home my-network.yaml  a commented file of your own
+
+Exit codes: 0 yes, 1 no (an expectation failed, the answer is no), 2 could not answer (a faulty file, bad usage).
+stdout is data, stderr is talk; --format json gives every answer as JSON.")]
+pub(crate) struct Args {
+    /// How answers are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// A Mermaid diagram (only `show`).
+    Mermaid,
+    /// A Graphviz graph (only `show`).
+    Dot,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// List the scenarios that are built in, with a line each.
+    List,
+    /// Write a commented scenario file of your own to start from.
+    #[command(after_help = "Example: roundtrip new home my-network.yaml && roundtrip run my-network.yaml")]
+    New {
+        /// Which kind of network to start with: home or two-hosts.
+        template: String,
+        /// Where to write it; without it, the text goes to stdout. An existing file is left alone.
+        file: Option<PathBuf>,
+    },
+    /// Check a scenario: every mistake in one run, each with its line and what to do.
+    #[command(after_help = "Example: roundtrip check my-network.yaml\nExit codes: 0 in order, 2 mistakes.")]
+    Check {
+        /// A file, or the name of a built-in scenario.
+        scenario: String,
+    },
+    /// Show the network that a scenario describes.
+    #[command(after_help = "Examples:
+  roundtrip show web-browsing                     who is connected to whom, with addresses
+  roundtrip show web-browsing --expanded          every site written out as plain nodes, links, routes and rules
+  roundtrip show web-browsing --format mermaid    a diagram for Markdown pages; dot for Graphviz")]
+    Show {
+        /// A file, or the name of a built-in scenario.
+        scenario: String,
+        /// Write sites out as plain nodes, links, routes and rules (a scenario file again).
+        #[arg(long)]
+        expanded: bool,
+    },
+    /// Run a scenario, tell its story, check its expectations and write everything to a folder.
+    #[command(after_help = "The folder gets captures/*.pcapng (they open decrypted in Wireshark), story.txt, story.json, \
+story.html, page.har, trace.json (opens in Perfetto), events.bin, junit.xml and run.json.
+Example: roundtrip run web-browsing --seed 7 --out /tmp/seven
+Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty.")]
+    Run {
+        /// A file, or the name of a built-in scenario.
+        scenario: String,
+        /// Chooses all random things; the same seed gives the same bytes.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where to write; roundtrip-out/NAME otherwise.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Stop at this virtual time, such as 1.5s or 300ms; otherwise when all steps and their connections are done.
+        #[arg(long)]
+        until: Option<String>,
+        /// Which packets get a comment in the captures that says what they are part of.
+        #[arg(long, value_enum, default_value_t = CommentChoice::Key)]
+        comments: CommentChoice,
+        /// Do not print the story (it is in the folder).
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// Follow one request, or one packet of it hop by hop and layer by layer.
+    #[command(after_help = "Examples:
+  roundtrip follow web-browsing                                  every request of the last run
+  roundtrip follow web-browsing --request 1                      the first one
+  roundtrip follow web-browsing --request 1 --packet 7           its 7th packet at every hop, before and after each rewrite
+  roundtrip follow web-browsing --request 1 --at home.router     what that machine saw
+A name reads its last run in roundtrip-out/, or makes one.")]
+    Follow {
+        /// A run's folder, or the name of a built-in scenario.
+        run: String,
+        /// Which request: its number, or its URL.
+        #[arg(long)]
+        request: Option<String>,
+        /// Which packet of the request, from 1.
+        #[arg(long)]
+        packet: Option<usize>,
+        /// Only what this machine saw.
+        #[arg(long)]
+        at: Option<String>,
+    },
+    /// Can FROM reach TO? Sends one real probe, then lifts each blocker in turn, so that every reason comes out.
+    #[command(after_help = "Example: roundtrip can web-browsing laptop google.com:443
+Without a port, one ICMP echo is sent; with a port, a TCP connection is tried.
+Exit codes: 0 yes, 1 no, 2 could not answer.")]
+    Can {
+        /// A file, or the name of a built-in scenario.
+        scenario: String,
+        /// The machine that asks.
+        from: String,
+        /// A machine, an address or a name, with :PORT for TCP.
+        to: String,
+        /// Chooses all random things.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Print the JSON Schema of the scenario file (editors complete and check with it) or of story.json.
+    Schema {
+        /// scenario or story.
+        #[arg(default_value = "scenario", value_parser = ["scenario", "story"])]
+        which: String,
+    },
+}
+
+/// Which packets get a comment in the captures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum CommentChoice {
+    /// Every packet.
+    All,
+    /// Those that begin or end something.
+    Key,
+    /// None.
+    None,
+}

@@ -1,0 +1,143 @@
+//! One function per command: asks `rt-lab`, returns what goes to stdout and stderr, and the exit code.
+
+use std::path::Path;
+
+use rt_lab::{Comments, FollowQuery, Refusal, RunOptions, Scenario, ShowFormat};
+use serde_json::json;
+
+use crate::args::{Args, Command, CommentChoice, Format};
+use crate::progress;
+
+/// What a command has to say.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// For stdout.
+    pub(crate) data: String,
+    /// For stderr, line by line.
+    pub(crate) talk: Vec<String>,
+    /// The exit code.
+    pub(crate) exit: u8,
+}
+
+impl Answer {
+    fn yes(data: String) -> Answer {
+        Answer { data, ..Answer::default() }
+    }
+
+    fn unanswered(talk: String) -> Answer {
+        Answer { talk: vec![talk], exit: 2, ..Answer::default() }
+    }
+}
+
+/// Carries a command out.
+pub(crate) fn answer(args: &Args) -> Answer {
+    let json = args.format == Format::Json;
+    let only_show = matches!(args.format, Format::Mermaid | Format::Dot);
+    if only_show && !matches!(args.command, Command::Show { .. }) {
+        return Answer::unanswered("only `show` draws with --format mermaid or dot".into());
+    }
+    let result = match &args.command {
+        Command::List => Ok(list(json)),
+        Command::New { template, file } => new(template, file.as_deref(), json),
+        Command::Check { scenario } => check(scenario, json),
+        Command::Show { scenario, expanded } => show(scenario, *expanded, args.format),
+        Command::Run { .. } => run(&args.command, json),
+        Command::Follow { run, request, packet, at } => {
+            let query = FollowQuery { request: request.clone(), packet: *packet, at: at.clone() };
+            follow(run, &query, json)
+        }
+        Command::Can { scenario, from, to, seed } => can(scenario, from, to, *seed, json),
+        Command::Schema { which } => Ok(Answer::yes(rt_lab::schema(which))),
+    };
+    result.unwrap_or_else(|refusal| refused(&refusal, json))
+}
+
+fn refused(refusal: &Refusal, json: bool) -> Answer {
+    let mut answer = Answer::unanswered(refusal.to_string());
+    if json {
+        answer.data = pretty(&json!({ "ok": false, "problems": refusal.to_json() }));
+    }
+    answer
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+fn list(json: bool) -> Answer {
+    let shipped = rt_lab::shipped();
+    if json {
+        let rows: Vec<_> = shipped.iter().map(|s| json!({ "name": s.name, "about": s.about })).collect();
+        return Answer::yes(pretty(&json!(rows)));
+    }
+    let width = shipped.iter().map(|s| s.name.len()).max().unwrap_or(0);
+    let lines: String = shipped.iter().map(|s| format!("{:width$}  {}\n", s.name, s.about)).collect();
+    Answer::yes(lines)
+}
+
+fn new(template: &str, file: Option<&Path>, json: bool) -> Result<Answer, Refusal> {
+    let text = rt_lab::template(template)?;
+    let Some(path) = file else { return Ok(Answer::yes(text.to_owned())) };
+    rt_lab::write_new(path, text)?;
+    let said = format!("wrote {}; run it with: roundtrip run {}", path.display(), path.display());
+    let data = if json { pretty(&json!({ "ok": true, "file": path.display().to_string() })) } else { String::new() };
+    Ok(Answer { data, talk: vec![said], exit: 0 })
+}
+
+fn check(source: &str, json: bool) -> Result<Answer, Refusal> {
+    let scenario = Scenario::load(source)?;
+    let facts = scenario.facts();
+    if json {
+        return Ok(Answer::yes(pretty(&json!({ "ok": true, "problems": scenario.warnings_json(), "facts": facts }))));
+    }
+    let talk = scenario.warnings_text();
+    Ok(Answer { data: format!("{}: in order ({facts})\n", scenario.file()), talk, exit: 0 })
+}
+
+fn show(source: &str, expanded: bool, format: Format) -> Result<Answer, Refusal> {
+    let scenario = Scenario::load(source)?;
+    let format = match format {
+        Format::Text => ShowFormat::Text,
+        Format::Json => ShowFormat::Json,
+        Format::Mermaid => ShowFormat::Mermaid,
+        Format::Dot => ShowFormat::Dot,
+    };
+    Ok(Answer::yes(scenario.show(format, expanded)))
+}
+
+fn run(command: &Command, json: bool) -> Result<Answer, Refusal> {
+    let Command::Run { scenario, seed, out, until, comments, quiet } = command else {
+        return Ok(Answer::default());
+    };
+    let scenario = Scenario::load(scenario)?;
+    let mut options = RunOptions::new(*seed);
+    options.out = Some(out.clone().unwrap_or_else(|| rt_lab::default_out(scenario.name())));
+    options.until = until.as_deref().map(rt_lab::parse_time).transpose()?;
+    options.comments = match comments {
+        CommentChoice::All => Comments::All,
+        CommentChoice::Key => Comments::Key,
+        CommentChoice::None => Comments::None,
+    };
+    options.progress = progress::watcher();
+    let run = scenario.run(options)?;
+    let data = match (quiet, json) {
+        (true, _) => String::new(),
+        (_, true) => run.story_json(),
+        _ => run.story_text(),
+    };
+    let mut talk = scenario.warnings_text();
+    talk.extend(run.verdict_lines());
+    Ok(Answer { data, talk, exit: u8::from(!run.passed()) })
+}
+
+fn follow(source: &str, query: &FollowQuery, json: bool) -> Result<Answer, Refusal> {
+    let followed = rt_lab::follow(source, query)?;
+    Ok(Answer { data: if json { followed.json } else { followed.text }, talk: followed.talk, exit: 0 })
+}
+
+fn can(source: &str, from: &str, to: &str, seed: u64, json: bool) -> Result<Answer, Refusal> {
+    let scenario = Scenario::load(source)?;
+    let verdict = rt_lab::can(&scenario, from, to, seed)?;
+    let data = if json { verdict.json() } else { verdict.text() };
+    Ok(Answer { data, talk: Vec::new(), exit: u8::from(!verdict.reachable) })
+}
