@@ -161,3 +161,6 @@ impl Chain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

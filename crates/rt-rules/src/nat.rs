@@ -10,7 +10,8 @@ use crate::{Match, Origin, PortRange};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NatPorts {
-    /// The next one of one counter shared by all protocols, from the range's first.
+    /// The next one of one counter that UDP and TCP share, from the range's first. (An ICMP echo keeps its identifier
+    /// when that is free and then moves no counter.)
     Sequential(PortRange),
     /// By seeded dice, within the range.
     Random(PortRange),

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
-    /// Find or make the flow's conntrack entry; existing rewrites are applied here.
+    /// Find or make the flow's conntrack entry. A destination that the entry rewrites is rewritten here, so that
+    /// routing and filters see the inner address in both directions, as in netfilter.
     Conntrack,
     /// Destination NAT rules (new flows only).
     Dnat,
@@ -18,7 +19,7 @@ pub enum Stage {
     Ttl,
     /// The filter chain of this hook.
     Filter(HookPoint),
-    /// Source NAT rules (new flows only).
+    /// Source NAT: the rules for new flows, the entry's rewrite for others. Whoever passes may leave the machine.
     Snat,
     /// To the socket.
     Deliver,
@@ -50,3 +51,27 @@ pub const LOCAL_OUT: &[Stage] = &[
     Stage::Snat,
     Stage::Transmit,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The stack walks an arriving packet along [`FORWARDED`] and turns into [`LOCAL_IN`] at the route: until there the
+    /// two must agree.
+    #[test]
+    fn arriving_packets_share_their_way_up_to_the_route() {
+        let to_route = |path: &'static [Stage]| {
+            let at = path.iter().position(|s| *s == Stage::Route).expect("a route stage");
+            &path[..=at]
+        };
+        assert_eq!(to_route(LOCAL_IN), to_route(FORWARDED));
+    }
+
+    #[test]
+    fn nothing_is_transmitted_before_source_nat() {
+        for path in [FORWARDED, LOCAL_OUT] {
+            let at = |stage| path.iter().position(|s| *s == stage).expect("present");
+            assert!(at(Stage::Snat) < at(Stage::Transmit));
+        }
+    }
+}

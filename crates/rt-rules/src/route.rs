@@ -41,9 +41,12 @@ pub struct Route {
 }
 
 /// A machine's routes. Indices are stable: events name routes by them. Removing keeps the slot.
+///
+/// Longest prefix first, then lowest metric, then lowest index.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
+    removed: Vec<u32>,
     v4: PrefixMap<Ipv4Net, u32>,
 }
 
@@ -62,6 +65,7 @@ impl RouteTable {
     pub fn insert(&mut self, route: Route) -> u32 {
         let index = u32::try_from(self.routes.len()).expect("invariant: fewer than 2^32 routes");
         if let IpNet::V4(prefix) = route.prefix {
+            let prefix = prefix.trunc();
             let better = self.v4.get(&prefix).is_none_or(|&old| self.routes[old as usize].metric > route.metric);
             if better {
                 self.v4.insert(prefix, index);
@@ -71,12 +75,26 @@ impl RouteTable {
         index
     }
 
-    /// Takes a route out of use (its index stays taken).
+    /// Takes a route out of use (its index stays taken); the next best of the same prefix takes over.
     pub fn remove(&mut self, index: u32) {
         let Some(IpNet::V4(prefix)) = self.routes.get(index as usize).map(|r| r.prefix) else { return };
-        if self.v4.get(&prefix) == Some(&index) {
-            self.v4.remove(&prefix);
+        if self.removed.contains(&index) {
+            return;
         }
+        self.removed.push(index);
+        let prefix = prefix.trunc();
+        if self.v4.get(&prefix) != Some(&index) {
+            return;
+        }
+        self.v4.remove(&prefix);
+        if let Some(next) = self.best_of(prefix) {
+            self.v4.insert(prefix, next);
+        }
+    }
+
+    fn best_of(&self, prefix: Ipv4Net) -> Option<u32> {
+        let live = self.live().filter(|(_, r)| r.prefix.trunc() == IpNet::V4(prefix));
+        live.min_by_key(|(index, route)| (route.metric, *index)).map(|(index, _)| index)
     }
 
     /// The longest matching prefix and its index.
@@ -93,9 +111,64 @@ impl RouteTable {
         Some((index, &self.routes[index as usize]))
     }
 
-    /// All routes, with stable indices.
+    /// All routes, with stable indices (removed ones too).
     #[must_use]
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// The routes in use, with their indices.
+    pub fn live(&self) -> impl Iterator<Item = (u32, &Route)> {
+        self.routes.iter().enumerate().filter_map(|(index, route)| {
+            let index = u32::try_from(index).ok()?;
+            (!self.removed.contains(&index)).then_some((index, route))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(prefix: &str, out: u16, metric: u32) -> Route {
+        let origin = Origin::Line { file: "t.yaml".into(), line: 1 };
+        let prefix = prefix.parse().expect("a prefix");
+        Route { prefix, via: None, out: PortId(out), kind: RouteKind::Unicast, metric, source: None, origin }
+    }
+
+    #[track_caller]
+    fn check(table: &RouteTable, dst: &str, expected: Option<u32>) {
+        let dst: IpAddr = dst.parse().expect("an address");
+        assert_eq!(table.lookup(dst).map(|(index, _)| index), expected, "{dst}");
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_then_the_lowest_metric() {
+        let mut table = RouteTable::new(vec![
+            route("0.0.0.0/0", 0, 0),
+            route("10.0.0.0/8", 1, 5),
+            route("10.1.0.0/16", 2, 0),
+            route("10.0.0.0/8", 3, 1),
+            route("10.1.2.3/32", 4, 0),
+        ]);
+        check(&table, "8.8.8.8", Some(0));
+        check(&table, "10.9.9.9", Some(3));
+        check(&table, "10.1.9.9", Some(2));
+        check(&table, "10.1.2.3", Some(4));
+        check(&table, "2001:db8::1", None);
+        table.remove(3);
+        check(&table, "10.9.9.9", Some(1));
+        table.remove(3);
+        table.remove(1);
+        check(&table, "10.9.9.9", Some(0));
+        table.remove(0);
+        check(&table, "10.9.9.9", None);
+        assert_eq!(table.insert(route("0.0.0.0/0", 7, 0)), 5, "indices are never reused");
+        check(&table, "10.9.9.9", Some(5));
+    }
+
+    #[test]
+    fn host_bits_in_a_prefix_do_not_matter() {
+        check(&RouteTable::new(vec![route("192.168.1.1/24", 0, 0)]), "192.168.1.77", Some(0));
     }
 }
