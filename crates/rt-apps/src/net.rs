@@ -1,0 +1,191 @@
+//! [`Net`]: one host as its applications see it. Sockets, clock, dice, tasks, and a way to say what bytes cannot show.
+//!
+//! A `Net` is a cheap handle (clone it freely) to the host's [`HostCore`]: stack, timers, waiting tasks. The core stands
+//! behind a lock that is taken for a moment inside each call and never held across an await; it is there because
+//! libraries want `Send`, not because anything runs in parallel.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use ipnet::IpNet;
+use rt_base::{AppRecord, EventId, PortId, ReqId, Rng, Signal, Time};
+use rt_rules::Route;
+use rt_stack::{SocketId, Stack};
+
+use crate::clock::Timers;
+use crate::dns::OsResolver;
+use crate::executor::{BoxFuture, JoinHandle};
+
+/// One host's sockets, clock, dice and tasks.
+#[derive(Clone)]
+pub struct Net(Arc<Mutex<HostCore>>);
+
+/// What all tasks of a host share.
+pub(crate) struct HostCore {
+    /// The host's stack.
+    pub(crate) stack: Stack,
+    /// The time of the input being handled.
+    pub(crate) now: Time,
+    /// The input event being handled: what timers are armed by.
+    pub(crate) cause: EventId,
+    /// Waits of applications.
+    pub(crate) timers: Timers,
+    /// Tasks that wait for a socket.
+    pub(crate) waiting: BTreeMap<SocketId, Vec<Waker>>,
+    /// Tasks spawned since the executor looked last.
+    pub(crate) spawned: Vec<BoxFuture<()>>,
+    /// Records not yet in the outbox.
+    pub(crate) said: Vec<AppRecord>,
+    /// Signals not yet in the outbox.
+    pub(crate) signals: Vec<Signal>,
+    /// How the machine resolves names.
+    pub(crate) resolver: OsResolver,
+    /// TCP connections that were open when last looked at.
+    pub(crate) open: Vec<SocketId>,
+    /// How many things still stand between this host and [`Signal::Ready`].
+    pub(crate) holds: u32,
+    /// Results of steps that are over, by step.
+    pub(crate) results: BTreeMap<u32, crate::StepResult>,
+    name: Arc<str>,
+    seed: u64,
+    epoch: u64,
+    requests: u32,
+}
+
+impl HostCore {
+    pub(crate) fn new(stack: Stack, seed: u64, name: &str, epoch: u64) -> HostCore {
+        HostCore {
+            stack,
+            now: Time::ZERO,
+            cause: EventId::NONE,
+            timers: Timers::default(),
+            waiting: BTreeMap::new(),
+            spawned: Vec::new(),
+            said: Vec::new(),
+            signals: Vec::new(),
+            resolver: OsResolver::default(),
+            open: Vec::new(),
+            holds: 0,
+            results: BTreeMap::new(),
+            name: name.into(),
+            seed,
+            epoch,
+            requests: 0,
+        }
+    }
+
+    /// Wakes `waker`'s task when the readiness of `socket` changes.
+    pub(crate) fn wait_for(&mut self, socket: SocketId, waker: &Waker) {
+        let waiting = self.waiting.entry(socket).or_default();
+        if !waiting.iter().any(|w| w.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+}
+
+impl Net {
+    pub(crate) fn new(core: HostCore) -> Net {
+        Net(Arc::new(Mutex::new(core)))
+    }
+
+    /// The core, for a moment: never across an await, never while user code runs.
+    pub(crate) fn core(&self) -> MutexGuard<'_, HostCore> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.core().now
+    }
+
+    /// Civil time: whole seconds since 1970.
+    #[must_use]
+    pub fn unix_time(&self) -> u64 {
+        let core = self.core();
+        core.epoch + core.now.0 / 1_000_000_000
+    }
+
+    /// The machine's name.
+    #[must_use]
+    pub fn name(&self) -> Arc<str> {
+        Arc::clone(&self.core().name)
+    }
+
+    /// A fresh random stream for `purpose`: the same purpose gives the same stream again, so use one per purpose (put
+    /// a counter into it where needed).
+    #[must_use]
+    pub fn rng(&self, purpose: &str) -> Rng {
+        let core = self.core();
+        Rng::stream(core.seed, &core.name, purpose)
+    }
+
+    /// Starts a task. It runs for the first time when the tasks that are ready now have run.
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let (task, handle) = JoinHandle::split(future);
+        self.core().spawned.push(task);
+        handle
+    }
+
+    /// Records what bytes cannot show.
+    pub fn say(&self, record: AppRecord) {
+        self.core().said.push(record);
+    }
+
+    /// Tells the laboratory something.
+    pub fn signal(&self, signal: Signal) {
+        self.core().signals.push(signal);
+    }
+
+    /// A number for a new request of this machine.
+    #[must_use]
+    pub fn new_req(&self) -> ReqId {
+        let mut core = self.core();
+        core.requests += 1;
+        ReqId(core.requests)
+    }
+
+    /// Keeps the host from signalling [`Signal::Ready`] until the hold is dropped. Take it before the run begins.
+    #[must_use]
+    pub fn hold_ready(&self) -> ReadyHold {
+        self.core().holds += 1;
+        ReadyHold(self.clone())
+    }
+
+    /// Gives an interface an address (with its connected route).
+    pub fn add_address(&self, port: PortId, address: IpNet) {
+        self.core().stack.add_address(port, address);
+    }
+
+    /// Takes all addresses from an interface.
+    pub fn remove_addresses(&self, port: PortId) {
+        self.core().stack.remove_addresses(port);
+    }
+
+    /// Adds a route; returns its index in the machine's table.
+    pub fn add_route(&self, route: Route) -> u32 {
+        self.core().stack.add_route(route)
+    }
+
+    /// The first address of an interface.
+    #[must_use]
+    pub fn address_of(&self, port: PortId) -> Option<IpAddr> {
+        self.core().stack.address_of(port)
+    }
+}
+
+/// Something that must happen before the host is ready; see [`Net::hold_ready`].
+pub struct ReadyHold(Net);
+
+impl Drop for ReadyHold {
+    fn drop(&mut self) {
+        self.0.core().holds -= 1;
+    }
+}
