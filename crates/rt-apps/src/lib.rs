@@ -1,1 +1,4 @@
 //! Under construction.
+pub mod entropy;
+pub mod http;
+pub mod tls;

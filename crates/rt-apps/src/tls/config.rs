@@ -1,0 +1,152 @@
+//! The two configurations: what a client and a server need to speak TLS over any stream.
+
+use std::sync::Arc;
+
+use rt_base::{AppRecord, Rng};
+use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
+use rustls::time_provider::TimeProvider;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, Error, KeyLog, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use super::authority::Identity;
+use super::provider::provider;
+use super::session::Sessions;
+use super::ticket::Ticketer;
+use super::verify::{Verdict, Verifier};
+
+/// What TLS asks of the machine it runs on.
+#[derive(Clone)]
+pub struct TlsHooks {
+    /// Civil time, seconds since 1970.
+    pub unix_time: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Where records of the story go: [`AppRecord::Secret`].
+    pub say: Arc<dyn Fn(AppRecord) + Send + Sync>,
+}
+
+impl TimeProvider for TlsHooks {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs((self.unix_time)())))
+    }
+}
+
+impl KeyLog for TlsHooks {
+    /// One line as RFC 9850 has it: label, client random, secret.
+    fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        (self.say)(AppRecord::Secret { line: format!("{label} {} {}", hex(client_random), hex(secret)) });
+    }
+}
+
+impl std::fmt::Debug for TlsHooks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TlsHooks")
+    }
+}
+
+/// A client's trust store, tickets and settings. Cheap to clone; clones share the tickets.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    sessions: Arc<Sessions>,
+    verifier: Arc<Verifier>,
+}
+
+impl ClientTls {
+    /// A client that trusts `roots` and offers the protocols `alpn`, best first (RFC 7301).
+    ///
+    /// # Errors
+    /// When a root is not a certificate.
+    pub fn new(hooks: TlsHooks, roots: &[CertificateDer<'static>], alpn: &[&str]) -> Result<ClientTls, Error> {
+        let provider = provider();
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            store.add(root.clone())?;
+        }
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
+            .build()
+            .map_err(|fault| Error::General(fault.to_string()))?;
+        let verifier = Arc::new(Verifier::new(webpki, roots));
+        let sessions = Arc::new(Sessions::default());
+        let hooks = Arc::new(hooks);
+        let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&hooks) as _)
+            .with_protocol_versions(&[&TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.key_log = hooks;
+        config.resumption = rustls::client::Resumption::store(Arc::clone(&sessions) as _);
+        Ok(ClientTls { config: Arc::new(config), sessions, verifier })
+    }
+
+    /// Shakes hands with `name` over `stream`.
+    ///
+    /// # Errors
+    /// Those of the stream, and rustls's inside `InvalidData` (see [`super::TlsFailure::of_io`]).
+    pub async fn connect<S>(&self, name: ServerName<'static>, stream: S) -> std::io::Result<client::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
+    }
+
+    /// Whether a ticket for `name` is at hand, so that the next handshake can resume.
+    #[must_use]
+    pub fn has_ticket(&self, name: &ServerName<'_>) -> bool {
+        self.sessions.has_ticket(name)
+    }
+
+    /// What was found about the chain in a handshake with `name` that is just over; `None` after a resumption.
+    #[must_use]
+    pub fn take_verdict(&self, name: &ServerName<'_>) -> Option<Verdict> {
+        self.verifier.take_verdict(name)
+    }
+}
+
+/// A server's certificate, ticket key and settings. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+}
+
+impl ServerTls {
+    /// A server that shows `identity` whatever name is asked for (as most do), and speaks the protocols `alpn`, best
+    /// first. `rng` gives the ticket key.
+    ///
+    /// # Errors
+    /// When the provider does not fit TLS 1.3.
+    pub fn new(hooks: TlsHooks, identity: &Identity, alpn: &[&str], rng: &mut Rng) -> Result<ServerTls, Error> {
+        let hooks = Arc::new(hooks);
+        let certificate = SingleCertAndKey::from((*identity.0).clone());
+        let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(&hooks) as _)
+            .with_protocol_versions(&[&TLS13])?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(certificate));
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config.key_log = hooks;
+        config.ticketer = Arc::new(Ticketer::new(rng));
+        Ok(ServerTls { config: Arc::new(config) })
+    }
+
+    /// Shakes hands with whoever is at the other end of `stream`.
+    ///
+    /// # Errors
+    /// Those of the stream, and rustls's inside `InvalidData`.
+    pub async fn accept<S>(&self, stream: S) -> std::io::Result<server::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

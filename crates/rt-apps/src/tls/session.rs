@@ -1,0 +1,76 @@
+//! The client's store of TLS 1.3 tickets, by server name; each ticket is used once (RFC 8446, C.4).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustls::NamedGroup;
+use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::ServerName;
+
+/// Tickets kept per server; the oldest goes first.
+const PER_SERVER: usize = 4;
+/// Servers remembered.
+const SERVERS: usize = 256;
+
+/// What is remembered of one server.
+#[derive(Debug, Default)]
+struct Entry {
+    group: Option<NamedGroup>,
+    tickets: VecDeque<Tls13ClientSessionValue>,
+}
+
+/// The store.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(Mutex<BTreeMap<String, Entry>>);
+
+impl Sessions {
+    /// Whether a ticket for `name` is at hand.
+    pub(super) fn has_ticket(&self, name: &ServerName<'_>) -> bool {
+        self.entries().get(name.to_str().as_ref()).is_some_and(|entry| !entry.tickets.is_empty())
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_entry(&self, name: &ServerName<'_>, change: impl FnOnce(&mut Entry)) {
+        let mut entries = self.entries();
+        let name = name.to_str();
+        if !entries.contains_key(name.as_ref()) && entries.len() >= SERVERS {
+            entries.pop_first();
+        }
+        change(entries.entry(name.into_owned()).or_default());
+    }
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, name: ServerName<'static>, group: NamedGroup) {
+        self.with_entry(&name, |entry| entry.group = Some(group));
+    }
+
+    fn kx_hint(&self, name: &ServerName<'_>) -> Option<NamedGroup> {
+        self.entries().get(name.to_str().as_ref()).and_then(|entry| entry.group)
+    }
+
+    // TLS 1.2 is never negotiated.
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+
+    fn insert_tls13_ticket(&self, name: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        self.with_entry(&name, |entry| {
+            if entry.tickets.len() >= PER_SERVER {
+                entry.tickets.pop_front();
+            }
+            entry.tickets.push_back(ticket);
+        });
+    }
+
+    fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.entries().get_mut(name.to_str().as_ref())?.tickets.pop_back()
+    }
+}

@@ -1,0 +1,269 @@
+//! Handshakes over an in-memory pipe, each side with its own dice; outside judges: webpki (in every handshake) and, when
+//! the machine has it, OpenSSL.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use rt_base::{AppRecord, Rng};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use super::{Authority, CertificateSpec, ClientTls, ServerTls, SignedBy, TlsHooks};
+use crate::entropy::lend;
+
+/// 2026-11-21 00:00 UTC.
+pub(crate) const EPOCH: u64 = 1_795_219_200;
+
+/// What hooks said, in order.
+pub(crate) type Said = Arc<Mutex<Vec<AppRecord>>>;
+
+/// Hooks with a fixed clock that write down what is said.
+pub(crate) fn hooks(now: u64) -> (TlsHooks, Said) {
+    let said = Said::default();
+    let theirs = Arc::clone(&said);
+    let say = Arc::new(move |record| theirs.lock().unwrap().push(record));
+    (TlsHooks { unix_time: Arc::new(move || now), say }, said)
+}
+
+/// Polls two nodes in turn, each with its own dice, until both are done.
+pub(crate) fn run_both<A, B>(
+    seed: u64,
+    a: impl Future<Output = A>,
+    b: impl Future<Output = B>,
+) -> (A, B) {
+    let mut dice = [Rng::stream(seed, "client", "entropy"), Rng::stream(seed, "server", "entropy")];
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut left, mut right) = (None, None);
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..10_000 {
+        if left.is_none() {
+            if let Poll::Ready(value) = lend(&mut dice[0], || a.as_mut().poll(&mut cx)) {
+                left = Some(value);
+            }
+        }
+        if right.is_none() {
+            if let Poll::Ready(value) = lend(&mut dice[1], || b.as_mut().poll(&mut cx)) {
+                right = Some(value);
+            }
+        }
+        if left.is_some() && right.is_some() {
+            break;
+        }
+    }
+    (left.expect("the client ends"), right.expect("the server ends"))
+}
+
+/// A stream that keeps all that is written to it.
+pub(crate) struct Tap<S> {
+    inner: S,
+    written: Arc<Mutex<Vec<u8>>>,
+}
+
+impl<S> Tap<S> {
+    pub(crate) fn new(inner: S) -> (Tap<S>, Arc<Mutex<Vec<u8>>>) {
+        let written = Arc::default();
+        (Tap { inner, written: Arc::clone(&written) }, written)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tap<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tap<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        self.written.lock().unwrap().extend_from_slice(&buf[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// What one session of the tests is about.
+#[derive(Clone, Copy)]
+struct Case {
+    seed: u64,
+    /// Name asked for.
+    name: &'static str,
+    signed_by: SignedBy,
+    /// Days from the epoch.
+    valid: (i64, i64),
+}
+
+const GOOD: Case = Case { seed: 7, name: "google.com", signed_by: SignedBy::PublicCa, valid: (-30, 60) };
+
+/// All that shows of a session.
+#[derive(PartialEq, Debug)]
+struct Outcome {
+    client_bytes: Vec<u8>,
+    server_bytes: Vec<u8>,
+    secrets: Vec<AppRecord>,
+    /// Per connection: resumed or the failure's code, and the verdict's chain and note.
+    ends: Vec<(&'static str, Option<(Vec<String>, String)>)>,
+    suite: String,
+}
+
+/// Two connections with one ticket store.
+fn session(case: Case) -> Outcome {
+    let day = |days: i64| EPOCH.checked_add_signed(days * 86_400).unwrap();
+    let authority = Authority::new(case.seed, EPOCH).unwrap();
+    let identity = authority
+        .issue(&CertificateSpec {
+            names: vec!["google.com".into(), "*.google.com".into()],
+            not_before: day(case.valid.0),
+            not_after: day(case.valid.1),
+            signed_by: case.signed_by,
+        })
+        .unwrap();
+    let (client_hooks, said) = hooks(EPOCH);
+    let (server_hooks, _) = hooks(EPOCH);
+    let client = ClientTls::new(client_hooks, &[authority.root().clone()], &["h2", "http/1.1"]).unwrap();
+    let mut rng = Rng::stream(case.seed, "server", "tls.ticket-key");
+    let server = ServerTls::new(server_hooks, &identity, &["h2", "http/1.1"], &mut rng).unwrap();
+    let mut outcome = Outcome {
+        client_bytes: Vec::new(),
+        server_bytes: Vec::new(),
+        secrets: Vec::new(),
+        ends: Vec::new(),
+        suite: String::new(),
+    };
+    for round in 0..2 {
+        connection(case.seed + 1000 * round, case.name, &client, &server, &mut outcome);
+    }
+    outcome.secrets = std::mem::take(&mut said.lock().unwrap());
+    outcome
+}
+
+fn connection(seed: u64, name: &str, client: &ClientTls, server: &ServerTls, outcome: &mut Outcome) {
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let (near, client_bytes) = Tap::new(near);
+    let (far, server_bytes) = Tap::new(far);
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let talk = async {
+        let mut stream = client.connect(name.clone(), near).await?;
+        stream.write_all(b"ping").await?;
+        let mut pong = [0; 4];
+        stream.read_exact(&mut pong).await?;
+        let (_, tls) = stream.get_ref();
+        assert_eq!(tls.alpn_protocol(), Some(&b"h2"[..]));
+        let suite = format!("{:?}", tls.negotiated_cipher_suite().unwrap().suite());
+        let kind = match tls.handshake_kind() {
+            Some(rustls::HandshakeKind::Resumed) => "resumed",
+            _ => "full",
+        };
+        stream.shutdown().await?;
+        std::io::Result::Ok((kind, suite))
+    };
+    let answer = async {
+        let mut stream = server.accept(far).await?;
+        let mut ping = [0; 4];
+        stream.read_exact(&mut ping).await?;
+        stream.write_all(b"pong").await?;
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await?;
+        stream.shutdown().await
+    };
+    let (talked, _) = run_both(seed, talk, answer);
+    outcome.client_bytes.extend_from_slice(&client_bytes.lock().unwrap());
+    outcome.server_bytes.extend_from_slice(&server_bytes.lock().unwrap());
+    let verdict = client.take_verdict(&name).map(|verdict| (verdict.chain, verdict.note));
+    let end = match talked {
+        Ok((kind, suite)) => {
+            outcome.suite = suite;
+            kind
+        }
+        Err(error) => super::TlsFailure::of_io(&error).unwrap().code(),
+    };
+    outcome.ends.push((end, verdict));
+}
+
+const INTERMEDIATE: &str = "CN=Roundtrip Intermediate CA 1, O=Roundtrip Trust Services";
+const ROOT: &str = "CN=Roundtrip Root CA, O=Roundtrip Trust Services";
+
+#[test]
+fn the_second_connection_resumes_and_only_the_first_checks_the_chain() {
+    let outcome = session(GOOD);
+    let chain = ["CN=google.com", INTERMEDIATE, ROOT].map(str::to_owned).to_vec();
+    let note = format!("leads to {ROOT}, which is in the trust store");
+    assert_eq!(outcome.ends, [("full", Some((chain, note))), ("resumed", None)]);
+    assert_eq!(outcome.suite, "TLS13_AES_128_GCM_SHA256");
+}
+
+#[test]
+fn one_seed_one_world_another_seed_another() {
+    let (first, again) = (session(GOOD), session(GOOD));
+    assert!(first == again, "same seed, same bytes, certificates and key log");
+    assert_eq!(first.secrets.len(), 10, "five secrets of each connection");
+    let other = session(Case { seed: 8, ..GOOD });
+    assert_ne!(first.client_bytes, other.client_bytes);
+    assert_ne!(first.server_bytes, other.server_bytes);
+    assert_ne!(first.secrets, other.secrets);
+    assert_eq!(first.ends, other.ends, "the same story");
+}
+
+#[test]
+fn each_fault_has_its_code_and_sentence() {
+    let cases = [
+        (
+            Case { valid: (-60, -21), ..GOOD },
+            "tls.expired",
+            "the certificate expired on Sat, 31 Oct 2026 00:00:00 GMT, and it is Sat, 21 Nov 2026 00:00:00 GMT now",
+        ),
+        (
+            Case { valid: (10, 60), ..GOOD },
+            "tls.not_yet_valid",
+            "the certificate is not valid before Tue, 01 Dec 2026 00:00:00 GMT, and it is Sat, 21 Nov 2026 00:00:00 GMT now",
+        ),
+        (
+            Case { name: "gogle.com", ..GOOD },
+            "tls.wrong_name",
+            "the certificate is for google.com, *.google.com, not for gogle.com",
+        ),
+        (
+            Case { signed_by: SignedBy::UnknownCa, ..GOOD },
+            "tls.unknown_issuer",
+            "no chain leads to a root in the trust store",
+        ),
+    ];
+    for (case, code, note) in cases {
+        let outcome = session(case);
+        let (end, verdict) = &outcome.ends[0];
+        assert_eq!((*end, verdict.as_ref().unwrap().1.as_str()), (code, note));
+    }
+}
+
+#[test]
+fn names_are_read_without_panic_from_any_bytes() {
+    let authority = Authority::new(1, EPOCH).unwrap();
+    let good = authority.root().to_vec();
+    assert_eq!(super::names_of(&good).unwrap().subject, ROOT);
+    let mut dice = Rng::stream(1, "test", "mutations");
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..=dice.below(3) {
+            let at = dice.below(bytes.len() as u64) as usize;
+            bytes[at] = dice.next_u32() as u8;
+        }
+        bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize);
+        let _ = super::names_of(&bytes);
+    }
+}
