@@ -1,1 +1,20 @@
-//! Under construction.
+//! What happened in a run: the store of events and frames, exchanges read from bytes, the time budget, the story of a
+//! request and `follow`.
+//!
+//! Not for: making anything happen (that is `rt-sim`, `rt-stack`, `rt-apps`), file formats of other tools (`rt-files`),
+//! or knowing the scenario language: `rt-lab` hands over plain facts as a [`TraceMap`].
+//!
+//! The way through: [`TraceRecorder`] listens to the engine, [`Trace`] is what it kept, [`read`] turns the frames at one
+//! node into exchanges, [`budget`] walks the critical path, [`story`] joins all of it into one telling, [`follow`]
+//! answers questions about one packet.
+
+pub mod budget;
+mod map;
+pub mod read;
+mod store;
+
+pub use map::{
+    ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts,
+    TraceMap,
+};
+pub use store::{Captured, Secret, StoreLimits, Trace, TraceRecorder};

@@ -1,0 +1,236 @@
+//! What the story must know of the world and events do not say: names, interfaces, links, the text and origin of every
+//! rule.
+//!
+//! Plain facts, filled in by `rt-lab` from the model, so that this crate never depends on the scenario language and a
+//! foreign capture can be explained with a map of its own. Not for behaviour: nothing here is simulated.
+//! The main type is [`TraceMap`].
+
+use std::net::IpAddr;
+
+use rt_base::{HookPoint, LinkId, MacAddr, Nanos, NodeId, PortId};
+use serde::{Deserialize, Serialize};
+
+/// All facts about the world of one run. Indices are ids: `nodes[3]` is `NodeId(3)`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct TraceMap {
+    /// Short name of the scenario.
+    pub scenario: String,
+    /// One line about it.
+    pub about: String,
+    /// The file it came from, as the user named it.
+    pub file: String,
+    /// The run's seed.
+    pub seed: u64,
+    /// Civil time at virtual time zero, seconds since 1970.
+    pub epoch: u64,
+    /// All nodes.
+    pub nodes: Vec<NodeFacts>,
+    /// All links.
+    pub links: Vec<LinkFacts>,
+    /// The steps, in order.
+    pub steps: Vec<StepFacts>,
+}
+
+/// What a node is, as far as the story cares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeClass {
+    /// A machine that does not forward.
+    #[default]
+    Host,
+    /// A machine that forwards.
+    Router,
+    /// A learning switch.
+    Switch,
+}
+
+/// One node.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Full name, such as `home.laptop`.
+    pub name: String,
+    /// Its class.
+    pub class: NodeClass,
+    /// What it is in a person's words: `laptop`, `home router`, `recursive resolver`.
+    pub role: String,
+    /// The city or place, if told.
+    pub place: Option<String>,
+    /// Time it takes to process each frame it sends on.
+    pub processing: Nanos,
+    /// `interfaces[0]` is `PortId(0)`.
+    pub interfaces: Vec<InterfaceFacts>,
+    /// Routes, indices as in events.
+    pub routes: Vec<RuleFacts>,
+    /// Filter chains.
+    pub chains: Vec<ChainFacts>,
+    /// NAT rules, indices as in events.
+    pub nat: Vec<RuleFacts>,
+}
+
+/// One interface.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct InterfaceFacts {
+    /// `eth0`, `wan`.
+    pub name: String,
+    /// Its MAC.
+    pub mac: MacAddr,
+    /// Static addresses with prefix lengths (those learnt by DHCP come as events).
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Largest IP packet.
+    pub mtu: u16,
+}
+
+/// One rule in words, and where it was written.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct RuleFacts {
+    /// `default via 203.0.113.49 dev wan`, `masquerade 192.168.1.0/24 out wan`.
+    pub text: String,
+    /// `web-browsing.yaml:9`.
+    pub origin: String,
+}
+
+/// One filter chain.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ChainFacts {
+    /// Which hook it stands at.
+    pub hook: HookPoint,
+    /// Its rules, indices as in events.
+    pub rules: Vec<RuleFacts>,
+    /// What holds when no rule matches.
+    pub policy: RuleFacts,
+}
+
+/// One direction of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct DirectionFacts {
+    /// Bits per second.
+    pub rate_bps: u64,
+    /// Propagation delay.
+    pub delay: Nanos,
+    /// Loss in parts per million.
+    pub loss_ppm: u32,
+}
+
+/// One link.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LinkFacts {
+    /// One end.
+    pub a: (NodeId, PortId),
+    /// The other end.
+    pub b: (NodeId, PortId),
+    /// From a to b.
+    pub ab: DirectionFacts,
+    /// From b to a.
+    pub ba: DirectionFacts,
+    /// Longest IP packet it carries.
+    pub mtu: u16,
+    /// Where it was written.
+    pub origin: String,
+}
+
+/// One step as written.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct StepFacts {
+    /// Who does it.
+    pub node: NodeId,
+    /// As written.
+    pub text: String,
+    /// Where it was written.
+    pub origin: String,
+}
+
+impl TraceMap {
+    /// A node's name; its number when the map does not know it.
+    #[must_use]
+    pub fn node_name(&self, node: NodeId) -> String {
+        self.nodes.get(node.index()).map_or_else(|| format!("node {}", node.0), |n| n.name.clone())
+    }
+
+    /// An interface's name; its number when the map does not know it.
+    #[must_use]
+    pub fn port_name(&self, node: NodeId, port: PortId) -> String {
+        let facts = self.nodes.get(node.index()).and_then(|n| n.interfaces.get(port.index()));
+        facts.map_or_else(|| format!("port {}", port.0), |i| i.name.clone())
+    }
+
+    /// `home.router:wan`.
+    #[must_use]
+    pub fn end_name(&self, (node, port): (NodeId, PortId)) -> String {
+        format!("{}:{}", self.node_name(node), self.port_name(node, port))
+    }
+
+    /// `home.router - isp.core`, named by its ends; its number when the map does not know it.
+    #[must_use]
+    pub fn link_name(&self, link: LinkId) -> String {
+        match self.links.get(link.index()) {
+            Some(l) => format!("{} - {}", self.node_name(l.a.0), self.node_name(l.b.0)),
+            None => format!("link {}", link.0),
+        }
+    }
+
+    /// The end of `link` that is not `node`.
+    #[must_use]
+    pub fn other_end(&self, link: LinkId, node: NodeId) -> Option<(NodeId, PortId)> {
+        let l = self.links.get(link.index())?;
+        Some(if l.a.0 == node { l.b } else { l.a })
+    }
+
+    /// The link at an interface.
+    #[must_use]
+    pub fn link_at(&self, node: NodeId, port: PortId) -> Option<LinkId> {
+        let at = self.links.iter().position(|l| l.a == (node, port) || l.b == (node, port))?;
+        u32::try_from(at).ok().map(LinkId)
+    }
+
+    /// The node with this name; the part after the last dot is enough when it is unique.
+    #[must_use]
+    pub fn node_named(&self, name: &str) -> Option<NodeId> {
+        let number = |i: usize| u32::try_from(i).ok().map(NodeId);
+        if let Some(i) = self.nodes.iter().position(|n| n.name == name) {
+            return number(i);
+        }
+        let mut short = self
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, n)| n.name.rsplit('.').next() == Some(name))
+            .map(|(i, _)| i);
+        match (short.next(), short.next()) {
+            (Some(i), None) => number(i),
+            _ => None,
+        }
+    }
+
+    /// The nodes that bear this address on an interface (more than one: anycast).
+    #[must_use]
+    pub fn nodes_with(&self, address: IpAddr) -> Vec<NodeId> {
+        let bears =
+            |n: &NodeFacts| n.interfaces.iter().any(|i| i.addresses.iter().any(|(a, _)| *a == address));
+        let all = self.nodes.iter().enumerate().filter(|(_, n)| bears(n));
+        all.filter_map(|(i, _)| u32::try_from(i).ok().map(NodeId)).collect()
+    }
+
+    /// The smallest sum of propagation delays from `from` to every node (Dijkstra), `None` where no path leads.
+    #[must_use]
+    pub fn distances(&self, from: NodeId) -> Vec<Option<Nanos>> {
+        let mut best: Vec<Option<Nanos>> = vec![None; self.nodes.len()];
+        let mut edges: Vec<Vec<(NodeId, Nanos)>> = vec![Vec::new(); self.nodes.len()];
+        for link in &self.links {
+            for (x, y, delay) in [(link.a.0, link.b.0, link.ab.delay), (link.b.0, link.a.0, link.ba.delay)] {
+                if let Some(list) = edges.get_mut(x.index()) {
+                    list.push((y, delay));
+                }
+            }
+        }
+        let mut open = std::collections::BTreeSet::from([(Nanos::ZERO, from)]);
+        while let Some((so_far, node)) = open.pop_first() {
+            let Some(slot) = best.get_mut(node.index()) else { continue };
+            if slot.is_some() {
+                continue;
+            }
+            *slot = Some(so_far);
+            open.extend(edges[node.index()].iter().map(|(next, delay)| (so_far + *delay, *next)));
+        }
+        best
+    }
+}
