@@ -1,0 +1,524 @@
+//! The loop: take the earliest event, let its node handle it, carry what it sends.
+
+use rt_base::{
+    DropReason, EventId, Frame, FrameId, Input, LinkId, Nanos, NodeId, Outbox, Place, PortId, Recorder,
+    Signal, Time, Way, What,
+};
+
+use crate::event_queue::{Class, Entry, EventQueue, HeapQueue, Key};
+use crate::flight::InFlight;
+use crate::link::{Direction, LinkChange, LinkSpec, Sent};
+use crate::node::Node;
+use crate::stats::Stats;
+
+/// Why [`Sim::run_until`] came back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StopReason {
+    /// Nothing will ever happen again without a new command.
+    Idle,
+    /// The time limit was reached; later events stay queued.
+    Limit,
+    /// A node signalled: see [`Sim::take_signals`].
+    Signals,
+}
+
+/// A network of nodes and links in virtual time.
+///
+/// A run is a pure function of the seed and the calls made: the same calls give the same events with the same ids.
+pub struct Sim {
+    now: Time,
+    /// The key of the last event handled: time never goes back, no two keys are equal.
+    last: Option<Key>,
+    queue: HeapQueue,
+    nodes: Vec<Slot>,
+    /// Two per link: 2n from a to b, 2n + 1 from b to a.
+    directions: Vec<Direction>,
+    controls: Vec<Control>,
+    out: Outbox,
+    signals: Vec<(Time, NodeId, Signal)>,
+    recorder: Option<Box<dyn Recorder>>,
+    stats: Stats,
+    recording: bool,
+    seed: u64,
+}
+
+/// A node and what the engine keeps for it.
+struct Slot {
+    node: Box<dyn Node>,
+    processing: Nanos,
+    /// Frames and events made so far: the counters of ids.
+    counters: (u64, u64),
+    /// Keys made so far.
+    keys: u64,
+    /// When it wants its next timer, or `Time::MAX`.
+    wish: Time,
+    /// The timer entry in the queue that counts, or `Time::MAX`; never later than `wish`. Others are stale.
+    queued: Option<Key>,
+    /// Direction that leaves by each port, or `NO_LINK`.
+    ports: Vec<u32>,
+    /// Timers served at the same instant, against a node that never lets time pass.
+    timers_now: (Time, u32),
+    name: Box<str>,
+}
+
+const NO_LINK: u32 = u32::MAX;
+/// So many timers of one node at one instant are a bug in the node.
+const TIMERS_PER_INSTANT: u32 = 1_000_000;
+
+enum Control {
+    Command { node: NodeId, step: u32 },
+    Link { link: LinkId, change: LinkChange },
+}
+
+/// Building.
+impl Sim {
+    /// An empty network. `seed` rules all dice of the links; `recording` decides whether events are made at all.
+    #[must_use]
+    pub fn new(seed: u64, recording: bool) -> Sim {
+        Sim {
+            now: Time::ZERO,
+            last: None,
+            queue: HeapQueue::default(),
+            nodes: Vec::new(),
+            directions: Vec::new(),
+            controls: Vec::new(),
+            out: Outbox::new(recording),
+            signals: Vec::new(),
+            recorder: None,
+            stats: Stats::default(),
+            recording,
+            seed,
+        }
+    }
+
+    /// Adds a node. Each frame it sends is offered to its link `processing` after the input that caused it.
+    ///
+    /// # Panics
+    /// Beyond 2^24 - 1 nodes, the room in ids.
+    pub fn add_node(&mut self, name: &str, node: Box<dyn Node>, processing: Nanos) -> NodeId {
+        let id = NodeId(self.nodes.len() as u32);
+        assert!(id.0 < (1 << 24) - 1, "at most 2^24 - 1 nodes");
+        self.nodes.push(Slot {
+            node,
+            processing,
+            counters: (0, 0),
+            keys: 0,
+            wish: Time::MAX,
+            queued: None,
+            ports: Vec::new(),
+            timers_now: (Time::ZERO, 0),
+            name: name.into(),
+        });
+        id
+    }
+
+    /// Connects two interfaces.
+    ///
+    /// # Panics
+    /// When a node does not exist or an interface already has a link: the model was checked before.
+    pub fn add_link(&mut self, spec: LinkSpec) -> LinkId {
+        let link = LinkId((self.directions.len() / 2) as u32);
+        for (from, to, direction) in [(spec.a, spec.b, &spec.ab), (spec.b, spec.a, &spec.ba)] {
+            let index = self.directions.len() as u32;
+            let slot = &mut self.nodes[from.0.index()];
+            if slot.ports.len() <= from.1.index() {
+                slot.ports.resize(from.1.index() + 1, NO_LINK);
+            }
+            let port = &mut slot.ports[from.1.index()];
+            assert!(*port == NO_LINK, "{} port {} has two links", slot.name, from.1.0);
+            *port = index;
+            let mut direction = Direction::new(direction, link.0, from, to, spec.mtu);
+            direction.arm(self.seed, || direction_name(&slot.name, from.1));
+            self.directions.push(direction);
+        }
+        link
+    }
+
+    /// Who listens from now on. Called only while recording.
+    pub fn set_recorder(&mut self, recorder: Box<dyn Recorder>) {
+        self.recorder = Some(recorder);
+    }
+
+    /// Gives the recorder back.
+    pub fn take_recorder(&mut self) -> Option<Box<dyn Recorder>> {
+        self.recorder.take()
+    }
+
+    /// The node, when it is a `T`.
+    pub fn node_mut<T: 'static>(&mut self, id: NodeId) -> Option<&mut T> {
+        self.nodes.get_mut(id.index())?.node.as_any_mut().downcast_mut()
+    }
+
+    /// The time of the last event, or the limit of the last [`Sim::run_until`] that reached it.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.now
+    }
+
+    /// Counters of the run.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let in_flight = self.directions.iter().map(|d| d.flight.len() as u64).sum();
+        Stats { in_flight, ..self.stats.clone() }
+    }
+
+    /// Signals since the last call, in order.
+    pub fn take_signals(&mut self) -> Vec<(Time, NodeId, Signal)> {
+        std::mem::take(&mut self.signals)
+    }
+}
+
+/// Running.
+impl Sim {
+    /// Switches every node on, in order, now.
+    pub fn boot(&mut self) {
+        for index in 0..self.nodes.len() as u32 {
+            self.handle_with(NodeId(index), Input::Boot, What::Boot);
+        }
+    }
+
+    /// Tells `node` at `at` (or now, if that is past) to start a step.
+    pub fn command(&mut self, at: Time, node: NodeId, step: u32) {
+        self.control(at, Class::Command, node, Control::Command { node, step });
+    }
+
+    /// Changes a link at `at` (or now, if that is past).
+    ///
+    /// # Panics
+    /// When there is no such link.
+    pub fn change_link(&mut self, at: Time, link: LinkId, change: LinkChange) {
+        let node = self.directions[link.index() * 2].from.0;
+        self.control(at, Class::LinkChange, node, Control::Link { link, change });
+    }
+
+    fn control(&mut self, at: Time, class: Class, node: NodeId, control: Control) {
+        let target = self.controls.len() as u32;
+        self.controls.push(control);
+        let key = Key::new(at.max(self.now), class, node, self.nodes[node.index()].next_key());
+        self.queue.push(Entry { key, target });
+    }
+
+    /// Handles one event; returns its time, or `None` when there is none.
+    pub fn step(&mut self) -> Option<Time> {
+        match self.next(Time::MAX) {
+            Next::Done => Some(self.now),
+            Next::Idle | Next::Limit => None,
+        }
+    }
+
+    /// Handles events up to and including `limit`, or until a node signals.
+    pub fn run_until(&mut self, limit: Time) -> StopReason {
+        loop {
+            match self.next(limit) {
+                Next::Done if self.signals.is_empty() => {}
+                Next::Done => return StopReason::Signals,
+                Next::Idle => return StopReason::Idle,
+                Next::Limit => {
+                    self.now = self.now.max(limit);
+                    return StopReason::Limit;
+                }
+            }
+        }
+    }
+
+    /// The earliest event that is not stale and not after `limit`.
+    #[inline]
+    fn next(&mut self, limit: Time) -> Next {
+        loop {
+            let Some(entry) = self.queue.peek() else { return Next::Idle };
+            if entry.key.time > limit {
+                return Next::Limit;
+            }
+            let done = match entry.key.class() {
+                Class::Frame => self.arrival(entry),
+                Class::Timer => self.timer(entry),
+                Class::Command | Class::LinkChange => self.controlled(entry),
+            };
+            if done {
+                return Next::Done;
+            }
+        }
+    }
+
+    /// Moves the clock to an event that is not stale.
+    #[inline]
+    fn advance_clock(&mut self, key: Key) {
+        assert!(key.time >= self.now, "time went back from {} to {}", self.now, key.time);
+        assert!(self.last.is_none_or(|last| last != key), "two events have the key {key:?}");
+        self.last = Some(key);
+        self.now = key.time;
+        self.stats.events += 1;
+    }
+
+    /// Delivers the first frame of a direction; false when the entry is stale (overtaken, or lost in a cut).
+    #[inline]
+    fn arrival(&mut self, entry: Entry) -> bool {
+        let direction = &mut self.directions[entry.target as usize];
+        let head = direction.head();
+        let Some(arrived) = (if head == Some(entry.key) { direction.flight.take(entry.key) } else { None })
+        else {
+            self.queue.advance(None);
+            return false;
+        };
+        let next = direction.head().map(|key| Entry { key, target: entry.target });
+        let (node, port) = direction.to;
+        self.queue.advance(next);
+        self.advance_clock(entry.key);
+        self.stats.delivered += 1;
+        let InFlight { event, frame, .. } = arrived;
+        if self.recording {
+            self.show(self.now, (node, port), Way::In, &frame, event);
+        }
+        self.handle(node, Input::Frame { port, frame }, event);
+        true
+    }
+
+    /// Fires a node's timer if its wish is due; false when the entry is stale or the wish has moved on.
+    fn timer(&mut self, entry: Entry) -> bool {
+        let node = NodeId(entry.target);
+        let slot = &mut self.nodes[node.index()];
+        if slot.queued != Some(entry.key) {
+            self.queue.advance(None);
+            return false;
+        }
+        slot.queued = None;
+        if slot.wish > entry.key.time {
+            // The wish moved to later while this entry waited: ask again then.
+            let next = slot.queue_timer(node);
+            self.queue.advance(next);
+            return false;
+        }
+        slot.wish = Time::MAX;
+        slot.count_timer(entry.key.time);
+        self.queue.advance(None);
+        self.advance_clock(entry.key);
+        self.handle(node, Input::Timer, EventId::NONE);
+        true
+    }
+
+    fn controlled(&mut self, entry: Entry) -> bool {
+        self.queue.advance(None);
+        self.advance_clock(entry.key);
+        match self.controls[entry.target as usize] {
+            Control::Command { node, step } => {
+                self.handle_with(node, Input::Command { step }, What::Command { step })
+            }
+            Control::Link { link, change } => self.apply(link, change),
+        }
+        true
+    }
+
+    /// Handles an input that is an event itself: records it and makes it the cause.
+    fn handle_with(&mut self, node: NodeId, input: Input, what: What) {
+        self.out.begin(node, self.now, EventId::NONE, self.nodes[node.index()].counters);
+        let cause = self.out.record(FrameId::NONE, || what);
+        self.nodes[node.index()].counters = self.out.counters();
+        self.handle(node, input, cause);
+    }
+
+    /// One input of one node, and all that follows from it now.
+    #[inline]
+    fn handle(&mut self, node: NodeId, input: Input, cause: EventId) {
+        let slot = &mut self.nodes[node.index()];
+        self.out.begin(node, self.now, cause, slot.counters);
+        slot.node.handle(self.now, input, &mut self.out);
+        if let Some(wish) = self.out.wake.take() {
+            self.wish(node, wish);
+        }
+        if !self.out.frames.is_empty() {
+            self.carry(node);
+        }
+        self.nodes[node.index()].counters = self.out.counters();
+        if self.recording {
+            self.tell();
+        }
+        let (now, signals) = (self.now, &mut self.signals);
+        signals.extend(self.out.signals.drain(..).map(|signal| (now, node, signal)));
+    }
+
+    /// Notes when a node wants its timer. A later wish than the queued one waits until that entry comes up.
+    fn wish(&mut self, node: NodeId, wish: Time) {
+        let now = self.now;
+        let slot = &mut self.nodes[node.index()];
+        slot.wish = if wish == Time::MAX { wish } else { wish.max(now) };
+        if slot.queued.is_none_or(|queued| slot.wish < queued.time)
+            && let Some(entry) = slot.queue_timer(node)
+        {
+            self.queue.push(entry);
+        }
+    }
+
+    /// Offers what the node sent to its links.
+    #[inline]
+    fn carry(&mut self, node: NodeId) {
+        let mut frames = std::mem::take(&mut self.out.frames);
+        let at = self.now + self.nodes[node.index()].processing;
+        for (port, frame) in frames.drain(..) {
+            self.offer(node, port, at, frame);
+        }
+        self.out.frames = frames;
+    }
+
+    #[inline]
+    fn offer(&mut self, node: NodeId, port: PortId, at: Time, frame: Frame) {
+        self.stats.sent += 1;
+        let slot = &mut self.nodes[node.index()];
+        let index = slot.ports.get(port.index()).copied().unwrap_or(NO_LINK);
+        let Some(direction) = self.directions.get_mut(index as usize) else {
+            return self.lose(port, frame, DropReason::LinkDown, Place::Link);
+        };
+        let sent = match direction.offer(at, frame.len()) {
+            Ok(sent) => sent,
+            Err(DropReason::QueueFull) => return self.lose(port, frame, DropReason::QueueFull, Place::Queue),
+            Err(reason) => return self.lose(port, frame, reason, Place::Link),
+        };
+        let processing = slot.processing;
+        let event = if self.recording {
+            self.record_transmit(port, processing, at, &frame, sent, index)
+        } else {
+            EventId::NONE
+        };
+        if sent.fate != crate::link::Fate::default() {
+            return self.ill_fated(node, port, index, InFlightDraft { sent, event, frame });
+        }
+        self.launch(node, index, sent.arrive, event, frame);
+    }
+
+    /// Puts a frame on its way; its key is made by the sender.
+    #[inline]
+    fn launch(&mut self, node: NodeId, index: u32, arrive: Time, event: EventId, frame: Frame) {
+        let key = Key::new(arrive, Class::Frame, node, self.nodes[node.index()].next_key());
+        if self.directions[index as usize].flight.insert(InFlight { key, event, frame }) {
+            self.queue.push(Entry { key, target: index });
+        }
+    }
+}
+
+enum Next {
+    Done,
+    Idle,
+    Limit,
+}
+
+/// A frame that was sent and not yet put on its way.
+struct InFlightDraft {
+    sent: Sent,
+    event: EventId,
+    frame: Frame,
+}
+
+/// What is not on the steady path.
+impl Sim {
+    /// A frame that the link loses, damages or copies.
+    #[cold]
+    fn ill_fated(&mut self, node: NodeId, port: PortId, index: u32, draft: InFlightDraft) {
+        let InFlightDraft { sent, event, mut frame } = draft;
+        if let Some(again) = sent.fate.again {
+            self.stats.duplicated += 1;
+            self.launch(node, index, again, event, frame.clone());
+        }
+        if sent.fate.lost {
+            return self.lose(port, frame, DropReason::LinkLoss, Place::Link);
+        }
+        if let Some(bit) = sent.fate.flip
+            && let Some(byte) = frame.bytes.get_mut((bit / 8) as usize)
+        {
+            *byte ^= 1 << (bit % 8);
+        }
+        self.launch(node, index, sent.arrive, event, frame);
+    }
+
+    /// Ends a frame at its sender, whose outbox is open.
+    #[cold]
+    fn lose(&mut self, port: PortId, frame: Frame, reason: DropReason, place: Place) {
+        *self.stats.dropped.entry(reason).or_default() += 1;
+        self.out.drop_frame(frame, reason, place, port, None);
+    }
+
+    fn apply(&mut self, link: LinkId, change: LinkChange) {
+        let pair = [link.0 * 2, link.0 * 2 + 1];
+        let mut lost = Vec::new();
+        for index in pair {
+            let direction = &mut self.directions[index as usize];
+            let (node, port) = direction.from;
+            lost.extend(direction.change(self.now, change).into_iter().map(|f| (node, port, f.frame)));
+            let slot = &self.nodes[node.index()];
+            direction.arm(self.seed, || direction_name(&slot.name, port));
+        }
+        let first = &self.directions[pair[0] as usize];
+        let ((up, loss_ppm), node) = (first.condition(), first.from.0);
+        self.out.begin(node, self.now, EventId::NONE, self.nodes[node.index()].counters);
+        let cause = self.out.record(FrameId::NONE, || What::LinkChanged { link, up, loss_ppm });
+        self.nodes[node.index()].counters = self.out.counters();
+        for (node, port, frame) in lost {
+            self.out.begin(node, self.now, cause, self.nodes[node.index()].counters);
+            self.lose(port, frame, DropReason::LinkDown, Place::Link);
+            self.nodes[node.index()].counters = self.out.counters();
+        }
+        self.tell();
+    }
+
+    fn record_transmit(
+        &mut self,
+        port: PortId,
+        processing: Nanos,
+        at: Time,
+        frame: &Frame,
+        sent: Sent,
+        index: u32,
+    ) -> EventId {
+        let link = LinkId(self.directions[index as usize].link);
+        let processing = u32::try_from(processing.0).unwrap_or(u32::MAX);
+        let Sent { start, done, arrive, .. } = sent;
+        let event =
+            self.out.record(frame.id, || What::Transmit { link, port, processing, start, done, arrive });
+        self.tell();
+        self.show(at, (self.out.node(), port), Way::Out, frame, event);
+        event
+    }
+
+    /// Hands recorded events on.
+    fn tell(&mut self) {
+        match &mut self.recorder {
+            Some(recorder) => self.out.events.drain(..).for_each(|event| recorder.event(&event)),
+            None => self.out.events.clear(),
+        }
+    }
+
+    /// Hands a frame that passes an interface on.
+    fn show(&mut self, at: Time, (node, port): (NodeId, PortId), way: Way, frame: &Frame, event: EventId) {
+        if let Some(recorder) = &mut self.recorder
+            && recorder.wants_frames()
+        {
+            recorder.frame(at, node, port, way, frame, event);
+        }
+    }
+}
+
+impl Slot {
+    #[inline]
+    fn next_key(&mut self) -> u64 {
+        self.keys += 1;
+        self.keys
+    }
+
+    /// The queue entry for the present wish, if there is one.
+    fn queue_timer(&mut self, node: NodeId) -> Option<Entry> {
+        if self.wish == Time::MAX {
+            return None;
+        }
+        let key = Key::new(self.wish, Class::Timer, node, self.next_key());
+        self.queued = Some(key);
+        Some(Entry { key, target: node.0 })
+    }
+
+    fn count_timer(&mut self, now: Time) {
+        self.timers_now = if self.timers_now.0 == now { (now, self.timers_now.1 + 1) } else { (now, 1) };
+        assert!(self.timers_now.1 < TIMERS_PER_INSTANT, "{} asks for timers at {now} without end", self.name);
+    }
+}
+
+/// Whose dice a direction rolls.
+fn direction_name(node: &str, port: PortId) -> String {
+    format!("{node}:{}", port.0)
+}

@@ -1,0 +1,85 @@
+//! The frames of one direction of a link that have not arrived yet, in key order.
+//!
+//! A link without jitter delivers in the order of sending: a ring. A frame that overtakes (jitter, reordering, a delay that
+//! became shorter) goes to a small ordered map beside it, so that steady traffic never pays for the rare case.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rt_base::{EventId, Frame};
+
+use crate::event_queue::Key;
+
+/// A frame on its way.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(crate) key: Key,
+    /// The `Transmit` that carries it.
+    pub(crate) event: EventId,
+    pub(crate) frame: Frame,
+}
+
+/// All frames on their way in one direction.
+#[derive(Default)]
+pub(crate) struct Flight {
+    ring: VecDeque<InFlight>,
+    overtakers: BTreeMap<Key, InFlight>,
+}
+
+impl Flight {
+    /// Adds a frame; true when it is now the first.
+    #[inline]
+    pub(crate) fn insert(&mut self, frame: InFlight) -> bool {
+        let key = frame.key;
+        match self.ring.back() {
+            Some(last) if last.key > key => {
+                let first = self.head().is_none_or(|head| key < head);
+                self.overtakers.insert(key, frame);
+                first
+            }
+            Some(_) => {
+                self.ring.push_back(frame);
+                false
+            }
+            None => {
+                self.ring.push_back(frame);
+                self.overtakers.first_key_value().is_none_or(|(first, _)| key < *first)
+            }
+        }
+    }
+
+    /// The key of the first frame.
+    #[inline]
+    pub(crate) fn head(&self) -> Option<Key> {
+        let ring = self.ring.front().map(|f| f.key);
+        if self.overtakers.is_empty() {
+            return ring;
+        }
+        let other = self.overtakers.first_key_value().map(|(key, _)| *key);
+        match (ring, other) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Takes the first frame if it has this key (else somebody overtook it, or it was lost in a cut).
+    #[inline]
+    pub(crate) fn take(&mut self, key: Key) -> Option<InFlight> {
+        if self.ring.front().is_some_and(|f| f.key == key) {
+            return self.ring.pop_front();
+        }
+        if self.overtakers.is_empty() { None } else { self.overtakers.remove(&key) }
+    }
+
+    /// Takes everything, in order.
+    pub(crate) fn clear(&mut self) -> Vec<InFlight> {
+        let mut all: Vec<InFlight> = self.ring.drain(..).collect();
+        all.extend(std::mem::take(&mut self.overtakers).into_values());
+        all.sort_by_key(|f| f.key);
+        all
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.ring.len() + self.overtakers.len()
+    }
+}
