@@ -312,6 +312,8 @@ pub enum App {
         roots: Vec<(String, IpAddr)>,
         /// Time per question.
         think: Nanos,
+        /// Takes questions and never answers: for the "resolver down" story.
+        silent: bool,
     },
     /// Authoritative server.
     DnsServer {
@@ -319,6 +321,8 @@ pub enum App {
         zones: Vec<usize>,
         /// Time per question.
         think: Nanos,
+        /// Takes questions and never answers.
+        silent: bool,
     },
     /// Web server.
     HttpServer {
