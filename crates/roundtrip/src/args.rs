@@ -7,14 +7,20 @@ use clap::{Parser, Subcommand, ValueEnum};
 /// A whole internet in one process: describe a network in one file, run real protocols over it byte for byte, and
 /// follow any request there and back.
 #[derive(Parser, Debug)]
-#[command(version, about, max_term_width = 100, arg_required_else_help = true, after_help = "\
+#[command(
+    version,
+    about,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    after_help = "\
 Begin with:
   roundtrip run web-browsing          type google.com into a browser and read what happens
   roundtrip follow web-browsing       the same story, from the last run
   roundtrip new home my-network.yaml  a commented file of your own
 
 Exit codes: 0 yes, 1 no (an expectation failed, the answer is no), 2 could not answer (a faulty file, bad usage).
-stdout is data, stderr is talk; --format json gives every answer as JSON.")]
+stdout is data, stderr is talk; --format json gives every answer as JSON."
+)]
 pub(crate) struct Args {
     /// How answers are printed.
     #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
@@ -67,10 +73,12 @@ pub(crate) enum Command {
         expanded: bool,
     },
     /// Run a scenario, tell its story, check its expectations and write everything to a folder.
-    #[command(after_help = "The folder gets captures/*.pcapng (they open decrypted in Wireshark), story.txt, story.json, \
+    #[command(
+        after_help = "The folder gets captures/*.pcapng (they open decrypted in Wireshark), story.txt, story.json, \
 story.html, page.har, trace.json (opens in Perfetto), events.bin, junit.xml and run.json.
 Example: roundtrip run web-browsing --seed 7 --out /tmp/seven
-Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty.")]
+Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
+    )]
     Run {
         /// A file, or the name of a built-in scenario.
         scenario: String,

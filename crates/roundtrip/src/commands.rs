@@ -80,7 +80,8 @@ fn new(template: &str, file: Option<&Path>, json: bool) -> Result<Answer, Refusa
     let Some(path) = file else { return Ok(Answer::yes(text.to_owned())) };
     rt_lab::write_new(path, text)?;
     let said = format!("wrote {}; run it with: roundtrip run {}", path.display(), path.display());
-    let data = if json { pretty(&json!({ "ok": true, "file": path.display().to_string() })) } else { String::new() };
+    let data =
+        if json { pretty(&json!({ "ok": true, "file": path.display().to_string() })) } else { String::new() };
     Ok(Answer { data, talk: vec![said], exit: 0 })
 }
 
@@ -88,7 +89,9 @@ fn check(source: &str, json: bool) -> Result<Answer, Refusal> {
     let scenario = Scenario::load(source)?;
     let facts = scenario.facts();
     if json {
-        return Ok(Answer::yes(pretty(&json!({ "ok": true, "problems": scenario.warnings_json(), "facts": facts }))));
+        return Ok(Answer::yes(pretty(
+            &json!({ "ok": true, "problems": scenario.warnings_json(), "facts": facts }),
+        )));
     }
     let talk = scenario.warnings_text();
     Ok(Answer { data: format!("{}: in order ({facts})\n", scenario.file()), talk, exit: 0 })

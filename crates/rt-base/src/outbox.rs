@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppRecord, ConnId, DropReason, Event, EventId, Frame, FrameId, NodeId, Place, PortId, Time, TimerKind, What,
+    AppRecord, ConnId, DropReason, Event, EventId, Frame, FrameId, NodeId, Place, PortId, Time, TimerKind,
+    What,
 };
 
 /// What a node is told.
@@ -178,7 +179,14 @@ impl Outbox {
     }
 
     /// Ends a frame with a reason; `rule` is the index of the deciding rule, if one decided.
-    pub fn drop_frame(&mut self, frame: Frame, reason: DropReason, place: Place, port: PortId, rule: Option<u32>) {
+    pub fn drop_frame(
+        &mut self,
+        frame: Frame,
+        reason: DropReason,
+        place: Place,
+        port: PortId,
+        rule: Option<u32>,
+    ) {
         let rule = rule.unwrap_or(u32::MAX);
         self.record(frame.id, || What::Drop { reason, place, port, rule });
         self.recycle(frame.bytes);

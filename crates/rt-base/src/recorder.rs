@@ -24,6 +24,7 @@ pub trait Recorder: Send {
     /// A frame passed an interface: `Out` with the time at which it was offered to the link (processing done), which
     /// may be a little later than now, `In` with the time at which its last bit arrived (now). `event` is the
     /// [`crate::What::Transmit`] that carried it.
+    #[allow(clippy::too_many_arguments, reason = "one sighting; a struct would be built for every frame")]
     fn frame(&mut self, at: Time, node: NodeId, port: PortId, way: Way, frame: &Frame, event: EventId);
 
     /// Whether `frame` is wanted at all; when false the engine does not call it.

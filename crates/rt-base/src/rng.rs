@@ -77,7 +77,13 @@ mod tests {
     #[test]
     fn streams_differ_by_seed_node_and_purpose() {
         let first = |seed, who, what| Rng::stream(seed, who, what).next_u64();
-        let all = [first(1, "a", "x"), first(2, "a", "x"), first(1, "b", "x"), first(1, "a", "y"), first(1, "ax", "")];
+        let all = [
+            first(1, "a", "x"),
+            first(2, "a", "x"),
+            first(1, "b", "x"),
+            first(1, "a", "y"),
+            first(1, "ax", ""),
+        ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|b| a != b));
         }

@@ -1,1 +1,9 @@
-//! Under construction.
+//! Formats that other tools read: captures (pcapng), page loads (HAR), time lines (Perfetto), test reports (JUnit).
+//!
+//! Every writer takes plain values and an `io::Write`, or gives back a string: no files, no clock, nothing of the network.
+//! Which packets and spans there are is decided in `rt-trace`; where they are written, in `rt-lab`.
+
+pub mod har;
+pub mod junit;
+pub mod pcapng;
+pub mod perfetto;

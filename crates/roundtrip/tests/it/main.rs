@@ -1,0 +1,3 @@
+//! Tests of the program as people use it.
+
+mod docs;

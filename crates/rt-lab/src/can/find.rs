@@ -1,0 +1,136 @@
+//! Why a probe was not answered: the first drop of one of its packets, or of a packet sent in answer.
+
+use std::net::IpAddr;
+
+use rt_base::{AppRecord, DropReason, FrameId, HookPoint, LinkId, NodeId, Place, PortId, Time, What};
+use rt_scenario::model::Model;
+use rt_trace::Trace;
+
+use super::{Blocker, Probe};
+
+/// What stood in the way, as the model names it.
+#[derive(Clone, Debug)]
+pub(super) struct Cause {
+    pub(super) node: NodeId,
+    pub(super) reason: DropReason,
+    pub(super) place: Place,
+    pub(super) rule: Option<u32>,
+    pub(super) link: Option<LinkId>,
+    pub(super) destination: Option<IpAddr>,
+    /// Machines that the packet passed before (a routing loop shows here).
+    pub(super) passed: Vec<NodeId>,
+    pub(super) said: Option<String>,
+}
+
+/// The protocols a probe travels by: ICMP and TCP.
+const PROBE_PROTOCOLS: [u8; 2] = [1, 6];
+
+/// Finds the first cause after the probe began.
+pub(super) fn cause(model: &Model, probe: &Probe, from: NodeId) -> Option<Cause> {
+    let trace = &probe.trace;
+    let drops = trace.events.iter().filter(|e| e.at >= probe.begun);
+    for event in drops {
+        let What::Drop { reason, place, port, rule } = event.what else { continue };
+        let Some(destination) = probe_destination(trace, event.frame) else { continue };
+        let node = event.node();
+        return Some(Cause {
+            node,
+            reason,
+            place,
+            rule: Some(rule).filter(|r| *r != u32::MAX),
+            link: link_at(model, node, port),
+            destination: Some(destination),
+            passed: passed(trace, event.frame),
+            said: None,
+        });
+    }
+    let failed = trace.said().find_map(|(event, record)| match record {
+        AppRecord::RequestEnd { ok: false, note, .. } if event.node() == from && event.at >= probe.begun => Some(note),
+        _ => None,
+    })?;
+    Some(Cause {
+        node: from,
+        reason: DropReason::RunEnded,
+        place: Place::Socket,
+        rule: None,
+        link: None,
+        destination: None,
+        passed: Vec::new(),
+        said: Some(failed.clone()),
+    })
+}
+
+/// Machines that the first packet of the probe passed, by name, the asking one first.
+pub(super) fn path(trace: &Trace, from: NodeId, begun: Time) -> Vec<String> {
+    let first = trace.events_at(from).find(|e| {
+        matches!(e.what, What::Transmit { .. })
+            && e.at >= begun
+            && e.frame.node() == from
+            && probe_destination(trace, e.frame).is_some()
+    });
+    first.map_or_else(Vec::new, |e| passed(trace, e.frame).iter().map(|n| trace.map.node_name(*n)).collect())
+}
+
+/// The destination of a frame as first seen, when it is one that a probe or its answer would be.
+fn probe_destination(trace: &Trace, frame: FrameId) -> Option<IpAddr> {
+    let bytes = &trace.sightings(frame).next()?.bytes;
+    let (ethernet, rest) = rt_wire::EthernetHeader::parse(bytes).ok()?;
+    if ethernet.ethertype != 0x0800 {
+        return None;
+    }
+    let (ip, _) = rt_wire::Ipv4Header::parse(rest).ok()?;
+    PROBE_PROTOCOLS.contains(&ip.protocol).then_some(IpAddr::V4(ip.dst))
+}
+
+/// The nodes that saw a frame, in order, each once in a row.
+fn passed(trace: &Trace, frame: FrameId) -> Vec<NodeId> {
+    let mut nodes: Vec<NodeId> = Vec::new();
+    for sighting in trace.sightings(frame) {
+        if nodes.last() != Some(&sighting.node) {
+            nodes.push(sighting.node);
+        }
+    }
+    nodes
+}
+
+fn link_at(model: &Model, node: NodeId, port: PortId) -> Option<LinkId> {
+    let at = model.links.iter().position(|l| l.a == (node, port) || l.b == (node, port))?;
+    u32::try_from(at).ok().map(LinkId)
+}
+
+impl Cause {
+    /// For the verdict: names, sentence, rule and origin.
+    pub(super) fn into_blocker(self, model: &Model, lifted: Option<String>) -> Blocker {
+        let facts = crate::facts::facts(model, 0);
+        let node = &facts.nodes[self.node.index()];
+        let (rule, origin) = self.rule_and_origin(model, node);
+        let sentence = match (&self.said, self.destination) {
+            (Some(said), _) => format!("{}: {said}", node.name),
+            (None, Some(to)) => format!("{} dropped the packet to {to}: {}", node.name, self.reason.say()),
+            (None, None) => format!("{}: {}", node.name, self.reason.say()),
+        };
+        let code = if self.said.is_some() { "request.failed" } else { self.reason.code() };
+        Blocker { node: node.name.clone(), code: code.into(), sentence, rule, origin, lifted }
+    }
+
+    fn rule_and_origin(&self, model: &Model, node: &rt_trace::NodeFacts) -> (Option<String>, String) {
+        let fact = match self.place {
+            Place::Hook(hook) => hook_rule(node, hook, self.rule),
+            Place::Route => self.rule.and_then(|r| node.routes.get(r as usize)),
+            Place::Nat => self.rule.and_then(|r| node.nat.get(r as usize)),
+            _ => None,
+        };
+        match (fact, self.link) {
+            (Some(fact), _) => (Some(fact.text.clone()), fact.origin.clone()),
+            (None, Some(link)) if matches!(self.place, Place::Link | Place::Queue) => {
+                (None, model.links[link.index()].origin.to_string())
+            }
+            _ => (None, model.nodes[self.node.index()].origin.to_string()),
+        }
+    }
+}
+
+fn hook_rule(node: &rt_trace::NodeFacts, hook: HookPoint, rule: Option<u32>) -> Option<&rt_trace::RuleFacts> {
+    let chain = node.chains.iter().find(|c| c.hook == hook)?;
+    rule.map_or(Some(&chain.policy), |r| chain.rules.get(r as usize))
+}

@@ -1,0 +1,157 @@
+//! Lifting one blocker: the smallest change of the lowered model that gets the same packet past the same place.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rt_base::{DropReason, NodeId, Place, PortId};
+use rt_rules::{Action, Origin, Policy, Route, RouteKind};
+use rt_scenario::model::{App, Change, Model, NodeKind, Pages, Verb};
+
+use super::find::Cause;
+
+/// Changes `model`; returns what was changed in words, or `None` when nothing helps.
+pub(super) fn lift(model: &mut Model, cause: &Cause, verb: &Verb) -> Option<String> {
+    match cause.reason {
+        DropReason::Filtered | DropReason::Rejected => lift_filter(model, cause),
+        DropReason::NoRoute | DropReason::RouteUnreachable | DropReason::Blackhole => {
+            lift_route(model, cause.node, cause.destination?)
+        }
+        DropReason::TtlExceeded => lift_loop(model, cause),
+        DropReason::NotARouter => {
+            let node = &mut model.nodes[cause.node.index()];
+            node.kind = NodeKind::Router;
+            Some(format!("{} forwards packets", node.name))
+        }
+        DropReason::LinkDown => {
+            let link = cause.link?.index();
+            model.timeline.retain(|h| h.link != link || h.change != Change::Cut);
+            Some(format!("the link at {} is not cut", model.nodes[cause.node.index()].name))
+        }
+        DropReason::LinkLoss => {
+            let link = &mut model.links[cause.link?.index()];
+            (link.ab.loss_ppm, link.ba.loss_ppm) = (0, 0);
+            Some("the link loses nothing".into())
+        }
+        DropReason::NoSocket => lift_closed_port(model, cause.node, verb),
+        _ => None,
+    }
+}
+
+fn lift_filter(model: &mut Model, cause: &Cause) -> Option<String> {
+    let Place::Hook(hook) = cause.place else { return None };
+    let node = &mut model.nodes[cause.node.index()];
+    let name = node.name.clone();
+    let chain = node.chains.iter_mut().find(|c| c.hook == hook)?;
+    match cause.rule {
+        Some(rule) => {
+            let rule = chain.rules.get_mut(rule as usize)?;
+            rule.action = Action::Accept;
+            Some(format!("that rule of {name} allows instead"))
+        }
+        None => {
+            chain.policy = Policy { action: Action::Accept, origin: chain.policy.origin.clone() };
+            Some(format!("{name} allows what no rule names"))
+        }
+    }
+}
+
+/// Adds a route to `to` along the shortest path, if there is one.
+fn lift_route(model: &mut Model, at: NodeId, to: IpAddr) -> Option<String> {
+    let (out, via) = next_hop(model, at, to)?;
+    let prefix = IpNet::from(to);
+    let node = &mut model.nodes[at.index()];
+    let name = node.name.clone();
+    node.routes.retain(|r| r.prefix != prefix);
+    node.routes.push(Route {
+        prefix,
+        via,
+        out,
+        kind: RouteKind::Unicast,
+        metric: 0,
+        source: None,
+        origin: Origin::Resource { address: "can".into() },
+    });
+    Some(via.map_or_else(|| format!("{name} has a route to {to}"), |v| format!("{name} has a route to {to} via {v}")))
+}
+
+/// Gives every machine of the loop a route that leads on.
+fn lift_loop(model: &mut Model, cause: &Cause) -> Option<String> {
+    let to = cause.destination?;
+    let mut nodes = cause.passed.clone();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let mut changed = Vec::new();
+    for node in nodes {
+        let looping = cause.passed.iter().filter(|n| **n == node).count() > 1;
+        if looping && lift_route(model, node, to).is_some() {
+            changed.push(model.nodes[node.index()].name.clone());
+        }
+    }
+    (!changed.is_empty()).then(|| format!("{} have routes to {to} along the shortest path", changed.join(" and ")))
+}
+
+fn lift_closed_port(model: &mut Model, at: NodeId, verb: &Verb) -> Option<String> {
+    let Verb::Probe { port, .. } = *verb else { return None };
+    let node = &mut model.nodes[at.index()];
+    node.apps.push(App::HttpServer {
+        port,
+        certificate: None,
+        http2: false,
+        pages: Pages::BuiltIn("hello".into()),
+        think: rt_base::Nanos::ZERO,
+        silent: false,
+    });
+    Some(format!("something listens on port {port} of {}", node.name))
+}
+
+/// The first hop of the path with the fewest hops from `at` to a machine that has `to`: the way out and the next
+/// router's address on that link (`None` when the target itself is on it).
+fn next_hop(model: &Model, at: NodeId, to: IpAddr) -> Option<(PortId, Option<IpAddr>)> {
+    let mut came: Vec<Option<(NodeId, PortId)>> = vec![None; model.nodes.len()];
+    let mut queue = std::collections::VecDeque::from([at]);
+    let mut target = None;
+    while let Some(node) = queue.pop_front() {
+        let has = model.nodes[node.index()].interfaces.iter().any(|i| i.addresses.iter().any(|a| a.addr() == to));
+        if has && node != at {
+            target = Some(node);
+            break;
+        }
+        for (port, next) in links_of(model, node) {
+            if next != at && came[next.index()].is_none() {
+                came[next.index()] = Some((node, port));
+                queue.push_back(next);
+            }
+        }
+    }
+    let mut hops = vec![target?];
+    let mut out = PortId(0);
+    while let Some((before, port)) = came[hops.last()?.index()] {
+        out = port;
+        if before == at {
+            break;
+        }
+        hops.push(before);
+    }
+    let routers = hops.iter().rev().find(|n| model.nodes[n.index()].kind != NodeKind::Switch)?;
+    let net = model.nodes[at.index()].interfaces.get(out.index())?.addresses.first()?.trunc();
+    let via = model.nodes[routers.index()]
+        .interfaces
+        .iter()
+        .flat_map(|i| &i.addresses)
+        .map(ipnet::IpNet::addr)
+        .find(|a| net.contains(a));
+    if via == Some(to) { Some((out, None)) } else { via.map(|v| (out, Some(v))) }
+}
+
+fn links_of(model: &Model, node: NodeId) -> Vec<(PortId, NodeId)> {
+    let mut found = Vec::new();
+    for link in &model.links {
+        if link.a.0 == node {
+            found.push((link.a.1, link.b.0));
+        }
+        if link.b.0 == node {
+            found.push((link.b.1, link.a.0));
+        }
+    }
+    found
+}

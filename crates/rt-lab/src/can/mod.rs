@@ -1,0 +1,188 @@
+//! `can FROM TO[:PORT]`: one real probe, its verdict with the rule and its line; then each blocker is lifted in turn and
+//! the probe is sent again, so that every independent reason comes out.
+//!
+//! Not a proof over all packets: it answers for the one packet that was sent. What lifts a blocker is a change of the
+//! lowered model, and the same engine runs it; nothing is guessed from the rules.
+
+mod find;
+mod lift;
+
+use rt_base::{Nanos, NodeId, Time};
+use rt_rules::Origin;
+use rt_scenario::model::{Model, Step, Verb};
+use serde::Serialize;
+
+use crate::{Refusal, Scenario, World};
+
+/// One reason why the probe does not arrive.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Blocker {
+    /// Where.
+    pub node: String,
+    /// Stable machine code, such as `drop.filtered`.
+    pub code: String,
+    /// One sentence.
+    pub sentence: String,
+    /// The rule that decided, in words, if one did.
+    pub rule: Option<String>,
+    /// Where that rule (or the thing whose absence decided) was written.
+    pub origin: String,
+    /// What was changed in the model to get past it; `None` when nothing could.
+    pub lifted: Option<String>,
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Verdict {
+    /// Who asked.
+    pub from: String,
+    /// For what.
+    pub to: String,
+    /// Whether the probe, as things are, was answered.
+    pub reachable: bool,
+    /// What the first probe came to, in one line.
+    pub outcome: String,
+    /// How long it took, nanoseconds.
+    pub took: Nanos,
+    /// Machines the probe passed, in order.
+    pub path: Vec<String>,
+    /// Every independent reason, in the order in which they were met.
+    pub blockers: Vec<Blocker>,
+    /// Whether the probe is answered once all of these are lifted.
+    pub reachable_when_lifted: bool,
+}
+
+/// At most so many blockers are lifted one after the other.
+const MOST_BLOCKERS: usize = 16;
+
+/// Sends the probe and finds every reason.
+///
+/// # Errors
+/// [`Refusal::Unknown`] for a machine that does not exist, [`Refusal::Misuse`] for a bad port.
+pub fn can(scenario: &Scenario, from: &str, to: &str, seed: u64) -> Result<Verdict, Refusal> {
+    let mut model = scenario.model().clone();
+    let node = node_named(&model, from)?;
+    let verb = verb(&model, to)?;
+    let first = probe(&model, node, &verb, seed);
+    let mut verdict = Verdict {
+        from: model.nodes[node.index()].name.clone(),
+        to: to.to_owned(),
+        reachable: first.ok,
+        outcome: first.summary.clone(),
+        took: first.took,
+        path: first.path.clone(),
+        blockers: Vec::new(),
+        reachable_when_lifted: first.ok,
+    };
+    let mut last = first;
+    while !last.ok && verdict.blockers.len() < MOST_BLOCKERS {
+        let Some(cause) = find::cause(&model, &last, node) else { break };
+        let lifted = lift::lift(&mut model, &cause, &verb);
+        let stuck = lifted.is_none();
+        verdict.blockers.push(cause.into_blocker(&model, lifted));
+        if stuck {
+            break;
+        }
+        last = probe(&model, node, &verb, seed);
+    }
+    verdict.reachable_when_lifted = last.ok;
+    Ok(verdict)
+}
+
+/// What one probe came to.
+struct Probe {
+    ok: bool,
+    summary: String,
+    took: Nanos,
+    begun: Time,
+    path: Vec<String>,
+    trace: rt_trace::Trace,
+}
+
+fn probe(model: &Model, node: NodeId, verb: &Verb, seed: u64) -> Probe {
+    let mut model = model.clone();
+    let origin = Origin::Resource { address: "can".into() };
+    model.steps = vec![Step {
+        text: "can".into(),
+        node,
+        verb: verb.clone(),
+        after: Nanos::ZERO,
+        source_port: None,
+        isn: None,
+        origin,
+    }];
+    model.expect.clear();
+    let mut world = World::of_model(model, seed);
+    let outcome = world.run_all_steps().into_iter().next();
+    let trace = world.into_trace();
+    let (ok, summary, begun, ended) = outcome
+        .map_or_else(|| (false, "no answer".to_owned(), Time::ZERO, Time::ZERO), |o| (o.ok, o.summary, o.begin, o.end));
+    let path = find::path(&trace, node, begun);
+    Probe { ok, summary, took: ended.since(begun), begun, path, trace }
+}
+
+fn node_named(model: &Model, name: &str) -> Result<NodeId, Refusal> {
+    crate::facts::node_named(model, name).ok_or_else(|| {
+        let known: Vec<&str> = model.nodes.iter().map(|n| n.name.as_str()).collect();
+        Refusal::unknown("machine", name, &known)
+    })
+}
+
+/// `TO` or `TO:PORT`: a machine (its first address is used), an address or a name.
+fn verb(model: &Model, to: &str) -> Result<Verb, Refusal> {
+    let (target, port) = match to.rsplit_once(':') {
+        Some((target, port)) => {
+            let parsed = port.parse::<u16>().ok().filter(|p| *p > 0);
+            let why = || Refusal::Misuse { why: format!("`{port}` is not a port (1 to 65535)") };
+            (target, Some(parsed.ok_or_else(why)?))
+        }
+        None => (to, None),
+    };
+    let address = crate::facts::node_named(model, target)
+        .and_then(|id| model.nodes[id.index()].interfaces.iter().find_map(|i| i.addresses.first()))
+        .map(|net| net.addr().to_string());
+    let target = address.unwrap_or_else(|| target.to_owned());
+    Ok(match port {
+        Some(port) => Verb::Probe { target, port },
+        None => Verb::Ping { target, count: 1 },
+    })
+}
+
+impl Verdict {
+    /// The verdict as JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).map_or_else(|e| e.to_string(), |text| text + "\n")
+    }
+
+    /// The verdict for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut lines = Vec::new();
+        let word = if self.reachable { "yes" } else { "no" };
+        lines.push(format!("{word}: {} to {}: {} ({})", self.from, self.to, self.outcome, self.took));
+        if !self.path.is_empty() {
+            lines.push(format!("  the probe passed  {}", self.path.join(" > ")));
+        }
+        for (number, blocker) in self.blockers.iter().enumerate() {
+            lines.push(format!("  {}  {}  [{}]", number + 1, blocker.sentence, blocker.code));
+            if let Some(rule) = &blocker.rule {
+                lines.push(format!("     rule     {rule}"));
+            }
+            lines.push(format!("     written  {}", blocker.origin));
+            match &blocker.lifted {
+                Some(change) => lines.push(format!("     lifted   {change}")),
+                None => lines.push("     lifted   nothing in the model lifts this".into()),
+            }
+        }
+        if !self.reachable {
+            lines.push(match (self.blockers.len(), self.reachable_when_lifted) {
+                (0, _) => "  no packet was dropped: the other end did not answer".into(),
+                (1, true) => "  lifting this one thing is enough".into(),
+                (n, true) => format!("  all {n} must be lifted, then the answer is yes"),
+                (_, false) => "  even then there is no answer".into(),
+            });
+        }
+        lines.join("\n") + "\n"
+    }
+}

@@ -1,0 +1,92 @@
+//! Why the laboratory could not answer.
+
+use std::fmt;
+use std::path::Path;
+
+use rt_scenario::Diagnostic;
+use serde_json::{Value, json};
+
+/// Why there is no answer. The program's exit code for all of these is 2.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The scenario has mistakes.
+    Faulty {
+        /// All of them.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// There is no such scenario, node, request, packet...
+    Unknown {
+        /// What kind of thing was asked for.
+        what: &'static str,
+        /// As it was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// A file could not be read or written.
+    Io {
+        /// What was tried.
+        doing: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A file is not what it should be.
+    Malformed {
+        /// Which.
+        file: String,
+        /// Why.
+        why: String,
+    },
+    /// The request makes no sense.
+    Misuse {
+        /// Why, in one sentence.
+        why: String,
+    },
+}
+
+impl Refusal {
+    /// There is no such thing; `known` is what there is.
+    #[must_use]
+    pub fn unknown(what: &'static str, name: &str, known: &[&str]) -> Refusal {
+        Refusal::Unknown { what, name: name.to_owned(), known: known.iter().map(|k| (*k).to_owned()).collect() }
+    }
+
+    /// A system error on `path`.
+    #[must_use]
+    pub fn io(doing: &str, path: &Path, error: std::io::Error) -> Refusal {
+        Refusal::Io { doing: format!("{doing} {}", path.display()), error }
+    }
+
+    /// The problems as JSON, one object each.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        match self {
+            Refusal::Faulty { diagnostics } => json!(diagnostics),
+            other => json!([{ "message": other.to_string() }]),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Faulty { diagnostics } => {
+                for diagnostic in diagnostics {
+                    writeln!(f, "{diagnostic}")?;
+                }
+                let n = diagnostics.len();
+                write!(f, "{n} problem{} found", if n == 1 { "" } else { "s" })
+            }
+            Refusal::Unknown { what, name, known } => {
+                write!(f, "there is no {what} called `{name}`")?;
+                if known.is_empty() { Ok(()) } else { write!(f, "; there are: {}", known.join(", ")) }
+            }
+            Refusal::Io { doing, error } => write!(f, "cannot {doing}: {error}"),
+            Refusal::Malformed { file, why } => write!(f, "{file}: {why}"),
+            Refusal::Misuse { why } => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
