@@ -49,7 +49,7 @@ pub enum CacheKind {
 
 /// What the store answered.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "outcome")]
+#[serde(rename_all = "kebab-case")]
 pub enum CacheOutcome {
     /// Found and fresh.
     Hit {
@@ -87,7 +87,7 @@ pub struct Candidate {
 
 /// One thing an application says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "say")]
+#[serde(rename_all = "kebab-case")]
 pub enum AppRecord {
     /// A step of the scenario starts on this node.
     StepBegin {
@@ -140,7 +140,6 @@ pub enum AppRecord {
         /// The key asked for.
         key: String,
         /// What came of it.
-        #[serde(flatten)]
         outcome: CacheOutcome,
         /// The answer or the reason in a few words.
         note: String,
