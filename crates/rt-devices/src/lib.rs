@@ -1,1 +1,8 @@
-//! Under construction.
+//! Nodes that run code of their own below layer 7: what the engine moves frames between.
+//!
+//! Not for: what a machine does with a packet (`rt-stack`), what awaits (`rt-apps`). A router, a firewall and a NAT
+//! gateway are hosts with other tables, not devices.
+
+mod switch;
+
+pub use switch::Switch;
