@@ -179,6 +179,28 @@ impl Net {
     pub fn address_of(&self, port: PortId) -> Option<IpAddr> {
         self.core().stack.address_of(port)
     }
+
+    /// The address that this machine would send from to reach `to`.
+    #[must_use]
+    pub fn source_for(&self, to: IpAddr) -> Option<IpAddr> {
+        self.core().stack.source_for(to)
+    }
+
+    /// Asks the link whether somebody uses `address` (RFC 5227, 2.1.1); see [`Net::arp_conflict`].
+    pub fn arp_probe(&self, port: PortId, address: IpAddr) {
+        self.core().stack.arp_probe(port, address);
+    }
+
+    /// Tells the link that `address` is ours (RFC 5227, 2.3).
+    pub fn arp_announce(&self, port: PortId, address: IpAddr) {
+        self.core().stack.arp_announce(port, address);
+    }
+
+    /// Whether somebody has claimed `address` since the last probe for it.
+    #[must_use]
+    pub fn arp_conflict(&self, port: PortId, address: IpAddr) -> bool {
+        self.core().stack.arp_conflict(port, address)
+    }
 }
 
 /// Something that must happen before the host is ready; see [`Net::hold_ready`].

@@ -1,0 +1,100 @@
+//! DHCP messages in and out of bytes, with the few fields that we use.
+
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, Opcode, OptionCode};
+use dhcproto::{Decodable, Encodable};
+use rt_base::MacAddr;
+
+/// Least length of a BOOTP message (RFC 1542, 2.1).
+const SHORTEST: usize = 300;
+
+/// Where the magic cookie stands.
+const COOKIE_AT: usize = 236;
+
+/// An empty message. Made from bytes, because the library's constructors draw a transaction id from the system.
+pub(crate) fn blank(opcode: Opcode, xid: u32, mac: MacAddr) -> Message {
+    let mut bytes = [0; COOKIE_AT + 4];
+    bytes[0] = u8::from(opcode);
+    bytes[1] = 1;
+    bytes[COOKIE_AT..].copy_from_slice(&[99, 130, 83, 99]);
+    let mut message = Message::from_bytes(&bytes).expect("invariant: a blank BOOTP message is well-formed");
+    message.set_xid(xid).set_chaddr(&mac.0);
+    message
+}
+
+/// The broadcast flag.
+pub(crate) fn broadcast() -> Flags {
+    Flags::default().set_broadcast()
+}
+
+/// The bytes of a message, padded to BOOTP's least length.
+pub(crate) fn emit(message: &Message) -> Vec<u8> {
+    let mut bytes = message.to_vec().expect("invariant: our own messages can be written");
+    bytes.resize(bytes.len().max(SHORTEST), 0);
+    bytes
+}
+
+/// A message from Ethernet's world with a message type; anything else is not for us.
+pub(crate) fn parse(bytes: &[u8]) -> Option<(Message, MessageType)> {
+    let message = Message::from_bytes(bytes).ok()?;
+    // `chaddr` of a message with another length must not be asked for.
+    if message.hlen() != 6 {
+        return None;
+    }
+    let kind = message.opts().msg_type()?;
+    Some((message, kind))
+}
+
+/// The client's MAC.
+pub(crate) fn mac_of(message: &Message) -> Option<MacAddr> {
+    <[u8; 6]>::try_from(message.chaddr()).ok().map(MacAddr)
+}
+
+/// Adds options.
+pub(crate) fn with(mut message: Message, options: impl IntoIterator<Item = DhcpOption>) -> Message {
+    for option in options {
+        message.opts_mut().insert(option);
+    }
+    message
+}
+
+/// The server identifier (option 54).
+pub(crate) fn server_id(message: &Message) -> Option<Ipv4Addr> {
+    match message.opts().get(OptionCode::ServerIdentifier) {
+        Some(DhcpOption::ServerIdentifier(address)) => Some(*address),
+        _ => None,
+    }
+}
+
+/// The address asked for (option 50).
+pub(crate) fn requested(message: &Message) -> Option<Ipv4Addr> {
+    match message.opts().get(OptionCode::RequestedIpAddress) {
+        Some(DhcpOption::RequestedIpAddress(address)) => Some(*address),
+        _ => None,
+    }
+}
+
+/// A span in seconds (options 51, 58, 59).
+pub(crate) fn seconds(message: &Message, code: OptionCode) -> Option<u32> {
+    match message.opts().get(code) {
+        Some(DhcpOption::AddressLeaseTime(s) | DhcpOption::Renewal(s) | DhcpOption::Rebinding(s)) => Some(*s),
+        _ => None,
+    }
+}
+
+/// The prefix length of a netmask; `None` when its ones are not in front.
+pub(crate) fn prefix_of(message: &Message) -> Option<u8> {
+    match message.opts().get(OptionCode::SubnetMask) {
+        Some(DhcpOption::SubnetMask(mask)) => ipnet::ipv4_mask_to_prefix(*mask).ok(),
+        _ => None,
+    }
+}
+
+/// Addresses of an option that is a list (3, 6).
+pub(crate) fn addresses(message: &Message, code: OptionCode) -> Vec<Ipv4Addr> {
+    match message.opts().get(code) {
+        Some(DhcpOption::Router(list) | DhcpOption::DomainNameServer(list)) => list.clone(),
+        _ => Vec::new(),
+    }
+}
