@@ -4,8 +4,8 @@ use core::fmt;
 
 use crate::layers::options_text;
 use crate::{
-    ArpOperation, ArpPacket, EthernetHeader, Icmpv4, Ipv4Header, TcpFlags, TcpHeader, UdpHeader, ethertype,
-    protocol, unreachable_code,
+    ArpOperation, ArpPacket, Error, EthernetHeader, Icmpv4, Ipv4Header, TcpFlags, TcpHeader, UdpHeader, be16,
+    ethertype, protocol, unreachable_code,
 };
 
 /// One line about a frame. Protocols above UDP and TCP are not decoded (`UDP, length 28`); what cannot be read is named
@@ -36,7 +36,7 @@ fn ipv4(bytes: &[u8]) -> String {
         return format!("{ip}");
     }
     let upper = match ip.protocol {
-        protocol::UDP => UdpHeader::parse(payload).map(|(h, _)| {
+        protocol::UDP => udp(payload, ip.mf).map(|h| {
             format!("IP {src}.{} > {dst}.{}: UDP, length {}", h.src, h.dst, h.len.saturating_sub(8))
         }),
         protocol::TCP => TcpHeader::parse(payload).map(|(h, data)| {
@@ -45,10 +45,19 @@ fn ipv4(bytes: &[u8]) -> String {
         }),
         protocol::ICMP => Icmpv4::parse(payload)
             .map(|(m, rest)| format!("IP {src} > {dst}: {}, length {}", icmp(&m, rest), payload.len())),
-        _ => return format!("{ip}"),
+        _ => return format!("{ip} {}", payload.len()),
     };
-    // The first of several fragments holds less than its UDP header says: name the protocol only.
     upper.unwrap_or_else(|error| if ip.mf { format!("{ip}") } else { format!("IP {src} > {dst}: {error}") })
+}
+
+/// The first of several fragments holds less than its UDP header says.
+fn udp(bytes: &[u8], more_fragments: bool) -> Result<UdpHeader, Error> {
+    match bytes.first_chunk::<8>() {
+        Some(b) if more_fragments => {
+            Ok(UdpHeader { src: be16(b, 0), dst: be16(b, 2), len: be16(b, 4), checksum: be16(b, 6) })
+        }
+        _ => UdpHeader::parse(bytes).map(|(header, _)| header),
+    }
 }
 
 fn segment(h: &TcpHeader, options: &[u8], len: usize) -> String {
@@ -123,14 +132,7 @@ impl fmt::Display for ArpPacket {
 
 impl fmt::Display for Ipv4Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IP {} > {}: ", self.src, self.dst)?;
-        match self.protocol {
-            protocol::UDP => f.write_str("udp")?,
-            protocol::TCP => f.write_str("tcp")?,
-            protocol::ICMP => f.write_str("icmp")?,
-            other => write!(f, "ip-proto-{other} {}", self.payload_len())?,
-        }
-        Ok(())
+        write!(f, "IP {} > {}: ip-proto-{}", self.src, self.dst, self.protocol)
     }
 }
 
