@@ -40,6 +40,7 @@ mod ack_policy;
 mod config;
 pub mod congestion;
 mod connection;
+mod expiry;
 mod flight;
 mod open;
 mod recovery;

@@ -33,31 +33,31 @@ pub enum ListenOutcome {
 /// RFC 9293 3.10.7.2: a segment for a port in LISTEN.
 pub fn on_listen(header: &TcpHeader, payload_len: u32) -> ListenOutcome {
     //= rfc9293#3.10.7.2
-    if header.flags.contains(TcpFlags::RST) {
+    if header.flags.has(TcpFlags::RST) {
         return ListenOutcome::Ignore;
     }
-    if header.flags.contains(TcpFlags::ACK) {
+    if header.flags.has(TcpFlags::ACK) {
         return match reset_for(header, payload_len) {
             Some(reset) => ListenOutcome::SendReset(reset),
             None => ListenOutcome::Ignore,
         };
     }
-    if header.flags.contains(TcpFlags::SYN) { ListenOutcome::Open } else { ListenOutcome::Ignore }
+    if header.flags.has(TcpFlags::SYN) { ListenOutcome::Open } else { ListenOutcome::Ignore }
 }
 
 /// RFC 9293 3.10.7.1: the RST that answers a segment for which there is no connection; none for a RST.
 #[must_use]
 pub fn reset_for(header: &TcpHeader, payload_len: u32) -> Option<TcpHeader> {
     //= rfc9293#3.10.7.1
-    if header.flags.contains(TcpFlags::RST) {
+    if header.flags.has(TcpFlags::RST) {
         return None;
     }
-    let (seq, ack, flags) = if header.flags.contains(TcpFlags::ACK) {
+    let (seq, ack, flags) = if header.flags.has(TcpFlags::ACK) {
         (header.ack, Seq(0), TcpFlags::RST)
     } else {
         let len = payload_len
-            + u32::from(header.flags.contains(TcpFlags::SYN))
-            + u32::from(header.flags.contains(TcpFlags::FIN));
+            + u32::from(header.flags.has(TcpFlags::SYN))
+            + u32::from(header.flags.has(TcpFlags::FIN));
         (Seq(0), header.seq + len, TcpFlags::RST | TcpFlags::ACK)
     };
     Some(TcpHeader {

@@ -1,0 +1,87 @@
+//! What a timer does when it is due.
+
+use rt_base::TimerKind;
+
+use super::connection::Connection;
+use super::segment::{Cx, TcpError};
+use super::states::{Closed, State};
+use super::timers::Slot;
+
+impl Connection {
+    /// Serves the timer that [`Connection::due`] named. Ask [`Connection::next_segment`] afterwards.
+    pub fn on_timer(&mut self, cx: Cx, kind: TimerKind) {
+        if !self.timers.take_due(cx.now, kind) {
+            return;
+        }
+        match (kind, self.state) {
+            (TimerKind::Rto, State::SynSent(_)) => self.on_syn_timeout(cx, self.config.syn_retries),
+            (TimerKind::Rto, State::SynReceived(_)) => self.on_syn_timeout(cx, self.config.synack_retries),
+            (TimerKind::Rto, _) => self.on_data_timeout(cx),
+            (TimerKind::Persist, _) => self.on_persist(cx),
+            (TimerKind::DelayedAck, _) => self.ack.on_timer(),
+            (TimerKind::Keepalive, _) => self.on_keepalive(cx),
+            (TimerKind::TimeWait, State::TimeWait(s)) => self.enter(cx, s.expired().into()),
+            // The peer never closed: forget it without TIME-WAIT, as Linux does.
+            (TimerKind::FinWait2, _) => self.enter(cx, Closed.into()),
+            _ => {}
+        }
+    }
+
+    fn on_syn_timeout(&mut self, cx: Cx, most: u8) {
+        //= rfc9293#3.8.3
+        if self.retries >= most {
+            self.fail(cx, TcpError::TimedOut);
+            return;
+        }
+        self.retries += 1;
+        self.rtt.back_off();
+        self.pending.syn = true;
+    }
+
+    fn on_data_timeout(&mut self, cx: Cx) {
+        //= rfc9293#3.8.3
+        let most = if self.app_closed { self.config.orphan_retries } else { self.config.data_retries };
+        if self.retries >= most {
+            self.fail(cx, TcpError::TimedOut);
+            return;
+        }
+        self.retries += 1;
+        //= rfc6298#5.5
+        self.rtt.back_off();
+        self.on_rto(cx);
+    }
+
+    fn on_persist(&mut self, cx: Cx) {
+        //= rfc9293#3.8.6.1
+        // As long as the probes are answered the connection stays open: `retries` is set back by any ACK.
+        let most = if self.app_closed { self.config.orphan_retries } else { self.config.data_retries };
+        if self.retries >= most {
+            self.fail(cx, TcpError::TimedOut);
+            return;
+        }
+        self.retries += 1;
+        self.rtt.back_off();
+        self.pending.window_probe = true;
+        let at = cx.now + self.rtt.rto(&self.config);
+        self.timers.arm(cx, Slot::Retransmit, TimerKind::Persist, at);
+    }
+
+    fn on_keepalive(&mut self, cx: Cx) {
+        //= rfc9293#3.8.4
+        let Some(k) = self.keepalive else {
+            return;
+        };
+        // Data in flight has its own timer; keepalive is for idle connections.
+        if !self.snd.flight.is_empty() || self.snd.unsent() > 0 {
+            self.alive(cx);
+            return;
+        }
+        if self.retries >= k.count {
+            self.reset_now(cx, Some(TcpError::TimedOut));
+            return;
+        }
+        self.retries += 1;
+        self.pending.keepalive = true;
+        self.timers.arm(cx, Slot::Keepalive, TimerKind::Keepalive, cx.now + k.interval);
+    }
+}

@@ -1,0 +1,349 @@
+//! What goes out next: `next_segment` is asked until it says `None`, and gives one segment at a time in this order:
+//! reset, SYN, retransmission, new data and FIN, probes, challenge ACK, ACK.
+
+use rt_base::{Blocked, EventId, SendWhy, Time, TimerKind, What};
+use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
+
+use super::ack_policy::Due;
+use super::connection::Connection;
+use super::flight::Sent;
+use super::recovery::Phase;
+use super::segment::{Cx, Segment, SegmentToken};
+use super::states::State;
+use super::timers::Slot;
+
+/// What a segment is for, and what it carries.
+#[derive(Clone, Copy)]
+struct Plan {
+    seq: Seq,
+    len: u32,
+    flags: TcpFlags,
+    why: SendWhy,
+    origin: (EventId, Time),
+    sack: bool,
+}
+
+/// What may be sent of what waits.
+enum NewData {
+    /// So many bytes, with the FIN or without.
+    Send { len: u32, fin: bool },
+    /// Not now.
+    Wait(Blocked),
+    /// There is nothing.
+    Nothing,
+}
+
+impl Connection {
+    /// The next segment that is due now, if any. Ask again until there is none.
+    pub fn next_segment(&mut self, cx: Cx) -> Option<Segment> {
+        if let Some((seq, ack)) = self.pending.reset.take() {
+            return Some(self.reset_segment(seq, ack));
+        }
+        match self.state {
+            State::Closed(_) => None,
+            State::SynSent(_) => self.next_syn(cx, TcpFlags::SYN),
+            State::SynReceived(_) => {
+                self.next_syn(cx, TcpFlags::SYN | TcpFlags::ACK).or_else(|| self.next_ack(cx))
+            }
+            _ => self.next_synchronised(cx),
+        }
+    }
+
+    fn next_synchronised(&mut self, cx: Cx) -> Option<Segment> {
+        if self.state.may_send() {
+            let data = self.next_retransmission(cx).or_else(|| self.next_new(cx));
+            if data.is_some() {
+                return data;
+            }
+        }
+        self.next_probe(cx).or_else(|| self.next_ack(cx))
+    }
+
+    fn next_syn(&mut self, cx: Cx, flags: TcpFlags) -> Option<Segment> {
+        if !core::mem::take(&mut self.pending.syn) {
+            self.block(cx, (self.snd.unsent() > 0).then_some(Blocked::Handshake));
+            return None;
+        }
+        self.snd.nxt = self.snd.iss + 1;
+        let mut header = self.header(cx, self.snd.iss, flags, false);
+        let passive = flags.has(TcpFlags::ACK);
+        let o = &mut header.options;
+        o.mss = Some(self.rcv.mss);
+        o.sack_permitted = self.rcv.sack;
+        if !passive {
+            header.ack = Seq(0);
+            header.window = self.rcv.limit.min(65_535) as u16;
+            o.timestamps = self.ts.on.then(|| (self.ts.value(cx.now), 0));
+            o.window_scale = self.config.window_scaling.then(|| self.config.window_shift());
+        } else if self.rcv.shift > 0 || self.snd.shift > 0 {
+            o.window_scale = Some(self.rcv.shift);
+        }
+        self.arm_rto(cx);
+        Some(self.segment(header, 0, 0, SendWhy::Handshake, (EventId::NONE, Time::ZERO)))
+    }
+
+    fn next_retransmission(&mut self, cx: Cx) -> Option<Segment> {
+        let (position, _) = self.snd.flight.next_lost()?;
+        self.snd.flight.split(position, self.snd.mss);
+        let (position, sent) = self.snd.flight.next_lost()?;
+        let pipe = self.pipe();
+        if pipe > 0 && !self.recovery.force && pipe + sent.len > self.recovery.window.cwnd {
+            self.recovery.limited = true;
+            self.block(cx, Some(Blocked::Cwnd));
+            return None;
+        }
+        self.snd.flight.repeat(position, cx.now);
+        self.recovery.on_sent(sent.len);
+        let why = match self.recovery.phase {
+            Phase::Loss { .. } => SendWhy::RtoRetransmit,
+            _ => SendWhy::FastRetransmit,
+        };
+        if sent.seq == self.snd.una {
+            self.arm_rto(cx);
+        }
+        Some(self.repeat_segment(cx, &sent, why))
+    }
+
+    fn repeat_segment(&mut self, cx: Cx, sent: &Sent, why: SendWhy) -> Segment {
+        let len = sent.len - u32::from(sent.fin);
+        let mut flags = TcpFlags::ACK;
+        if sent.fin {
+            flags = flags | TcpFlags::FIN;
+        }
+        if len > 0 && self.snd.offset(sent.seq) + u64::from(len) == self.snd.buf.end() {
+            flags = flags | TcpFlags::PSH;
+        }
+        let sack = len + self.sack_room() <= self.snd.mss;
+        self.build(cx, Plan { seq: sent.seq, len, flags, why, origin: (sent.event, sent.sent_at), sack })
+    }
+
+    fn next_new(&mut self, cx: Cx) -> Option<Segment> {
+        match self.new_data(cx) {
+            NewData::Nothing => {
+                self.recovery.limited = false;
+                self.block(cx, None);
+                None
+            }
+            NewData::Wait(reason) => {
+                self.recovery.limited = reason == Blocked::Cwnd;
+                self.block(cx, Some(reason));
+                if reason == Blocked::PeerWindow && self.snd.flight.is_empty() {
+                    self.arm_persist(cx);
+                }
+                None
+            }
+            NewData::Send { len, fin } => Some(self.send_new(cx, len, fin)),
+        }
+    }
+
+    /// How much new data may leave: the peer's window, the congestion window, silly windows, Nagle.
+    fn new_data(&mut self, cx: Cx) -> NewData {
+        let unsent = self.snd.unsent();
+        let fin = self.snd.fin_queued && !self.snd.fin_sent;
+        if unsent == 0 && !fin {
+            return NewData::Nothing;
+        }
+        let full = self.snd.mss - self.sack_room().min(self.snd.mss / 2);
+        let usable = self.snd.usable();
+        let len = unsent.min(full).min(usable);
+        let takes_fin = fin && len == unsent && len < usable;
+        if len == 0 && !takes_fin {
+            return NewData::Wait(Blocked::PeerWindow);
+        }
+        if self.snd.flight.is_empty() {
+            self.on_restart_after_idle(cx);
+        }
+        let pipe = self.pipe();
+        if pipe > 0 && pipe + len > self.recovery.window.cwnd {
+            return NewData::Wait(Blocked::Cwnd);
+        }
+        if len == unsent && unsent < full && !takes_fin && self.nagle_holds() {
+            return NewData::Wait(Blocked::Nagle);
+        }
+        //= rfc9293#3.8.6.2.1
+        // The window cuts a full segment short: wait for more of it, unless it is half of all the peer ever offered,
+        // or the persist timer overrides.
+        let silly = len < unsent && len < full && len < self.snd.max_wnd / 2;
+        if silly && !core::mem::take(&mut self.pending.window_probe) {
+            return NewData::Wait(Blocked::PeerWindow);
+        }
+        NewData::Send { len, fin: takes_fin }
+    }
+
+    /// RFC 896 in Minshall's form, as in Linux: a small segment waits only while another small one is unacknowledged.
+    fn nagle_holds(&self) -> bool {
+        //= rfc9293#3.7.4
+        !self.nodelay && self.snd.small.gt(self.snd.una)
+    }
+
+    fn send_new(&mut self, cx: Cx, len: u32, fin: bool) -> Segment {
+        let seq = self.snd.nxt;
+        let taken = len + u32::from(fin);
+        let end = self.snd.offset(seq) + u64::from(len);
+        let mut flags = TcpFlags::ACK;
+        if len > 0 && end == self.snd.buf.end() {
+            flags = flags | TcpFlags::PSH;
+        }
+        if fin {
+            flags = flags | TcpFlags::FIN;
+            self.snd.fin_sent = true;
+        }
+        let idle = self.snd.flight.is_empty();
+        self.snd.flight.push(Sent {
+            seq,
+            len: taken,
+            fin,
+            sacked: false,
+            lost: false,
+            repeated: false,
+            ever_repeated: false,
+            sent_at: cx.now,
+            event: EventId::NONE,
+        });
+        self.snd.nxt += taken;
+        self.snd.last_sent = cx.now;
+        if len < self.snd.mss {
+            self.snd.small = self.snd.nxt;
+        }
+        if idle {
+            //= rfc6298#5.1
+            self.arm_rto(cx);
+        }
+        self.pending.window_probe = false;
+        self.recovery.on_sent(taken);
+        self.blocked = None;
+        let (why, origin) = match len {
+            0 => (SendWhy::Fin, (EventId::NONE, Time::ZERO)),
+            _ if cx.recording => (SendWhy::NewData, self.snd.buf.origin(end)),
+            _ => (SendWhy::NewData, (EventId::NONE, Time::ZERO)),
+        };
+        self.build(cx, Plan { seq, len, flags, why, origin, sack: true })
+    }
+
+    /// A zero-window probe or a keepalive: both are an old byte's number without the byte, so that any TCP answers.
+    fn next_probe(&mut self, cx: Cx) -> Option<Segment> {
+        let window = core::mem::take(&mut self.pending.window_probe);
+        let keepalive = core::mem::take(&mut self.pending.keepalive);
+        let why = match (window, keepalive) {
+            (true, _) => SendWhy::WindowProbe,
+            (_, true) => SendWhy::Keepalive,
+            _ => return None,
+        };
+        //= rfc9293#3.8.6.1
+        //= rfc9293#3.8.4
+        let none = (EventId::NONE, Time::ZERO);
+        let seq = self.snd.una - 1;
+        Some(self.build(cx, Plan { seq, len: 0, flags: TcpFlags::ACK, why, origin: none, sack: false }))
+    }
+
+    fn next_ack(&mut self, cx: Cx) -> Option<Segment> {
+        let why = match (self.ack.due, core::mem::take(&mut self.pending.challenge)) {
+            (Due::Now, _) => SendWhy::Ack,
+            (Due::TimerFired, _) => SendWhy::DelayedAck,
+            (_, true) => SendWhy::ChallengeAck,
+            _ => return None,
+        };
+        let none = (EventId::NONE, Time::ZERO);
+        let seq = self.snd.nxt;
+        Some(self.build(cx, Plan { seq, len: 0, flags: TcpFlags::ACK, why, origin: none, sack: true }))
+    }
+
+    fn build(&mut self, cx: Cx, plan: Plan) -> Segment {
+        let header = self.header(cx, plan.seq, plan.flags, plan.sack);
+        let offset = self.snd.offset(plan.seq.max(self.snd.una));
+        let mut segment = self.segment(header, plan.len, offset, plan.why, plan.origin);
+        if plan.len > 0 || plan.flags.has(TcpFlags::FIN) {
+            segment.token = SegmentToken(Some(plan.seq.0));
+        }
+        segment
+    }
+
+    /// A header with everything that the receiving side has to say; whatever was owed is said by it.
+    fn header(&mut self, cx: Cx, seq: Seq, flags: TcpFlags, sack: bool) -> TcpHeader {
+        let mut options = TcpOptions::default();
+        self.ts.option(cx.now, &mut options);
+        if sack && self.rcv.sack && (self.rcv.dsack.is_some() || self.rcv.buf.has_holes()) {
+            self.push_sack(&mut options);
+        }
+        let window = self.window_field(!flags.has(TcpFlags::SYN));
+        if flags.has(TcpFlags::ACK) {
+            let data = self.snd.nxt.gt(seq);
+            self.ack.sent(&self.config, cx.now, self.rcv.nxt, data);
+            self.timers.disarm(Slot::Ack);
+        }
+        TcpHeader { src: 0, dst: 0, seq, ack: self.rcv.nxt, flags, window, urgent: 0, options }
+    }
+
+    /// The duplicate first (RFC 2883), then the ranges beyond holes, newest first (RFC 2018).
+    fn push_sack(&mut self, options: &mut TcpOptions) {
+        //= rfc2018#4
+        if let Some((left, right)) = self.rcv.dsack.take() {
+            options.push_sack(left, right);
+        }
+        self.rcv.buf.sack_blocks(self.rcv.nxt, 4, |left, right| {
+            options.push_sack(left, right);
+        });
+    }
+
+    /// Bytes that SACK blocks will take from a data segment.
+    fn sack_room(&self) -> u32 {
+        if !self.rcv.sack || !(self.rcv.dsack.is_some() || self.rcv.buf.has_holes()) {
+            return 0;
+        }
+        let mut blocks = u32::from(self.rcv.dsack.is_some());
+        self.rcv.buf.sack_blocks(self.rcv.nxt, 4, |_, _| blocks += 1);
+        4 + 8 * blocks.min(if self.ts.on { 3 } else { 4 })
+    }
+
+    fn segment(
+        &self,
+        header: TcpHeader,
+        len: u32,
+        offset: u64,
+        why: SendWhy,
+        origin: (EventId, Time),
+    ) -> Segment {
+        Segment {
+            header,
+            len,
+            offset,
+            why,
+            origin: origin.0,
+            origin_at: origin.1,
+            cwnd: self.recovery.window.cwnd,
+            in_flight: self.pipe(),
+            token: SegmentToken(None),
+        }
+    }
+
+    fn reset_segment(&mut self, seq: Seq, ack: Option<Seq>) -> Segment {
+        let flags = if ack.is_some() { TcpFlags::RST | TcpFlags::ACK } else { TcpFlags::RST };
+        let header = TcpHeader { seq, ack: ack.unwrap_or(Seq(0)), flags, ..TcpHeader::default() };
+        self.segment(header, 0, 0, SendWhy::Reset, (EventId::NONE, Time::ZERO))
+    }
+
+    /// Notes why data waits, once until something is sent.
+    fn block(&mut self, cx: Cx, reason: Option<Blocked>) {
+        if self.blocked == reason {
+            return;
+        }
+        self.blocked = reason;
+        if let Some(reason) = reason
+            && cx.recording
+        {
+            self.records.push(What::TcpBlocked { conn: self.conn, reason });
+        }
+    }
+
+    fn arm_rto(&mut self, cx: Cx) {
+        let at = cx.now + self.rtt.rto(&self.config);
+        self.timers.arm(cx, Slot::Retransmit, TimerKind::Rto, at);
+    }
+
+    fn arm_persist(&mut self, cx: Cx) {
+        if !self.timers.is(Slot::Retransmit, TimerKind::Persist) {
+            let at = cx.now + self.rtt.rto(&self.config);
+            self.timers.arm(cx, Slot::Retransmit, TimerKind::Persist, at);
+        }
+    }
+}
