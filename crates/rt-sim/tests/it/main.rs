@@ -1,0 +1,7 @@
+//! The engine before its laws: exact times, faults by seed, conservation, the same run twice.
+
+mod faults;
+mod laws;
+mod nodes;
+mod order;
+mod timing;
