@@ -1,0 +1,429 @@
+//! Two connections and a path that delays, loses, repeats and reorders: whatever happens, the bytes arrive once, in
+//! order, and both ends come to rest. And whatever segments a stranger invents, nothing panics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use rt_base::{ConnId, Nanos, Rng, Time};
+use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
+
+use crate::tcp::{
+    CongestionKind, Connection, Cx, ListenOutcome, OpenParams, Outcome, Read, TcpConfig, TcpError, on_listen,
+};
+
+/// How the path treats segments, per thousand.
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    loss: u64,
+    duplicate: u64,
+    reorder: u64,
+    delay_ms: u64,
+}
+
+/// What one side does.
+#[derive(Clone, Debug)]
+struct Plan {
+    bytes: u64,
+    /// Bytes read at a time; small ones close the window.
+    read: usize,
+    /// Milliseconds between reads.
+    pause_ms: u64,
+    config: TcpConfig,
+}
+
+struct Side {
+    conn: Option<Connection>,
+    config: Arc<TcpConfig>,
+    plan: Plan,
+    isn: u32,
+    written: u64,
+    read: u64,
+    eof: bool,
+    next_read: Time,
+    /// The farthest right edge offered so far.
+    edge: Option<Seq>,
+}
+
+struct World {
+    sides: [Side; 2],
+    path: Path,
+    rng: Rng,
+    now: Time,
+    /// Segments on their way: arrival and number, then who gets what.
+    wire: BTreeMap<(Time, u64), (usize, TcpHeader, Vec<u8>)>,
+    sent: u64,
+    data_segments: u64,
+}
+
+fn pattern(side: usize, offset: u64) -> u8 {
+    (offset.wrapping_mul(31) >> 3) as u8 ^ (side as u8)
+}
+
+impl World {
+    fn new(path: Path, plans: [Plan; 2], seed: u64) -> World {
+        let side = |(i, plan): (usize, Plan)| Side {
+            conn: None,
+            config: Arc::new(plan.config.clone()),
+            isn: if i == 0 { u32::MAX - 5000 } else { 7 },
+            written: 0,
+            read: 0,
+            eof: false,
+            next_read: Time::ZERO,
+            edge: None,
+            plan,
+        };
+        let [a, b] = plans;
+        let mut world = World {
+            sides: [side((0, a)), side((1, b))],
+            path,
+            rng: Rng::stream(seed, "pipe", "path"),
+            now: Time::ZERO,
+            wire: BTreeMap::new(),
+            sent: 0,
+            data_segments: 0,
+        };
+        let open = world.sides[0].open();
+        let config = Arc::clone(&world.sides[0].config);
+        world.sides[0].conn = Some(Connection::connect(Cx::quiet(Time::ZERO), &config, &open));
+        world
+    }
+
+    /// Runs until both connections are finished or failed; the number of steps is bounded.
+    fn run(&mut self) {
+        for _ in 0..2_000_000 {
+            for side in 0..2 {
+                self.app(side);
+                self.flush(side);
+            }
+            let wire = self.wire.first_key_value().map_or(Time::MAX, |(k, _)| k.0);
+            let next = self.sides.iter().fold(wire, |t, s| t.min(s.wish()));
+            if next == Time::MAX {
+                return;
+            }
+            assert!(next >= self.now);
+            self.now = next;
+            if wire == next {
+                let (_, (to, header, bytes)) = self.wire.pop_first().expect("invariant: it was seen above");
+                self.deliver(to, &header, &bytes);
+            } else {
+                self.timers();
+            }
+        }
+        panic!("no rest after two million steps at {}", self.now);
+    }
+
+    fn timers(&mut self) {
+        let now = self.now;
+        for side in 0..2 {
+            while let Some(timer) = self.sides[side].conn.as_ref().and_then(|c| c.due(now)) {
+                let conn = self.sides[side].conn.as_mut().expect("invariant: it was due");
+                conn.on_timer(Cx::quiet(now), timer.kind);
+                self.flush(side);
+            }
+        }
+    }
+
+    fn deliver(&mut self, to: usize, header: &TcpHeader, bytes: &[u8]) {
+        let cx = Cx::quiet(self.now);
+        let open = self.sides[to].open();
+        let side = &mut self.sides[to];
+        match &mut side.conn {
+            Some(conn) if !conn.finished() => {
+                let _ = conn.on_segment(cx, header, bytes);
+                conn.snd.flight.check();
+            }
+            Some(_) => {}
+            None => {
+                if on_listen(header, bytes.len() as u32) == ListenOutcome::Open {
+                    side.conn = Some(Connection::accept(cx, &side.config, &open, header));
+                }
+            }
+        }
+        self.flush(to);
+    }
+
+    /// Writes all it can, reads at its pace, closes when it has written and read everything.
+    fn app(&mut self, i: usize) {
+        let cx = Cx::quiet(self.now);
+        let other = self.sides[1 - i].plan.bytes;
+        let side = &mut self.sides[i];
+        let Some(conn) = &mut side.conn else { return };
+        while side.written < side.plan.bytes && conn.error().is_none() {
+            let n = (side.plan.bytes - side.written).min(5000);
+            let bytes: Vec<u8> = (0..n).map(|k| pattern(i, side.written + k)).collect();
+            match conn.write(cx, &bytes) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => side.written += n as u64,
+            }
+        }
+        if side.written == side.plan.bytes {
+            conn.shutdown(cx);
+        }
+        let mut buf = vec![0; side.plan.read];
+        while self.now >= side.next_read && !side.eof {
+            match conn.read(cx, &mut buf) {
+                Ok(Read::Data(n)) => {
+                    let good = buf[..n].iter().enumerate().all(|(k, b)| *b == pattern(1 - i, side.read + k as u64));
+                    assert!(good, "wrong bytes after {}", side.read);
+                    side.read += n as u64;
+                    side.next_read = self.now + Nanos::from_millis(side.plan.pause_ms);
+                }
+                Ok(Read::Eof) => {
+                    side.eof = true;
+                    assert_eq!(side.read, other, "an end too early");
+                }
+                Ok(Read::WouldBlock) => break,
+                Err(_) => side.eof = true,
+            }
+        }
+        if side.eof && (side.written == side.plan.bytes || conn.error().is_some()) {
+            conn.close(cx);
+        }
+    }
+
+    fn flush(&mut self, i: usize) {
+        let cx = Cx::quiet(self.now);
+        for count in 0.. {
+            assert!(count < 100_000, "segments without end at {}", self.now);
+            let Some(conn) = &mut self.sides[i].conn else { return };
+            let Some(segment) = conn.next_segment(cx) else { return };
+            let (a, b) = conn.payload(&segment);
+            let bytes = [a, b].concat();
+            assert_eq!(bytes.len(), segment.len as usize);
+            conn.snd.flight.check();
+            let shift = if segment.header.flags.has(TcpFlags::SYN) { 0 } else { conn.rcv.shift };
+            self.check_window(i, &segment.header, shift);
+            self.data_segments += u64::from(segment.len > 0);
+            self.launch(1 - i, segment.header, bytes);
+        }
+    }
+
+    /// The window is never shrunk by as much as a unit of its scale.
+    fn check_window(&mut self, i: usize, header: &TcpHeader, shift: u8) {
+        if !header.flags.has(TcpFlags::ACK) || header.flags.has(TcpFlags::RST) {
+            return;
+        }
+        let edge = header.ack + (u32::from(header.window) << shift);
+        let before = self.sides[i].edge.unwrap_or(edge);
+        assert!((edge + (1 << shift)).gt(before), "the window shrank from {before} to {edge}");
+        self.sides[i].edge = Some(edge.max(before));
+    }
+
+    fn launch(&mut self, to: usize, header: TcpHeader, bytes: Vec<u8>) {
+        let roll = |rng: &mut Rng, thousandth: u64| rng.below(1000) < thousandth;
+        self.sent += 1;
+        if roll(&mut self.rng, self.path.loss) {
+            return;
+        }
+        let late = if roll(&mut self.rng, self.path.reorder) { self.rng.below(30) } else { 0 };
+        let at = self.now + Nanos::from_millis(self.path.delay_ms + late);
+        if roll(&mut self.rng, self.path.duplicate) {
+            self.sent += 1;
+            self.wire.insert((at + Nanos::from_millis(1), self.sent), (to, header, bytes.clone()));
+        }
+        self.sent += 1;
+        self.wire.insert((at, self.sent), (to, header, bytes));
+    }
+
+    /// All bytes there, both ends closed in order.
+    fn check_complete(&self) {
+        for (i, side) in self.sides.iter().enumerate() {
+            let conn = side.conn.as_ref().expect("invariant: both opened");
+            assert_eq!(conn.error(), None, "side {i} at {}: {:?}", self.now, conn.info());
+            assert_eq!(side.read, self.sides[1 - i].plan.bytes, "side {i} at {}: {:?}", self.now, conn.info());
+            assert!(conn.finished(), "side {i}: {:?}", conn.info());
+        }
+    }
+}
+
+impl Side {
+    fn open(&self) -> OpenParams {
+        OpenParams { conn: ConnId(1), isn: Seq(self.isn), mss: 1460, ts_offset: self.isn, nodelay: false }
+    }
+
+    /// When it wants to be called: a timer, or a read that is due.
+    fn wish(&self) -> Time {
+        let Some(conn) = &self.conn else { return Time::MAX };
+        let reads = !self.eof && conn.readable();
+        conn.deadline().min(if reads { self.next_read } else { Time::MAX })
+    }
+}
+
+fn plan(bytes: u64) -> Plan {
+    Plan { bytes, read: 65_536, pause_ms: 0, config: TcpConfig::default() }
+}
+
+const CLEAN: Path = Path { loss: 0, duplicate: 0, reorder: 0, delay_ms: 10 };
+
+#[test]
+fn a_clean_path_needs_no_retransmission() {
+    let mut world = World::new(CLEAN, [plan(3_000_000), plan(10)], 1);
+    world.run();
+    world.check_complete();
+    // 3,000,000 / 1448 = 2071.8, and one segment for the other side.
+    assert_eq!(world.data_segments, 2072 + 1);
+    assert!(world.now < Time(62_000_000_000), "{}", world.now);
+}
+
+#[test]
+fn loss_costs_little_more_than_what_was_lost() {
+    let mut world = World::new(Path { loss: 20, ..CLEAN }, [plan(3_000_000), plan(10)], 1);
+    world.run();
+    world.check_complete();
+    assert!((2073..2200).contains(&world.data_segments), "{}", world.data_segments);
+}
+
+#[test]
+fn a_slow_reader_closes_and_opens_the_window() {
+    let slow = Plan { read: 3000, pause_ms: 20, ..plan(10) };
+    let mut world = World::new(CLEAN, [plan(400_000), slow], 1);
+    world.run();
+    world.check_complete();
+}
+
+fn configs() -> impl Strategy<Value = TcpConfig> {
+    let buffers = prop_oneof![Just(6u32 << 20), Just(65_535), Just(8000), Just(1500)];
+    (any::<[bool; 5]>(), buffers).prop_map(|([ts, ws, sack, reno, nodelay], buffer)| TcpConfig {
+        timestamps: ts,
+        window_scaling: ws,
+        sack,
+        congestion: if reno { CongestionKind::Reno } else { CongestionKind::Cubic },
+        nodelay,
+        recv_buffer: buffer,
+        send_buffer: buffer,
+        data_retries: 30,
+        orphan_retries: 30,
+        syn_retries: 30,
+        synack_retries: 30,
+        fin_wait2: Nanos::from_secs(1_000_000),
+        ..TcpConfig::default()
+    })
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    (0u64..120_000, prop_oneof![Just(65_536usize), Just(700), 1usize..5000], 0u64..30, configs())
+        .prop_map(|(bytes, read, pause_ms, config)| Plan { bytes, read, pause_ms, config })
+}
+
+fn paths() -> impl Strategy<Value = Path> {
+    (0u64..200, 0u64..100, 0u64..300, 0u64..60).prop_map(|(loss, duplicate, reorder, delay_ms)| Path {
+        loss,
+        duplicate,
+        reorder,
+        delay_ms,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(96), failure_persistence: None,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(9293), ..ProptestConfig::default() })]
+
+    #[test]
+    fn bytes_arrive_once_and_in_order(path in paths(), a in plans(), b in plans(), seed in any::<u64>()) {
+        let mut world = World::new(path, [a, b], seed);
+        world.run();
+        world.check_complete();
+    }
+
+    #[test]
+    fn strange_segments_never_panic(steps in prop::collection::vec(stranger(), 1..60), config in configs()) {
+        suffer(&steps, config);
+    }
+}
+
+fn cases(usual: u32) -> u32 {
+    option_env!("ROUNDTRIP_CASES").and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
+/// What a stranger or the application does next.
+#[derive(Clone, Debug)]
+enum Strange {
+    Segment { flags: u8, seq: i64, ack: i64, window: u16, len: usize, ts: Option<(u32, u32)>, sack: Vec<(i32, i32)> },
+    Write(usize),
+    Read(usize),
+    Shutdown,
+    Close,
+    Abort,
+    Wait(u64),
+}
+
+fn stranger() -> impl Strategy<Value = Strange> {
+    let near = || prop_oneof![6 => -3i64..3, 3 => -70_000i64..70_000, 1 => any::<i32>().prop_map(i64::from)];
+    let flags = prop_oneof![4 => Just(0x10u8), 2 => Just(0x11), 1 => Just(0x02), 1 => Just(0x12), 2 => any::<u8>()];
+    let sack = prop::collection::vec((-3i32..5000, -3i32..5000), 0..4);
+    let ts = prop_oneof![Just(None), (0u32..100, 0u32..100).prop_map(Some)];
+    prop_oneof![
+        8 => (flags, near(), near(), any::<u16>(), 0usize..3000, ts, sack).prop_map(
+            |(flags, seq, ack, window, len, ts, sack)| Strange::Segment { flags, seq, ack, window, len, ts, sack }),
+        2 => (0usize..20_000).prop_map(Strange::Write),
+        1 => (0usize..20_000).prop_map(Strange::Read),
+        1 => Just(Strange::Shutdown),
+        1 => Just(Strange::Close),
+        1 => Just(Strange::Abort),
+        2 => (0u64..100_000).prop_map(Strange::Wait),
+    ]
+}
+
+fn suffer(steps: &[Strange], config: TcpConfig) {
+    let config = Arc::new(config);
+    let open = OpenParams { conn: ConnId(1), isn: Seq(u32::MAX - 2), mss: 1460, ts_offset: 0, nodelay: false };
+    let mut conn = Connection::connect(Cx::quiet(Time::ZERO), &config, &open);
+    let mut now = Time::ZERO;
+    for step in steps {
+        let cx = Cx::quiet(now);
+        match step {
+            Strange::Segment { flags, seq, ack, window, len, ts, sack } => {
+                let mut options = TcpOptions::default();
+                options.timestamps = *ts;
+                if flags & 2 != 0 {
+                    options.mss = Some(*window);
+                    options.sack_permitted = len & 1 == 0;
+                    options.window_scale = (len & 2 == 0).then_some(*window as u8);
+                }
+                for (a, b) in sack {
+                    options.push_sack(conn.snd.una + *a as u32, conn.snd.una + *b as u32);
+                }
+                let header = TcpHeader {
+                    seq: conn.rcv.nxt + *seq as u32,
+                    ack: conn.snd.nxt + *ack as u32,
+                    flags: TcpFlags(*flags),
+                    window: *window,
+                    options,
+                    ..TcpHeader::default()
+                };
+                let outcome: Outcome = conn.on_segment(cx, &header, &vec![1; *len]);
+                assert_eq!(outcome, outcome);
+            }
+            Strange::Write(n) => {
+                let result = conn.write(cx, &vec![2; *n]);
+                assert!(!matches!(result, Err(TcpError::HostUnreachable)));
+            }
+            Strange::Read(n) => {
+                let _: Result<Read, TcpError> = conn.read(cx, &mut vec![0; *n]);
+            }
+            Strange::Shutdown => conn.shutdown(cx),
+            Strange::Close => conn.close(cx),
+            Strange::Abort => conn.abort(cx),
+            Strange::Wait(ms) => now += Nanos::from_millis(*ms),
+        }
+        settle(&mut conn, now);
+        assert!(conn.rcv.buf.readable() <= config.recv_buffer.max(65_535) + 70_000);
+    }
+}
+
+fn settle(conn: &mut Connection, now: Time) {
+    for round in 0.. {
+        assert!(round < 1000, "timers without end");
+        let mut segments = 0;
+        while let Some(segment) = conn.next_segment(Cx::quiet(now)) {
+            let (a, b) = conn.payload(&segment);
+            assert_eq!(a.len() + b.len(), segment.len as usize);
+            conn.snd.flight.check();
+            segments += 1;
+            assert!(segments < 10_000, "segments without end");
+        }
+        let Some(timer) = conn.due(now) else { return };
+        conn.on_timer(Cx::quiet(now), timer.kind);
+    }
+}
