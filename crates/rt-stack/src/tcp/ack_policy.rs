@@ -38,19 +38,18 @@ pub(super) struct AckPolicy {
 
 impl AckPolicy {
     /// The connection is open; `rcv_nxt` is acknowledged by the handshake.
-    pub(super) fn open(&mut self, config: &TcpConfig, rcv_nxt: Seq) {
-        self.quick = config.quickack_segments;
+    pub(super) fn open(&mut self, rcv_nxt: Seq) {
         self.last_sent = rcv_nxt;
     }
 
     /// `len` bytes came in order and RCV.NXT is `nxt` now.
     pub(super) fn on_data(&mut self, config: &TcpConfig, now: Time, len: u32, nxt: Seq) {
-        self.segment = self.segment.max(len);
         let quiet = now.since(self.last_received);
         self.last_received = now;
-        if quiet > QUIET {
+        if self.segment == 0 || quiet > QUIET {
             self.quick = config.quickack_segments;
         }
+        self.segment = self.segment.max(len);
         //= rfc5681#4.2
         // Every second full segment at once.
         let second = nxt - self.last_sent > self.segment;

@@ -521,7 +521,7 @@ impl Connection {
         // Several lost SYNs: the path is worse than ten segments.
         let initial = if repeated > 1 { 1 } else { self.config.initial_cwnd };
         self.recovery = Recovery::new(self.config.congestion, self.snd.mss, initial);
-        self.ack.open(&self.config, self.rcv.nxt);
+        self.ack.open(self.rcv.nxt);
         self.snd.last_sent = cx.now;
         self.alive(cx);
         if self.snd.fin_queued

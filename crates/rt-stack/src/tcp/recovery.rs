@@ -278,6 +278,7 @@ impl Connection {
             // the duplicate ACKs before.
             self.recovery.left = self.recovery.left.saturating_sub(removed.newly.saturating_sub(mss));
             self.snd.flight.head_lost();
+            self.recovery.force = true;
             mss
         } else {
             u32::from(duplicate) * mss

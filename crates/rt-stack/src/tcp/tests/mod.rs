@@ -1,5 +1,8 @@
 //! TCP by packet scripts, a file per theme, and by property tests over a simulated pipe.
 
+mod close;
 mod handshake;
 mod pipe;
+mod receive;
 mod script;
+mod transmit;
