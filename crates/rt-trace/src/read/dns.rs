@@ -1,10 +1,14 @@
 //! DNS messages (RFC 1035) over UDP and TCP: each query with its response, in words.
 
+mod message;
+mod table;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Mark, Span};
+pub(crate) use table::{DnsEnds, DnsStream, DnsTable};
 
 /// A query and, if it came, its response.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -14,6 +14,7 @@
 //! IPv6 extension headers other than none are not read (reported as sealed or unknown); a capture that starts in the
 //! middle of a connection gives segments and byte counts but no exchanges of HTTP/2 (HPACK needs the start).
 
+mod app;
 mod arp;
 mod dhcp;
 mod dns;
@@ -22,6 +23,7 @@ mod icmp;
 mod limits;
 mod mark;
 mod node;
+mod packet;
 mod tcp;
 mod tls;
 mod udp;

@@ -1,11 +1,14 @@
 //! HTTP exchanges: request, response, bodies, each with the frames that carried it.
 
-// mod body;
-// mod h1;
-// mod h2;
-// mod hpack;
-// mod huffman;
+mod body;
+mod frames;
+mod h1;
+mod h2;
+mod hpack;
+mod huffman;
 
+pub(crate) use h1::H1;
+pub(crate) use h2::H2;
 use serde::{Deserialize, Serialize};
 
 use super::{Mark, Side, Span};

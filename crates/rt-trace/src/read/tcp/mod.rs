@@ -1,7 +1,7 @@
 //! TCP connections as seen at one node: who, how it opened and closed, each segment, and what was said inside.
 
-// mod conversation;
-// mod reassembly;
+mod conversation;
+mod reassembly;
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DnsExchange, Http2Session, HttpExchange, Mark, Side, TlsSession};
 
-// pub(crate) use conversation::{Conversation, TcpPacket};
+pub(crate) use conversation::{Conversation, TcpPacket};
 
 /// One TCP connection as this node saw it (addresses before or after NAT, whichever side the node is on).
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -1,19 +1,19 @@
 //! TLS 1.2 and 1.3 sessions: what each handshake message carries, and the plaintext by key log.
 
-// mod cursor;
-// mod handshake;
-// mod keys;
-// mod names;
+mod cursor;
+mod handshake;
+mod keys;
+mod names;
 mod secrets;
-// mod session;
-// mod x509;
+mod session;
+mod x509;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Mark, Side, Span};
 
 pub use secrets::Secrets;
-// pub(crate) use session::{Plain, Session};
+pub(crate) use session::Session;
 
 /// One TLS session on one connection.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
