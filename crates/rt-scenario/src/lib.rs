@@ -1,5 +1,32 @@
-//! YAML to a checked, lowered [`Model`]: plain data that is simulated, proved and drawn.
+//! The scenario language: YAML to a checked, lowered [`Model`], with diagnostics for everything that is wrong.
+//!
+//! [`load`] is pure: text in, model or problems out; it touches no file. A model is plain data: nothing here runs TCP.
+//!
+//! The walk, top to bottom: `tree` (YAML to values with places) - `shape` and `language` (the words, as tables) -
+//! `sites`, `plain`, `machine`, `apps`, `dns` (values to drafts in a `world`) - `routing` (what nobody has to write) -
+//! `check` (what only the whole can show) - [`model`]. [`views`] print a model; [`schema`] prints the language.
 
+mod apps;
+mod check;
+mod cities;
+mod diag;
+mod dns;
+mod expect;
+mod language;
+mod load;
+mod lookup;
+mod machine;
 pub mod model;
+mod plain;
+mod routing;
+mod rules_text;
+mod shape;
+mod sites;
+mod steps;
+mod tree;
+mod units;
+mod world;
 
+pub use diag::{Code, Diagnostic, Severity, Snippet, Span, render_all};
+pub use load::{DEFAULT_EPOCH, Loaded, NoFolders, PageFolders, load, load_with};
 pub use model::Model;

@@ -1,0 +1,494 @@
+//! What only the whole can show: duplicate and foreign addresses, overlapping subnets, layer-2 loops, ways and names of
+//! steps.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rt_base::{MacAddr, NodeId, PortId};
+use rt_rules::{NatAction, RouteKind, RouteTable};
+
+use crate::diag::{Code, Span};
+use crate::dns;
+use crate::model::{App, Check, Expect, NodeKind, Verb};
+use crate::routing::Segments;
+use crate::steps::StepDraft;
+use crate::world::World;
+
+/// Longest way that is walked; more is a loop.
+const MOST_HOPS: usize = 64;
+
+/// Checks that need no routes.
+pub(crate) fn before_routes(world: &mut World<'_, '_>, segments: &Segments) {
+    layer_two_loops(world);
+    addresses_on_segments(world, segments);
+    duplicate_macs(world, segments);
+    overlaps_on_nodes(world);
+    public_duplicates(world, segments);
+    unlinked(world);
+}
+
+fn layer_two_loops(world: &mut World<'_, '_>) {
+    let mut root: Vec<usize> = (0..world.nodes.len()).collect();
+    fn find(root: &mut [usize], mut at: usize) -> usize {
+        while root[at] != at {
+            root[at] = root[root[at]];
+            at = root[at];
+        }
+        at
+    }
+    for index in 0..world.links.len() {
+        let link = &world.links[index];
+        let (a, b, span) = (link.a.0.index(), link.b.0.index(), link.span);
+        let switch = |i: usize| world.nodes[i].node.kind == NodeKind::Switch;
+        if !switch(a) || !switch(b) {
+            continue;
+        }
+        let (ra, rb) = (find(&mut root, a), find(&mut root, b));
+        if ra != rb {
+            root[ra] = rb;
+            continue;
+        }
+        let message = format!(
+            "this link closes a loop of switches: `{}` and `{}` are joined already",
+            world.nodes[a].node.name, world.nodes[b].node.name
+        );
+        world
+            .problems
+            .add(Code::LayerTwoLoop, span, message, "closes the loop")
+            .help("broadcasts would circle for ever: remove one link, or put a router into the circle");
+    }
+}
+
+/// An address on a segment: whose, which, written where.
+type Placed = (NodeId, IpNet, Span);
+
+/// On one segment no address twice, and everybody in the network of somebody else.
+fn addresses_on_segments(world: &mut World<'_, '_>, segments: &Segments) {
+    for members in &segments.members {
+        let mut placed: Vec<Placed> = Vec::new();
+        let mut seen: BTreeMap<IpAddr, (NodeId, Span)> = BTreeMap::new();
+        for &(id, port) in members {
+            let draft = &world.nodes[id.index()];
+            let span = draft.ports[port.index()].address.unwrap_or(draft.span);
+            for net in draft.node.interfaces[port.index()].addresses.clone() {
+                match seen.insert(net.addr(), (id, span)).filter(|(other, _)| *other != id) {
+                    Some((other, first)) => duplicate_address(world, net.addr(), (id, span), (other, first)),
+                    None => placed.push((id, net, span)),
+                }
+            }
+        }
+        if placed.len() <= MOST_PLACED {
+            foreign_on_segment(world, &placed);
+        }
+    }
+}
+
+/// Segments with more addresses are not searched pair by pair.
+const MOST_PLACED: usize = 2_000;
+
+/// Reports addresses that no neighbour shares a network with, and networks that only one side believes in.
+fn foreign_on_segment(world: &mut World<'_, '_>, placed: &[Placed]) {
+    let mut told: Vec<Span> = Vec::new();
+    for &(id, net, span) in placed {
+        let others = || placed.iter().filter(|(other, ..)| *other != id);
+        let half = others().find(|(_, n, _)| {
+            n.trunc() != net.trunc() && (n.contains(&net.addr()) || net.contains(&n.addr()))
+        });
+        let shared = others().any(|(_, n, _)| n.trunc() == net.trunc());
+        let Some((_, other, first)) = half.or_else(|| others().next().filter(|_| !shared)).copied() else {
+            continue;
+        };
+        if told.contains(&first) || told.contains(&span) {
+            continue;
+        }
+        told.push(span);
+        let (first, second) =
+            if span < first { ((net, span), (other, first)) } else { ((other, first), (net, span)) };
+        let message = match half {
+            Some(_) => format!("{} and {} are on one link but not in one network", first.0, second.0),
+            None => format!(
+                "{} is foreign on this link: its neighbour is in {}",
+                second.0.addr(),
+                first.0.trunc()
+            ),
+        };
+        world
+            .problems
+            .add(Code::ForeignAddress, second.1, message, "outside the subnet")
+            .related(first.1, "its neighbour")
+            .help(format!(
+                "use an address and prefix length of {}, or put a router between",
+                first.0.trunc()
+            ));
+    }
+}
+
+fn duplicate_address(
+    world: &mut World<'_, '_>,
+    address: IpAddr,
+    second: (NodeId, Span),
+    first: (NodeId, Span),
+) {
+    let name = |id: NodeId| world.nodes[id.index()].node.name.clone();
+    let message = format!("`{}` and `{}` both have the address {address}", name(first.0), name(second.0));
+    world
+        .problems
+        .add(Code::DuplicateAddress, second.1, message, "second one")
+        .related(first.1, "first one")
+        .help("give one of them another address");
+}
+
+fn duplicate_macs(world: &mut World<'_, '_>, segments: &Segments) {
+    for members in &segments.members {
+        let mut seen: BTreeMap<MacAddr, Span> = BTreeMap::new();
+        for &(id, port) in members {
+            let draft = &world.nodes[id.index()];
+            let mac = draft.node.interfaces[port.index()].mac;
+            let span = draft.ports[port.index()].mac.unwrap_or(draft.span);
+            if let Some(first) = seen.insert(mac, span) {
+                let message = format!("two machines on one link have the MAC {mac}");
+                world
+                    .problems
+                    .add(Code::DuplicateMac, span, message, "second one")
+                    .related(first, "first one")
+                    .help("give one of them another MAC, or leave it out: one is made from its name");
+            }
+        }
+    }
+}
+
+/// Two interfaces of one machine on overlapping networks: it could not tell where to send.
+fn overlaps_on_nodes(world: &mut World<'_, '_>) {
+    for index in 0..world.nodes.len() {
+        let draft = &world.nodes[index];
+        let mut nets: Vec<(usize, IpNet, Span)> = Vec::new();
+        let mut found = None;
+        for (p, interface) in draft.node.interfaces.iter().enumerate() {
+            let span = draft.ports[p].address.unwrap_or(draft.span);
+            for net in &interface.addresses {
+                let overlap = |(q, other, _): &&(usize, IpNet, Span)| {
+                    *q != p && (other.contains(net) || net.contains(other))
+                };
+                if let Some((_, other, first)) = nets.iter().find(overlap) {
+                    found.get_or_insert((net.trunc(), other.trunc(), span, *first));
+                }
+                nets.push((p, net.trunc(), span));
+            }
+        }
+        if let Some((net, other, span, first)) = found {
+            let message = format!("`{}` is on {other} and on {net}, which overlap", draft.node.name);
+            world
+                .problems
+                .add(Code::OverlappingSubnets, span, message, "this network")
+                .related(first, "and this one")
+                .help("give its links networks that do not overlap");
+        }
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local() || v4.is_loopback(),
+        IpAddr::V6(_) => false,
+    }
+}
+
+/// A public address stands on one machine only, unless it is announced from several places on purpose.
+fn public_duplicates(world: &mut World<'_, '_>, segments: &Segments) {
+    let mut seen: BTreeMap<IpAddr, (NodeId, PortId, Span)> = BTreeMap::new();
+    let mut doubles = Vec::new();
+    for (index, draft) in world.nodes.iter().enumerate() {
+        let id = NodeId(index as u32);
+        for (p, interface) in draft.node.interfaces.iter().enumerate() {
+            let facts = &draft.ports[p];
+            let span = facts.address.unwrap_or(draft.span);
+            for address in interface.addresses.iter().map(|n| n.addr()).filter(|a| !is_private(*a)) {
+                if facts.anycast {
+                    continue;
+                }
+                let port = PortId(p as u16);
+                let Some((other, at, first)) = seen.insert(address, (id, port, span)) else { continue };
+                let same_segment =
+                    segments.of(id, port).is_some() && segments.of(id, port) == segments.of(other, at);
+                if other != id && !same_segment {
+                    doubles.push((address, (id, span), (other, first)));
+                }
+            }
+        }
+    }
+    for (address, second, first) in doubles {
+        duplicate_address(world, address, second, first);
+    }
+}
+
+fn unlinked(world: &mut World<'_, '_>) {
+    for index in 0..world.nodes.len() {
+        let draft = &world.nodes[index];
+        if draft.ports.iter().all(|p| p.link.is_none()) {
+            let (span, message) = (draft.span, format!("no link leads to `{}`", draft.node.name));
+            world.problems.add(Code::Unlinked, span, message, "alone").help("add a link, or remove it");
+        }
+    }
+}
+
+// ---- steps -------------------------------------------------------------------------------------------------------
+
+/// The addresses that a step's target has, as far as the file tells.
+pub(crate) fn addresses(world: &World<'_, '_>, draft: &StepDraft) -> Vec<IpAddr> {
+    let target = draft.target.as_str();
+    if let Ok(address) = target.parse() {
+        return vec![address];
+    }
+    let actor = &world.nodes[draft.step.node.index()].node;
+    if let Some((_, address)) = actor.resolver.hosts.iter().find(|(n, _)| n == target) {
+        return vec![*address];
+    }
+    if let Some(found) = dns::resolve(&world.zones, target) {
+        return found;
+    }
+    world.index.get(target).and_then(|id| world.first_address(*id)).into_iter().collect()
+}
+
+/// Errors that make the ways of packets meaningless.
+const TAINTING: &[Code] = &[
+    Code::BadAddress,
+    Code::BadNetwork,
+    Code::BadEndpoint,
+    Code::UnknownNode,
+    Code::SelfLink,
+    Code::InterfaceUsedTwice,
+    Code::DuplicateAddress,
+    Code::ForeignAddress,
+    Code::OverlappingSubnets,
+    Code::GatewayOffLink,
+    Code::UnknownPlace,
+    Code::NeedsInternet,
+    Code::UnknownKey,
+    Code::UnknownChoice,
+    Code::WrongShape,
+    Code::MissingKey,
+    Code::DuplicateKey,
+    Code::BadRule,
+    Code::LayerTwoLoop,
+    Code::TooLarge,
+];
+
+/// Each step's target has a name that resolves and a way there and back, unless the step is meant to fail.
+pub(crate) fn steps(
+    world: &mut World<'_, '_>,
+    segments: &Segments,
+    steps: &[Option<StepDraft>],
+    expect: &[Expect],
+) {
+    if world.problems.has(TAINTING) {
+        return;
+    }
+    for (index, draft) in steps.iter().enumerate() {
+        let Some(draft) = draft else { continue };
+        let checks = expect.iter().filter(|e| e.step == index).flat_map(|e| &e.checks);
+        let fails = checks.into_iter().any(|c| matches!(c, Check::Fails(_)));
+        if !fails {
+            check_step(world, segments, draft);
+        }
+    }
+}
+
+const MEANT_TO_FAIL: &str = "if it is meant to fail, say so: `expect: [ step N: { fails: ... } ]`";
+
+fn check_step(world: &mut World<'_, '_>, segments: &Segments, draft: &StepDraft) {
+    if !resolvable(world, draft) {
+        return;
+    }
+    if matches!(draft.step.verb, Verb::Lookup { .. }) {
+        return;
+    }
+    let Some(target) = addresses(world, draft).first().copied() else { return };
+    let actor = draft.step.node;
+    let way = walk(world, segments, actor, target);
+    let back = match &way {
+        Ok(end) => end.source.map(|source| (end.node, walk(world, segments, end.node, source))),
+        Err(_) => None,
+    };
+    let who = world.nodes[actor.index()].node.name.clone();
+    if let Err(stop) = way {
+        let message = format!("there is no way from `{who}` to {target}: {}", stop.why);
+        let known = stop.routes;
+        world
+            .problems
+            .add(Code::NoRoute, draft.target_span, message, "cannot be reached")
+            .help(format!("add a route at `{}`; {MEANT_TO_FAIL}", stop.at))
+            .known("", known);
+    } else if let Some((from, Err(stop))) = back {
+        let there = world.nodes[from.index()].node.name.clone();
+        let message = format!("packets from `{who}` reach `{there}`, but there is no way back: {}", stop.why);
+        world
+            .problems
+            .add(Code::NoRoute, draft.target_span, message, "no way back")
+            .help(format!("add a route or gateway at `{}`; {MEANT_TO_FAIL}", stop.at))
+            .known("", stop.routes);
+    }
+}
+
+/// Whether the target's name is an address or somebody answers for it.
+fn resolvable(world: &mut World<'_, '_>, draft: &StepDraft) -> bool {
+    let target = draft.target.as_str();
+    let typed = matches!(&draft.step.verb, Verb::Lookup { rtype, .. } if rtype != "A" && rtype != "AAAA");
+    if typed || !addresses(world, draft).is_empty() {
+        return true;
+    }
+    let mut known: Vec<String> = world
+        .zones
+        .iter()
+        .flat_map(|z| z.zone.text.lines())
+        .filter(|l| l.contains(" IN A "))
+        .filter_map(|l| Some(l.split_whitespace().next()?.trim_end_matches('.').to_owned()))
+        .filter(|n| !n.starts_with("ns1.") && !n.ends_with("-servers.net") && !n.starts_with("a.nic."))
+        .collect();
+    known.sort();
+    known.dedup();
+    let message = format!("no zone or hosts file knows the name `{target}`");
+    world
+        .problems
+        .add(Code::UnresolvableName, draft.target_span, message, "no such name")
+        .known(target, known)
+        .help(format!("add it to the `names:` of a site, or to `names: hosts:`; {MEANT_TO_FAIL}"));
+    false
+}
+
+/// Where a way ends.
+struct End {
+    node: NodeId,
+    /// The source address that arrives, `None` when it is not known before the run.
+    source: Option<IpAddr>,
+}
+
+/// Why a way does not lead there.
+struct Stop {
+    at: String,
+    why: String,
+    /// The networks that the last machine has routes to.
+    routes: Vec<String>,
+}
+
+/// Walks routes (and NAT) from `from` to the machine that bears `target`.
+fn walk(world: &World<'_, '_>, segments: &Segments, from: NodeId, target: IpAddr) -> Result<End, Stop> {
+    let mut at = from;
+    let mut target = target;
+    let mut source: Option<IpAddr> = None;
+    for hop in 0..MOST_HOPS {
+        let node = &world.nodes[at.index()].node;
+        let own = |a: IpAddr| node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == a);
+        if hop > 0
+            && let Some(to) = translated(world, at, target)
+        {
+            target = to;
+        }
+        if own(target) || target.is_loopback() {
+            return Ok(End { node: at, source: if hop == 0 { None } else { source } });
+        }
+        let stop = |why: String| Stop { at: node.name.clone(), why, routes: routes_of(world, at) };
+        if hop > 0 && node.kind != NodeKind::Router {
+            return Err(stop(format!("`{}` does not forward", node.name)));
+        }
+        let (out, via) = next_hop(world, segments, at, target).map_err(stop)?;
+        if hop == 0 {
+            source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
+            source = source.or_else(|| reserved(world, segments, at, out));
+        }
+        let snat = node.nat.iter().any(|r| {
+            matches!(r.action, NatAction::Snat { .. } | NatAction::Masquerade { .. })
+                && r.when.out_port.is_none_or(|p| p == out)
+        });
+        if snat {
+            source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
+        }
+        let segment = segments.of(at, out).ok_or_else(|| stop("its interface has no link".to_owned()))?;
+        let next = neighbour(world, segments, segment, via);
+        at =
+            next.ok_or_else(|| stop(format!("nobody on the link of `{}` has the address {via}", node.name)))?;
+    }
+    Err(Stop {
+        at: world.nodes[at.index()].node.name.clone(),
+        why: "the routes lead in a circle".to_owned(),
+        routes: Vec::new(),
+    })
+}
+
+fn routes_of(world: &World<'_, '_>, at: NodeId) -> Vec<String> {
+    world.nodes[at.index()].node.routes.iter().map(|r| r.prefix.to_string()).collect()
+}
+
+/// The inner address of a port forward, when `target` is an address of the machine itself that is forwarded.
+fn translated(world: &World<'_, '_>, at: NodeId, target: IpAddr) -> Option<IpAddr> {
+    let node = &world.nodes[at.index()].node;
+    let own = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
+    node.nat.iter().find_map(|r| match r.action {
+        NatAction::Dnat { to, .. } if own && r.when.dst.is_none_or(|n| n.contains(&target)) => Some(to),
+        _ => None,
+    })
+}
+
+/// Interface and next address by the machine's routes, or by what DHCP will tell it.
+fn next_hop(
+    world: &World<'_, '_>,
+    segments: &Segments,
+    at: NodeId,
+    target: IpAddr,
+) -> Result<(PortId, IpAddr), String> {
+    let node = &world.nodes[at.index()].node;
+    let table = RouteTable::new(node.routes.clone());
+    if let Some((_, route)) = table.lookup(target) {
+        return match route.kind {
+            RouteKind::Unicast => Ok((route.out, route.via.unwrap_or(target))),
+            RouteKind::Blackhole => Err(format!("`{}` drops it by a blackhole route", node.name)),
+            RouteKind::Unreachable => Err(format!("`{}` has an unreachable route for it", node.name)),
+        };
+    }
+    for app in &node.apps {
+        let App::DhcpClient { port } = app else { continue };
+        if let Some((net, gateway)) = lease(world, segments, at, *port) {
+            return Ok((*port, if net.contains(&target) { target } else { gateway }));
+        }
+    }
+    Err(format!("`{}` has no route to it", node.name))
+}
+
+/// The network and gateway that a DHCP server on the link tells.
+fn lease(world: &World<'_, '_>, segments: &Segments, at: NodeId, port: PortId) -> Option<(IpNet, IpAddr)> {
+    let members = &segments.members[segments.of(at, port)?];
+    members.iter().find_map(|(id, p)| {
+        let node = &world.nodes[id.index()].node;
+        node.apps.iter().find_map(|app| match app {
+            App::DhcpServer { port, gateway, .. } if port == p => {
+                Some((node.interfaces[p.index()].addresses.first()?.trunc(), *gateway))
+            }
+            _ => None,
+        })
+    })
+}
+
+/// The address that a DHCP server reserves for an interface.
+fn reserved(world: &World<'_, '_>, segments: &Segments, at: NodeId, port: PortId) -> Option<IpAddr> {
+    let mac = world.nodes[at.index()].node.interfaces[port.index()].mac;
+    let members = &segments.members[segments.of(at, port)?];
+    members.iter().find_map(|(id, _)| {
+        world.nodes[id.index()].node.apps.iter().find_map(|app| match app {
+            App::DhcpServer { reservations, .. } => {
+                reservations.iter().find(|(m, _)| *m == mac).map(|(_, a)| *a)
+            }
+            _ => None,
+        })
+    })
+}
+
+/// The machine on a segment that bears an address, or gets it by DHCP.
+fn neighbour(world: &World<'_, '_>, segments: &Segments, segment: usize, address: IpAddr) -> Option<NodeId> {
+    let members = &segments.members[segment];
+    let bears = |(id, port): &&(NodeId, PortId)| {
+        let interface = &world.nodes[id.index()].node.interfaces[port.index()];
+        interface.addresses.iter().any(|n| n.addr() == address)
+            || (interface.addresses.is_empty() && reserved(world, segments, *id, *port) == Some(address))
+    };
+    members.iter().find(bears).map(|(id, _)| *id)
+}

@@ -1,0 +1,195 @@
+//! What must hold (`expect:`) and what happens to links (`timeline:`).
+
+use rt_base::{Nanos, Time};
+
+use crate::diag::{Code, Span};
+use crate::language;
+use crate::model::{Change, Check, Expect, Happening};
+use crate::tree::{Key, Value};
+use crate::units;
+use crate::world::World;
+
+impl World<'_, '_> {
+    /// Reads `expect:`. `steps` is how many steps there are.
+    pub(crate) fn read_expect(&mut self, list: Option<&Value>, steps: usize) -> Vec<Expect> {
+        let mut out: Vec<Expect> = Vec::new();
+        for item in list.map(Value::items).unwrap_or_default() {
+            for (key, value) in item.entries() {
+                let Some(step) = self.step_number(key, steps) else { continue };
+                let checks = self.read_checks(value);
+                self.refuse_contradiction(value);
+                out.push(Expect { step, checks, origin: self.line(key.span) });
+            }
+        }
+        out
+    }
+
+    fn step_number(&mut self, key: &Key, steps: usize) -> Option<usize> {
+        let number = key.text.strip_prefix("step ").and_then(|n| n.trim().parse::<usize>().ok());
+        let known = (1..=steps.min(30)).map(|n| format!("step {n}"));
+        match number {
+            Some(n) if (1..=steps).contains(&n) => Some(n - 1),
+            Some(n) => {
+                let there = match steps {
+                    0 => "there is none".to_owned(),
+                    1 => "there is only one".to_owned(),
+                    n => format!("there are only {n}"),
+                };
+                let message = format!("there is no step {n}: {there}");
+                self.problems
+                    .add(Code::ExpectationForNoStep, key.span, message, "no such step")
+                    .known("", known);
+                None
+            }
+            None => {
+                let message = format!("`{}` does not name a step", key.text);
+                self.problems
+                    .add(Code::ExpectationForNoStep, key.span, message, "not a step")
+                    .help("write `step 1: { status: 200 }`")
+                    .known("", known);
+                None
+            }
+        }
+    }
+
+    fn read_checks(&mut self, value: &Value) -> Vec<Check> {
+        let mut out = Vec::new();
+        for (key, inner) in value.entries() {
+            if language::EXPECT.all().any(|k| k.name == key.text) {
+                out.extend(self.read_check(&key.text, inner));
+            }
+        }
+        out
+    }
+
+    fn read_check(&mut self, key: &str, value: &Value) -> Option<Check> {
+        if key == "through" {
+            let names = value.items().iter();
+            let mut nodes = Vec::new();
+            for name in names {
+                let id = self.node_named(name.text()?, name.span)?;
+                nodes.push(self.node(id).node.name.clone());
+            }
+            return Some(Check::Through(nodes));
+        }
+        let text = value.text()?;
+        let number = || text.parse::<u32>().ok();
+        Some(match key {
+            "status" => Check::Status(text.parse().ok()?),
+            "protocol" => Check::Protocol(text.to_owned()),
+            "within" => Check::Within(units::duration(text).ok()?),
+            "dns" => Check::Dns(text.to_owned()),
+            "tls" => Check::Tls(text.to_owned()),
+            "fails" => Check::Fails(if text == "yes" { String::new() } else { text.to_owned() }),
+            "succeeds" if crate::shape::flag(text)? => Check::Succeeds,
+            "succeeds" => Check::Fails(String::new()),
+            "retransmissions" => Check::Retransmissions(number()?),
+            "from-cache" => Check::FromCache(number()?),
+            _ => return None,
+        })
+    }
+
+    fn refuse_contradiction(&mut self, value: &Value) {
+        let fails = value.entry("fails");
+        let other = value.entries().iter().find(|(k, v)| match k.text.as_str() {
+            "succeeds" => v.text().and_then(crate::shape::flag) == Some(true),
+            "status" | "protocol" | "from-cache" => true,
+            _ => false,
+        });
+        if let (Some((fails, _)), Some((other, _))) = (fails, other) {
+            let message = format!("a step that fails has no `{}`", other.text);
+            self.problems
+                .add(Code::Contradiction, other.span, message, "this cannot hold")
+                .related(fails.span, "if this holds")
+                .help("remove one of them");
+        }
+    }
+
+    /// Reads `timeline:`; sorted by time, equal times in the order of the file.
+    pub(crate) fn read_timeline(&mut self, list: Option<&Value>) -> Vec<Happening> {
+        let mut out = Vec::new();
+        for item in list.map(Value::items).unwrap_or_default() {
+            let Some(at) = item.duration_at("at") else { continue };
+            let verbs: Vec<&str> =
+                ["cut", "heal", "impair"].into_iter().filter(|v| item.get(v).is_some()).collect();
+            let [verb] = *verbs else {
+                self.problems
+                    .add(
+                        Code::MissingKey,
+                        crate::shape::head(item),
+                        "an entry of the timeline does one thing",
+                        "which one?",
+                    )
+                    .help("write exactly one of `cut:`, `heal:` and `impair:`");
+                continue;
+            };
+            let Some(end) = item.get(verb) else { continue };
+            let Some(link) = self.link_at(end.text().unwrap_or(""), end.span) else { continue };
+            let change = match verb {
+                "cut" => Change::Cut,
+                "heal" => Change::Heal,
+                _ => self.impairment(item, end.span),
+            };
+            self.refuse_idle(item, verb);
+            out.push(Happening { at: Time(at.0), link, change, origin: self.line(end.span) });
+        }
+        out.sort_by_key(|h| h.at);
+        out
+    }
+
+    fn impairment(&mut self, item: &Value, span: Span) -> Change {
+        let loss_ppm = item.str_at("loss").and_then(|t| units::share(t).ok());
+        let delay: Option<Nanos> = item.duration_at("delay");
+        let rate_bps = item.str_at("rate").and_then(|t| units::rate(t).ok());
+        if loss_ppm.is_none() && delay.is_none() && rate_bps.is_none() {
+            self.problems
+                .add(Code::MissingKey, span, "what changes on this link?", "nothing changes")
+                .help("add `loss:`, `delay:` or `rate:`");
+        }
+        Change::Impair { loss_ppm, delay, rate_bps }
+    }
+
+    fn refuse_idle(&mut self, item: &Value, verb: &str) {
+        for key in ["loss", "delay", "rate"] {
+            if let Some((name, _)) = item.entry(key).filter(|_| verb != "impair") {
+                let message = format!("`{key}` has no effect with `{verb}`");
+                self.problems.add(Code::NoEffect, name.span, message, "no effect").help("use `impair:`");
+            }
+        }
+    }
+
+    /// The link at an endpoint: `b:eth0`, or `b` when it has one link only.
+    fn link_at(&mut self, text: &str, span: Span) -> Option<usize> {
+        let (node, interface) = match text.rsplit_once(':') {
+            Some((node, interface)) => (node, Some(interface)),
+            None => (text, None),
+        };
+        let id = self.node_named(node, span)?;
+        let draft = &self.nodes[id.index()];
+        let linked: Vec<(String, usize)> = draft
+            .ports
+            .iter()
+            .zip(&draft.node.interfaces)
+            .filter_map(|(p, i)| Some((format!("{node}:{}", i.name), p.link?)))
+            .collect();
+        let found = match interface {
+            Some(interface) => {
+                linked.iter().find(|(n, _)| n.strip_prefix(node) == Some(&format!(":{interface}")))
+            }
+            None if linked.len() == 1 => linked.first(),
+            None => None,
+        };
+        if let Some((_, link)) = found {
+            return Some(*link);
+        }
+        let message = match interface {
+            Some(_) => format!("no link ends at `{text}`"),
+            None => format!("`{node}` has {} links: which one?", linked.len()),
+        };
+        let known = linked.iter().map(|(n, _)| n.clone());
+        self.problems
+            .add(Code::UnknownLink, span, message, "no such link")
+            .known(text, known.collect::<Vec<_>>());
+        None
+    }
+}

@@ -1,0 +1,254 @@
+//! What every machine may have, wherever it is written: ports, TCP, name resolution, browser, firewall, NAT.
+
+use rt_base::{HookPoint, Nanos, NodeId, PortId};
+use rt_rules::{Action, Chain, Filter, NatPorts, NatRule, Policy, PortRange};
+
+use crate::diag::{Code, Span};
+use crate::model::{Congestion, PortPolicy};
+use crate::rules_text::{self, Line};
+use crate::tree::{Kind, Value};
+use crate::units;
+use crate::world::World;
+
+/// Fewer external ports than this are a mistake: one page takes as many.
+const FEW_NAT_PORTS: u16 = 8;
+
+impl World<'_, '_> {
+    /// Reads the keys that every machine has, except `run` and `firewall`, which need its interfaces.
+    pub(crate) fn read_machine(&mut self, id: NodeId, value: &Value) {
+        self.read_stack(id, value);
+        self.read_resolver(id, value);
+        if let Some(browser) = value.get("browser") {
+            self.read_browser(id, browser);
+        }
+        if let Some(processing) = value.duration_at("processing") {
+            self.node(id).node.processing = Nanos(processing.0.min(u64::from(u32::MAX)));
+        }
+    }
+
+    fn read_stack(&mut self, id: NodeId, value: &Value) {
+        let stack = &mut self.node(id).node.stack;
+        if let Some(ports) = value.get("ephemeral-ports") {
+            let (range, policy) = read_ports(ports);
+            stack.port_policy =
+                if policy == Some("random") { PortPolicy::Random } else { PortPolicy::Sequential };
+            if let Some(range) = range {
+                (stack.ports_first, stack.ports_last) = (range.first, range.last);
+            }
+        }
+        if let Some(ttl) = value.whole_at("ttl") {
+            stack.ttl = u8::try_from(ttl).unwrap_or(64);
+        }
+        let Some(tcp) = value.get("tcp") else { return };
+        if let Some(word) = tcp.str_at("congestion") {
+            stack.congestion = if word == "reno" { Congestion::Reno } else { Congestion::Cubic };
+        }
+        stack.nagle = tcp.flag_at("nagle").unwrap_or(stack.nagle);
+        stack.timestamps = tcp.flag_at("timestamps").unwrap_or(stack.timestamps);
+        stack.sack = tcp.flag_at("sack").unwrap_or(stack.sack);
+        stack.msl = tcp.duration_at("msl").unwrap_or(stack.msl);
+        if let Some(size) = tcp.str_at("buffers").and_then(|t| units::size(t).ok()) {
+            stack.buffers = u32::try_from(size).unwrap_or(u32::MAX);
+        }
+        let isns = tcp.get("isns").map(Value::items).unwrap_or_default();
+        stack.listen_isns.extend(isns.iter().filter_map(|v| v.text()?.parse::<u32>().ok()));
+    }
+
+    fn read_resolver(&mut self, id: NodeId, value: &Value) {
+        let resolver = &mut self.node(id).node.resolver;
+        if let Some(servers) = value.get("resolvers") {
+            resolver.servers = servers.items().iter().filter_map(Value::address).collect();
+        }
+        for (name, address) in value.get("hosts").map(Value::entries).unwrap_or_default() {
+            resolver.hosts.extend(address.address().map(|a| (name.text.to_lowercase(), a)));
+        }
+        if let Some(lookup) = value.get("lookup") {
+            resolver.timeout = lookup.duration_at("timeout").unwrap_or(resolver.timeout);
+            resolver.attempts = lookup.whole_at("attempts").map_or(resolver.attempts, |n| n.min(10) as u32);
+        }
+    }
+
+    fn read_browser(&mut self, id: NodeId, value: &Value) {
+        let browser = &mut self.node(id).node.browser;
+        if let Some(agent) = value.str_at("user-agent") {
+            browser.user_agent = agent.to_owned();
+        }
+        browser.http2 = value.flag_at("http2").unwrap_or(browser.http2);
+        browser.connections =
+            value.whole_at("connections").map_or(browser.connections, |n| n.clamp(1, 64) as u32);
+        browser.parse = value.duration_at("parse").unwrap_or(browser.parse);
+        browser.render = value.duration_at("render").unwrap_or(browser.render);
+        browser.timeout = value.duration_at("timeout").unwrap_or(browser.timeout);
+        for (domain, cookies) in value.get("cookies").map(Value::entries).unwrap_or_default() {
+            for cookie in cookies.text().unwrap_or("").split(';') {
+                match cookie.trim().split_once('=') {
+                    Some((name, is)) => {
+                        browser.cookies.push((domain.text.to_lowercase(), name.to_owned(), is.to_owned()));
+                    }
+                    None => {
+                        let message = format!("`{}` is not a cookie", cookie.trim());
+                        self.problems
+                            .add(Code::WrongShape, cookies.span, message, "not a cookie")
+                            .help("cookies look like `NID=123`");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads `firewall:`. A direction that is written replaces the chain of that hook.
+    pub(crate) fn read_firewall(&mut self, id: NodeId, value: &Value) {
+        let Some(firewall) = value.get("firewall") else { return };
+        let hooks = [("in", HookPoint::Input), ("out", HookPoint::Output), ("forward", HookPoint::Forward)];
+        for (key, hook) in hooks {
+            if let Some((name, lines)) = firewall.entry(key)
+                && lines.kind != Kind::Null
+            {
+                let name_span = name.span;
+                let chain = self.read_chain(id, hook, lines, name_span);
+                let chains = &mut self.node(id).node.chains;
+                chains.retain(|c| c.hook != hook);
+                chains.push(chain);
+            }
+        }
+    }
+
+    fn read_chain(&mut self, id: NodeId, hook: HookPoint, lines: &Value, span: Span) -> Chain {
+        let origin = self.default_of(span, "without an `otherwise` line the rest passes");
+        let mut chain = Chain { hook, rules: Vec::new(), policy: Policy { action: Action::Accept, origin } };
+        let mut policy_written = false;
+        for line in lines.items() {
+            let Some(text) = line.text() else { continue };
+            let read = rules_text::firewall(text, &|name| self.find_port(id, name));
+            match read {
+                Ok(Line::Rule(when, action)) => {
+                    let origin = self.line(line.span);
+                    chain.rules.push(Filter { when, action, origin });
+                }
+                Ok(Line::Otherwise(action)) => {
+                    policy_written = true;
+                    chain.policy = Policy { action, origin: self.line(line.span) };
+                }
+                Err(why) => self.bad_rule(line.span, text, &why, FIREWALL_HELP),
+            }
+        }
+        let only_allows = !chain.rules.is_empty() && chain.rules.iter().all(|r| r.action == Action::Accept);
+        if only_allows && !policy_written {
+            self.problems
+                .add(
+                    Code::NothingDenied,
+                    span,
+                    "this list allows things and denies nothing",
+                    "everything passes",
+                )
+                .help("add the line `- otherwise deny` if the rest must not pass");
+        }
+        chain
+    }
+
+    /// Reads `nat:` of a plain node.
+    pub(crate) fn read_nat(&mut self, id: NodeId, value: &Value) {
+        for line in value.get("nat").map(Value::items).unwrap_or_default() {
+            let Some(text) = line.text() else { continue };
+            match rules_text::nat(text, &|name| self.find_port(id, name)) {
+                Ok((when, action)) => {
+                    let origin = self.line(line.span);
+                    self.node(id).node.nat.push(NatRule { when, action, origin });
+                }
+                Err(why) => self.bad_rule(line.span, text, &why, NAT_HELP),
+            }
+        }
+    }
+
+    pub(crate) fn bad_rule(&mut self, span: Span, text: &str, why: &str, help: &str) {
+        let message = format!("the line `{text}` cannot be read: {why}");
+        self.problems.add(Code::BadRule, span, message, "not understood").help(help);
+    }
+
+    /// The external ports of a NAT: what `value` says, or the usual ones.
+    pub(crate) fn read_nat_ports(&mut self, value: Option<&Value>) -> NatPorts {
+        let usual = PortRange { first: 1024, last: 65_535 };
+        let Some(value) = value else { return NatPorts::Preserve(usual) };
+        let (range, policy) = read_ports(value);
+        let range = range.unwrap_or(usual);
+        if range.last - range.first < FEW_NAT_PORTS - 1 {
+            let count = range.last - range.first + 1;
+            let message = format!("a NAT with {count} external ports is exhausted at once");
+            self.problems
+                .add(Code::NatPortsTooFew, value.span, message, "too few ports")
+                .help(format!("give it at least {FEW_NAT_PORTS}, such as `{}-`", range.first.min(60_000)));
+        }
+        match policy {
+            Some("random") => NatPorts::Random(range),
+            Some("preserve") => NatPorts::Preserve(range),
+            _ => NatPorts::Sequential(range),
+        }
+    }
+
+    /// Opens ports to the world: `tcp 8080 to laptop:80`. `wan` is the outer interface.
+    pub(crate) fn read_port_forward(&mut self, id: NodeId, wan: PortId, line: &Value, find: FindAddress<'_>) {
+        let Some(text) = line.text() else { return };
+        match port_forward(text, find) {
+            Ok((when, to, port)) => {
+                let origin = self.line(line.span);
+                let dport = Some(PortRange { first: port, last: port });
+                let passes = rt_rules::Match {
+                    protocol: when.protocol,
+                    dst: Some(to.into()),
+                    dport,
+                    in_port: Some(wan),
+                    ..Default::default()
+                };
+                let node = &mut self.node(id).node;
+                let action = rt_rules::NatAction::Dnat { to, port: Some(port) };
+                let when = rt_rules::Match { in_port: Some(wan), ..when };
+                node.nat.push(NatRule { when, action, origin: origin.clone() });
+                if let Some(chain) = node.chains.iter_mut().find(|c| c.hook == HookPoint::Forward) {
+                    chain.rules.push(Filter { when: passes, action: Action::Accept, origin });
+                }
+            }
+            Err(why) => {
+                self.bad_rule(line.span, text, &why, "port forwards look like `tcp 8080 to laptop:80`")
+            }
+        }
+    }
+}
+
+const FIREWALL_HELP: &str = "lines look like `allow tcp from 10.0.0.0/8 port 443`, `deny icmp`, `allow established`, `otherwise deny`";
+const NAT_HELP: &str =
+    "lines look like `masquerade out wan using 10001-`, `dnat to 10.0.0.2:80 tcp port 8080 in wan`";
+
+/// Finds the fixed address of a machine by its short name.
+pub(crate) type FindAddress<'f> = &'f dyn Fn(&str) -> Result<std::net::IpAddr, String>;
+
+type Forward = (rt_rules::Match, std::net::IpAddr, u16);
+
+fn port_forward(text: &str, find: FindAddress<'_>) -> Result<Forward, String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [protocol, outer, "to", target] = *words else { return Err("it has not four parts".to_owned()) };
+    let protocol = match protocol {
+        "tcp" => 6,
+        "udp" => 17,
+        other => return Err(format!("`{other}` is neither tcp nor udp")),
+    };
+    let outer = units::port(outer)?;
+    let (host, inner) = match target.split_once(':') {
+        Some((host, port)) => (host, units::port(port)?),
+        None => (target, outer),
+    };
+    let to = match host.parse() {
+        Ok(address) => address,
+        Err(_) => find(host)?,
+    };
+    let dport = Some(PortRange { first: outer, last: outer });
+    Ok((rt_rules::Match { protocol: Some(protocol), dport, ..Default::default() }, to, inner))
+}
+
+/// Range and policy of `10001-` or `{ range: 10001-, policy: random }`.
+fn read_ports(value: &Value) -> (Option<PortRange>, Option<&str>) {
+    match &value.kind {
+        Kind::Map(_) => (value.str_at("range").and_then(|t| units::ports(t).ok()), value.str_at("policy")),
+        _ => (value.text().and_then(|t| units::ports(t).ok()), None),
+    }
+}

@@ -1,0 +1,52 @@
+//! A host: one machine with a public address.
+
+use super::{Plan, Public, attach, place_of, publish, read_names, server_wire, with_length};
+use crate::apps::HTTP_THINK;
+use crate::model::{App, NodeKind};
+use crate::tree::{Key, Value};
+use crate::world::World;
+
+pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, value: &Value) {
+    let id = world.add_node(&name.text, NodeKind::Host, &name.text, name.span);
+    world.node(id).node.site = Some(name.text.clone());
+    let place = place_of(world, plan, value);
+    let at = value.get("address");
+    let address = at.and_then(|v| v.host(24)).unwrap_or_else(|| plan.server_address());
+    let span = at.map_or(name.span, |v| v.span);
+    let wire = server_wire().read(value.get("access"), ("up", "down"));
+    if let Some(access) = value.get("access") {
+        world.check_mtu(access);
+    }
+    let public = Public { address, place: place.clone(), anycast: false, by_isp: false, wire, span };
+    attach(world, id, "eth0", public);
+    world.set_mac((id, rt_base::PortId(0)), value.mac_at("mac"), value.get("mac").map(|v| v.span));
+    world.read_machine(id, value);
+    if world.node(id).node.resolver.servers.is_empty() {
+        world.node(id).node.resolver.servers.clone_from(&plan.resolvers);
+    }
+    world.read_firewall(id, value);
+    world.read_apps(id, value);
+    let names = read_names(world, value);
+    if let Some(written) = value.get("certificate")
+        && let Some(certificate) = world.read_certificate(&name.text, Some(written), &names)
+    {
+        secure(world, id, certificate);
+    }
+    let address = with_length(address.addr(), 32).addr();
+    publish(world, plan, name, value, (&names, address, &place));
+}
+
+/// Its web server also answers on port 443, with the same pages.
+fn secure(world: &mut World<'_, '_>, id: rt_base::NodeId, certificate: usize) {
+    let node = &mut world.node(id).node;
+    let plain = node.apps.iter().find_map(|app| match app {
+        App::HttpServer { certificate: None, pages, think, silent, .. } => {
+            Some((pages.clone(), *think, *silent))
+        }
+        _ => None,
+    });
+    let (pages, think, silent) =
+        plain.unwrap_or_else(|| (crate::model::Pages::BuiltIn("hello".to_owned()), HTTP_THINK, false));
+    let certificate = Some(certificate);
+    node.apps.push(App::HttpServer { port: 443, certificate, http2: true, pages, think, silent });
+}

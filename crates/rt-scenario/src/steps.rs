@@ -1,0 +1,361 @@
+//! What people do: sentences such as `laptop opens https://google.com/ after 2s`, or mappings when more must be said.
+
+use std::net::IpAddr;
+
+use rt_base::{Nanos, NodeId};
+
+use crate::diag::{Code, Span};
+use crate::dns::host_name_problem;
+use crate::model::{NodeKind, Step, Verb};
+use crate::tree::{Kind, Value};
+use crate::units;
+use crate::world::World;
+
+const VERBS: &[&str] = &["opens", "posts to", "pings", "looks up", "connects to"];
+const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop posts to URL`, `laptop pings HOST`, \
+                     `laptop looks up NAME`, `laptop connects to HOST:PORT`, each with `after 2s` if you like";
+const RECORD_TYPES: &[&str] = &["A", "AAAA", "MX", "CNAME", "NS", "TXT", "SOA", "SRV", "PTR"];
+
+/// A step with what the checks need of it.
+pub(crate) struct StepDraft {
+    pub(crate) step: Step,
+    /// The sentence.
+    pub(crate) span: Span,
+    /// The target: a host name or an address, and its place in the sentence.
+    pub(crate) target: String,
+    pub(crate) target_span: Span,
+    /// The initial sequence number of the machine that is connected to.
+    pub(crate) server_isn: Option<u32>,
+}
+
+/// A URL, cut into parts.
+pub(crate) struct Url<'u> {
+    pub(crate) host: &'u str,
+    pub(crate) port: u16,
+}
+
+/// Reads `http://` and `https://` URLs.
+pub(crate) fn url(text: &str) -> Result<Url<'_>, String> {
+    let (rest, usual) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(rest), _) => (rest, 443),
+        (_, Some(rest)) => (rest, 80),
+        _ => return Err("it begins with neither `https://` nor `http://`".to_owned()),
+    };
+    if !text.is_ascii() || text.contains(|c: char| c.is_control() || c == ' ') {
+        return Err("it has characters that a URL may not have".to_owned());
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (host, port) = match rest[..end].rsplit_once(':') {
+        Some((host, port)) => (host, units::port(port)?),
+        None => (&rest[..end], usual),
+    };
+    if host.parse::<IpAddr>().is_err()
+        && let Some(why) = host_name_problem(host)
+    {
+        return Err(format!("`{host}` is not a host: {why}"));
+    }
+    Ok(Url { host, port })
+}
+
+/// The TCP port that a step connects to, if any.
+pub(crate) fn port_of(verb: &Verb) -> Option<u16> {
+    match verb {
+        Verb::Open { url: text } | Verb::Post { url: text, .. } => url(text).ok().map(|u| u.port),
+        Verb::Probe { port, .. } => Some(*port),
+        Verb::Ping { .. } | Verb::Lookup { .. } => None,
+    }
+}
+
+impl World<'_, '_> {
+    /// Reads all steps. Bad ones are reported and left out of the model, but keep their numbers.
+    pub(crate) fn read_steps(&mut self, list: Option<&Value>) -> Vec<Option<StepDraft>> {
+        list.map(Value::items).unwrap_or_default().iter().map(|item| self.read_step(item)).collect()
+    }
+
+    fn read_step(&mut self, item: &Value) -> Option<StepDraft> {
+        let sentence = match &item.kind {
+            Kind::Map(_) => item.get("do")?,
+            _ => item,
+        };
+        let text = sentence.text()?;
+        let mut words: Vec<&str> = text.split_whitespace().collect();
+        let mut after = item.duration_at("after");
+        let mut source_port = item.str_at("source-port").and_then(|t| units::port(t).ok());
+        self.take_tail(sentence, &mut words, &mut after, &mut source_port)?;
+        let Some((who, rest)) = words.split_first() else {
+            self.bad_step(sentence.span, "this step says nothing");
+            return None;
+        };
+        let actor = self.actor(who, self.part(sentence, who));
+        let (verb, target) = self.verb(sentence, rest, item)?;
+        let node = actor?;
+        let isn = item.get("isn");
+        let number = |key: &str| isn.and_then(|v| v.str_at(key)?.parse::<u32>().ok());
+        let step = Step {
+            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
+            node,
+            verb,
+            after: after.unwrap_or(Nanos::ZERO),
+            source_port,
+            isn: number("client"),
+            origin: self.line(sentence.span),
+        };
+        let target_span = self.part(sentence, &target);
+        Some(StepDraft { step, span: sentence.span, target, target_span, server_isn: number("server") })
+    }
+
+    /// Takes `after D` and `from port N` off the end.
+    fn take_tail(
+        &mut self,
+        sentence: &Value,
+        words: &mut Vec<&str>,
+        after: &mut Option<Nanos>,
+        source_port: &mut Option<u16>,
+    ) -> Option<()> {
+        loop {
+            if let [.., "after", span] = **words {
+                match units::duration(span) {
+                    Ok(span) => *after = Some(span),
+                    Err(why) => {
+                        let at = self.part(sentence, span);
+                        self.problems
+                            .add(
+                                Code::BadDuration,
+                                at,
+                                format!("`{span}` is not a span of time: {why}"),
+                                "not a span of time",
+                            )
+                            .help("spans look like `4ms`, `50us`, `1.2s`, and are never negative");
+                        return None;
+                    }
+                }
+                words.truncate(words.len() - 2);
+            } else if let [.., "from", "port", port] = **words {
+                match units::port(port) {
+                    Ok(port) => *source_port = Some(port),
+                    Err(why) => {
+                        let at = self.part(sentence, port);
+                        self.problems.add(Code::BadPort, at, why, "not a port");
+                        return None;
+                    }
+                }
+                words.truncate(words.len() - 3);
+            } else {
+                return Some(());
+            }
+        }
+    }
+
+    /// The place of a word in a scalar; the whole scalar when it cannot be told.
+    pub(crate) fn part(&self, value: &Value, word: &str) -> Span {
+        let source = self.problems.source.text;
+        let whole = source.get(value.span.start as usize..value.span.end as usize).unwrap_or("");
+        match whole.find(word) {
+            Some(at) if !word.is_empty() => {
+                let start = value.span.start + at as u32;
+                Span { start, end: start + word.len() as u32 }
+            }
+            _ => value.span,
+        }
+    }
+
+    /// The machine that acts: a host or router.
+    fn actor(&mut self, who: &str, span: Span) -> Option<NodeId> {
+        let id = self.node_named(who, span)?;
+        if self.node(id).node.kind == NodeKind::Switch {
+            let message = format!("`{who}` is a switch, which does nothing of its own");
+            self.problems.add(Code::NotOnASwitch, span, message, "a switch").help("let a host act");
+            return None;
+        }
+        Some(id)
+    }
+
+    fn bad_step(&mut self, span: Span, message: &str) {
+        self.problems.add(Code::BadStep, span, message, "not understood").help(FORMS).known("", VERBS);
+    }
+
+    /// Verb and target from the words behind the actor.
+    fn verb(&mut self, sentence: &Value, words: &[&str], item: &Value) -> Option<(Verb, String)> {
+        match *words {
+            ["opens", text] => {
+                let host = self.check_url(sentence, text)?;
+                Some((Verb::Open { url: text.to_owned() }, host))
+            }
+            ["posts", .., "to", text] => {
+                let host = self.check_url(sentence, text)?;
+                let json = self.json_of(sentence, &words[1..words.len() - 2], item)?;
+                Some((Verb::Post { url: text.to_owned(), json }, host))
+            }
+            ["pings", target] => {
+                let count = item.whole_at("count").unwrap_or(1).clamp(1, 1000) as u32;
+                self.check_host(sentence, target)?;
+                Some((Verb::Ping { target: target.to_owned(), count }, target.to_owned()))
+            }
+            ["pings", target, count, "times"] => {
+                let Some(count) = count.parse::<u32>().ok().filter(|n| (1..=1000).contains(n)) else {
+                    let at = self.part(sentence, count);
+                    self.problems.add(
+                        Code::BadNumber,
+                        at,
+                        format!("`{count}` is not from 1 to 1000"),
+                        "out of its limits",
+                    );
+                    return None;
+                };
+                self.check_host(sentence, target)?;
+                Some((Verb::Ping { target: target.to_owned(), count }, target.to_owned()))
+            }
+            ["looks", "up", name] => self.lookup(sentence, name, "A"),
+            ["looks", "up", name, rtype] => self.lookup(sentence, name, rtype),
+            ["connects", "to", target] if target.contains(':') => {
+                let (host, port) = target.rsplit_once(':')?;
+                self.probe(sentence, host, port)
+            }
+            ["connects", "to", host, "port", port] => self.probe(sentence, host, port),
+            ["connects", "to", host] => {
+                let at = self.part(sentence, host);
+                let message = format!("to which port of `{host}`?");
+                self.problems
+                    .add(Code::BadStep, at, message, "no port")
+                    .help(format!("write `connects to {host}:443`"));
+                None
+            }
+            [] => {
+                self.bad_step(sentence.span, "this step has no verb");
+                None
+            }
+            [verb, ..] => {
+                let first: Vec<&str> = VERBS.iter().map(|v| v.split(' ').next().unwrap_or(v)).collect();
+                let span = self.part(sentence, verb);
+                if first.contains(&verb) {
+                    self.bad_step(sentence.span, &format!("`{verb}` is not followed by what belongs there"));
+                } else {
+                    self.problems
+                        .add(
+                            Code::BadStep,
+                            span,
+                            format!("nobody here knows how to `{verb}`"),
+                            "unknown verb",
+                        )
+                        .known(verb, VERBS)
+                        .help(FORMS);
+                }
+                None
+            }
+        }
+    }
+
+    fn check_url(&mut self, sentence: &Value, text: &str) -> Option<String> {
+        match url(text) {
+            Ok(url) => Some(url.host.to_lowercase()),
+            Err(why) => {
+                let at = self.part(sentence, text);
+                self.problems
+                    .add(Code::BadUrl, at, format!("`{text}` cannot be opened: {why}"), "not a URL")
+                    .help("URLs look like `https://google.com/` or `http://10.0.0.2:8080/page`");
+                None
+            }
+        }
+    }
+
+    /// An address, a host name, or the name of a node.
+    fn check_host(&mut self, sentence: &Value, target: &str) -> Option<()> {
+        let fine = target.parse::<IpAddr>().is_ok()
+            || host_name_problem(target).is_none()
+            || self.index.contains_key(target);
+        if fine {
+            return Some(());
+        }
+        let at = self.part(sentence, target);
+        let known = self.known_nodes();
+        self.problems
+            .add(
+                Code::UnresolvableName,
+                at,
+                format!("`{target}` is neither an address nor a host name"),
+                "no such host",
+            )
+            .known(target, known);
+        None
+    }
+
+    fn lookup(&mut self, sentence: &Value, name: &str, rtype: &str) -> Option<(Verb, String)> {
+        let upper = rtype.to_uppercase();
+        if !RECORD_TYPES.contains(&&*upper) {
+            let at = self.part(sentence, rtype);
+            self.problems
+                .add(Code::BadStep, at, format!("`{rtype}` is not a record type"), "unknown type")
+                .known(rtype, RECORD_TYPES);
+            return None;
+        }
+        if let Some(why) = host_name_problem(name) {
+            let at = self.part(sentence, name);
+            self.problems.add(
+                Code::UnresolvableName,
+                at,
+                format!("`{name}` is not a host name: {why}"),
+                "not a host name",
+            );
+            return None;
+        }
+        Some((Verb::Lookup { name: name.to_lowercase(), rtype: upper }, name.to_lowercase()))
+    }
+
+    fn probe(&mut self, sentence: &Value, host: &str, port: &str) -> Option<(Verb, String)> {
+        let number = match units::port(port) {
+            Ok(number) => number,
+            Err(why) => {
+                let at = self.part(sentence, port);
+                self.problems.add(Code::BadPort, at, why, "not a port").help("ports go from 1 to 65535");
+                return None;
+            }
+        };
+        self.check_host(sentence, host)?;
+        Some((Verb::Probe { target: host.to_owned(), port: number }, host.to_owned()))
+    }
+
+    /// The JSON that is posted: under `json:`, or between `posts` and `to`.
+    fn json_of(&mut self, sentence: &Value, words: &[&str], item: &Value) -> Option<String> {
+        if let Some(json) = item.get("json") {
+            return Some(to_json(json).to_string());
+        }
+        let text = words.join(" ");
+        match serde_json::from_str::<serde_json::Value>(&text) {
+            Ok(json) => Some(json.to_string()),
+            Err(_) if text.is_empty() => {
+                self.problems
+                    .add(Code::BadStep, sentence.span, "what does it post?", "no JSON")
+                    .help("write `{ do: laptop posts to URL, json: { item: tea, amount: 2 } }`");
+                None
+            }
+            Err(why) => {
+                let message = format!("what is posted is not JSON: {why}");
+                self.problems
+                    .add(Code::BadStep, sentence.span, message, "not JSON")
+                    .help("write it under `json:`");
+                None
+            }
+        }
+    }
+}
+
+/// A YAML value as JSON: unquoted numbers, `true` and `false` keep their types, all else is text.
+pub(crate) fn to_json(value: &Value) -> serde_json::Value {
+    match &value.kind {
+        Kind::Null => serde_json::Value::Null,
+        Kind::Scalar { text, quoted: true } => text.as_str().into(),
+        Kind::Scalar { text, quoted: false } => match text.as_str() {
+            "true" => true.into(),
+            "false" => false.into(),
+            _ => match serde_json::from_str::<serde_json::Number>(text) {
+                Ok(number) => serde_json::Value::Number(number),
+                Err(_) => text.as_str().into(),
+            },
+        },
+        Kind::List(items) => items.iter().map(to_json).collect(),
+        Kind::Map(entries) => {
+            let entries = entries.iter().map(|(k, v)| (k.text.clone(), to_json(v)));
+            serde_json::Value::Object(entries.collect())
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The crate from outside: shipped scenarios, diagnostics, views, hostile input.
+
+mod shipped;
