@@ -1,1 +1,44 @@
-//! Under construction.
+//! The TCP/IP of one machine, sans-IO: frames and the time come in, frames, events and a wish to be woken go out.
+//!
+//! Not for: when frames arrive (`rt-sim`), what rules mean and in which order they run (`rt-rules`), byte formats
+//! (`rt-wire`), anything that awaits (`rt-apps`). It has no clock, no sockets and no dice of its own, so the same stack runs
+//! in virtual time and behind a TAP device.
+//!
+//! The main type is [`Stack`]. Start in `stack.rs`: `receive`, `send` and `walk` are the whole way of a packet.
+//!
+//! | module | what |
+//! |---|---|
+//! | `stack` | the spine |
+//! | `stages`, `deliver`, `output`, `timers`, `api` | its leaves: stages of the pipeline, transports, own packets, time, calls |
+//! | `nic`, `neighbor`, `ip`, `icmp`, `udp`, [`tcp`] | the layers |
+//! | `hooks` | connection tracking, filters, NAT |
+//! | `socket`, `ports` | who a packet is for |
+//!
+//! Deliberate simplifications stand in each module's header. In short: IPv4 only (addresses are `IpAddr` everywhere, IPv6
+//! frames are dropped as an unknown EtherType), no multicast membership, no redirects, no policy routing.
+
+mod api;
+mod config;
+mod deliver;
+mod error;
+mod hooks;
+mod icmp;
+mod ip;
+mod neighbor;
+mod nic;
+mod output;
+mod packet;
+mod ports;
+mod socket;
+mod stack;
+mod stages;
+pub mod tcp;
+mod timers;
+mod udp;
+
+pub use api::{ConnectOptions, EchoAnswer, TcpRead};
+pub use config::{IfaceConfig, PortPolicy, StackConfig};
+pub use error::SocketError;
+pub use packet::LOOPBACK;
+pub use socket::SocketId;
+pub use stack::Stack;

@@ -1,0 +1,120 @@
+use super::*;
+
+const SYN: TcpFlags = TcpFlags::SYN;
+const ACK: TcpFlags = TcpFlags::ACK;
+const FIN: TcpFlags = TcpFlags::FIN;
+const RST: TcpFlags = TcpFlags::RST;
+
+fn tuple(protocol: u8, sport: u16, dport: u16) -> Tuple {
+    let (src, dst) = ("192.168.1.10".parse().expect("an address"), "8.8.8.8".parse().expect("an address"));
+    Tuple { protocol, src, dst, sport, dport }
+}
+
+fn seconds(n: u64) -> Time {
+    Time::ZERO + Nanos::from_secs(n)
+}
+
+fn open(table: &mut Conntrack, now: Time, tuple: Tuple, flags: Option<TcpFlags>) {
+    let Track::New(draft) = table.track(now, Sight::Packet(tuple, flags)) else { panic!("not new") };
+    table.confirm(now, draft).expect("room");
+}
+
+#[track_caller]
+fn check(table: &mut Conntrack, now: Time, tuple: Tuple, flags: Option<TcpFlags>, expected: CtState) {
+    assert_eq!(table.track(now, Sight::Packet(tuple, flags)).state(), expected);
+}
+
+#[test]
+fn a_flow_is_new_until_answered() {
+    let mut table = Conntrack::new(10);
+    let query = tuple(protocol::UDP, 5000, 53);
+    open(&mut table, seconds(0), query, None);
+    check(&mut table, seconds(1), query, None, CtState::New);
+    check(&mut table, seconds(1), query.reversed(), None, CtState::Established);
+    check(&mut table, seconds(1), query, None, CtState::Established);
+}
+
+#[test]
+fn flows_expire_by_their_state() {
+    let mut table = Conntrack::new(10);
+    let (lonely, answered) = (tuple(protocol::UDP, 1, 53), tuple(protocol::UDP, 2, 53));
+    open(&mut table, seconds(0), lonely, None);
+    open(&mut table, seconds(0), answered, None);
+    check(&mut table, seconds(1), answered.reversed(), None, CtState::Established);
+    assert!(matches!(table.track(seconds(30), Sight::Packet(lonely, None)), Track::New(_)));
+    check(&mut table, seconds(120), answered, None, CtState::Established);
+    assert!(matches!(table.track(seconds(240), Sight::Packet(answered, None)), Track::New(_)));
+}
+
+#[test]
+fn tcp_must_begin_with_a_syn() {
+    let mut table = Conntrack::new(10);
+    let flow = tuple(protocol::TCP, 5000, 443);
+    for flags in [ACK, FIN | ACK, RST, SYN | ACK, SYN | RST] {
+        check(&mut table, seconds(0), flow, Some(flags), CtState::Invalid);
+    }
+    open(&mut table, seconds(0), flow, Some(SYN));
+    check(&mut table, seconds(0), flow.reversed(), Some(SYN | ACK), CtState::Established);
+}
+
+#[test]
+fn a_tcp_flow_lives_five_days_open_and_two_minutes_after_its_end() {
+    let mut table = Conntrack::new(10);
+    let (there, back) = (tuple(protocol::TCP, 5000, 443), tuple(protocol::TCP, 5000, 443).reversed());
+    open(&mut table, seconds(0), there, Some(SYN));
+    for (who, flags) in [(back, SYN | ACK), (there, ACK)] {
+        check(&mut table, seconds(0), who, Some(flags), CtState::Established);
+    }
+    check(&mut table, seconds(400_000), there, Some(FIN | ACK), CtState::Established);
+    check(&mut table, seconds(400_001), back, Some(FIN | ACK), CtState::Established);
+    check(&mut table, seconds(400_002), there, Some(ACK), CtState::Established);
+    check(&mut table, seconds(400_100), back, Some(ACK), CtState::Established);
+    check(&mut table, seconds(400_221), back, Some(ACK), CtState::Invalid);
+}
+
+#[test]
+fn a_new_syn_reopens_a_flow_that_is_over() {
+    let mut table = Conntrack::new(10);
+    let flow = tuple(protocol::TCP, 5000, 443);
+    open(&mut table, seconds(0), flow, Some(SYN));
+    check(&mut table, seconds(0), flow.reversed(), Some(RST | ACK), CtState::Established);
+    open(&mut table, seconds(1), flow, Some(SYN));
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn an_error_is_related_to_the_flow_it_quotes() {
+    let mut table = Conntrack::new(10);
+    let query = tuple(protocol::UDP, 5000, 53);
+    assert_eq!(table.track(seconds(0), Sight::Error(query)), Track::Invalid);
+    open(&mut table, seconds(0), query, None);
+    let track = table.track(seconds(0), Sight::Error(query));
+    assert!(
+        matches!(track, Track::Known { direction: Direction::Reply, state: CtState::Related, .. }),
+        "{track:?}"
+    );
+}
+
+#[test]
+fn an_echo_reply_answers_its_request_only() {
+    let mut table = Conntrack::new(10);
+    let ping = tuple(protocol::ICMP, 7, ECHO_REQUEST);
+    check(&mut table, seconds(0), ping.reversed(), None, CtState::Invalid);
+    open(&mut table, seconds(0), ping, None);
+    check(&mut table, seconds(0), ping.reversed(), None, CtState::Established);
+    check(&mut table, seconds(0), Tuple { sport: 8, ..ping.reversed() }, None, CtState::Invalid);
+}
+
+#[test]
+fn a_full_table_refuses_until_something_expires() {
+    let mut table = Conntrack::new(2);
+    for port in 1..=2 {
+        open(&mut table, seconds(0), tuple(protocol::UDP, port, 53), None);
+    }
+    let Track::New(draft) = table.track(seconds(1), Sight::Packet(tuple(protocol::UDP, 3, 53), None)) else {
+        panic!("not new");
+    };
+    assert_eq!(table.confirm(seconds(1), draft), Err(TableFull));
+    assert!(table.confirm(seconds(31), draft).is_ok());
+    assert_eq!(table.len(), 1, "the sweep took both");
+}

@@ -1,0 +1,40 @@
+//! Path MTUs that ICMP "fragmentation needed" told us (RFC 1191).
+//!
+//! A hint lives ten minutes and never goes below 552 bytes (both as in Linux: a forged message may not make us send
+//! crumbs). Bounded: the oldest hint makes room.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use rt_base::{Nanos, Time};
+
+/// Linux `net.ipv4.route.min_pmtu`.
+const LEAST: u16 = 552;
+/// Linux `net.ipv4.route.mtu_expires`; RFC 1191, 6.3.
+const LIFETIME: Nanos = Nanos::from_secs(600);
+const MOST_HINTS: usize = 1_024;
+
+/// What we were told.
+#[derive(Debug, Default)]
+pub(crate) struct PathMtu {
+    hints: BTreeMap<IpAddr, (u16, Time)>,
+}
+
+impl PathMtu {
+    /// Enters a hint; returns the MTU to use from now on.
+    pub(crate) fn learn(&mut self, now: Time, dst: IpAddr, mtu: u16) -> u16 {
+        let mtu = mtu.max(LEAST);
+        if self.hints.len() >= MOST_HINTS
+            && let Some(oldest) = self.hints.iter().min_by_key(|(_, (_, until))| *until).map(|(dst, _)| *dst)
+        {
+            self.hints.remove(&oldest);
+        }
+        self.hints.insert(dst, (mtu, now + LIFETIME));
+        mtu
+    }
+
+    /// The hint for `dst`, if one is still good.
+    pub(crate) fn lookup(&self, now: Time, dst: IpAddr) -> Option<u16> {
+        self.hints.get(&dst).filter(|(_, until)| *until > now).map(|(mtu, _)| *mtu)
+    }
+}

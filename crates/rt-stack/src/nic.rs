@@ -1,0 +1,74 @@
+//! An interface: its MAC, addresses and MTU, which frames it accepts, and the one way out of the machine.
+//!
+//! Not for queues or rates (those belong to the link, in `rt-sim`). Leaving takes an [`EgressProof`], which only the
+//! hooks hand out: nobody can add a path that skips the firewall. Promiscuous mode and VLANs do not exist.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use rt_base::{Frame, MacAddr, Outbox, PortId};
+use rt_wire::{ArpPacket, EthernetHeader, ethertype, rewrite};
+
+use crate::config::IfaceConfig;
+use crate::hooks::EgressProof;
+
+/// One interface.
+#[derive(Clone, Debug)]
+pub(crate) struct Nic {
+    pub(crate) name: String,
+    pub(crate) mac: MacAddr,
+    pub(crate) mtu: u16,
+    pub(crate) addresses: Vec<IpNet>,
+}
+
+impl Nic {
+    pub(crate) fn new(config: IfaceConfig) -> Nic {
+        Nic { name: config.name, mac: config.mac, mtu: config.mtu, addresses: config.addresses }
+    }
+
+    /// Whether a frame with this destination is for this station.
+    pub(crate) fn accepts(&self, dst: MacAddr) -> bool {
+        dst == self.mac || dst.is_group()
+    }
+
+    /// Whether `address` is one of its own.
+    pub(crate) fn owns(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|net| net.addr() == address)
+    }
+
+    /// Whether `address` is the broadcast address of one of its networks (RFC 919). A /31 or /32 has none (RFC 3021).
+    pub(crate) fn is_broadcast(&self, address: IpAddr) -> bool {
+        let broadcast =
+            |net: &IpNet| net.prefix_len() < 31 && net.broadcast() == address && net.addr().is_ipv4();
+        self.addresses.iter().any(broadcast)
+    }
+
+    /// The own address to use towards `peer`: the one that shares its network, else the first.
+    pub(crate) fn address_towards(&self, peer: IpAddr) -> Option<Ipv4Addr> {
+        let shared = self.addresses.iter().find(|net| net.contains(&peer));
+        shared
+            .or(self.addresses.iter().find(|net| net.addr().is_ipv4()))
+            .and_then(|net| crate::packet::v4(net.addr()))
+    }
+}
+
+/// Sends an IP packet that the hooks have passed.
+pub(crate) fn transmit(
+    mut frame: Frame,
+    port: PortId,
+    macs: (MacAddr, MacAddr),
+    _passed: EgressProof,
+    out: &mut Outbox,
+) {
+    rewrite::set_macs(&mut frame.bytes, macs.0, macs.1);
+    out.send(port, frame);
+}
+
+/// Sends an ARP packet: link-local, so no hook sees it (as netfilter's IP tables do not).
+pub(crate) fn transmit_arp(packet: &ArpPacket, dst: MacAddr, port: PortId, out: &mut Outbox) {
+    let mut bytes = out.buffer(EthernetHeader::LEN + ArpPacket::LEN);
+    EthernetHeader { dst, src: packet.sender_mac, ethertype: ethertype::ARP }.emit(&mut bytes);
+    packet.emit(&mut bytes);
+    let frame = out.new_frame(bytes, rt_base::FrameId::NONE);
+    out.send(port, frame);
+}

@@ -1,0 +1,331 @@
+//! How this machine's own packets come about: answers, datagrams, TCP segments, ARP questions, ICMP errors; and who is
+//! told when one of them fails.
+//!
+//! Identification (RFC 6864): one counter for each machine; segments and answers that cannot be fragmented and belong to
+//! no connection have 0, as on Linux. TCP sets DF, UDP and ICMP do not.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use rt_base::{ConnId, DropReason, FrameId, Outbox, PortId, TcpPhase, Time};
+use rt_rules::LOCAL_OUT;
+use rt_wire::{ArpPacket, Icmpv4, Ipv4Header, MacAddr, Seq, TcpHeader, UdpHeader};
+
+use crate::SocketError;
+use crate::api::EchoAnswer;
+use crate::icmp::{self, Complaint, quote};
+use crate::ip::destination::{Hop, Place as Where};
+use crate::neighbor;
+use crate::nic::{self, Nic};
+use crate::packet::{LOOPBACK, Packet, begin, protocol, v4};
+use crate::socket::{Socket, SocketId};
+use crate::stack::{Stack, Stop};
+use crate::tcp::{IcmpError, TcpError, reset_for};
+
+/// Something that waits for `send`.
+#[derive(Debug)]
+pub(crate) enum Pending {
+    /// An answer, built.
+    Packet(Box<Packet>),
+    /// A datagram of a UDP socket.
+    Datagram { socket: SocketId, device: Option<PortId>, src: SocketAddr, dst: SocketAddr, payload: Vec<u8> },
+    /// An ICMP echo request.
+    Echo { src: Ipv4Addr, dst: Ipv4Addr, id: u16, seq: u16, payload: Vec<u8> },
+    /// An ARP packet to everybody.
+    Arp { port: PortId, packet: ArpPacket },
+}
+
+/// DSCP of ICMP errors: internetwork control (RFC 1812, 4.3.2.5).
+const CONTROL: u8 = 0xc0;
+
+impl Stack {
+    /// Sends what waited.
+    pub(crate) fn send_pending(&mut self, now: Time, pending: Pending, out: &mut Outbox) {
+        let packet = match pending {
+            Pending::Arp { port, packet } => {
+                return nic::transmit_arp(&packet, MacAddr::BROADCAST, port, out);
+            }
+            Pending::Packet(packet) => *packet,
+            Pending::Datagram { socket, device, src, dst, payload } => {
+                let Some(mut packet) = self.datagram(src, dst, &payload, out) else { return };
+                (packet.socket, packet.device) = (socket.conn(), device);
+                packet
+            }
+            Pending::Echo { src, dst, id, seq, payload } => {
+                let ip = self.header(src, dst, protocol::ICMP, Icmpv4::LEN + payload.len());
+                let mut bytes = begin(&ip, out);
+                Icmpv4::EchoRequest { id, seq }.emit(&payload, &mut bytes);
+                Packet::own(bytes, ip, FrameId::NONE, out)
+            }
+        };
+        self.walk(now, LOCAL_OUT, packet, out);
+    }
+
+    /// An own IP header with the next identification.
+    fn header(&mut self, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload_len: usize) -> Ipv4Header {
+        self.next_ip_id = self.next_ip_id.wrapping_add(1);
+        Ipv4Header { id: self.next_ip_id, ..Ipv4Header::new(src, dst, protocol, self.ttl, payload_len) }
+    }
+
+    fn datagram(
+        &mut self,
+        src: SocketAddr,
+        dst: SocketAddr,
+        payload: &[u8],
+        out: &mut Outbox,
+    ) -> Option<Packet> {
+        let len = UdpHeader::LEN + payload.len();
+        let ip = self.header(v4(src.ip())?, v4(dst.ip())?, protocol::UDP, len);
+        let mut bytes = begin(&ip, out);
+        UdpHeader { src: src.port(), dst: dst.port(), len: len as u16, checksum: 0 }.emit(&mut bytes);
+        bytes.extend_from_slice(payload);
+        Some(Packet::own(bytes, ip, FrameId::NONE, out))
+    }
+
+    /// The next segment of a connection, if it may send one.
+    pub(crate) fn next_segment(&mut self, id: SocketId, out: &mut Outbox) -> Option<Packet> {
+        let cx = self.cx;
+        let ttl = self.ttl;
+        let socket = self.sockets.tcp_mut(id)?;
+        let segment = socket.connection.next_segment(cx)?;
+        let (src, dst) = (v4(socket.local.ip())?, v4(socket.remote.ip())?);
+        let header = TcpHeader { src: socket.local.port(), dst: socket.remote.port(), ..segment.header };
+        let mut ip = Ipv4Header::new(src, dst, protocol::TCP, ttl, header.emit_len() + segment.len as usize);
+        self.next_ip_id = self.next_ip_id.wrapping_add(1);
+        (ip.df, ip.id) = (true, self.next_ip_id);
+        let mut bytes = begin(&ip, out);
+        header.emit(&mut bytes);
+        let (first, second) = socket.connection.payload(&segment);
+        bytes.extend_from_slice(first);
+        bytes.extend_from_slice(second);
+        let mut packet = Packet::own(bytes, ip, FrameId::NONE, out);
+        packet.socket = id.conn();
+        if cx.recording {
+            socket.connection.take_records(&mut self.records);
+            for what in self.records.drain(..) {
+                out.record(FrameId::NONE, || what);
+            }
+            let event = out.record(packet.frame.id, || segment.record(id.conn()));
+            socket.connection.segment_recorded(segment.token, event);
+        }
+        Some(packet)
+    }
+
+    /// The events that a segment caused in its connection, with the frame that brought it.
+    pub(crate) fn take_tcp_records(&mut self, conn: ConnId, frame: FrameId, out: &mut Outbox) {
+        if !out.recording() {
+            self.records.clear();
+            return;
+        }
+        if let Some(socket) = self.sockets.tcp_mut(SocketId(conn.0)) {
+            socket.connection.take_records(&mut self.records);
+        }
+        self.flush_records(frame, out);
+    }
+
+    /// After a connection was touched: its events, its timer, who is to be woken, and whether it is over.
+    pub(crate) fn settle(&mut self, id: SocketId, frame: FrameId, out: &mut Outbox) {
+        let Some(socket) = self.sockets.tcp_mut(id) else { return };
+        if out.recording() {
+            socket.connection.take_records(&mut self.records);
+        }
+        let phase = socket.connection.phase();
+        let (woken, finished) = (socket.connection.take_woken(), socket.connection.finished());
+        let in_handshake = socket.listener.is_some();
+        let forgotten = finished && (socket.orphan || in_handshake);
+        self.flush_records(frame, out);
+        if in_handshake && !matches!(phase, TcpPhase::SynReceived | TcpPhase::Closed) {
+            self.sockets.handshake_done(id);
+        }
+        if woken && !in_handshake {
+            self.sockets.wake(id);
+        }
+        if forgotten {
+            self.sockets.remove(id);
+        } else if finished {
+            self.sockets.unlink(id);
+        } else {
+            self.sockets.rearm(id);
+        }
+    }
+
+    /// An ICMP error about a packet, if one may be sent at all and now (RFC 1122, 3.2.2; RFC 1812, 4.3.2).
+    pub(crate) fn complain(
+        &mut self,
+        now: Time,
+        packet: &mut Packet,
+        complaint: Complaint,
+        out: &mut Outbox,
+    ) {
+        let place = self.destinations.lookup(packet.dst(), &self.nics);
+        if !icmp::may_complain(packet, matches!(place, Where::Broadcast(_) | Where::Group)) {
+            return;
+        }
+        // From the address that was talked to, else from the one towards the culprit (RFC 1812, 4.3.2.4).
+        let source = match place {
+            Where::Here => Some(packet.ip.dst),
+            _ => self.source_towards(packet.src(), None),
+        };
+        let Some(source) = source else { return };
+        if packet.in_port != Some(LOOPBACK)
+            && !self.limiter.get_or_insert_default().permit(now, packet.ip.src)
+        {
+            return;
+        }
+        let quoted = quote(packet.datagram());
+        let mut ip = self.header(source, packet.ip.src, protocol::ICMP, Icmpv4::LEN + quoted.len());
+        ip.dscp_ecn = CONTROL;
+        let mut bytes = begin(&ip, out);
+        complaint.message().emit(quoted, &mut bytes);
+        let error = Packet::own(bytes, ip, packet.frame.id, out);
+        self.pending.push_back(Pending::Packet(Box::new(error)));
+    }
+
+    /// The answer to an echo request that came to an own address.
+    pub(crate) fn answer_echo(&mut self, packet: &Packet, id: u16, seq: u16, out: &mut Outbox) {
+        let data = packet.payload().get(Icmpv4::LEN..).unwrap_or_default();
+        let mut ip = self.header(packet.ip.dst, packet.ip.src, protocol::ICMP, Icmpv4::LEN + data.len());
+        ip.dscp_ecn = packet.ip.dscp_ecn;
+        let mut bytes = begin(&ip, out);
+        Icmpv4::EchoReply { id, seq }.emit(data, &mut bytes);
+        let reply = Packet::own(bytes, ip, FrameId::NONE, out);
+        self.pending.push_back(Pending::Packet(Box::new(reply)));
+    }
+
+    /// The RST that answers a segment for nobody, or one that a filter rejects.
+    pub(crate) fn answer_with_reset(&mut self, packet: &Packet, out: &mut Outbox) {
+        let Ok((header, payload)) = TcpHeader::parse(packet.payload()) else { return };
+        let single = !packet.from_group && !packet.ip.dst.is_broadcast() && !packet.ip.dst.is_multicast();
+        if let Some(reset) = reset_for(&header, payload.len() as u32).filter(|_| single) {
+            self.push_reset(packet, &reset, out);
+        }
+    }
+
+    /// Queues a RST from the packet's destination to its source.
+    pub(crate) fn push_reset(&mut self, packet: &Packet, reset: &TcpHeader, out: &mut Outbox) {
+        let mut ip = Ipv4Header::new(packet.ip.dst, packet.ip.src, protocol::TCP, self.ttl, reset.emit_len());
+        ip.df = true;
+        let mut bytes = begin(&ip, out);
+        reset.emit(&mut bytes);
+        let reset = Packet::own(bytes, ip, FrameId::NONE, out);
+        self.pending.push_back(Pending::Packet(Box::new(reset)));
+    }
+
+    /// Asks who has `target`.
+    pub(crate) fn ask(&mut self, port: PortId, source: Ipv4Addr, target: IpAddr, out: &mut Outbox) {
+        if let Some(question) = neighbor::question(&self.nics[port.index()], source, target) {
+            nic::transmit_arp(&question, MacAddr::BROADCAST, port, out);
+        }
+    }
+
+    /// The own address to send from towards `dst` (RFC 1122, 3.3.4.3), from the route or its interface.
+    pub(crate) fn source_towards(&mut self, dst: IpAddr, device: Option<PortId>) -> Option<Ipv4Addr> {
+        let on = |nic: Option<&Nic>, peer: IpAddr| nic.and_then(|nic| nic.address_towards(peer));
+        match (device, self.destinations.lookup(dst, &self.nics)) {
+            (_, Where::Here) => v4(dst),
+            (Some(device), _) => on(self.nics.get(device.index()), dst),
+            (None, Where::Beyond(hop)) => {
+                let route = self.destinations.table().routes().get(hop.rule as usize);
+                let preferred = route.and_then(|route| route.source).and_then(v4);
+                preferred.or_else(|| on(self.nics.get(hop.out.index()), hop.next))
+            }
+            (None, Where::Broadcast(port)) => on(self.nics.get(port.unwrap_or_default().index()), dst),
+            (None, Where::Group) => on(self.nics.first(), dst),
+            (None, _) => None,
+        }
+    }
+
+    /// How long own packets to `dst` may be.
+    pub(crate) fn mtu_towards(&self, now: Time, hop: &Hop, dst: IpAddr) -> u16 {
+        let hint = self.path_mtu.as_ref().and_then(|hints| hints.lookup(now, dst));
+        hint.map_or(hop.mtu, |mtu| mtu.min(hop.mtu))
+    }
+
+    /// An own packet went no further: its socket hears what the network would have said.
+    pub(crate) fn tell_socket(&mut self, packet: &Packet, stop: &Stop) {
+        let error = match stop.reason {
+            DropReason::Filtered => Some(SocketError::Prohibited),
+            _ => stop.complaint.map(Complaint::error),
+        };
+        let Some(error) = error else { return };
+        if packet.socket == ConnId(0) {
+            if let [8, _, _, _, a, b, c, d, ..] = *packet.payload()
+                && packet.ip.protocol == protocol::ICMP
+            {
+                let (id, seq) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+                self.push_echo(EchoAnswer::failed(packet.src(), id, seq, error));
+            }
+            return;
+        }
+        let too_big = match stop.complaint {
+            Some(Complaint::TooBig { mtu }) => Some(mtu),
+            _ => None,
+        };
+        // A silently dropped segment is as good as lost; a datagram's sender is told (EPERM on Linux).
+        let silent = stop.reason == DropReason::Filtered;
+        let seq = packet.payload().get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+        self.socket_error(SocketId(packet.socket.0), error, too_big, seq.filter(|_| !silent));
+    }
+
+    /// The network has something to say about a packet that this socket sent. `seq` is the sequence number of the
+    /// segment it is about.
+    pub(crate) fn socket_error(
+        &mut self,
+        id: SocketId,
+        error: SocketError,
+        too_big: Option<u16>,
+        seq: Option<u32>,
+    ) {
+        let cx = self.cx;
+        match self.sockets.lookup(id) {
+            Some(Socket::Udp(_)) => {
+                if let Some(socket) = self.sockets.udp_mut(id) {
+                    socket.error = Some(error);
+                }
+                self.sockets.wake(id);
+            }
+            Some(Socket::Tcp(_)) => {
+                let Some((socket, seq)) = self.sockets.tcp_mut(id).zip(seq) else { return };
+                let said = match (too_big, error) {
+                    (Some(mtu), _) => IcmpError::TooBig { mtu },
+                    (_, SocketError::NetUnreachable) => IcmpError::NetUnreachable,
+                    (
+                        _,
+                        SocketError::Refused | SocketError::ProtocolUnreachable | SocketError::Prohibited,
+                    ) => IcmpError::Refused,
+                    _ => IcmpError::HostUnreachable,
+                };
+                let open_before = socket.connection.error().is_none();
+                socket.connection.on_icmp(cx, Seq(seq), said);
+                if open_before && socket.connection.error().is_some() {
+                    socket.error = Some(error);
+                }
+                self.sockets.touch(id);
+            }
+            _ => {}
+        }
+    }
+
+    /// An answer to a ping.
+    pub(crate) fn push_echo(&mut self, answer: EchoAnswer) {
+        if self.echoes.len() < MOST_ECHOES {
+            self.echoes.push(answer);
+        }
+        self.sockets.wake(SocketId::ECHO);
+    }
+}
+
+/// Answers to pings that nobody has fetched yet, at most.
+const MOST_ECHOES: usize = 1_024;
+
+impl From<TcpError> for SocketError {
+    fn from(error: TcpError) -> SocketError {
+        match error {
+            TcpError::Refused => SocketError::Refused,
+            TcpError::Reset => SocketError::Reset,
+            TcpError::TimedOut => SocketError::TimedOut,
+            TcpError::HostUnreachable => SocketError::HostUnreachable,
+            TcpError::NetUnreachable => SocketError::NetUnreachable,
+            TcpError::NotConnected => SocketError::NotConnected,
+        }
+    }
+}

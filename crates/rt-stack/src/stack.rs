@@ -1,0 +1,424 @@
+//! The spine: [`Stack::receive`] and [`Stack::send`], the whole walk of a packet through one machine.
+//!
+//! Read `walk` first: it runs a pipeline of `rt_rules` stage by stage. Each stage (`stages.rs`) and each transport
+//! (`deliver.rs`) is a leaf that returns what it found; only what stands in this file decides where a packet goes next,
+//! and every packet ends in one of three ways: delivered, sent, or dropped with a reason. What applications call is in
+//! `api.rs`, what time brings in `timers.rs`, how own packets are built in `output.rs`.
+//!
+//! A router, a firewall, a NAT gateway and a host are this same code with different tables.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Outbox, Place, PortId, Rng, Time, What};
+use rt_rules::{FORWARDED, LOCAL_IN, LOCAL_OUT, RouteTable, Stage};
+use rt_wire::{ArpPacket, EthernetHeader, MacAddr, ethertype};
+
+use crate::api::EchoAnswer;
+use crate::config::StackConfig;
+use crate::hooks::{EgressProof, Hooks};
+use crate::icmp::{Complaint, Limiter};
+use crate::ip::destination::{Destinations, Hop};
+use crate::ip::fragment::fragment;
+use crate::ip::path_mtu::PathMtu;
+use crate::ip::reassembly::{Put, Reassembly};
+use crate::neighbor::{Neighbors, Wait, Waiting};
+use crate::nic::{self, Nic};
+use crate::output::Pending;
+use crate::packet::{LOOPBACK, Packet, v4};
+use crate::ports::Ports;
+use crate::socket::Sockets;
+use crate::tcp::{Cx, TcpConfig};
+
+/// The TCP/IP of one machine, without I/O, clock or dice of its own.
+#[derive(Debug)]
+pub struct Stack {
+    pub(crate) nics: Vec<Nic>,
+    pub(crate) destinations: Destinations,
+    pub(crate) neighbors: Neighbors,
+    pub(crate) forwarding: bool,
+
+    // Only on machines that need them: an idle host is small.
+    pub(crate) hooks: Option<Box<Hooks>>,
+    pub(crate) reassembly: Option<Box<Reassembly>>,
+    pub(crate) path_mtu: Option<Box<PathMtu>>,
+    pub(crate) limiter: Option<Box<Limiter>>,
+
+    pub(crate) sockets: Sockets,
+    pub(crate) ports: Ports,
+    pub(crate) echoes: Vec<EchoAnswer>,
+
+    /// The time and cause of what applications do now.
+    pub(crate) cx: Cx,
+    /// Own packets that wait for `send`.
+    pub(crate) pending: VecDeque<Pending>,
+    /// Packets to this machine itself.
+    pub(crate) loopback: VecDeque<Packet>,
+    /// Events without an outbox yet.
+    pub(crate) records: Vec<What>,
+
+    pub(crate) tcp: Arc<TcpConfig>,
+    pub(crate) ttl: u8,
+    pub(crate) udp_buffer: usize,
+    pub(crate) conntrack_max: usize,
+    pub(crate) next_ip_id: u16,
+    pub(crate) listen_isns: VecDeque<u32>,
+    pub(crate) isn_rng: Rng,
+    pub(crate) nat_rng: Rng,
+}
+
+/// How a stage ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub(crate) enum Step {
+    /// On to the next stage.
+    On,
+    /// It is for this machine: on along `LOCAL_IN`.
+    Here,
+    /// It ends.
+    Stop(Stop),
+}
+
+/// Why and where a packet ends, and who is to be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stop {
+    pub(crate) reason: DropReason,
+    pub(crate) place: Place,
+    pub(crate) rule: Option<u32>,
+    /// ICMP error to its source.
+    pub(crate) complaint: Option<Complaint>,
+    /// Reset to its source.
+    pub(crate) reset: bool,
+}
+
+impl Stop {
+    /// Ends silently.
+    pub(crate) fn new(reason: DropReason, place: Place) -> Stop {
+        Stop { reason, place, rule: None, complaint: None, reset: false }
+    }
+
+    /// Ends with an ICMP error to the source.
+    pub(crate) fn complaining(self, complaint: Complaint) -> Stop {
+        Stop { complaint: Some(complaint), ..self }
+    }
+
+    /// Ends by this rule.
+    pub(crate) fn by(self, rule: Option<u32>) -> Stop {
+        Stop { rule, ..self }
+    }
+}
+
+/// Packets that one `send` passes to this machine itself at most; the next `send` goes on.
+const LOOPBACK_LIMIT: usize = 4_096;
+
+impl Stack {
+    /// A machine's stack. Equal arguments give equal behaviour; `name` and `seed` choose its random streams.
+    #[must_use]
+    pub fn new(config: StackConfig, seed: u64, name: &str) -> Stack {
+        let dice = |purpose: &str| Rng::stream(seed, name, purpose);
+        let has_hooks = !config.chains.is_empty() || !config.nat.is_empty();
+        let hooks = has_hooks.then(|| {
+            Box::new(Hooks::new(config.chains, config.nat, config.conntrack_max, dice("stack.nat")))
+        });
+        let mut stack = Stack {
+            nics: config.interfaces.into_iter().map(Nic::new).collect(),
+            destinations: Destinations::new(RouteTable::new(config.routes)),
+            neighbors: Neighbors::default(),
+            forwarding: config.forwarding,
+            hooks,
+            reassembly: None,
+            path_mtu: None,
+            limiter: None,
+            sockets: Sockets::default(),
+            ports: Ports::new(config.port_policy, config.ports, dice("stack.ports")),
+            echoes: Vec::new(),
+            cx: Cx { now: Time::ZERO, cause: EventId::NONE, recording: true },
+            pending: VecDeque::new(),
+            loopback: VecDeque::new(),
+            records: Vec::new(),
+            tcp: Arc::new(config.tcp),
+            ttl: config.ttl,
+            udp_buffer: config.udp_buffer,
+            conntrack_max: config.conntrack_max,
+            next_ip_id: dice("stack.ip-id").next_u32() as u16,
+            listen_isns: config.listen_isns.into(),
+            isn_rng: dice("stack.isn"),
+            nat_rng: dice("stack.nat"),
+        };
+        stack.connect_networks();
+        stack
+    }
+
+    /// Says which input is being handled; call it before application calls in each `handle`, and again when a timer
+    /// changes the cause. [`Stack::receive`], [`Stack::send`] and [`Stack::fire_next`] do it themselves.
+    pub fn begin(&mut self, out: &Outbox) {
+        self.cx = Cx { now: out.now(), cause: out.cause(), recording: out.recording() };
+    }
+
+    /// A frame arrived. Everything that follows from it alone (forwarding, ARP and ICMP answers, TCP's ACKs) is in `out`
+    /// when this returns; applications are found with [`Stack::take_woken`].
+    pub fn receive(&mut self, now: Time, port: PortId, frame: Frame, out: &mut Outbox) {
+        self.begin(out);
+        match self.accept_frame(port, &frame) {
+            Err(reason) => out.drop_frame(frame, reason, Place::Ingress, port, None),
+            Ok((ethertype::ARP, _)) => self.receive_arp(now, port, frame, out),
+            Ok((_, from_group)) => match Packet::parse(frame, port, from_group) {
+                Ok(packet) => self.arrive(now, packet, out),
+                Err((frame, error)) => {
+                    let reason =
+                        if error.is_checksum() { DropReason::BadChecksum } else { DropReason::Malformed };
+                    out.drop_frame(frame, reason, Place::Ingress, port, None);
+                }
+            },
+        }
+        if self.has_work() {
+            self.send(now, out);
+        }
+    }
+
+    /// Sends all that this machine has to say: answers, datagrams, TCP segments, and what it says to itself, until
+    /// nothing is left (or a bound is reached: see [`Stack::has_work`]).
+    pub fn send(&mut self, now: Time, out: &mut Outbox) {
+        self.begin(out);
+        self.flush_records(FrameId::NONE, out);
+        for _ in 0..LOOPBACK_LIMIT {
+            while let Some(pending) = self.pending.pop_front() {
+                self.send_pending(now, pending, out);
+            }
+            if let Some(id) = self.sockets.next_touched() {
+                while let Some(packet) = self.next_segment(id, out) {
+                    self.walk(now, LOCAL_OUT, packet, out);
+                }
+                self.settle(id, FrameId::NONE, out);
+            } else if let Some(packet) = self.loopback.pop_front() {
+                self.arrive(now, packet, out);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether `send` has something to do.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.pending.is_empty()
+            || !self.loopback.is_empty()
+            || self.sockets.has_touched()
+            || !self.records.is_empty()
+    }
+
+    /// Ethernet: is the frame for us, and what is in it? (type, came to a group address)
+    fn accept_frame(&self, port: PortId, frame: &Frame) -> Result<(u16, bool), DropReason> {
+        let nic = self.nics.get(port.index()).ok_or(DropReason::LinkDown)?;
+        let (ethernet, _) = EthernetHeader::parse(&frame.bytes).map_err(|_| DropReason::Malformed)?;
+        if !nic.accepts(ethernet.dst) {
+            return Err(DropReason::NotForThisStation);
+        }
+        match ethernet.ethertype {
+            kind @ (ethertype::IPV4 | ethertype::ARP) => Ok((kind, ethernet.dst.is_group())),
+            _ => Err(DropReason::UnknownEtherType),
+        }
+    }
+
+    fn receive_arp(&mut self, now: Time, port: PortId, frame: Frame, out: &mut Outbox) {
+        let arp = match ArpPacket::parse(frame.bytes.get(EthernetHeader::LEN..).unwrap_or_default()) {
+            Ok((arp, _)) => arp,
+            Err(_) => return out.drop_frame(frame, DropReason::Malformed, Place::Neighbor, port, None),
+        };
+        let lesson = self.neighbors.receive(now, port, &self.nics[port.index()], &arp);
+        if let Some((address, mac)) = lesson.learned {
+            out.record(frame.id, || What::NeighborLearned { address, mac: mac.0 });
+        }
+        if let Some(reply) = lesson.reply {
+            nic::transmit_arp(&reply, arp.sender_mac, port, out);
+        }
+        for waiting in lesson.released {
+            nic::transmit(
+                waiting.packet.frame,
+                port,
+                (arp.sender_mac, self.nics[port.index()].mac),
+                waiting.proof,
+                out,
+            );
+        }
+        out.recycle(frame.bytes);
+    }
+
+    /// An IP packet came in (from a link, or from this machine itself).
+    fn arrive(&mut self, now: Time, packet: Packet, out: &mut Outbox) {
+        if let Some(reason) = self.impossible(&packet) {
+            return self.refuse(now, packet, Stop::new(reason, Place::Ingress), out);
+        }
+        // Connection tracking needs whole datagrams (netfilter's defrag runs first as well).
+        if packet.ip.is_fragment() && self.hooks.is_some() {
+            if let Some(whole) = self.reassemble(now, packet, out) {
+                self.walk(now, FORWARDED, *whole, out);
+            }
+            return;
+        }
+        self.walk(now, FORWARDED, packet, out);
+    }
+
+    /// The pipeline. A packet that arrives starts on `FORWARDED` and turns into `LOCAL_IN` when it is routed here.
+    pub(crate) fn walk(&mut self, now: Time, path: &'static [Stage], mut packet: Packet, out: &mut Outbox) {
+        let mut path = path;
+        let mut proof = EgressProof::without_hooks(&self.hooks);
+        let mut at = 0;
+        while let Some(stage) = path.get(at) {
+            at += 1;
+            let step = match *stage {
+                Stage::Conntrack => self.conntrack(now, &mut packet, out),
+                Stage::Dnat => self.dnat(&mut packet, out),
+                Stage::Route => self.route(&mut packet, out),
+                Stage::Ttl => ttl(&mut packet),
+                Stage::Filter(hook) => self.filter(hook, &packet, out),
+                Stage::Snat => self.snat(now, &mut packet, &mut proof, out),
+                Stage::Deliver => return self.deliver(now, packet, out),
+                Stage::Transmit => return self.transmit(now, packet, proof, out),
+            };
+            match step {
+                Step::On => {}
+                Step::Here => path = LOCAL_IN,
+                Step::Stop(stop) => return self.refuse(now, packet, stop, out),
+            }
+        }
+    }
+
+    /// The end of a packet that stays here.
+    fn deliver(&mut self, now: Time, mut packet: Packet, out: &mut Outbox) {
+        if packet.ip.is_fragment() {
+            match self.reassemble(now, packet, out) {
+                Some(whole) => packet = *whole,
+                None => return,
+            }
+        }
+        let (id, protocol) = (packet.frame.id, packet.ip.protocol);
+        let delivered = self.admit(now, &mut packet, out).and_then(|()| self.deliver_transport(&packet, out));
+        match delivered {
+            Ok(conn) => {
+                out.record(id, || What::Deliver { protocol, conn });
+                self.take_tcp_records(conn, id, out);
+                out.recycle(packet.frame.bytes);
+            }
+            Err(stop) => self.refuse(now, packet, stop, out),
+        }
+    }
+
+    /// The end of a packet that leaves: cut up if it must be, then to the neighbour.
+    fn transmit(&mut self, now: Time, mut packet: Packet, proof: Option<EgressProof>, out: &mut Outbox) {
+        let (Some(hop), Some(proof)) = (packet.hop, proof) else {
+            unreachable!(
+                "every pipeline that transmits routes and runs source NAT before (rt_rules tests it)"
+            );
+        };
+        if hop.out == LOOPBACK {
+            packet.in_port = Some(LOOPBACK);
+            self.loopback.push_back(packet);
+            return;
+        }
+        let mtu = if packet.in_port.is_none() { self.mtu_towards(now, &hop, packet.dst()) } else { hop.mtu };
+        if packet.ip.total_len <= mtu {
+            return self.to_neighbor(now, packet, hop, proof, out);
+        }
+        if packet.ip.df {
+            let stop = Stop::new(DropReason::FragmentationNeeded, Place::Route)
+                .complaining(Complaint::TooBig { mtu });
+            return self.refuse(now, packet, stop, out);
+        }
+        for frame in fragment(&packet.frame, &packet.ip, mtu, out) {
+            let mut piece = Packet::unparsed(frame, packet.ip);
+            (piece.in_port, piece.socket, piece.hop) = (packet.in_port, packet.socket, packet.hop);
+            self.to_neighbor(now, piece, hop, proof.for_fragment(), out);
+        }
+        out.recycle(packet.frame.bytes);
+    }
+
+    /// The last step: the neighbour's MAC, or a place in its queue.
+    fn to_neighbor(&mut self, now: Time, packet: Packet, hop: Hop, proof: EgressProof, out: &mut Outbox) {
+        let mac = match hop.next {
+            next if next.is_multicast() => v4(next).map(crate::neighbor::group_mac),
+            next if next == std::net::IpAddr::V4(std::net::Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),
+            next => self.neighbors.lookup(now, hop.out, next),
+        };
+        if let Some(mac) = mac {
+            return nic::transmit(packet.frame, hop.out, (mac, self.nics[hop.out.index()].mac), proof, out);
+        }
+        let Some(source) = self.nics[hop.out.index()].address_towards(hop.next) else {
+            let stop = Stop::new(DropReason::NoAddress, Place::Neighbor).complaining(Complaint::Host);
+            return self.refuse(now, packet, stop, out);
+        };
+        out.record(packet.frame.id, || What::NeighborWait { address: hop.next });
+        let waiting = Waiting { packet, proof };
+        let (lost, full) = match self.neighbors.wait(now, out.cause(), (hop.out, hop.next), waiting) {
+            Wait::Waits { ask, pushed_out } => {
+                if ask {
+                    self.ask(hop.out, source, hop.next, out);
+                }
+                (pushed_out, DropReason::NeighborQueueFull)
+            }
+            Wait::Full(packet) => (Some(packet), DropReason::NeighborQueueFull),
+        };
+        if let Some(packet) = lost {
+            self.refuse(now, *packet, Stop::new(full, Place::Neighbor), out);
+        }
+    }
+
+    /// The end of a packet that goes no further: who must know is told, then it is dropped with its reason.
+    pub(crate) fn refuse(&mut self, now: Time, mut packet: Packet, stop: Stop, out: &mut Outbox) {
+        let port = packet.in_port.or(packet.hop.map(|hop| hop.out)).unwrap_or_default();
+        if let Some(hooks) = self.hooks.as_ref().filter(|_| stop.reset || stop.complaint.is_some()) {
+            // The answer quotes what the sender sent, and goes to the sender.
+            hooks.restore(&mut packet);
+        }
+        if packet.in_port.is_none() {
+            self.tell_socket(&packet, &stop);
+        } else if stop.reset {
+            self.answer_with_reset(&packet, out);
+        } else if let Some(complaint) = stop.complaint {
+            self.complain(now, &mut packet, complaint, out);
+        }
+        out.drop_frame(packet.frame, stop.reason, stop.place, port, stop.rule);
+    }
+
+    /// Takes a fragment; gives the datagram when it is whole.
+    fn reassemble(&mut self, now: Time, packet: Packet, out: &mut Outbox) -> Option<Box<Packet>> {
+        let port = packet.in_port.unwrap_or_default();
+        match self.reassembly.get_or_insert_default().put(now, packet, out) {
+            Put::Waits => None,
+            Put::Whole(whole) => Some(whole),
+            Put::Refused(frames) => {
+                for frame in frames {
+                    out.drop_frame(frame, DropReason::ReassemblyRefused, Place::Reassembly, port, None);
+                }
+                None
+            }
+        }
+    }
+
+    /// Records what was noted without an outbox.
+    pub(crate) fn flush_records(&mut self, frame: FrameId, out: &mut Outbox) {
+        for what in self.records.drain(..) {
+            out.record(frame, || what);
+        }
+    }
+}
+
+/// Stage Ttl: may it go on, and does it fit (RFC 1812, 5.3.1 and 4.2.2.7; the order is Linux's)?
+fn ttl(packet: &mut Packet) -> Step {
+    if packet.ip.ttl <= 1 {
+        return Step::Stop(Stop::new(DropReason::TtlExceeded, Place::Route).complaining(Complaint::Ttl));
+    }
+    if let Some(hop) = packet.hop
+        && packet.ip.df
+        && packet.ip.total_len > hop.mtu
+    {
+        let complaint = Complaint::TooBig { mtu: hop.mtu };
+        let stop = Stop::new(DropReason::FragmentationNeeded, Place::Route).by(Some(hop.rule));
+        return Step::Stop(stop.complaining(complaint));
+    }
+    packet.decrement_ttl();
+    Step::On
+}
+
+/// No socket is concerned.
+pub(crate) const NOBODY: ConnId = ConnId(0);

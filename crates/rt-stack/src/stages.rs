@@ -1,0 +1,182 @@
+//! The stages of the pipeline between arrival and the end, as leaves of the spine: what may not be, connection tracking,
+//! NAT, routing, filters.
+
+use std::net::IpAddr;
+
+use rt_base::{DropReason, HookPoint, Outbox, Place, Time, What};
+use rt_rules::{Action, RejectWith};
+
+use crate::hooks::EgressProof;
+use crate::icmp::Complaint;
+use crate::ip::destination::{Hop, Place as Where, loopback};
+use crate::packet::{LOOPBACK, Packet, protocol};
+use crate::stack::{Stack, Step, Stop};
+
+impl Stack {
+    /// Source addresses that cannot be (RFC 1122, 3.2.1.3; RFC 1812, 5.3.7), as Linux's martian check: groups, broadcasts,
+    /// loopback and own addresses from a link; 0.0.0.0 only on the way to everybody (DHCP). And loopback destinations.
+    ///
+    /// Not checked: whether the way back leads through the same interface (Linux's rp_filter 0).
+    pub(crate) fn impossible(&self, packet: &Packet) -> Option<DropReason> {
+        if packet.in_port == Some(LOOPBACK) {
+            return None;
+        }
+        let source = packet.ip.src;
+        let first = source.octets()[0];
+        let never = first == 127 || first >= 224;
+        let unnamed = first == 0 && !(source.is_unspecified() && packet.ip.dst.is_broadcast());
+        let own = self.nics.iter().any(|nic| nic.owns(source.into()) || nic.is_broadcast(source.into()));
+        (never || unnamed || own || packet.ip.dst.is_loopback()).then_some(DropReason::BadSource)
+    }
+
+    /// Stage Conntrack.
+    pub(crate) fn conntrack(&mut self, now: Time, packet: &mut Packet, out: &mut Outbox) -> Step {
+        if let Some(hooks) = &mut self.hooks
+            && let Some(record) = hooks.track(now, packet)
+        {
+            out.record(packet.frame.id, || What::Nat(Box::new(record)));
+        }
+        Step::On
+    }
+
+    /// Stage Dnat.
+    pub(crate) fn dnat(&mut self, packet: &mut Packet, out: &mut Outbox) -> Step {
+        if let Some(hooks) = &mut self.hooks
+            && let Some(record) = hooks.dnat(packet)
+        {
+            out.record(packet.frame.id, || What::Nat(Box::new(record)));
+        }
+        Step::On
+    }
+
+    /// Stage Route.
+    pub(crate) fn route(&mut self, packet: &mut Packet, out: &mut Outbox) -> Step {
+        let place = self.destinations.lookup(packet.dst(), &self.nics);
+        if packet.in_port.is_none() {
+            self.route_own(packet, place, out)
+        } else {
+            self.route_arrived(packet, place, out)
+        }
+    }
+
+    fn route_arrived(&mut self, packet: &mut Packet, place: Where, out: &mut Outbox) -> Step {
+        let stop = |reason| Stop::new(reason, Place::Route);
+        match place {
+            Where::Here | Where::Broadcast(_) => Step::Here,
+            Where::Group => Step::Stop(stop(DropReason::NotForThisStation)),
+            _ if !self.forwarding => Step::Stop(stop(DropReason::NotARouter)),
+            // Broadcast on the link, unicast in IP: for the one station that has the address (RFC 1812, 5.3.4).
+            _ if packet.from_group => Step::Stop(stop(DropReason::NotForThisStation)),
+            Where::Blackhole { rule } => Step::Stop(stop(DropReason::Blackhole).by(Some(rule))),
+            Where::Unreachable { rule } => {
+                Step::Stop(stop(DropReason::RouteUnreachable).by(Some(rule)).complaining(Complaint::Host))
+            }
+            Where::Nowhere => Step::Stop(stop(DropReason::NoRoute).complaining(Complaint::Net)),
+            Where::Beyond(hop) => {
+                packet.hop = Some(hop);
+                let ttl = packet.ip.ttl.saturating_sub(1);
+                out.record(packet.frame.id, || What::Route {
+                    rule: hop.rule,
+                    out: hop.out,
+                    next_hop: hop.next,
+                    ttl,
+                });
+                Step::On
+            }
+        }
+    }
+
+    fn route_own(&mut self, packet: &mut Packet, place: Where, out: &mut Outbox) -> Step {
+        let stop = |reason| Stop::new(reason, Place::Route);
+        let hop = match place {
+            Where::Here => loopback(packet.dst()),
+            Where::Blackhole { rule } => return Step::Stop(stop(DropReason::Blackhole).by(Some(rule))),
+            Where::Unreachable { rule } => {
+                let stop = stop(DropReason::RouteUnreachable).by(Some(rule));
+                return Step::Stop(stop.complaining(Complaint::Host));
+            }
+            Where::Beyond(hop) if packet.device.is_none_or(|device| device == hop.out) => hop,
+            Where::Broadcast(port) => {
+                match self.link_hop(packet, port, IpAddr::V4(std::net::Ipv4Addr::BROADCAST)) {
+                    Some(hop) => hop,
+                    None => return Step::Stop(stop(DropReason::NoRoute).complaining(Complaint::Net)),
+                }
+            }
+            Where::Group | Where::Beyond(_) | Where::Nowhere => {
+                match self.link_hop(packet, None, packet.dst()) {
+                    Some(hop) => hop,
+                    None => return Step::Stop(stop(DropReason::NoRoute).complaining(Complaint::Net)),
+                }
+            }
+        };
+        packet.hop = Some(hop);
+        if hop.out != LOOPBACK {
+            out.record(packet.frame.id, || What::Route {
+                rule: hop.rule,
+                out: hop.out,
+                next_hop: hop.next,
+                ttl: 0,
+            });
+        }
+        Step::On
+    }
+
+    /// Straight onto the link of the bound interface (or `port`), without asking the routes. A broadcast or multicast of
+    /// an unbound socket takes the first interface.
+    fn link_hop(&self, packet: &Packet, port: Option<rt_base::PortId>, next: IpAddr) -> Option<Hop> {
+        let group = next.is_multicast() || next == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+        let first = (group && !self.nics.is_empty()).then(rt_base::PortId::default);
+        let out = packet.device.or(port).or(first)?;
+        let mtu = self.nics.get(out.index())?.mtu;
+        Some(Hop { rule: u32::MAX, out, next, mtu })
+    }
+
+    /// Stage Filter.
+    pub(crate) fn filter(&mut self, hook: HookPoint, packet: &Packet, out: &mut Outbox) -> Step {
+        let Some(hooks) = &mut self.hooks else { return Step::On };
+        let Some((action, rule)) = hooks.filter(hook, packet) else { return Step::On };
+        let accepted = action == Action::Accept;
+        out.record(packet.frame.id, || What::Filter { hook, rule: rule.unwrap_or(u32::MAX), accepted });
+        let stop = |reason| Stop::new(reason, Place::Hook(hook)).by(rule);
+        let rejected = stop(DropReason::Rejected);
+        match action {
+            Action::Accept => Step::On,
+            Action::Drop => Step::Stop(stop(DropReason::Filtered)),
+            Action::Reject(RejectWith::IcmpPort) => Step::Stop(rejected.complaining(Complaint::Port)),
+            Action::Reject(RejectWith::IcmpProhibited) => {
+                Step::Stop(rejected.complaining(Complaint::Prohibited))
+            }
+            Action::Reject(RejectWith::TcpReset) if packet.ip.protocol == protocol::TCP => {
+                Step::Stop(Stop { reset: true, ..rejected.complaining(Complaint::Port) })
+            }
+            Action::Reject(RejectWith::TcpReset) => Step::Stop(rejected.complaining(Complaint::Port)),
+        }
+    }
+
+    /// Stage Snat: whoever passes gets the proof.
+    pub(crate) fn snat(
+        &mut self,
+        now: Time,
+        packet: &mut Packet,
+        proof: &mut Option<EgressProof>,
+        out: &mut Outbox,
+    ) -> Step {
+        let Some(hooks) = &mut self.hooks else { return Step::On };
+        let nic = packet.hop.and_then(|hop| Some((self.nics.get(hop.out.index())?, hop.next)));
+        let masquerade = nic.and_then(|(nic, next)| nic.address_towards(next)).map(IpAddr::V4);
+        match hooks.snat(now, packet, masquerade) {
+            Ok(passed) => {
+                *proof = Some(passed.proof);
+                if let Some(src) = passed.opened {
+                    let protocol = packet.ip.protocol;
+                    out.record(packet.frame.id, || What::ConntrackNew { protocol, src });
+                }
+                if let Some(record) = passed.rewritten {
+                    out.record(packet.frame.id, || What::Nat(Box::new(record)));
+                }
+                Step::On
+            }
+            Err(refused) => Step::Stop(Stop::new(refused.reason, Place::Nat).by(refused.rule)),
+        }
+    }
+}
