@@ -9,7 +9,7 @@ use rt_base::{ConnId, Nanos, Rng, Time};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use crate::tcp::{
-    CongestionKind, Connection, Cx, ListenOutcome, OpenParams, Outcome, Read, TcpConfig, TcpError, on_listen,
+    CongestionKind, Connection, Cx, ListenOutcome, OpenParams, Outcome, Read, TcpConfig, TcpError, on_listen, reset_for,
 };
 
 /// How the path treats segments, per thousand.
@@ -133,7 +133,13 @@ impl World {
                 let _ = conn.on_segment(cx, header, bytes);
                 conn.snd.flight.check();
             }
-            Some(_) => {}
+            // Forgotten: its machine answers for it.
+            Some(_) => {
+                if let Some(reset) = reset_for(header, bytes.len() as u32) {
+                    self.launch(1 - to, reset, Vec::new());
+                }
+                return;
+            }
             None => {
                 if on_listen(header, bytes.len() as u32) == ListenOutcome::Open {
                     side.conn = Some(Connection::accept(cx, &side.config, &open, header));
