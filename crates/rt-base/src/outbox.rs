@@ -79,6 +79,7 @@ impl Outbox {
     }
 
     /// Prepares for one input of `node`. `counters` are the node's (frames, events) so far.
+    #[inline]
     pub fn begin(&mut self, node: NodeId, now: Time, cause: EventId, counters: (u64, u64)) {
         self.node = node;
         self.now = now;
@@ -87,6 +88,7 @@ impl Outbox {
     }
 
     /// The node's (frames, events) counters after the input; the engine keeps them.
+    #[inline]
     #[must_use]
     pub fn counters(&self) -> (u64, u64) {
         (self.frames_made, self.events_made)
@@ -99,24 +101,28 @@ impl Outbox {
     }
 
     /// The time of this input.
+    #[inline]
     #[must_use]
     pub fn now(&self) -> Time {
         self.now
     }
 
     /// The input event that everything recorded now is caused by.
+    #[inline]
     #[must_use]
     pub fn cause(&self) -> EventId {
         self.cause
     }
 
     /// Whether events are kept. Build costly records only then.
+    #[inline]
     #[must_use]
     pub fn recording(&self) -> bool {
         self.recording
     }
 
     /// An empty buffer with room for `capacity` bytes, reused when possible.
+    #[inline]
     #[must_use]
     pub fn buffer(&mut self, capacity: usize) -> Vec<u8> {
         match self.pool.pop() {
@@ -130,6 +136,7 @@ impl Outbox {
     }
 
     /// Gives a buffer back for reuse.
+    #[inline]
     pub fn recycle(&mut self, buf: Vec<u8>) {
         if self.pool.len() < POOL_LIMIT && buf.capacity() > 0 {
             self.pool.push(buf);
@@ -137,6 +144,7 @@ impl Outbox {
     }
 
     /// A new frame of this node with the given bytes; `parent` is what it is derived from, or `NONE`.
+    #[inline]
     #[must_use]
     pub fn new_frame(&mut self, bytes: Vec<u8>, parent: FrameId) -> Frame {
         self.frames_made += 1;
@@ -144,16 +152,19 @@ impl Outbox {
     }
 
     /// Sends `frame` out of `port`.
+    #[inline]
     pub fn send(&mut self, port: PortId, frame: Frame) {
         self.frames.push((port, frame));
     }
 
     /// Asks for an [`Input::Timer`] at `at` (replaces the former wish; `Time::MAX` for none).
+    #[inline]
     pub fn wake_at(&mut self, at: Time) {
         self.wake = Some(at);
     }
 
     /// Records what `make` returns, if recording; returns the event's id or `NONE`.
+    #[inline]
     pub fn record(&mut self, frame: FrameId, make: impl FnOnce() -> What) -> EventId {
         if !self.recording {
             return EventId::NONE;
