@@ -1,7 +1,7 @@
 //! What the engine alone costs: the chain of `cargo xtask bench chain` with the leanest forwarder that still does its
 //! work (header check, longest prefix, TTL, MACs), and many hosts with one timer and one frame each.
 //!
-//! `cargo run --release -p rt-sim --example skeleton [chain|record|hosts]`
+//! `cargo run --release -p rt-sim --example skeleton [chain|record|hosts [ROUNDS]]`
 
 use std::any::Any;
 use std::net::{IpAddr, Ipv4Addr};
@@ -222,7 +222,8 @@ fn measure(name: &str, count: u64, run: impl FnOnce()) {
 fn main() {
     let which = std::env::args().nth(1);
     let wanted = |name: &str| which.as_deref().is_none_or(|w| w == name);
-    for _ in 0..3 {
+    let rounds = std::env::args().nth(2).and_then(|n| n.parse().ok()).unwrap_or(3);
+    for _ in 0..rounds {
         if wanted("chain") {
             chain(false);
         }

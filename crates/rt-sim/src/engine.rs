@@ -254,18 +254,15 @@ impl Sim {
     #[inline]
     fn arrival(&mut self, entry: Entry) -> bool {
         let direction = &mut self.directions[entry.target as usize];
-        let head = direction.head();
-        let Some(arrived) = (if head == Some(entry.key) { direction.flight.take(entry.key) } else { None })
-        else {
+        let Some(InFlight { event, frame, .. }) = direction.flight.take(entry.key) else {
             self.queue.advance(None);
             return false;
         };
-        let next = direction.head().map(|key| Entry { key, target: entry.target });
+        let next = direction.flight.head().map(|key| Entry { key, target: entry.target });
         let (node, port) = direction.to;
         self.queue.advance(next);
         self.advance_clock(entry.key);
         self.stats.delivered += 1;
-        let InFlight { event, frame, .. } = arrived;
         if self.recording {
             self.show(self.now, (node, port), Way::In, &frame, event);
         }
@@ -332,8 +329,10 @@ impl Sim {
         if self.recording {
             self.tell();
         }
-        let (now, signals) = (self.now, &mut self.signals);
-        signals.extend(self.out.signals.drain(..).map(|signal| (now, node, signal)));
+        if !self.out.signals.is_empty() {
+            let (now, signals) = (self.now, &mut self.signals);
+            signals.extend(self.out.signals.drain(..).map(|signal| (now, node, signal)));
+        }
     }
 
     /// Notes when a node wants its timer. A later wish than the queued one waits until that entry comes up.
@@ -351,44 +350,40 @@ impl Sim {
     /// Offers what the node sent to its links.
     #[inline]
     fn carry(&mut self, node: NodeId) {
+        if self.out.frames.len() == 1
+            && let Some((port, frame)) = self.out.frames.pop()
+        {
+            return self.offer(node, port, frame);
+        }
         let mut frames = std::mem::take(&mut self.out.frames);
-        let at = self.now + self.nodes[node.index()].processing;
         for (port, frame) in frames.drain(..) {
-            self.offer(node, port, at, frame);
+            self.offer(node, port, frame);
         }
         self.out.frames = frames;
     }
 
     #[inline]
-    fn offer(&mut self, node: NodeId, port: PortId, at: Time, frame: Frame) {
+    fn offer(&mut self, node: NodeId, port: PortId, frame: Frame) {
         self.stats.sent += 1;
         let slot = &mut self.nodes[node.index()];
         let index = slot.ports.get(port.index()).copied().unwrap_or(NO_LINK);
         let Some(direction) = self.directions.get_mut(index as usize) else {
-            return self.lose(port, frame, DropReason::LinkDown, Place::Link);
+            return self.lose(port, frame, DropReason::LinkDown);
         };
-        let sent = match direction.offer(at, frame.len()) {
-            Ok(sent) => sent,
-            Err(DropReason::QueueFull) => return self.lose(port, frame, DropReason::QueueFull, Place::Queue),
-            Err(reason) => return self.lose(port, frame, reason, Place::Link),
-        };
-        let processing = slot.processing;
-        let event = if self.recording {
-            self.record_transmit(port, processing, at, &frame, sent, index)
-        } else {
-            EventId::NONE
-        };
-        if sent.fate != crate::link::Fate::default() {
-            return self.ill_fated(node, port, index, InFlightDraft { sent, event, frame });
+        match direction.offer(self.now + slot.processing, frame.len()) {
+            Ok(sent) if self.recording || direction.faulty() => self.watched(port, index, sent, frame),
+            Ok(sent) => self.launch(index, sent.arrive, EventId::NONE, frame),
+            Err(reason) => self.lose(port, frame, reason),
         }
-        self.launch(node, index, sent.arrive, event, frame);
     }
 
     /// Puts a frame on its way; its key is made by the sender.
     #[inline]
-    fn launch(&mut self, node: NodeId, index: u32, arrive: Time, event: EventId, frame: Frame) {
+    fn launch(&mut self, index: u32, arrive: Time, event: EventId, frame: Frame) {
+        let direction = &mut self.directions[index as usize];
+        let node = direction.from.0;
         let key = Key::new(arrive, Class::Frame, node, self.nodes[node.index()].next_key());
-        if self.directions[index as usize].flight.insert(InFlight { key, event, frame }) {
+        if direction.flight.insert(InFlight { key, event, frame }) {
             self.queue.push(Entry { key, target: index });
         }
     }
@@ -400,38 +395,32 @@ enum Next {
     Limit,
 }
 
-/// A frame that was sent and not yet put on its way.
-struct InFlightDraft {
-    sent: Sent,
-    event: EventId,
-    frame: Frame,
-}
-
 /// What is not on the steady path.
 impl Sim {
-    /// A frame that the link loses, damages or copies.
-    #[cold]
-    fn ill_fated(&mut self, node: NodeId, port: PortId, index: u32, draft: InFlightDraft) {
-        let InFlightDraft { sent, event, mut frame } = draft;
-        if let Some(again) = sent.fate.again {
+    /// A frame that is recorded, or that the link may delay, lose, damage or copy.
+    fn watched(&mut self, port: PortId, index: u32, sent: Sent, mut frame: Frame) {
+        let event = if self.recording { self.transmitted(port, index, sent, &frame) } else { EventId::NONE };
+        let fate = self.directions[index as usize].roll(sent.arrive, frame.len());
+        if let Some(again) = fate.again {
             self.stats.duplicated += 1;
-            self.launch(node, index, again, event, frame.clone());
+            self.launch(index, again, event, frame.clone());
         }
-        if sent.fate.lost {
-            return self.lose(port, frame, DropReason::LinkLoss, Place::Link);
+        if fate.lost {
+            return self.lose(port, frame, DropReason::LinkLoss);
         }
-        if let Some(bit) = sent.fate.flip
+        if let Some(bit) = fate.flip
             && let Some(byte) = frame.bytes.get_mut((bit / 8) as usize)
         {
             *byte ^= 1 << (bit % 8);
         }
-        self.launch(node, index, sent.arrive, event, frame);
+        self.launch(index, sent.arrive + fate.late, event, frame);
     }
 
     /// Ends a frame at its sender, whose outbox is open.
     #[cold]
-    fn lose(&mut self, port: PortId, frame: Frame, reason: DropReason, place: Place) {
+    fn lose(&mut self, port: PortId, frame: Frame, reason: DropReason) {
         *self.stats.dropped.entry(reason).or_default() += 1;
+        let place = if reason == DropReason::QueueFull { Place::Queue } else { Place::Link };
         self.out.drop_frame(frame, reason, place, port, None);
     }
 
@@ -452,28 +441,28 @@ impl Sim {
         self.nodes[node.index()].counters = self.out.counters();
         for (node, port, frame) in lost {
             self.out.begin(node, self.now, cause, self.nodes[node.index()].counters);
-            self.lose(port, frame, DropReason::LinkDown, Place::Link);
+            self.lose(port, frame, DropReason::LinkDown);
             self.nodes[node.index()].counters = self.out.counters();
         }
         self.tell();
     }
 
-    fn record_transmit(
-        &mut self,
-        port: PortId,
-        processing: Nanos,
-        at: Time,
-        frame: &Frame,
-        sent: Sent,
-        index: u32,
-    ) -> EventId {
+    /// Records that a frame was given to its link, then shows it to captures.
+    fn transmitted(&mut self, port: PortId, index: u32, sent: Sent, frame: &Frame) -> EventId {
+        let node = self.out.node();
         let link = LinkId(self.directions[index as usize].link);
-        let processing = u32::try_from(processing.0).unwrap_or(u32::MAX);
-        let Sent { start, done, arrive, .. } = sent;
-        let event =
-            self.out.record(frame.id, || What::Transmit { link, port, processing, start, done, arrive });
+        let processing = self.nodes[node.index()].processing;
+        let Sent { start, done, arrive } = sent;
+        let event = self.out.record(frame.id, || What::Transmit {
+            link,
+            port,
+            processing: u32::try_from(processing.0).unwrap_or(u32::MAX),
+            start,
+            done,
+            arrive,
+        });
         self.tell();
-        self.show(at, (self.out.node(), port), Way::Out, frame, event);
+        self.show(self.now + processing, (node, port), Way::Out, frame, event);
         event
     }
 

@@ -61,13 +61,14 @@ impl Flight {
         }
     }
 
-    /// Takes the first frame if it has this key (else somebody overtook it, or it was lost in a cut).
+    /// Takes the frame with this key, which nothing precedes; `None` when it was taken already or lost in a cut.
     #[inline]
     pub(crate) fn take(&mut self, key: Key) -> Option<InFlight> {
-        if self.ring.front().is_some_and(|f| f.key == key) {
-            return self.ring.pop_front();
+        match self.ring.front() {
+            Some(first) if first.key == key => self.ring.pop_front(),
+            _ if self.overtakers.is_empty() => None,
+            _ => self.overtakers.remove(&key),
         }
-        if self.overtakers.is_empty() { None } else { self.overtakers.remove(&key) }
     }
 
     /// Takes everything, in order.

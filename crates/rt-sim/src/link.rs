@@ -6,7 +6,6 @@
 
 use rt_base::{DropReason, Nanos, NodeId, PortId, Rng, Time};
 
-use crate::event_queue::Key;
 use crate::flight::Flight;
 use crate::qdisc::{Discipline, DropTail, Offer, QueueSpec};
 
@@ -87,18 +86,19 @@ const SHORTEST: u64 = 60;
 /// An Ethernet header, bytes.
 const ETHERNET: usize = 14;
 
-/// Frames as they will arrive.
+/// When a frame leaves and arrives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sent {
     pub(crate) start: Time,
     pub(crate) done: Time,
     pub(crate) arrive: Time,
-    pub(crate) fate: Fate,
 }
 
 /// What the link does to a frame besides carrying it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Fate {
+    /// Later than planned by this.
+    pub(crate) late: Nanos,
     pub(crate) lost: bool,
     /// The bit that flips.
     pub(crate) flip: Option<u64>,
@@ -136,7 +136,7 @@ pub(crate) struct Direction {
     pub(crate) flight: Flight,
     rate_bps: u64,
     busy_until: Time,
-    /// Billionths of a bit already sent beyond `busy_until`, times nothing: the remainder of `bits * 10^9 / rate`.
+    /// What the last frame took beyond `busy_until`: the remainder of bits * 10^9 / rate.
     carry: u64,
     delay: Nanos,
     mtu: usize,
@@ -195,11 +195,7 @@ impl Direction {
             return Err(DropReason::QueueFull);
         };
         let done = self.transmit(start, len);
-        let arrive = done + self.delay;
-        match &self.dice {
-            None => Ok(Sent { start, done, arrive, fate: Fate::default() }),
-            Some(_) => Ok(self.roll(Sent { start, done, arrive, fate: Fate::default() }, len)),
-        }
+        Ok(Sent { start, done, arrive: done + self.delay })
     }
 
     /// Occupies the transmitter from `start`; returns when the last bit is out.
@@ -216,25 +212,30 @@ impl Direction {
         self.busy_until
     }
 
-    /// Each die is rolled only where its chance is not zero, so that one fault does not move another's choices.
-    #[cold]
-    fn roll(&mut self, mut sent: Sent, len: usize) -> Sent {
-        let Some(dice) = self.dice.as_deref_mut() else { return sent };
+    /// Whether dice decide about its frames.
+    #[inline]
+    pub(crate) fn faulty(&self) -> bool {
+        self.dice.is_some()
+    }
+
+    /// Rolls the dice for a frame of `len` bytes that arrives at `arrive`. Each fault has its own die, so that one does
+    /// not move another's choices.
+    pub(crate) fn roll(&mut self, arrive: Time, len: usize) -> Fate {
+        let Some(dice) = self.dice.as_deref_mut() else { return Fate::default() };
         let f = &self.faults;
         let jitter = |die: &mut Rng| Nanos(die.below(f.jitter.0.saturating_add(1)));
-        let plain = sent.arrive;
-        sent.arrive += jitter(&mut dice.jitter);
+        let mut fate = Fate { late: jitter(&mut dice.jitter), ..Fate::default() };
         if f.reorder_ppm > 0 && dice.reorder.chance_ppm(f.reorder_ppm) {
-            sent.arrive += self.delay;
+            fate.late += self.delay;
         }
         if f.duplicate_ppm > 0 && dice.duplicate.chance_ppm(f.duplicate_ppm) {
-            sent.fate.again = Some(plain + jitter(&mut dice.duplicate));
+            fate.again = Some(arrive + jitter(&mut dice.duplicate));
         }
         if f.corrupt_ppm > 0 && dice.corrupt.chance_ppm(f.corrupt_ppm) {
-            sent.fate.flip = Some(dice.corrupt.below(len as u64 * 8));
+            fate.flip = Some(dice.corrupt.below(len as u64 * 8));
         }
-        sent.fate.lost = f.loss_ppm > 0 && dice.loss.chance_ppm(f.loss_ppm);
-        sent
+        fate.lost = f.loss_ppm > 0 && dice.loss.chance_ppm(f.loss_ppm);
+        fate
     }
 
     /// Changes properties; returns the frames that a cut loses.
@@ -263,11 +264,5 @@ impl Direction {
     /// Whether it carries frames, and its loss.
     pub(crate) fn condition(&self) -> (bool, u32) {
         (self.up, self.faults.loss_ppm)
-    }
-
-    /// The earliest frame on its way.
-    #[inline]
-    pub(crate) fn head(&self) -> Option<Key> {
-        self.flight.head()
     }
 }
