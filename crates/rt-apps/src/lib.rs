@@ -1,4 +1,39 @@
-//! Under construction.
+//! All that awaits: sockets, a deterministic executor, and the protocols on top.
+//!
+//! Not for: what TCP or IP do (`rt-stack`), when something arrives (`rt-sim`; an application must not see the event
+//! queue), byte formats (their libraries).
+//!
+//! The type to know is [`Net`]: one machine's sockets, clock, dice and tasks. [`Runtime`] owns a stack and drives the
+//! applications above it; `rt-devices` makes a node of it.
+//!
+//! | module | what |
+//! |---|---|
+//! | `executor`, `clock`, `net`, `socket`, `echo`, `runtime`, [`entropy`], `step` | the runtime |
+//! | [`dhcp`], [`dns`], [`probe`] | addresses, names, "is it there?" |
+//! | [`tls`], [`http`], [`server`], [`browser`] | the web |
+//!
+//! A protocol is written as an async function over [`Net`]; spawn it before the run and it starts at boot. Everything it
+//! waits for has a reason ([`rt_base::Wait`]); what bytes cannot show it says with [`Net::say`].
+
+mod clock;
+mod echo;
+mod executor;
+mod net;
+mod runtime;
+mod socket;
+mod step;
+
+pub mod dhcp;
+pub mod dns;
 pub mod entropy;
 pub mod http;
+pub mod probe;
 pub mod tls;
+
+pub use clock::{Elapsed, Sleep};
+pub use executor::{BoxFuture, JoinHandle};
+pub use net::{Net, ReadyHold};
+pub use rt_stack::{ConnectOptions, SocketId};
+pub use runtime::Runtime;
+pub use socket::{TcpListener, TcpStream, UdpSocket};
+pub use step::{StepFn, StepResult};

@@ -13,7 +13,7 @@ use std::task::Waker;
 use ipnet::IpNet;
 use rt_base::{AppRecord, EventId, PortId, ReqId, Rng, Signal, Time};
 use rt_rules::Route;
-use rt_stack::{SocketId, Stack};
+use rt_stack::{EchoAnswer, SocketId, Stack};
 
 use crate::clock::Timers;
 use crate::dns::OsResolver;
@@ -47,6 +47,8 @@ pub(crate) struct HostCore {
     pub(crate) open: Vec<SocketId>,
     /// How many things still stand between this host and [`Signal::Ready`].
     pub(crate) holds: u32,
+    /// Answers to pings that nobody has asked for yet.
+    pub(crate) echoes: Vec<EchoAnswer>,
     /// Results of steps that are over, by step.
     pub(crate) results: BTreeMap<u32, crate::StepResult>,
     name: Arc<str>,
@@ -69,6 +71,7 @@ impl HostCore {
             resolver: OsResolver::default(),
             open: Vec::new(),
             holds: 0,
+            echoes: Vec::new(),
             results: BTreeMap::new(),
             name: name.into(),
             seed,
@@ -132,6 +135,20 @@ impl Net {
         let (task, handle) = JoinHandle::split(future);
         self.core().spawned.push(task);
         handle
+    }
+
+    /// Starts a service that runs until the end. If it cannot (its port is taken), the record says so.
+    pub fn serve<F>(&self, name: &str, service: F)
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        let (net, name) = (self.clone(), name.to_string());
+        let _ = self.spawn(async move {
+            if let Err(error) = service.await {
+                let (req, code) = (ReqId(0), "app.failed".to_string());
+                net.say(AppRecord::Note { req, code, text: format!("{name}: {error}") });
+            }
+        });
     }
 
     /// Records what bytes cannot show.

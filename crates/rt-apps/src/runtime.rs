@@ -5,8 +5,7 @@
 //! Each logical timer is served by itself, with all that follows from it, so that everything recorded has the right
 //! cause. A bound turns a task that never rests into a note in the record instead of a hang.
 
-use rt_base::{AppRecord, ConnId, EventId, Frame, Input, Nanos, Outbox, PortId, ReqId, Rng, Signal, TcpPhase, Time};
-use rt_base::{TimerKind};
+use rt_base::{AppRecord, ConnId, Frame, Input, Nanos, Outbox, PortId, ReqId, Rng, Signal, TcpPhase, Time, TimerKind};
 use rt_stack::{SocketId, Stack};
 
 use crate::entropy;
@@ -164,20 +163,22 @@ impl Runtime {
 
     /// Executor, then stack, until neither has anything left to do.
     fn run(&mut self, now: Time, out: &mut Outbox) {
+        // Each round counts too: two sockets of this machine may talk to each other without any task.
         let mut polls = 0;
         loop {
-            self.wake_sockets(now, out.cause());
-            polls += self.poll_tasks(POLL_LIMIT - polls);
+            self.wake_sockets(now, out);
+            polls += 1 + self.poll_tasks(POLL_LIMIT - polls);
             let mut core = self.net.core();
             flush(&mut core, out);
             core.stack.send(now, out);
             core.stack.take_woken(&mut self.woken);
+            let at_rest = self.woken.is_empty() && !core.stack.has_work();
             drop(core);
             if polls >= POLL_LIMIT {
                 self.report_livelock(now, out);
                 break;
             }
-            if self.woken.is_empty() && self.executor.is_idle() {
+            if at_rest && self.executor.is_idle() {
                 break;
             }
         }
@@ -185,9 +186,10 @@ impl Runtime {
         self.say_quiet(out);
     }
 
-    fn wake_sockets(&mut self, now: Time, cause: EventId) {
+    fn wake_sockets(&mut self, now: Time, out: &Outbox) {
         let mut core = self.net.core();
-        (core.now, core.cause) = (now, cause);
+        (core.now, core.cause) = (now, out.cause());
+        core.stack.begin(out);
         for socket in self.woken.drain(..) {
             for waker in core.waiting.remove(&socket).into_iter().flatten() {
                 waker.wake();

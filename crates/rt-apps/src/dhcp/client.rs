@@ -3,6 +3,7 @@
 //! Patience: four DISCOVERs, 4, 8, 16 and 32 seconds (each give or take one) apart, as Windows does; then an address of
 //! 169.254/16, and another try every five minutes.
 
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
@@ -56,7 +57,7 @@ struct Client {
     config: DhcpClientConfig,
     socket: UdpSocket,
     dice: Rng,
-    /// What we last told the machine: the index of the default route.
+    /// What the machine was told last.
     bound: Option<Lease>,
 }
 
@@ -67,12 +68,20 @@ enum Outcome {
     Silence,
 }
 
-/// Keeps an address on an interface until the end of the run. The host counts as ready once it has one, of whatever kind:
-/// create this before the run and take `hold` with [`Net::hold_ready`].
+/// Keeps an address on an interface until the end of the run. The host counts as ready once it has one, of whatever kind;
+/// so call this before the run (the future may be spawned right away).
 ///
 /// # Errors
 /// Port 68 is taken.
-pub async fn dhcp_client(net: Net, config: DhcpClientConfig, hold: ReadyHold) -> std::io::Result<()> {
+pub fn dhcp_client(
+    net: Net,
+    config: DhcpClientConfig,
+) -> impl Future<Output = std::io::Result<()>> + Send + 'static {
+    let hold = net.hold_ready();
+    run(net, config, hold)
+}
+
+async fn run(net: Net, config: DhcpClientConfig, hold: ReadyHold) -> std::io::Result<()> {
     let socket = net.udp_bind(None, CLIENT_PORT, Some(config.port))?;
     let dice = net.rng(&format!("dhcp.{}", config.port.0));
     let mut client = Client { net, config, socket, dice, bound: None };

@@ -51,6 +51,8 @@ pub struct RecursiveConfig {
     pub roots: Vec<(String, IpAddr)>,
     /// Time per question of a client.
     pub think: Nanos,
+    /// Takes questions and never answers.
+    pub silent: bool,
 }
 
 /// A recursive resolver on port 53. Runs until the end.
@@ -58,11 +60,10 @@ pub struct RecursiveConfig {
 /// # Errors
 /// Port 53 is taken.
 pub async fn recursive_resolver(net: Net, config: RecursiveConfig) -> std::io::Result<()> {
-    let shared = Arc::new(Shared {
-        net: net.clone(),
-        roots: config.roots,
-        memory: Mutex::default(),
-    });
+    if config.silent {
+        return server::serve_silence(&net).await;
+    }
+    let shared = Arc::new(Shared { net: net.clone(), roots: config.roots, memory: Mutex::default() });
     let think = config.think;
     server::serve(net, move |query, asked| {
         let shared = Arc::clone(&shared);

@@ -106,11 +106,24 @@ where
     }
 }
 
-/// An authoritative server for `zones`; it takes `think` for each question. Runs until the end.
+/// Takes questions on port 53 and never answers.
+pub(crate) async fn serve_silence(net: &Net) -> std::io::Result<()> {
+    let udp = net.udp_bind(None, PORT, None)?;
+    let _tcp = net.tcp_listen(PORT)?;
+    loop {
+        let _ = udp.recv_from().await;
+    }
+}
+
+/// An authoritative server for `zones`; it takes `think` for each question, or answers none if `silent`. Runs until the
+/// end.
 ///
 /// # Errors
 /// Port 53 is taken.
-pub async fn authoritative_server(net: Net, zones: Vec<Zone>, think: Nanos) -> std::io::Result<()> {
+pub async fn authoritative_server(net: Net, zones: Vec<Zone>, think: Nanos, silent: bool) -> std::io::Result<()> {
+    if silent {
+        return serve_silence(&net).await;
+    }
     let zones = Arc::new(zones);
     let clock = net.clone();
     serve(net, move |query, _| {

@@ -1,0 +1,231 @@
+//! What a person types to see whether something is there: ping, a name look-up, a TCP connection.
+//!
+//! Each is the work of one step. The lines are those that the well-known tools print (`ping`, `dig +short`, `nc -vz`).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rt_base::{AppRecord, Nanos, ReqId, ReqKind, Wait};
+use rt_stack::{ConnectOptions, EchoAnswer};
+
+use crate::dns::{LookupError, RecordType};
+use crate::net::Net;
+use crate::step::StepResult;
+
+/// From one ping to the next.
+const PING_INTERVAL: Nanos = Nanos::from_secs(1);
+
+/// How long the last ping is waited for.
+const PING_PATIENCE: Nanos = Nanos::from_secs(4);
+
+/// Data bytes of a ping, as on Linux: 64 with the ICMP header, 84 with the IP header.
+const PING_DATA: usize = 56;
+
+/// Give up on a connection after this long. (TCP itself would try for more than two minutes.)
+const CONNECT_PATIENCE: Nanos = Nanos::from_secs(30);
+
+/// Pings `target` (a name or an address) `count` times, once a second.
+pub async fn ping(net: Net, target: String, count: u32) -> StepResult {
+    let req = begin(&net, "ping", &target);
+    let result = run_ping(&net, &target, count, req).await;
+    end(&net, req, &result);
+    result
+}
+
+/// Round trips seen so far.
+#[derive(Default)]
+struct Tally {
+    lines: Vec<String>,
+    times: Vec<Nanos>,
+    sent: u32,
+    trouble: Option<String>,
+}
+
+async fn run_ping(net: &Net, target: &str, count: u32, req: ReqId) -> StepResult {
+    let address = match resolve(net, target, req).await {
+        Ok(address) => address,
+        Err(error) => return StepResult::failed(error.to_string()),
+    };
+    let id = (net.rng(&format!("ping.{}", req.0)).next_u32() >> 16) as u16;
+    let mut tally = Tally::default();
+    tally.lines.push(format!("PING {target} ({address}) {PING_DATA}({}) bytes of data.", PING_DATA + 28));
+    let begin = net.now();
+    for seq in 1..=count {
+        let next = net.now() + PING_INTERVAL;
+        let last = seq == count;
+        let patience = if last { PING_PATIENCE } else { PING_INTERVAL };
+        ping_once(net, &mut tally, (address, id, seq), patience).await;
+        if !last {
+            net.sleep_until(next, Wait::Person).await;
+        }
+    }
+    summarise(tally, target, net.now().since(begin))
+}
+
+async fn ping_once(net: &Net, tally: &mut Tally, (address, id, seq): (IpAddr, u16, u32), patience: Nanos) {
+    let seq = seq as u16;
+    let sent_at = net.now();
+    let mut data = vec![0u8; PING_DATA];
+    for (at, byte) in data.iter_mut().enumerate() {
+        *byte = at as u8;
+    }
+    tally.sent += 1;
+    if let Err(error) = net.echo(address, id, seq, &data) {
+        tally.lines.push(format!("ping: sendmsg: {error}"));
+        tally.trouble = Some(error.to_string());
+        return;
+    }
+    match net.timeout(patience, Wait::Timeout, net.echo_answer(id, seq)).await {
+        Ok(EchoAnswer { from, error: Some(error), .. }) => {
+            tally.lines.push(format!("From {from} icmp_seq={seq} {error}"));
+            tally.trouble = Some(format!("{from} says: {error}"));
+        }
+        Ok(EchoAnswer { from, ttl, payload, .. }) => {
+            let time = net.now().since(sent_at);
+            let (bytes, shown) = (payload.len() + 8, millis(time));
+            tally.lines.push(format!("{bytes} bytes from {from}: icmp_seq={seq} ttl={ttl} time={shown} ms"));
+            tally.times.push(time);
+        }
+        Err(_) => tally.trouble = Some("no answer".into()),
+    }
+}
+
+/// As `ping` prints it: three digits behind the point below 1 ms, two below 10, one below 100, none above.
+fn millis(time: Nanos) -> String {
+    let ms = Duration::from_nanos(time.0).as_secs_f64() * 1e3;
+    match ms {
+        ms if ms < 1.0 => format!("{ms:.3}"),
+        ms if ms < 10.0 => format!("{ms:.2}"),
+        ms if ms < 100.0 => format!("{ms:.1}"),
+        ms => format!("{ms:.0}"),
+    }
+}
+
+fn summarise(mut tally: Tally, target: &str, took: Nanos) -> StepResult {
+    let (sent, got) = (tally.sent, tally.times.len() as u32);
+    let loss = u64::from(sent - got) * 100 / u64::from(sent.max(1));
+    tally.lines.push(String::new());
+    tally.lines.push(format!("--- {target} ping statistics ---"));
+    tally.lines.push(format!(
+        "{sent} packets transmitted, {got} received, {loss}% packet loss, time {}ms",
+        took.as_millis()
+    ));
+    let counted = format!("{got} of {sent} answered");
+    if got == 0 {
+        let why = tally.trouble.unwrap_or_else(|| "no answer".into());
+        return StepResult::failed(format!("{counted}: {why}")).with_lines(tally.lines);
+    }
+    let mean = tally.times.iter().map(|t| t.0).sum::<u64>() / u64::from(got);
+    let variance = tally.times.iter().map(|t| u128::from(t.0.abs_diff(mean)).pow(2)).sum::<u128>() / u128::from(got);
+    let (least, most) = (tally.times.iter().min(), tally.times.iter().max());
+    let ms = |n: u64| format!("{}.{:03}", n / 1_000_000, n / 1_000 % 1_000);
+    let (least, most) = (least.map_or(0, |t| t.0), most.map_or(0, |t| t.0));
+    let deviation = ms(variance.isqrt() as u64);
+    tally.lines.push(format!("rtt min/avg/max/mdev = {}/{}/{}/{deviation} ms", ms(least), ms(mean), ms(most)));
+    StepResult::ok(format!("{counted}, {} ms on average", ms(mean))).with_lines(tally.lines)
+}
+
+/// Resolves a name; `rtype` is `A`, `MX` and so on.
+pub async fn lookup(net: Net, name: String, rtype: String) -> StepResult {
+    let Ok(rtype) = rtype.to_uppercase().parse::<RecordType>() else {
+        return StepResult::failed(format!("{rtype}: no such record type"));
+    };
+    match net.lookup(&name, rtype, ReqId(0)).await {
+        Ok(answer) => {
+            let lines: Vec<String> = if answer.records.is_empty() {
+                answer.addresses.iter().map(ToString::to_string).collect()
+            } else {
+                answer.records.iter().map(ToString::to_string).collect()
+            };
+            let wanted = answer.records.iter().filter(|r| r.rtype() == rtype);
+            let mut data: Vec<String> = wanted.map(|r| r.data.to_string()).collect();
+            if data.is_empty() {
+                data = answer.addresses.iter().map(ToString::to_string).collect();
+            }
+            StepResult::ok(format!("{name} {rtype}: {}", data.join(", "))).with_lines(lines)
+        }
+        Err(error) => StepResult::failed(error.to_string()),
+    }
+}
+
+/// Connects to a TCP port and closes: can it be reached? `options` may pin the source port or the first sequence number.
+pub async fn tcp_probe(net: Net, target: String, port: u16, options: ConnectOptions) -> StepResult {
+    let req = begin(&net, "connect", &format!("{target}:{port}"));
+    let result = run_probe(&net, &target, port, options, req).await;
+    end(&net, req, &result);
+    result
+}
+
+async fn run_probe(net: &Net, target: &str, port: u16, options: ConnectOptions, req: ReqId) -> StepResult {
+    let address = match resolve(net, target, req).await {
+        Ok(address) => address,
+        Err(error) => return StepResult::failed(error.to_string()),
+    };
+    let remote = SocketAddr::new(address, port);
+    let begin = net.now();
+    match net.timeout(CONNECT_PATIENCE, Wait::Timeout, net.tcp_connect(remote, options)).await {
+        Ok(Ok(mut stream)) => {
+            let took = net.now().since(begin);
+            let local = stream.local_addr();
+            let protocol = "tcp".into();
+            net.say(AppRecord::UsesConnection { req, local, remote, reused: false, protocol });
+            farewell(net, &mut stream).await;
+            StepResult::ok(format!("{remote} is open ({} ms)", millis(took)))
+        }
+        Ok(Err(error)) => StepResult::failed(probe_words(remote, &error)),
+        Err(_) => StepResult::failed(format!("{remote}: no answer within {CONNECT_PATIENCE}")),
+    }
+}
+
+/// FIN both ways, if the other side plays along within a second.
+async fn farewell(net: &Net, stream: &mut crate::TcpStream) {
+    use tokio::io::AsyncWriteExt;
+    if stream.shutdown().await.is_ok() {
+        let _ = net.timeout(Nanos::from_secs(1), Wait::Housekeeping, stream.closed()).await;
+    }
+}
+
+fn probe_words(remote: SocketAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!("{remote} is closed (connection refused)"),
+        _ => format!("{remote}: {error}"),
+    }
+}
+
+async fn resolve(net: &Net, target: &str, parent: ReqId) -> Result<IpAddr, LookupError> {
+    let answer = net.lookup(target, RecordType::A, parent).await?;
+    answer.addresses.first().copied().ok_or_else(|| LookupError::NoData(target.into(), RecordType::A))
+}
+
+fn begin(net: &Net, method: &str, target: &str) -> ReqId {
+    let req = net.new_req();
+    let (method, target) = (method.to_string(), target.to_string());
+    net.say(AppRecord::RequestBegin { req, parent: ReqId(0), kind: ReqKind::Probe, method, target });
+    req
+}
+
+fn end(net: &Net, req: ReqId, result: &StepResult) {
+    let note = result.summary.clone();
+    net.say(AppRecord::RequestEnd { req, status: 0, ok: result.ok, body_bytes: 0, note });
+}
+
+#[cfg(test)]
+mod tests {
+    use rt_base::Nanos;
+
+    use super::{Tally, millis, summarise};
+
+    #[test]
+    fn numbers_look_like_pings() {
+        let cases = [(123_456, "0.123"), (9_500_000, "9.50"), (24_020_000, "24.0"), (241_306_000, "241")];
+        for (nanos, text) in cases {
+            assert_eq!(millis(Nanos(nanos)), text);
+        }
+        let tally = Tally { sent: 3, times: vec![Nanos(1_000_000), Nanos(3_000_000)], ..Tally::default() };
+        let result = summarise(tally, "b", Nanos::from_millis(2003));
+        assert_eq!(result.summary, "2 of 3 answered, 2.000 ms on average");
+        assert_eq!(result.lines[2], "3 packets transmitted, 2 received, 33% packet loss, time 2003ms");
+        assert_eq!(result.lines[3], "rtt min/avg/max/mdev = 1.000/2.000/3.000/1.000 ms");
+    }
+}

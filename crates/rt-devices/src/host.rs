@@ -1,0 +1,199 @@
+//! [`Host`]: a machine with a stack, as the engine sees it: host, router, firewall and NAT gateway alike (law 2).
+//!
+//! Above the stack there is nothing (a router), plain traffic ([`crate::traffic`]: benchmarks) or applications
+//! ([`rt_apps::Runtime`]). Each logical timer that is due is served by itself, with all that follows from it, so that the
+//! causal register is right; a machine without applications costs no more than its stack.
+
+use std::any::Any;
+
+use rt_apps::{Runtime, StepResult};
+use rt_base::{ConnId, EventId, Input, Outbox, Signal, Time, TimerKind, Wait};
+use rt_sim::Node;
+use rt_stack::{SocketId, Stack};
+
+use crate::traffic::Traffic;
+
+/// A machine.
+pub struct Host {
+    above: Above,
+}
+
+/// What sits above the stack.
+enum Above {
+    Plain(Box<Plain>),
+    Apps(Box<Runtime>),
+}
+
+/// A stack and what needs no executor.
+struct Plain {
+    stack: Stack,
+    traffic: Box<[Traffic]>,
+    /// For each traffic with a timer: when and by what it was armed.
+    armed: (EventId, Time),
+    woken: Vec<SocketId>,
+    wish: Time,
+}
+
+impl Host {
+    /// A machine that only forwards (or only answers ping).
+    #[must_use]
+    pub fn bare(stack: Stack) -> Host {
+        Host::with_traffic(stack, Vec::new())
+    }
+
+    /// A machine that makes or takes plain traffic from boot on.
+    #[must_use]
+    pub fn with_traffic(stack: Stack, traffic: Vec<Traffic>) -> Host {
+        let plain = Plain {
+            stack,
+            traffic: traffic.into(),
+            armed: (EventId::NONE, Time::ZERO),
+            woken: Vec::new(),
+            wish: Time::MAX,
+        };
+        Host { above: Above::Plain(Box::new(plain)) }
+    }
+
+    /// A machine with applications.
+    #[must_use]
+    pub fn with_apps(runtime: Runtime) -> Host {
+        Host { above: Above::Apps(Box::new(runtime)) }
+    }
+
+    /// Whether it will say [`Signal::Ready`] (at boot at the earliest, once all interfaces have their addresses and all
+    /// services listen). Machines without applications do not: they are ready from boot on.
+    #[must_use]
+    pub fn signals_ready(&self) -> bool {
+        matches!(self.above, Above::Apps(_))
+    }
+
+    /// The applications, if it has any.
+    pub fn runtime(&mut self) -> Option<&mut Runtime> {
+        match &mut self.above {
+            Above::Apps(runtime) => Some(runtime),
+            Above::Plain(_) => None,
+        }
+    }
+
+    /// What came of a step that is over.
+    #[must_use]
+    pub fn step_result(&self, step: u32) -> Option<StepResult> {
+        match &self.above {
+            Above::Apps(runtime) => runtime.step_result(step),
+            Above::Plain(_) => None,
+        }
+    }
+
+    /// TCP connections of applications that are neither closed nor in TIME-WAIT. [`Signal::Quiet`] is said when the last
+    /// one ends.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        match &self.above {
+            Above::Apps(runtime) => runtime.open_connections(),
+            Above::Plain(_) => 0,
+        }
+    }
+
+    /// The plain traffic and its counters.
+    #[must_use]
+    pub fn traffic(&self) -> &[Traffic] {
+        match &self.above {
+            Above::Apps(_) => &[],
+            Above::Plain(plain) => &plain.traffic,
+        }
+    }
+
+    /// A look at the stack's tables.
+    pub fn with_stack<T>(&mut self, look: impl FnOnce(&mut Stack) -> T) -> T {
+        match &mut self.above {
+            Above::Apps(runtime) => runtime.with_stack(look),
+            Above::Plain(plain) => look(&mut plain.stack),
+        }
+    }
+}
+
+impl Node for Host {
+    fn handle(&mut self, now: Time, input: Input, out: &mut Outbox) {
+        match &mut self.above {
+            Above::Plain(plain) => plain.handle(now, input, out),
+            Above::Apps(runtime) => runtime.handle(now, input, out),
+        }
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl Plain {
+    fn handle(&mut self, now: Time, input: Input, out: &mut Outbox) {
+        match input {
+            Input::Frame { port, frame } => {
+                self.stack.receive(now, port, frame, out);
+                self.react(now, out);
+            }
+            Input::Timer => self.serve_timers(now, out),
+            Input::Boot => {
+                self.armed = (out.cause(), now);
+                self.stack.begin(out);
+                for traffic in &mut self.traffic {
+                    traffic.boot(now, &mut self.stack);
+                }
+                self.stack.send(now, out);
+                self.react(now, out);
+            }
+            Input::Command { step } => {
+                let summary = "this machine has no applications".to_string();
+                out.signal(Signal::StepDone { step, ok: false, summary });
+            }
+        }
+        let at = self.next_deadline();
+        if at != self.wish {
+            self.wish = at;
+            out.wake_at(at);
+        }
+    }
+
+    fn next_deadline(&self) -> Time {
+        let traffic = self.traffic.iter().map(Traffic::deadline).min().unwrap_or(Time::MAX);
+        self.stack.next_deadline().min(traffic)
+    }
+
+    fn serve_timers(&mut self, now: Time, out: &mut Outbox) {
+        self.wish = Time::MAX;
+        while self.stack.next_deadline() <= now {
+            self.stack.fire_next(now, out);
+            self.react(now, out);
+        }
+        for index in 0..self.traffic.len() {
+            while self.traffic[index].deadline() <= now {
+                let (armed_by, armed_at) = self.armed;
+                out.timer_fired(TimerKind::App(Wait::Person), ConnId(0), armed_by, armed_at);
+                self.armed = (out.cause(), now);
+                self.stack.begin(out);
+                self.traffic[index].on_timer(now, &mut self.stack);
+                self.stack.send(now, out);
+                self.react(now, out);
+            }
+        }
+    }
+
+    /// Lets the traffic serve its sockets until none has changed.
+    fn react(&mut self, now: Time, out: &mut Outbox) {
+        if self.traffic.is_empty() {
+            return;
+        }
+        loop {
+            self.stack.take_woken(&mut self.woken);
+            if self.woken.is_empty() {
+                return;
+            }
+            for id in self.woken.drain(..) {
+                for traffic in &mut self.traffic {
+                    traffic.on_woken(now, id, &mut self.stack);
+                }
+            }
+            self.stack.send(now, out);
+        }
+    }
+}
