@@ -36,6 +36,8 @@ pub struct Connection {
     pub(super) pending: Pending,
     pub(super) keepalive: Option<KeepaliveConfig>,
     pub(super) error: Option<TcpError>,
+    /// What ICMP said since the last progress: the reason to give if the connection times out.
+    pub(super) soft: Option<TcpError>,
     /// Timeouts or probes in a row without an answer.
     pub(super) retries: u8,
     pub(super) nodelay: bool,
@@ -208,6 +210,7 @@ impl Connection {
             pending: Pending { syn: true, syn_sent_at: cx.now, ..Pending::default() },
             keepalive: config.keepalive,
             error: None,
+            soft: None,
             retries: 0,
             nodelay: open.nodelay || config.nodelay,
             app_closed: false,
@@ -322,8 +325,11 @@ impl Connection {
         let opening = matches!(self.state, State::SynSent(_) | State::SynReceived(_));
         match error {
             IcmpError::TooBig { mtu } => self.path_mtu(mtu),
-            // RFC 5461: soft errors end an attempt to connect, not a connection.
-            _ if !opening => {}
+            //= rfc5461#3
+            // Soft errors end an attempt to connect; a connection only remembers why it may time out.
+            IcmpError::HostUnreachable if !opening => self.soft = Some(TcpError::HostUnreachable),
+            IcmpError::NetUnreachable if !opening => self.soft = Some(TcpError::NetUnreachable),
+            IcmpError::Refused if !opening => {}
             IcmpError::Refused => self.fail(cx, TcpError::Refused),
             IcmpError::HostUnreachable => self.fail(cx, TcpError::HostUnreachable),
             IcmpError::NetUnreachable => self.fail(cx, TcpError::NetUnreachable),
@@ -586,8 +592,9 @@ impl Connection {
         if mss < self.snd.mss {
             self.snd.mss = mss;
             self.recovery.window.mss = mss;
-            // What was too long is lost for sure, and says nothing about congestion.
+            // What was too long is lost for sure.
             self.snd.flight.all_lost();
+            self.recovery.repeat_without_cut(self.snd.nxt);
         }
     }
 

@@ -27,10 +27,14 @@ impl Connection {
         }
     }
 
+    fn give_up(&mut self, cx: Cx) {
+        self.fail(cx, self.soft.unwrap_or(TcpError::TimedOut));
+    }
+
     fn on_syn_timeout(&mut self, cx: Cx, most: u8) {
         //= rfc9293#3.8.3
         if self.retries >= most {
-            self.fail(cx, TcpError::TimedOut);
+            self.give_up(cx);
             return;
         }
         self.retries += 1;
@@ -42,7 +46,7 @@ impl Connection {
         //= rfc9293#3.8.3
         let most = if self.app_closed { self.config.orphan_retries } else { self.config.data_retries };
         if self.retries >= most {
-            self.fail(cx, TcpError::TimedOut);
+            self.give_up(cx);
             return;
         }
         self.retries += 1;
@@ -56,7 +60,7 @@ impl Connection {
         // As long as the probes are answered the connection stays open: `retries` is set back by any ACK.
         let most = if self.app_closed { self.config.orphan_retries } else { self.config.data_retries };
         if self.retries >= most {
-            self.fail(cx, TcpError::TimedOut);
+            self.give_up(cx);
             return;
         }
         self.retries += 1;

@@ -195,10 +195,10 @@ impl Flight {
             // What the last ACK's block covered inside this one is marked already.
             match before.iter().find(|c| c.0.lt(c.1) && c.0.ge(left) && c.1.le(right)) {
                 Some(known) => {
-                    newly += self.mark_sacked(left, known.0, &mut sent_at);
-                    newly += self.mark_sacked(known.1, right, &mut sent_at);
+                    newly += self.mark_sacked((left, right), (left, known.0), &mut sent_at);
+                    newly += self.mark_sacked((left, right), (known.1, right), &mut sent_at);
                 }
-                None => newly += self.mark_sacked(left, right, &mut sent_at),
+                None => newly += self.mark_sacked((left, right), (left, right), &mut sent_at),
             }
         }
         for slot in &mut self.cache[blocks.len().min(4)..] {
@@ -207,17 +207,18 @@ impl Flight {
         (newly, sent_at)
     }
 
-    fn mark_sacked(&mut self, left: Seq, right: Seq, sent_at: &mut Option<Time>) -> u32 {
+    /// Marks the entries that `block` covers and that reach into `part` of it.
+    fn mark_sacked(&mut self, block: (Seq, Seq), part: (Seq, Seq), sent_at: &mut Option<Time>) -> u32 {
         let mut newly = 0;
-        if left.ge(right) {
+        if part.0.ge(part.1) {
             return 0;
         }
-        let first = self.queue.partition_point(|e| e.seq.lt(left));
+        let first = self.index_of(part.0);
         for e in self.queue.range_mut(first..) {
-            if (e.seq + e.len).gt(right) {
+            if e.seq.ge(part.1) || (e.seq + e.len).gt(block.1) {
                 break;
             }
-            if e.sacked {
+            if e.sacked || e.seq.lt(block.0) {
                 continue;
             }
             e.sacked = true;

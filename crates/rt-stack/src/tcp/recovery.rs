@@ -103,6 +103,14 @@ impl Recovery {
         self.window.cwnd = pipe + room;
     }
 
+    /// Everything up to `nxt` is to be sent again for a reason that says nothing about congestion.
+    pub(super) fn repeat_without_cut(&mut self, nxt: Seq) {
+        self.window.ssthresh = self.window.ssthresh.min(self.window.cwnd);
+        self.phase = Phase::Recovery { until: nxt };
+        self.prr = Prr { recover_fs: self.window.cwnd.max(1), ..Prr::default() };
+        self.reset_duplicates();
+    }
+
     fn reset_duplicates(&mut self) {
         self.duplicates = 0;
         self.left = 0;
@@ -116,7 +124,12 @@ impl Connection {
         //= rfc5961#5.2
         // SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
         if ack.gt(self.snd.nxt) || ack.lt(self.snd.una - self.snd.max_wnd) {
-            self.ack.at_once();
+            // Two confused ends must not answer each other's bare ACKs for ever.
+            if payload_len > 0 {
+                self.ack.at_once();
+            } else {
+                self.challenge(cx);
+            }
             return Err(Ignored::BadAck);
         }
         self.alive(cx);
@@ -131,7 +144,7 @@ impl Connection {
         // A duplicate ACK: nothing new, no data, same window, and something is in flight.
         let duplicate = !advanced && payload_len == 0 && same_window && before > 0;
         if !advanced && !duplicate && header.options.sack().is_empty() {
-            self.retries = if before == 0 { 0 } else { self.retries };
+            self.on_idle_ack(before);
             return Ok(());
         }
         let (una, nxt) = (self.snd.una, self.snd.nxt);
@@ -144,10 +157,23 @@ impl Connection {
         self.control(cx, before, &removed, sacked, duplicate);
         if advanced {
             self.retries = 0;
+            self.soft = None;
             self.rtt.progress();
             self.restart_rto(cx);
         }
         Ok(())
+    }
+
+    /// An ACK that acknowledges nothing: the peer is alive, and perhaps its window is open again.
+    fn on_idle_ack(&mut self, in_flight: u32) {
+        if in_flight > 0 {
+            return;
+        }
+        self.retries = 0;
+        let opened = self.snd.usable() >= self.snd.unsent().min(self.snd.mss);
+        if opened && self.timers.is(Slot::Retransmit, TimerKind::Persist) {
+            self.rtt.progress();
+        }
     }
 
     /// SND.WND, if the segment is newer than the one that set it. Whether it changed.
@@ -244,7 +270,8 @@ impl Connection {
 
     fn finds_loss(&mut self) -> bool {
         if self.rcv.sack {
-            return self.finds_loss_by_sack();
+            // Losses among what was sent during the last recovery are a new congestion event.
+            return self.finds_loss_by_sack() || self.snd.flight.next_lost().is_some();
         }
         let found = self.recovery.duplicates >= DUP_THRESH && !self.snd.flight.is_empty();
         if found {

@@ -2,7 +2,7 @@
 //!
 //! Replies are not sent from here: a step notes what is owed (`ack`, `pending`), `send` builds it.
 
-use rt_base::{TimerKind, What};
+use rt_base::{Nanos, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
 use super::ack_policy::Due;
@@ -242,24 +242,33 @@ impl Connection {
         let syn = header.flags.has(TcpFlags::SYN);
         let data = !payload.is_empty() || header.flags.has(TcpFlags::FIN);
         let probe = payload.is_empty() && header.seq + 1 == self.rcv.nxt;
-        if !syn && (data || probe) {
-            if data && header.seq.lt(self.rcv.nxt) {
+        if !syn && data {
+            if header.seq.lt(self.rcv.nxt) {
                 self.report_duplicate(header.seq, payload.len() as u32);
             }
             self.ack.disorder(&self.config);
+        } else if !syn && probe {
+            // The peer asks (window probe, keepalive), at most every RTO.
+            if self.may_challenge(cx, Nanos(self.config.challenge_interval.0 / 5)) {
+                self.ack.at_once();
+            }
         } else {
             self.challenge(cx);
         }
     }
 
     /// Notes a challenge ACK, if the last one is long enough ago.
-    fn challenge(&mut self, cx: Cx) {
+    pub(super) fn challenge(&mut self, cx: Cx) {
         //= rfc5961#7
-        let limit = self.config.challenge_interval;
-        if self.pending.challenged_at.is_none_or(|at| cx.now.since(at) >= limit) {
+        self.pending.challenge |= self.may_challenge(cx, self.config.challenge_interval);
+    }
+
+    fn may_challenge(&mut self, cx: Cx, interval: Nanos) -> bool {
+        let may = self.pending.challenged_at.is_none_or(|at| cx.now.since(at) >= interval);
+        if may {
             self.pending.challenged_at = Some(cx.now);
-            self.pending.challenge = true;
         }
+        may
     }
 
     /// The second step, for an acceptable RST.
