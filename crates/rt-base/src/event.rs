@@ -271,6 +271,8 @@ pub enum SendWhy {
     FastRetransmit,
     /// The retransmission timer (RFC 6298).
     RtoRetransmit,
+    /// ICMP said that the path takes no packet of that length (RFC 1191).
+    PathMtu,
     /// Tail loss probe (RFC 8985).
     TailLossProbe,
     /// Zero-window probe.

@@ -31,6 +31,11 @@ pub(super) enum Phase {
         /// SND.NXT when the timer expired.
         until: Seq,
     },
+    /// After ICMP said "too big", until this is acknowledged; the window is not cut.
+    TooLong {
+        /// SND.NXT when it said so.
+        until: Seq,
+    },
 }
 
 /// Congestion control's variables.
@@ -105,9 +110,7 @@ impl Recovery {
 
     /// Everything up to `nxt` is to be sent again for a reason that says nothing about congestion.
     pub(super) fn repeat_without_cut(&mut self, nxt: Seq) {
-        self.window.ssthresh = self.window.ssthresh.min(self.window.cwnd);
-        self.phase = Phase::Recovery { until: nxt };
-        self.prr = Prr { recover_fs: self.window.cwnd.max(1), ..Prr::default() };
+        self.phase = Phase::TooLong { until: nxt };
         self.reset_duplicates();
     }
 
@@ -250,7 +253,7 @@ impl Connection {
                 self.tell_cwnd(cx, true);
             }
             Phase::Recovery { .. } => self.on_ack_in_recovery(removed, delivered, advanced, duplicate),
-            Phase::Loss { until } => {
+            Phase::Loss { until } | Phase::TooLong { until } => {
                 if self.snd.una.ge(until) {
                     self.recovery.phase = Phase::Open;
                     self.recovery.reset_duplicates();

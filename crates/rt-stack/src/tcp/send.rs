@@ -96,6 +96,7 @@ impl Connection {
         self.recovery.on_sent(sent.len);
         let why = match self.recovery.phase {
             Phase::Loss { .. } => SendWhy::RtoRetransmit,
+            Phase::TooLong { .. } => SendWhy::PathMtu,
             _ => SendWhy::FastRetransmit,
         };
         if sent.seq == self.snd.una {

@@ -213,6 +213,7 @@ fn lost_words(why: SendWhy) -> (&'static str, &'static str) {
         SendWhy::TailLossProbe => {
             ("lost.tail_loss_probe", "the last packet stayed unanswered (tail loss probe)")
         }
+        SendWhy::PathMtu => ("lost.path_mtu", "a packet was too long for the path (path MTU)"),
         SendWhy::WindowProbe => ("lost.window_probe", "the other end's window was closed (window probe)"),
         SendWhy::Handshake => ("lost.handshake", "a handshake packet stayed unanswered"),
         SendWhy::Fin => ("lost.fin", "a closing packet stayed unanswered"),

@@ -323,7 +323,7 @@ fn a_smaller_path_mtu_cuts_what_was_too_long() {
          0.25 icmp 640 seq 5000                     // not ours
          0.25 icmp 640 seq 101
          +0   is mss 600
-         +0   > . 101:701(600) ack 301
+         +0   > . 101:701(600) ack 301 why path-mtu
          +0   > . 701:1101(400) ack 301
          +0   > P. 1101:1601(500) ack 301
          0.4  < . 301:301(0) ack 1601",
