@@ -11,7 +11,9 @@
 pub mod budget;
 mod map;
 pub mod read;
+pub mod render;
 mod store;
+pub mod story;
 
 pub use map::{
     ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts,

@@ -1,0 +1,229 @@
+//! "Connect" and "close": the way of the SYN, NAT, the other edges, the handshake's numbers, and the FINs.
+
+use rt_base::{FrameId, Time};
+
+use super::model::{Chapter, ConnectionStory, Ends, Line};
+use super::tell::{self, Step};
+use super::view::{Conn, View};
+use super::words;
+use crate::read::{Mark, Segment, Side, SynFacts, TcpConversation};
+
+const EXPLAIN: &str = "TCP makes a reliable pipe out of packets that may get lost. Both ends first agree on where they \
+                       start to count bytes: SYN, SYN-ACK, ACK (the three-way handshake).";
+
+/// The chapter of opening a connection.
+pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
+    let view = step.view;
+    let tcp = view.tcp(view.conns[conn].client);
+    let start = tcp.syn.as_ref().map_or(step.start(), |s| s.mark.at);
+    let end = tcp.established.map(|m| m.at).or(tcp.reset.map(|r| r.mark.at));
+    let server = view.conns[conn].server.map(|e| view.name(e.node));
+    let mut lines = vec![Line::new("tcp.connect", "from → to", format!("{} → {}", tcp.client, tcp.server))];
+    lines.extend(tell::nat_lines(view, tcp.syn_frame(), 1));
+    lines.extend(handshake(tcp, start));
+    let way = tell::way_lines(view, arrived_syn(view, conn), 1);
+    if !way.is_empty() {
+        lines.push(Line::new("path", "the SYN's way", "machine by machine, with the time since it left"));
+        lines.extend(way);
+    }
+    lines.extend(anycast(step, conn));
+    let subject = match server {
+        Some(server) => format!("{} ({server})", tcp.server),
+        None => tcp.server.to_string(),
+    };
+    Chapter {
+        code: "connect".into(),
+        title: "connect".into(),
+        subject,
+        start_ns: start.0,
+        end_ns: end.unwrap_or(step.last).0,
+        remark: if tcp.established.is_some() { "1 round trip".into() } else { "no connection".into() },
+        explain: EXPLAIN.into(),
+        lines,
+    }
+}
+
+/// The copy of the SYN that arrived, else the first.
+fn arrived_syn(view: &View<'_>, conn: usize) -> FrameId {
+    let first = view.tcp(view.conns[conn].client).syn_frame();
+    view.conns[conn].server.map_or(first, |end| view.tcp(end).syn_frame())
+}
+
+fn handshake(tcp: &TcpConversation, start: Time) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let at = |mark: &Mark| words::after(start, mark.at);
+    if let Some(syn) = &tcp.syn {
+        let text = format!("seq {} · {}", syn.isn, options(syn));
+        lines.push(
+            Line::new("tcp.syn", "SYN →", text)
+                .at(syn.mark.at)
+                .margin(at(&syn.mark))
+                .with("seq", syn.isn)
+                .with("win", syn.window),
+        );
+        for (i, mark) in syn.again.iter().enumerate() {
+            let text = format!("no answer yet, sent again (try {})", i + 2);
+            lines.push(Line::new("tcp.syn.again", "SYN →", text).at(mark.at).margin(at(mark)));
+        }
+    }
+    if let Some(syn_ack) = &tcp.syn_ack {
+        let ack = tcp.syn.as_ref().map_or(0, |s| s.isn.wrapping_add(1));
+        let text = format!("seq {} ack {ack} · {}", syn_ack.isn, options(syn_ack));
+        lines.push(
+            Line::new("tcp.syn_ack", "SYN-ACK ←", text)
+                .at(syn_ack.mark.at)
+                .margin(at(&syn_ack.mark))
+                .with("seq", syn_ack.isn)
+                .with("ack", ack)
+                .with("win", syn_ack.window),
+        );
+    }
+    if let Some(ack) = tcp.established {
+        let segment = tcp.segments.iter().find(|s| s.mark == ack && s.from == Side::Client);
+        let text = segment.map_or(String::new(), |s| format!("seq {} ack {}", s.seq, s.ack));
+        lines.push(Line::new("tcp.ack", "ACK →", text).at(ack.at).margin(at(&ack)));
+    }
+    if let Some(reset) = tcp.reset.filter(|_| tcp.established.is_none()) {
+        let text = "the machine is there, but no program listens on that port: RST (connection refused)";
+        let arrow = if reset.from == Side::Server { "RST ←" } else { "RST →" };
+        lines.push(Line::new("tcp.refused", arrow, text).at(reset.mark.at).margin(at(&reset.mark)));
+    }
+    lines
+}
+
+fn options(syn: &SynFacts) -> String {
+    let mut all = Vec::new();
+    all.extend(syn.mss.map(|m| format!("mss {m}")));
+    all.extend(syn.window_scale.map(|w| format!("wscale {w}")));
+    if syn.sack_permitted {
+        all.push("SACK".into());
+    }
+    if syn.timestamps {
+        all.push("timestamps".into());
+    }
+    all.push(format!("window {}", syn.window));
+    all.join(" · ")
+}
+
+fn anycast(step: &Step<'_, '_>, conn: usize) -> Option<Line> {
+    let view = step.view;
+    let server = view.conns[conn].server?;
+    let address = view.tcp(view.conns[conn].client).server.ip();
+    let others = tell::alternatives(view, step.node, address, server.node);
+    if others.is_empty() {
+        return None;
+    }
+    let other = |a: &super::model::Alternative| {
+        let far = a
+            .distance_ns
+            .map_or(String::new(), |d| format!(", {} away one way", words::ms(rt_base::Nanos(d))));
+        format!("{}{far}", a.node)
+    };
+    let others: Vec<String> = others.iter().map(other).collect();
+    let near = view.trace.map.distances(step.node).get(server.node.index()).copied().flatten();
+    let near = near.map_or(String::new(), |d| format!(" ({} away)", words::ms(d)));
+    let text = format!(
+        "{address} is announced from {} places; routing led to the nearest, {}{near}. The others: {}",
+        others.len() + 1,
+        view.name(server.node),
+        others.join("; ")
+    );
+    Some(Line::new("route.anycast", "anycast", text))
+}
+
+/// The chapter of closing connections, if they closed before the next step.
+pub(crate) fn close(step: &Step<'_, '_>, conns: &[usize]) -> Option<Chapter> {
+    let mut lines = Vec::new();
+    let (mut start, mut end) = (Time::MAX, Time::ZERO);
+    for &conn in conns {
+        let tcp = step.view.tcp(step.view.conns[conn].client);
+        let mut marks: Vec<(Mark, &str, String, &str)> = Vec::new();
+        for from in [Side::Client, Side::Server] {
+            let (who, fin, ack) = match from {
+                Side::Client => ("client", "FIN →", "ACK ←"),
+                Side::Server => ("server", "FIN ←", "ACK →"),
+            };
+            let direction = tcp.direction(from);
+            if let Some(mark) = direction.fin {
+                let numbers = numbers(tcp, mark, from);
+                marks.push((mark, fin, format!("the {who} has nothing more to say{numbers}"), "tcp.fin"));
+            }
+            if let Some(mark) = direction.fin_acked {
+                let numbers = numbers(tcp, mark, from.other());
+                marks.push((mark, ack, format!("understood{numbers}"), "tcp.fin_ack"));
+            }
+        }
+        if let Some(reset) = tcp.reset.filter(|_| tcp.established.is_some()) {
+            let arrow = if reset.from == Side::Client { "RST →" } else { "RST ←" };
+            marks.push((reset.mark, arrow, "the connection is torn down at once".into(), "tcp.reset"));
+        }
+        marks.sort_by_key(|m| m.0);
+        // A FIN often acknowledges the other's: said once.
+        marks.dedup_by(|b, a| a.0 == b.0 && b.3 == "tcp.fin_ack");
+        let Some(first) = marks.first().map(|m| m.0.at).filter(|_| !marks.is_empty()) else { continue };
+        if conns.len() > 1 {
+            lines.push(Line::new("tcp.close", "connection", format!("{} → {}", tcp.client, tcp.server)));
+        }
+        start = start.min(first);
+        end = end.max(marks.last().map_or(first, |m| m.0.at));
+        for (mark, label, text, code) in marks {
+            lines.push(Line::new(code, label, text).at(mark.at).margin(words::after(first, mark.at)));
+        }
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    Some(Chapter {
+        code: "close".into(),
+        title: "hang up".into(),
+        subject: String::new(),
+        start_ns: start.0,
+        end_ns: end.0,
+        remark: if end > step.last { "after the step was done".into() } else { String::new() },
+        explain: "Each side says FIN when it has nothing more to send, and each FIN is acknowledged.".into(),
+        lines,
+    })
+}
+
+fn numbers(tcp: &TcpConversation, mark: Mark, from: Side) -> String {
+    let found: Option<&Segment> = tcp.segments.iter().find(|s| s.mark == mark && s.from == from);
+    found.map_or(String::new(), |s| format!(" · seq {} ack {}", s.seq, s.ack))
+}
+
+/// The facts of a connection.
+pub(crate) fn story(view: &View<'_>, conn: &Conn) -> ConnectionStory {
+    let tcp = view.tcp(conn.client);
+    let far = conn.server.map(|end| view.tcp(end));
+    let tls = tcp.tls.as_ref();
+    let syn = far.map_or(tcp.syn_frame(), TcpConversation::syn_frame);
+    let reached = conn.server.map(|e| e.node);
+    let closed = tcp.from_client.fin_acked.is_some() && tcp.from_server.fin_acked.is_some();
+    ConnectionStory {
+        client: view.name(conn.client.node),
+        server: reached.map_or_else(String::new, |n| view.name(n)),
+        ends: Ends { from: tcp.client.to_string(), to: tcp.server.to_string() },
+        seen_by_server: far.map(|f| Ends { from: f.client.to_string(), to: f.server.to_string() }),
+        start_ns: tcp.syn.as_ref().map_or(0, |s| s.mark.at.0),
+        established_ns: tcp.established.map(|m| m.at.0),
+        tls_version: tls
+            .and_then(|t| t.version)
+            .map_or_else(String::new, |v| super::tls::version_name(v).into()),
+        tls_suite: tls.map_or_else(String::new, |t| t.suite_name.clone()),
+        tls_group: tls.and_then(|t| t.group.clone()).unwrap_or_default(),
+        alpn: tls.and_then(|t| t.alpn.clone()).unwrap_or_default(),
+        tls_resumed: tls.is_some_and(|t| t.resumed),
+        tls_done_ns: tls.and_then(|t| t.handshake_done).map(|m| m.at.0),
+        path: tell::hops(view, syn),
+        alternatives: reached
+            .map_or_else(Vec::new, |n| tell::alternatives(view, conn.client.node, tcp.server.ip(), n)),
+        segments: [tcp.from_client.segments, tcp.from_server.segments],
+        bytes: [tcp.from_client.bytes, tcp.from_server.bytes],
+        retransmissions: super::trouble::retransmissions(view, conn),
+        ended: match (tcp.reset, closed) {
+            (Some(_), _) => "reset",
+            (None, true) => "closed",
+            (None, false) => "open",
+        }
+        .into(),
+    }
+}

@@ -1,0 +1,598 @@
+//! "Ask and answer": requests joined to their bytes at both ends, the balancer's choice, the resources of a page.
+
+use std::collections::BTreeMap;
+
+use rt_base::{AppRecord, CacheKind, CacheOutcome, EventId, NodeId, ReqId, ReqKind, Time};
+
+use super::model::{Chapter, Field, Line, RequestStory, Timings, UpstreamStory};
+use super::tell::Step;
+use super::view::{Req, View};
+use super::{lookup, words};
+use crate::read::{HttpExchange, HttpHeader, HttpVersion, TcpConversation};
+
+/// Where a request travelled: a connection and an exchange on it (indices).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Place {
+    pub(crate) conn: usize,
+    pub(crate) exchange: usize,
+    /// Whether the connection was there before this request.
+    pub(crate) reused: bool,
+}
+
+/// Every request of a step that travelled over HTTP, joined to its exchange.
+pub(crate) fn places(step: &Step<'_, '_>) -> BTreeMap<ReqId, Place> {
+    let mut taken = BTreeMap::new();
+    for req in &step.requests {
+        if let Some(place) = place(step.view, req, &taken) {
+            taken.insert((place.conn, place.exchange), req.id);
+        }
+    }
+    let mut all = BTreeMap::new();
+    for (&(conn, exchange), &req) in &taken {
+        let used = step.requests.iter().find(|r| r.id == req).and_then(|r| r.used().last());
+        all.insert(req, Place { conn, exchange, reused: used.is_some_and(|u| u.reused) });
+    }
+    all
+}
+
+fn place(view: &View<'_>, req: &Req<'_>, taken: &BTreeMap<(usize, usize), ReqId>) -> Option<Place> {
+    let used = req.used().last()?;
+    let conn = view.conn_used(req.node, &used)?;
+    let tcp = view.tcp(view.conns[conn].client);
+    let free = |i: &usize| !taken.contains_key(&(conn, *i));
+    let fits = |i: &usize| {
+        let e = &tcp.http[*i];
+        e.request.method == req.method
+            && e.request.head.first.at >= req.begin.at
+            && same_url(&e.url(tcp.tls.is_some()), req.target)
+    };
+    let exchange = (0..tcp.http.len()).filter(free).find(fits)?;
+    Some(Place { conn, exchange, reused: used.reused })
+}
+
+/// Equal but for a default port and a fragment.
+fn same_url(a: &str, b: &str) -> bool {
+    let plain = |url: &str| {
+        let url = url.split('#').next().unwrap_or("").to_string();
+        let url = url.replacen("https://", "s:", 1).replacen("http://", "h:", 1);
+        let (host, path) = url.split_once('/').unwrap_or((url.as_str(), ""));
+        let host = if host.starts_with("s:") {
+            host.strip_suffix(":443").unwrap_or(host)
+        } else {
+            host.strip_suffix(":80").unwrap_or(host)
+        };
+        format!("{host}/{path}")
+    };
+    plain(a) == plain(b)
+}
+
+/// An exchange on a connection.
+pub(crate) fn exchange_of<'v>(view: &'v View<'_>, place: Place) -> (&'v TcpConversation, &'v HttpExchange) {
+    let tcp = view.tcp(view.conns[place.conn].client);
+    (tcp, &tcp.http[place.exchange])
+}
+
+const EXPLAIN: &str = "HTTP is the language of the web: one side asks for something (GET, POST), the other answers with \
+                       a status (200 means fine) and the thing itself.";
+
+/// The chapter of one request and its answer.
+pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter {
+    let view = step.view;
+    let (tcp, exchange) = exchange_of(view, place);
+    let start = exchange.request.head.first.at;
+    let response = exchange.response.as_ref();
+    let end =
+        response.map_or(step.last, |r| r.body.span.unwrap_or(r.head).readable.at.max(r.head.readable.at));
+    let mut lines = lookup::cache_lines(req);
+    let stream = if exchange.stream > 0 { format!(" on stream {}", exchange.stream) } else { String::new() };
+    let text = format!(
+        "{} {}{stream} · {}",
+        exchange.request.method,
+        exchange.request.target,
+        exchange.version.name()
+    );
+    lines.push(
+        Line::new("http.request", "request →", text)
+            .at(start)
+            .margin(words::after(start, start))
+            .with("head_bytes", exchange.request.head_bytes)
+            .with("stream", exchange.stream),
+    );
+    lines.extend(request_fields(exchange));
+    let upstream = upstream(view, place);
+    if let Some(upstream) = &upstream {
+        lines.extend(upstream_lines(upstream, start));
+    } else if let Some(server) = view.conns[place.conn].server {
+        if let Some((_, there)) = view.exchange_at_server(place.conn, exchange) {
+            lines.extend(server_lines(view, server.node, there, start));
+        }
+    }
+    if let Some(response) = response {
+        lines.extend(response_lines(tcp, exchange, response, start));
+    } else {
+        lines.push(Line::new("http.no_answer", "answer ←", "none before the end"));
+    }
+    lines.extend(kept(req));
+    Chapter {
+        code: "http".into(),
+        title: "ask and answer".into(),
+        subject: format!("{} {}", req.method, req.target),
+        start_ns: start.0,
+        end_ns: end.0,
+        remark: response.map_or(String::new(), |r| format!("{} {}", r.status, reason(r.status))),
+        explain: EXPLAIN.into(),
+        lines,
+    }
+}
+
+fn request_fields(exchange: &HttpExchange) -> Vec<Line> {
+    let authority =
+        (exchange.version == HttpVersion::Http2).then_some(exchange.request.authority.as_deref()).flatten();
+    let pseudo = authority.map(|a| Line::new("http.header", ":authority", a).deep(1));
+    let field = |h: &HttpHeader| Line::new("http.header", h.name.clone(), h.value.clone()).deep(1);
+    let mut lines: Vec<Line> = pseudo.into_iter().chain(exchange.request.headers.iter().map(field)).collect();
+    let body = &exchange.request.body;
+    if body.encoded_bytes > 0 {
+        let text = format!("{}{}", words::bytes(body.encoded_bytes), preview(&body.content));
+        lines.push(
+            Line::new("http.request_body", "with a body", text).deep(1).with("bytes", body.encoded_bytes),
+        );
+    }
+    lines
+}
+
+/// The beginning of a short text body.
+fn preview(content: &[u8]) -> String {
+    match std::str::from_utf8(content) {
+        Ok(text) if !text.is_empty() && text.len() <= 200 && !text.chars().any(char::is_control) => {
+            format!(": {text}")
+        }
+        _ => String::new(),
+    }
+}
+
+fn response_lines(
+    tcp: &TcpConversation,
+    exchange: &HttpExchange,
+    response: &crate::read::Response,
+    start: Time,
+) -> Vec<Line> {
+    let head = Line::new(
+        "http.response",
+        "answer ←",
+        format!("{} {} · {}", response.status, reason(response.status), exchange.version.name()),
+    )
+    .at(response.head.readable.at)
+    .margin(words::after(start, response.head.readable.at))
+    .with("head_bytes", response.head_bytes);
+    let field = |h: &HttpHeader| Line::new("http.header", h.name.clone(), h.value.clone()).deep(1);
+    let mut lines = vec![head];
+    lines.extend(response.headers.iter().map(field));
+    let body = &response.body;
+    if let Some(span) = body.span {
+        let packed = if body.codings.is_empty() {
+            String::new()
+        } else {
+            format!(", packed with {} from {}", body.codings.join(" and "), words::bytes(body.decoded_bytes))
+        };
+        let packets = packets_of(tcp, span.start, span.end);
+        let text =
+            format!("{}{packed}, in {}", words::bytes(body.encoded_bytes), words::count(packets, "packet"));
+        lines.push(
+            Line::new("http.body", "body ←", text)
+                .at(span.readable.at)
+                .margin(words::after(start, span.readable.at))
+                .with("bytes", body.encoded_bytes)
+                .with("decoded_bytes", body.decoded_bytes),
+        );
+    }
+    lines
+}
+
+/// Segments of the server that carried bytes of this range.
+fn packets_of(tcp: &TcpConversation, start: u64, end: u64) -> u64 {
+    let carries = |s: &&crate::read::Segment| {
+        s.from == crate::read::Side::Server
+            && s.len > 0
+            && s.offset < end
+            && s.offset + u64::from(s.len) > start
+    };
+    tcp.segments.iter().filter(carries).count() as u64
+}
+
+fn kept(req: &Req<'_>) -> Vec<Line> {
+    let line = |(event, record): &(&rt_base::Event, &AppRecord)| match record {
+        AppRecord::Cache {
+            cache: CacheKind::BrowserHttp,
+            outcome: CacheOutcome::Stored { fresh_for },
+            ..
+        } => {
+            let text = format!("the browser keeps it, fresh for {}", words::about(*fresh_for));
+            Some(Line::new("cache.stored", "remembered", text).at(event.at))
+        }
+        AppRecord::Cache {
+            cache: CacheKind::BrowserHttp, outcome: CacheOutcome::NotStored, note, ..
+        } => {
+            let why = if note.is_empty() { String::new() } else { format!(": {note}") };
+            Some(
+                Line::new("cache.not_stored", "not kept", format!("the browser does not keep it{why}"))
+                    .at(event.at),
+            )
+        }
+        AppRecord::Cache { cache: CacheKind::Cookies, outcome: CacheOutcome::Stored { .. }, key, .. } => {
+            Some(
+                Line::new("cookie.stored", "cookie", format!("the browser keeps the cookie {key}"))
+                    .at(event.at),
+            )
+        }
+        AppRecord::Note { code, text, .. } => Some(Line::new(code, "note", text.clone()).at(event.at)),
+        AppRecord::Retry { attempt, why, .. } => {
+            Some(Line::new("http.retry", "again", format!("{why}: try {attempt}")).at(event.at))
+        }
+        _ => None,
+    };
+    req.said.iter().filter_map(line).collect()
+}
+
+fn server_lines(view: &View<'_>, node: NodeId, there: &HttpExchange, start: Time) -> Vec<Line> {
+    let got =
+        there.request.body.span.unwrap_or(there.request.head).readable.at.max(there.request.head.readable.at);
+    let mut lines = vec![
+        Line::new("http.arrive", view.name(node), "has the whole request")
+            .deep(1)
+            .at(got)
+            .on(view.name(node))
+            .margin(words::after(start, got)),
+    ];
+    if let Some(response) = &there.response {
+        let text = format!("answers after {}", words::between(got, response.head.first.at));
+        lines.push(
+            Line::new("http.answer", view.name(node), text)
+                .deep(1)
+                .at(response.head.first.at)
+                .on(view.name(node))
+                .margin(words::after(start, response.head.first.at)),
+        );
+    }
+    lines
+}
+
+/// What a proxy did for the request at `place`, if its far end is one.
+pub(crate) fn upstream(view: &View<'_>, place: Place) -> Option<UpstreamStory> {
+    let (_, exchange) = exchange_of(view, place);
+    let (end, there) = view.exchange_at_server(place.conn, exchange)?;
+    let peer = view.tcp(end).client;
+    let got =
+        there.request.body.span.unwrap_or(there.request.head).readable.at.max(there.request.head.readable.at);
+    let chosen =
+        view.requests.range((end.node, ReqId(0))..=(end.node, ReqId(u32::MAX))).find_map(|(_, req)| {
+            let last = req.said.iter().rev().find_map(|(event, record)| match record {
+                AppRecord::ChoseUpstream { downstream, downstream_ordinal, .. }
+                    if *downstream == peer && *downstream_ordinal == there.ordinal && event.at >= got =>
+                {
+                    Some(*record)
+                }
+                _ => None,
+            })?;
+            (req.kind == ReqKind::Upstream).then_some((req, last))
+        });
+    let (req, AppRecord::ChoseUpstream { chosen, address, policy, candidates, .. }) = chosen? else {
+        return None;
+    };
+    let mut story = UpstreamStory {
+        proxy: view.name(end.node),
+        chosen: chosen.clone(),
+        address: address.to_string(),
+        policy: policy.clone(),
+        candidates: candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect(),
+        received_ns: got.0,
+        answered_ns: there.response.as_ref().map_or(0, |r| r.head.first.at.0),
+        ..UpstreamStory::default()
+    };
+    fill_upstream(view, req, there, &mut story);
+    Some(story)
+}
+
+fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &mut UpstreamStory) {
+    let Some(place) = place(view, req, &BTreeMap::new()).or_else(|| upstream_place(view, req)) else {
+        return;
+    };
+    let (_, up) = exchange_of(view, place);
+    story.sent_ns = up.request.head.first.at.0;
+    story.status = up.response.as_ref().map_or(0, |r| r.status);
+    story.added = up
+        .request
+        .headers
+        .iter()
+        .filter(|h| {
+            !there.request.headers.iter().any(|t| t.name.eq_ignore_ascii_case(&h.name) && t.value == h.value)
+                && !h.name.eq_ignore_ascii_case("host")
+        })
+        .map(|h| Field::new(&h.name, &h.value))
+        .collect();
+    if let Some((_, far)) = view.exchange_at_server(place.conn, up) {
+        story.server_got_ns = far.request.head.readable.at.0;
+        story.server_answered_ns = far.response.as_ref().map_or(0, |r| r.head.first.at.0);
+    }
+}
+
+/// A proxy's request keeps the client's Host, so its URL differs from its target: go by time and path.
+fn upstream_place(view: &View<'_>, req: &Req<'_>) -> Option<Place> {
+    let used = req.used().last()?;
+    let conn = view.conn_used(req.node, &used)?;
+    let tcp = view.tcp(view.conns[conn].client);
+    let path = req.target.splitn(4, '/').nth(3).map_or("/".to_string(), |p| format!("/{p}"));
+    let fits = |e: &HttpExchange| {
+        e.request.method == req.method
+            && e.request.target == path
+            && e.request.head.first.at >= used.at
+            && req.end_at().is_none_or(|end| e.request.head.first.at <= end)
+    };
+    let exchange = tcp.http.iter().position(fits)?;
+    Some(Place { conn, exchange, reused: used.reused })
+}
+
+fn upstream_lines(up: &UpstreamStory, start: Time) -> Vec<Line> {
+    let after = |ns: u64| words::after(start, Time(ns));
+    let mut lines = vec![
+        Line::new("http.arrive", up.proxy.clone(), "has the whole request")
+            .deep(1)
+            .at(Time(up.received_ns))
+            .margin(after(up.received_ns)),
+    ];
+    let others: Vec<String> = up
+        .candidates
+        .iter()
+        .map(|c| if c.value.is_empty() { c.name.clone() } else { format!("{} ({})", c.name, c.value) })
+        .collect();
+    let text = format!("chooses {} by {}, out of {}", up.chosen, up.policy, words::list(&others));
+    lines.push(
+        Line::new("balance.choose", up.proxy.clone(), text)
+            .deep(1)
+            .at(Time(up.sent_ns))
+            .with("policy", &up.policy)
+            .with("chosen", &up.chosen)
+            .with("address", &up.address),
+    );
+    if up.sent_ns > 0 {
+        let added: Vec<String> = up.added.iter().map(|f| format!("{}: {}", f.name, f.value)).collect();
+        let added = if added.is_empty() { String::new() } else { format!(", adding {}", added.join(" · ")) };
+        let text = format!("asks {} in plain HTTP/1.1{added}", up.address);
+        lines.push(
+            Line::new("balance.forward", up.proxy.clone(), text)
+                .deep(1)
+                .at(Time(up.sent_ns))
+                .margin(after(up.sent_ns)),
+        );
+    }
+    if up.server_got_ns > 0 && up.server_answered_ns >= up.server_got_ns {
+        let think = words::between(Time(up.server_got_ns), Time(up.server_answered_ns));
+        let text = format!("makes the answer ({}) in {think}", up.status);
+        lines.push(
+            Line::new("http.answer", up.chosen.clone(), text)
+                .deep(2)
+                .at(Time(up.server_answered_ns))
+                .margin(after(up.server_answered_ns)),
+        );
+    }
+    if up.answered_ns > 0 {
+        lines.push(
+            Line::new("balance.return", up.proxy.clone(), "passes it back, encrypted")
+                .deep(1)
+                .at(Time(up.answered_ns))
+                .margin(after(up.answered_ns)),
+        );
+    }
+    lines
+}
+
+/// Reason phrases of the usual status codes (RFC 9110, 15).
+pub(crate) fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "",
+    }
+}
+
+/// How the browser's cache answered: `hit`, `revalidated`, `stale`, `miss`, or empty.
+pub(crate) fn cache_word(req: &Req<'_>) -> &'static str {
+    let mut word = "";
+    for (_, record) in &req.said {
+        if let AppRecord::Cache { cache: CacheKind::BrowserHttp, outcome, .. } = record {
+            word = match outcome {
+                CacheOutcome::Hit { .. } => "hit",
+                CacheOutcome::Revalidated => "revalidated",
+                CacheOutcome::Stale { .. } => "stale",
+                CacheOutcome::Miss if word.is_empty() => "miss",
+                _ => word,
+            };
+        }
+    }
+    word
+}
+
+/// The chapter of the resources that a page names.
+pub(crate) fn resources(step: &Step<'_, '_>, page: &Req<'_>, stories: &[RequestStory]) -> Option<Chapter> {
+    let children: Vec<&Req<'_>> =
+        step.children(page.id).into_iter().filter(|r| r.kind == ReqKind::Subresource).collect();
+    let start = children.iter().map(|r| r.begin.at).min()?;
+    let end = children.iter().map(|r| r.end_at().unwrap_or(step.last)).max()?;
+    let mut lines = Vec::new();
+    for req in &children {
+        let story = stories
+            .iter()
+            .find(|s| s.start_ns == req.begin.at.0 && s.target == req.target && s.kind == "subresource");
+        let took = words::between(req.begin.at, req.end_at().unwrap_or(step.last));
+        let path = req
+            .target
+            .split_once("://")
+            .and_then(|(_, r)| r.split_once('/'))
+            .map_or(req.target.to_string(), |(_, p)| format!("/{p}"));
+        let mut parts = Vec::new();
+        if let Some(story) = story {
+            parts.push(match story.cache.as_str() {
+                "hit" => "from the browser's cache, no packet needed".to_string(),
+                "revalidated" => format!("{} not changed, so the browser's copy is used", story.status),
+                _ => format!("{} · {}", story.status, words::bytes(story.transferred_bytes)),
+            });
+            if story.stream > 0 {
+                parts.push(format!("stream {}", story.stream));
+            }
+            if let Some(up) = &story.upstream {
+                parts.push(format!("by {}", up.chosen));
+            }
+            if story.slack_ns > 0 && story.cache != "hit" {
+                parts.push(format!("could have taken {} longer", words::ms(rt_base::Nanos(story.slack_ns))));
+            }
+        }
+        if let Some(end) = req.end.filter(|e| !e.ok) {
+            parts.push(end.note.to_string());
+        }
+        lines.push(
+            Line::new("http.resource", path, parts.join(" · "))
+                .at(req.begin.at)
+                .margin(took)
+                .with("url", req.target)
+                .with("request", story.map_or(0, |s| s.number)),
+        );
+    }
+    Some(Chapter {
+        code: "resources".into(),
+        title: "fetch what the page needs".into(),
+        subject: format!("{} at the same time", words::count(children.len() as u64, "file")),
+        start_ns: start.0,
+        end_ns: end.0,
+        remark: String::new(),
+        explain: "A page names more files: style sheets say how it looks, scripts what it does, images are pictures."
+            .into(),
+        lines,
+    })
+}
+
+/// The chapter of drawing the page.
+pub(crate) fn page(step: &Step<'_, '_>, page: &Req<'_>) -> Option<Chapter> {
+    let (event, resources, from_cache) = page.said.iter().find_map(|(event, record)| match record {
+        AppRecord::Rendered { resources, from_cache, .. } => Some((*event, *resources, *from_cache)),
+        _ => None,
+    })?;
+    let loaded = step.children(page.id).into_iter().filter(|r| r.kind == ReqKind::Subresource);
+    let start = loaded.filter_map(|r| r.end_at()).max().or(page.end_at()).unwrap_or(event.at).min(event.at);
+    let cached = if from_cache > 0 {
+        format!(", {from_cache} of them from the browser's cache")
+    } else {
+        String::new()
+    };
+    let text = format!("{} loaded{cached}", words::count(u64::from(resources), "file"));
+    Some(Chapter {
+        code: "page".into(),
+        title: "draw the page".into(),
+        subject: String::new(),
+        start_ns: start.0,
+        end_ns: event.at.0,
+        remark: String::new(),
+        explain: "The browser lays everything out and paints it.".into(),
+        lines: vec![
+            Line::new("page.rendered", "rendered", text)
+                .at(event.at)
+                .with("event", format!("{:?}", event.id)),
+        ],
+    })
+}
+
+/// Fills what HAR needs of a request that travelled.
+pub(crate) fn fill(step: &Step<'_, '_>, req: &Req<'_>, place: Place, story: &mut RequestStory) {
+    let view = step.view;
+    let (tcp, exchange) = exchange_of(view, place);
+    story.protocol = exchange.version.name().to_string();
+    story.reused = place.reused;
+    story.stream = exchange.stream;
+    story.request_headers = fields(&exchange.request.headers);
+    if let Some(response) = &exchange.response {
+        story.response_headers = fields(&response.headers);
+        story.transferred_bytes = response.body.encoded_bytes;
+        story.head_bytes = response.head_bytes;
+        if story.status == 0 {
+            story.status = response.status;
+        }
+    }
+    story.upstream = upstream(view, place);
+    story.timings = timings(step, req, tcp, exchange, place.reused);
+}
+
+fn fields(headers: &[HttpHeader]) -> Vec<Field> {
+    headers.iter().map(|h| Field::new(&h.name, &h.value)).collect()
+}
+
+/// The parts of a request's time; cut so that they add up to the whole.
+fn timings(
+    step: &Step<'_, '_>,
+    req: &Req<'_>,
+    tcp: &TcpConversation,
+    exchange: &HttpExchange,
+    reused: bool,
+) -> Timings {
+    let mut at = req.begin.at;
+    let mut until = |to: Time| {
+        let to = to.max(at);
+        let span = to.since(at).0;
+        at = to;
+        span
+    };
+    let mut timings = Timings::default();
+    let looked_up = step.children(req.id).into_iter().find(|r| r.kind == ReqKind::Lookup);
+    if let Some(lookup) = looked_up {
+        timings.blocked_ns += until(lookup.begin.at);
+        timings.dns_ns = lookup.end_at().map(&mut until);
+    }
+    if !reused {
+        if let (Some(syn), Some(done)) = (&tcp.syn, tcp.established) {
+            if syn.mark.at >= req.begin.at {
+                timings.blocked_ns += until(syn.mark.at);
+                timings.connect_ns = Some(until(done.at));
+                timings.tls_ns = tcp.tls.as_ref().and_then(|t| t.handshake_done).map(|m| until(m.at));
+            }
+        }
+    }
+    let request = &exchange.request;
+    timings.blocked_ns += until(request.head.first.at);
+    timings.send_ns = until(request.body.span.unwrap_or(request.head).last.at);
+    let end = req.end_at().unwrap_or(step.last);
+    match &exchange.response {
+        Some(response) => {
+            timings.wait_ns = until(response.head.first.at.min(end));
+            timings.receive_ns = until(end);
+        }
+        None => timings.wait_ns = until(end),
+    }
+    timings
+}
+
+/// The event at which a request ended, for its own time budget.
+pub(crate) fn end_event(req: &Req<'_>) -> Option<EventId> {
+    let rendered = req.said.iter().rev().find_map(|(event, record)| match record {
+        AppRecord::Rendered { .. } => Some(event.id),
+        _ => None,
+    });
+    rendered.or(req.end.map(|e| e.event.id))
+}

@@ -1,0 +1,281 @@
+//! The story: what a person did, and everything that came of it, in the order in which it happened.
+//!
+//! Made after the run from three sources: the events (who moved what, and because of what), the bytes that the machines'
+//! interfaces saw (read by [`crate::read`]), and the few things that only applications know. The result is data
+//! ([`Story`], versioned, with a JSON Schema); [`crate::render`] makes text of it. Not for answering questions about one
+//! packet ([`crate::follow`]).
+//!
+//! Deliberate simplification: what happened on other machines is told where a step's own request led there; background
+//! work of machines that no step touched is in the events, not in the story.
+
+mod connect;
+mod echo;
+mod http;
+mod lookup;
+mod model;
+mod outcome;
+mod packets;
+mod prologue;
+mod saved;
+mod spent;
+mod tell;
+mod tls;
+mod trouble;
+pub(crate) mod view;
+pub(crate) mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rt_base::{FrameId, ReqId, ReqKind, Time, What};
+
+pub use model::{
+    Alternative, BudgetStory, Chapter, ConnectionStory, Ends, Field, HopStory, Line, LookupStory,
+    PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved, SliceStory, StepStory, Story,
+    Timings, TotalStory, UpstreamStory,
+};
+
+pub(crate) use packets::carries;
+pub(crate) use tell::{did, hook_name, hops, nat_lines, rule_at};
+
+use crate::Trace;
+use tell::Step;
+use view::{Req, View};
+
+/// Tells the story of a run.
+#[must_use]
+pub fn tell(trace: &Trace) -> Story {
+    let view = View::new(trace);
+    let mut steps: Vec<StepStory> = Vec::new();
+    let mut requests = 0;
+    for step in tell::steps_of(&view) {
+        let mut story = step_story(&step, &mut requests);
+        story.saved = saved::tell(&steps, &story);
+        steps.push(story);
+    }
+    let changes = trace.events.iter().filter(|e| matches!(e.what, What::LinkChanged { .. }));
+    Story {
+        version: STORY_VERSION,
+        scenario: trace.map.scenario.clone(),
+        about: trace.map.about.clone(),
+        file: trace.map.file.clone(),
+        seed: trace.map.seed,
+        complete: trace.complete(),
+        prologue: prologue::tell(&view),
+        steps,
+        timeline: changes.filter_map(|e| trouble::link_changed(&view, e)).collect(),
+    }
+}
+
+/// The JSON Schema of `story.json`.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Story).to_value()
+}
+
+/// The frames of a request of the story, in the order of their numbers in `follow`, without a limit.
+pub(crate) fn frames_of_request(view: &View<'_>, number: u32) -> Option<Vec<FrameId>> {
+    let mut counted = 0;
+    for step in tell::steps_of(view) {
+        let places = http::places(&step);
+        for req in counted_requests(&step) {
+            counted += 1;
+            if counted == number {
+                return Some(packets::frames_of(&step, req, places.get(&req.id).copied()));
+            }
+        }
+    }
+    None
+}
+
+/// Requests that a person would count: not the look-ups and redirect-free inner work that belong to another request.
+fn counted_requests<'s, 't>(step: &'s Step<'_, 't>) -> Vec<&'s Req<'t>> {
+    let counts = |r: &&Req<'t>| match r.kind {
+        ReqKind::Page | ReqKind::Subresource | ReqKind::Probe => true,
+        ReqKind::Lookup => r.parent == ReqId(0),
+        ReqKind::ResolverQuery | ReqKind::Upstream => false,
+    };
+    step.requests.iter().copied().filter(counts).collect()
+}
+
+fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
+    let view = step.view;
+    let facts = view.trace.map.steps.get(step.index as usize);
+    let conns = conns_of(step);
+    let places = http::places(step);
+    let stories = request_stories(step, &places, &conns, requests);
+    let (chapters, lookups) = chapters(step, &conns, &places, &stories);
+    let concerned = with_upstreams(view, &conns);
+    let trouble = trouble::tell(step, &concerned);
+    let end = step.end;
+    let ok = end.is_some_and(|e| e.ok);
+    StepStory {
+        number: step.index + 1,
+        text: step.text.to_string(),
+        origin: facts.map_or_else(String::new, |f| f.origin.clone()),
+        node: view.name(step.node),
+        ended: end.is_some(),
+        ok,
+        summary: end.map_or("the run ended first", |e| e.summary).to_string(),
+        outcome: if ok { Vec::new() } else { outcome::tell(step, &conns, &trouble) },
+        start_ns: step.start().0,
+        end_ns: step.last.0,
+        duration_ns: step.last.since(step.start()).0,
+        budget: spent::tell(step, &chapters),
+        chapters,
+        requests: stories,
+        lookups,
+        connections: conns.iter().map(|&c| connect::story(view, &view.conns[c])).collect(),
+        trouble,
+        saved: None,
+    }
+}
+
+/// The connections of a step: those that its requests used, and those that its machine opened meanwhile.
+fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
+    let view = step.view;
+    let mut all: BTreeSet<usize> = BTreeSet::new();
+    for (number, conn) in view.conns.iter().enumerate() {
+        let syn = view.tcp(conn.client).syn.as_ref().map(|s| s.mark.at);
+        if conn.client.node == step.node && syn.is_some_and(|at| at >= step.start() && at <= step.last) {
+            all.insert(number);
+        }
+    }
+    for req in &step.requests {
+        all.extend(req.used().filter_map(|used| view.conn_used(req.node, &used)));
+    }
+    let mut all: Vec<usize> = all.into_iter().collect();
+    all.sort_by_key(|&c| view.tcp(view.conns[c].client).syn.as_ref().map(|s| s.mark.at));
+    all
+}
+
+/// With the connections that the servers among them opened: a proxy's to its upstreams.
+fn with_upstreams(view: &View<'_>, conns: &[usize]) -> Vec<usize> {
+    let servers: BTreeSet<_> = conns.iter().filter_map(|&c| view.conns[c].server.map(|e| e.node)).collect();
+    let upstream = (0..view.conns.len()).filter(|&c| servers.contains(&view.conns[c].client.node));
+    conns.iter().copied().chain(upstream).collect()
+}
+
+fn request_stories(
+    step: &Step<'_, '_>,
+    places: &BTreeMap<ReqId, http::Place>,
+    conns: &[usize],
+    numbers: &mut u32,
+) -> Vec<RequestStory> {
+    let mut known: BTreeMap<ReqId, u32> = BTreeMap::new();
+    let mut stories = Vec::new();
+    for req in counted_requests(step) {
+        *numbers += 1;
+        known.insert(req.id, *numbers);
+        let mut story = plain_request(step, req);
+        story.number = *numbers;
+        story.parent = known.get(&req.parent).copied();
+        let place = places.get(&req.id).copied();
+        if let Some(place) = place {
+            http::fill(step, req, place, &mut story);
+            story.connection =
+                conns.iter().position(|c| *c == place.conn).and_then(|i| u32::try_from(i).ok());
+        }
+        (story.packets, story.packets_left_out) = packets::tell(step, req, place);
+        stories.push(story);
+    }
+    slack(&mut stories);
+    stories
+}
+
+fn plain_request(step: &Step<'_, '_>, req: &Req<'_>) -> RequestStory {
+    let end = req.end;
+    let kind = match req.kind {
+        ReqKind::Page => "page",
+        ReqKind::Subresource => "subresource",
+        ReqKind::Lookup => "lookup",
+        _ => "probe",
+    };
+    RequestStory {
+        kind: kind.into(),
+        method: req.method.to_string(),
+        target: req.target.to_string(),
+        start_ns: req.begin.at.0,
+        end_ns: req.end_at().unwrap_or(step.last).0,
+        status: end.map_or(0, |e| e.status),
+        ok: end.is_some_and(|e| e.ok),
+        note: end.map_or("the run ended first", |e| e.note).to_string(),
+        protocol: if req.kind == ReqKind::Lookup { "DNS".into() } else { String::new() },
+        body_bytes: end.map_or(0, |e| e.body_bytes),
+        cache: http::cache_word(req).to_string(),
+        ..RequestStory::default()
+    }
+}
+
+/// Files of one page that were there before its last one could have come later.
+fn slack(stories: &mut [RequestStory]) {
+    let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+    for story in stories.iter() {
+        if let Some(parent) = story.parent {
+            let end = last.entry(parent).or_default();
+            *end = (*end).max(story.end_ns);
+        }
+    }
+    for story in stories.iter_mut() {
+        let end = story.parent.and_then(|p| last.get(&p).copied());
+        story.slack_ns = end.map_or(0, |e| e.saturating_sub(story.end_ns));
+    }
+}
+
+fn chapters(
+    step: &Step<'_, '_>,
+    conns: &[usize],
+    places: &BTreeMap<ReqId, http::Place>,
+    stories: &[RequestStory],
+) -> (Vec<Chapter>, Vec<LookupStory>) {
+    let view = step.view;
+    let (mut chapters, mut lookups) = (Vec::new(), Vec::new());
+    for req in step.requests.iter().filter(|r| r.kind == ReqKind::Lookup) {
+        let (chapter, story) = lookup::tell(step, req);
+        chapters.push(chapter);
+        lookups.push(story);
+    }
+    let inner = conns_of_files(step, places);
+    let opened = |c: &&usize| {
+        let syn = view.tcp(view.conns[**c].client).syn.as_ref().map(|s| s.mark.at);
+        syn.is_some_and(|at| at >= step.start())
+    };
+    for &conn in conns.iter().filter(opened).filter(|c| !inner.contains(c)) {
+        chapters.push(connect::tell(step, conn));
+        chapters.extend(tls::tell(step, conn));
+    }
+    for req in &step.requests {
+        match (req.kind, places.get(&req.id)) {
+            (ReqKind::Page, place) => {
+                chapters.extend(place.map(|p| http::tell(step, req, *p)));
+                chapters.extend(http::resources(step, req, stories));
+                chapters.extend(http::page(step, req));
+            }
+            (ReqKind::Probe, _) if req.used().next().is_none() && !opened_within(step, req, conns) => {
+                chapters.push(echo::tell(step, req));
+            }
+            _ => {}
+        }
+    }
+    chapters.sort_by_key(|c| c.start_ns);
+    chapters.extend(connect::close(step, conns));
+    (chapters, lookups)
+}
+
+/// Whether a connection was opened while a request was under way.
+fn opened_within(step: &Step<'_, '_>, req: &Req<'_>, conns: &[usize]) -> bool {
+    let end = req.end_at().unwrap_or(step.last);
+    conns.iter().any(|&c| {
+        let syn = step.view.tcp(step.view.conns[c].client).syn.as_ref().map_or(Time::MAX, |s| s.mark.at);
+        syn >= req.begin.at && syn <= end
+    })
+}
+
+/// Connections opened by the files of a page only: told with the files.
+fn conns_of_files(step: &Step<'_, '_>, places: &BTreeMap<ReqId, http::Place>) -> BTreeSet<usize> {
+    let of_kind = |page: bool| {
+        let reqs = step.requests.iter().filter(move |r| (r.kind != ReqKind::Subresource) == page);
+        reqs.filter_map(|r| places.get(&r.id).map(|p| p.conn)).collect::<BTreeSet<usize>>()
+    };
+    let pages = of_kind(true);
+    of_kind(false).into_iter().filter(|c| !pages.contains(c)).collect()
+}

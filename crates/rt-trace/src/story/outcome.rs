@@ -1,0 +1,191 @@
+//! A failure in sentences: what the step came to, and the evidence on the wire that explains it.
+
+use rt_base::{AppRecord, Time};
+
+use super::lookup;
+use super::model::Line;
+use super::tell::Step;
+use super::words;
+use crate::read::{DnsExchange, DnsOutcome, Mark, Side, TcpConversation, TlsMessageKind};
+
+/// The sentences that explain a step that did not reach its aim.
+pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    lines.extend(no_address(step));
+    for req in step.requests.iter().filter(|r| r.end.is_some_and(|e| !e.ok)) {
+        let exchanges = lookup::asked(step.view, req);
+        lines.extend(exchanges.iter().filter_map(|e| name_trouble(step, e)));
+        lines.extend(resolver_silent(step, req.begin.at, &exchanges, req.end_at()));
+    }
+    for &conn in conns {
+        let tcp = step.view.tcp(step.view.conns[conn].client);
+        lines.extend(connect_trouble(step, conn, tcp));
+        lines.extend(tls_trouble(step, tcp));
+        lines.extend(no_answer(step, conn, tcp));
+    }
+    lines.extend(trouble.iter().filter(|l| l.code == "icmp.error").take(1).cloned().map(icmp));
+    lines.extend(drops(trouble));
+    if lines.is_empty() {
+        let said = step.requests.iter().rev().find_map(|r| r.end.filter(|e| !e.ok));
+        let text = said.map_or_else(|| step.end.map_or("the run ended first", |e| e.summary), |e| e.note);
+        lines.push(Line::new("failed", "why", text));
+    }
+    lines
+}
+
+fn no_address(step: &Step<'_, '_>) -> Option<Line> {
+    let last = step.view.trace.said().filter(|(e, _)| e.node() == step.node && e.at <= step.last).filter_map(
+        |(_, r)| match r {
+            AppRecord::AddressAssigned { address, how, .. } => Some((address, how)),
+            _ => None,
+        },
+    );
+    let (address, how) = last.last()?;
+    (how == "link-local").then(|| {
+        let text = format!(
+            "{} got no address from DHCP and gave itself {address}; with a link-local address (169.254/16) it has no way \
+             out of its own network and no resolver to ask",
+            step.view.name(step.node)
+        );
+        Line::new("address.link_local", "why", text)
+    })
+}
+
+fn name_trouble(step: &Step<'_, '_>, exchange: &DnsExchange) -> Option<Line> {
+    let answer = exchange.answer.as_ref()?;
+    let name = exchange.questions.first().map_or("", |q| q.name.as_str());
+    let who = step.view.bearer_name(exchange.server.ip());
+    let (code, text) = match answer.outcome {
+        DnsOutcome::NxDomain => {
+            let zone = answer.authority.iter().find(|r| r.rtype == "SOA").map(|r| match r.name.as_str() {
+                "." => "the root of all names".to_string(),
+                zone => format!("the servers of {zone}"),
+            });
+            let knows = zone.map_or(String::new(), |z| format!("; {z} know of none"));
+            ("dns.nxdomain", format!("there is no such name as {name}: {who} answered NXDOMAIN{knows}"))
+        }
+        DnsOutcome::NoData => {
+            ("dns.nodata", format!("{name} exists, but has no record of the type asked for"))
+        }
+        DnsOutcome::Failure => ("dns.failure", format!("{who} could not find out: {}", answer.rcode_name)),
+        _ => return None,
+    };
+    Some(Line::new(code, "why", text).at(answer.span.last.at))
+}
+
+/// The schedule of questions that nobody answered.
+fn resolver_silent(
+    step: &Step<'_, '_>,
+    start: Time,
+    asked: &[&DnsExchange],
+    end: Option<Time>,
+) -> Option<Line> {
+    if asked.is_empty() || asked.iter().any(|e| e.answer.is_some()) {
+        return None;
+    }
+    let tries = |e: &&DnsExchange| {
+        let marks: Vec<Mark> = e.query.iter().map(|q| q.first).chain(e.again.iter().copied()).collect();
+        marks.into_iter().map(|m| (m.at, e.server)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<_> = asked.iter().flat_map(tries).collect();
+    all.sort();
+    let told: Vec<String> =
+        all.iter().map(|(at, to)| format!("{to} at {}", words::after(start, *at))).collect();
+    let end = end.map_or(String::new(), |e| format!("; gave up at {}", words::after(start, e)));
+    let text = format!("no resolver answered: asked {}{end}", words::list(&told));
+    let _ = step;
+    Some(Line::new("dns.timeout", "why", text).with("tries", all.len()))
+}
+
+fn connect_trouble(step: &Step<'_, '_>, conn: usize, tcp: &TcpConversation) -> Option<Line> {
+    if tcp.established.is_some() {
+        return None;
+    }
+    let server = step.view.conns[conn].server.map(|e| step.view.name(e.node));
+    if let Some(reset) = tcp.reset.filter(|r| r.from == Side::Server) {
+        let who = server.unwrap_or_else(|| step.view.bearer_name(tcp.server.ip()));
+        let text = format!(
+            "the SYN reached {who}, where no program listens on port {}, so that machine answered with RST: connection \
+             refused",
+            tcp.server.port()
+        );
+        return Some(Line::new("tcp.refused", "why", text).at(reset.mark.at));
+    }
+    let syn = tcp.syn.as_ref()?;
+    if tcp.syn_ack.is_some() {
+        return None;
+    }
+    let sent: Vec<String> =
+        std::iter::once(&syn.mark).chain(&syn.again).map(|m| words::after(syn.mark.at, m.at)).collect();
+    let reached = match server {
+        Some(who) => format!("it reached {who}, but no answer came back"),
+        None => "none of them arrived".into(),
+    };
+    let text = format!(
+        "{} sent to {} at {}: {reached}",
+        words::count(sent.len() as u64, "SYN"),
+        tcp.server,
+        words::list(&sent)
+    );
+    Some(Line::new("tcp.no_answer", "why", text).at(syn.mark.at).with("tries", sent.len()))
+}
+
+fn tls_trouble(step: &Step<'_, '_>, tcp: &TcpConversation) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let within = |e: &rt_base::Event| e.node() == step.node && e.at >= step.start() && e.at <= step.last;
+    let judged = step.view.trace.said().filter(|(e, _)| within(e)).find_map(|(e, r)| match r {
+        AppRecord::CertificateChecked { name, chain, ok: false, note, .. } => Some((e, name, chain, note)),
+        _ => None,
+    });
+    let Some(tls) = &tcp.tls else { return lines };
+    if let Some((event, name, chain, note)) = judged {
+        let shown =
+            if chain.is_empty() { String::new() } else { format!(" (shown: {})", chain.join(" ← ")) };
+        let text = format!("the certificate does not hold for {name}: {note}{shown}");
+        lines.push(Line::new("tls.certificate_refused", "why", text).at(event.at));
+    }
+    for message in &tls.messages {
+        if let TlsMessageKind::Alert { fatal: true, name, code } = &message.what {
+            let who = if message.from == Side::Client { "the client" } else { "the server" };
+            let text = format!("{who} ended the handshake with the alert {name} ({code})");
+            lines.push(Line::new("tls.alert", "so", text).at(message.span.last.at));
+        }
+    }
+    lines
+}
+
+/// A request that was sent and got no answer.
+fn no_answer(step: &Step<'_, '_>, conn: usize, tcp: &TcpConversation) -> Option<Line> {
+    let open = tcp.http.iter().find(|e| e.response.as_ref().is_none_or(|r| !r.complete))?;
+    let at = open.request.head.last.at;
+    let view = step.view;
+    let arrived =
+        view.exchange_at_server(conn, open).map(|(end, e)| (view.name(end.node), e.request.head.readable.at));
+    let arrived = match arrived {
+        Some((who, when)) => format!("{who} had it at {}", words::after(step.start(), when)),
+        None => "it never arrived whole".into(),
+    };
+    let got = open.response.as_ref().map_or("no answer came".to_string(), |r| {
+        format!("only {} of the answer came", words::bytes(r.body.encoded_bytes))
+    });
+    let text = format!(
+        "{} {} was sent at {}; {arrived}; {got}",
+        open.request.method,
+        open.request.target,
+        words::after(step.start(), at)
+    );
+    Some(Line::new("http.no_answer", "why", text).at(at))
+}
+
+fn icmp(line: Line) -> Line {
+    let text = format!("{} {}", line.label, line.text);
+    Line { label: "why".into(), text, ..line }
+}
+
+fn drops(trouble: &[Line]) -> Vec<Line> {
+    let dropped: Vec<&Line> = trouble.iter().filter(|l| l.code.starts_with("drop.")).collect();
+    let Some(first) = dropped.first() else { return Vec::new() };
+    let times = if dropped.len() > 1 { format!(" ({} in all)", dropped.len()) } else { String::new() };
+    let text = format!("{} {}{times}", first.label, first.text);
+    vec![Line { label: "why".into(), text, ..(*first).clone() }]
+}

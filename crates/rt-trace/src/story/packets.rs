@@ -1,0 +1,227 @@
+//! The packets of a request, numbered in the order in which they were first sent: what `follow --packet N` counts.
+
+use std::collections::BTreeSet;
+
+use rt_base::{FrameId, ReqKind, Time, What};
+
+use super::http::Place;
+use super::lookup;
+use super::model::PacketStory;
+use super::tell::Step;
+use super::view::{Req, View};
+use crate::read::{HttpExchange, Side, TcpConversation, TlsMessageKind};
+
+/// Packets listed per request at most.
+const LIMIT: usize = 400;
+
+/// The frames of a request in the order of their first sighting: its look-ups with the resolver's walk, its connection
+/// when it opened one, and what carried it, on to the upstream of a proxy.
+pub(crate) fn frames_of(step: &Step<'_, '_>, req: &Req<'_>, place: Option<Place>) -> Vec<FrameId> {
+    let view = step.view;
+    let mut frames = BTreeSet::new();
+    dns_frames(view, req, &mut frames);
+    for child in step.children(req.id).iter().filter(|r| r.kind == ReqKind::Lookup) {
+        dns_frames(view, child, &mut frames);
+    }
+    match place {
+        Some(place) => {
+            let to = req.end_at().unwrap_or(step.last);
+            conn_frames(view, place, to, &mut frames);
+        }
+        None => {
+            for used in req.used().filter(|u| u.protocol != "dns") {
+                let Some(conn) = view.conn_used(req.node, &used) else { continue };
+                let tcp = view.tcp(view.conns[conn].client);
+                frames
+                    .extend(tcp.segments.iter().filter(|s| s.mark.at >= req.begin.at).map(|s| s.mark.frame));
+                // Copies that were lost on the way back are known only to the other end.
+                if let Some(end) = view.conns[conn].server {
+                    frames.extend(view.tcp(end).segments.iter().map(|s| s.mark.frame));
+                }
+            }
+        }
+    }
+    echo_frames(step, req, &mut frames);
+    let mut all: Vec<(Time, FrameId)> =
+        frames.into_iter().filter_map(|f| view.trace.sightings(f).next().map(|c| (c.at, f))).collect();
+    all.sort();
+    all.into_iter().map(|(_, f)| f).collect()
+}
+
+fn dns_frames(view: &View<'_>, req: &Req<'_>, frames: &mut BTreeSet<FrameId>) {
+    for exchange in lookup::asked(view, req) {
+        frames.extend(exchange.query.map(|q| q.first.frame));
+        frames.extend(exchange.again.iter().map(|m| m.frame));
+        frames.extend(exchange.answer.as_ref().map(|a| a.span.last.frame));
+    }
+}
+
+fn conn_frames(view: &View<'_>, place: Place, to: Time, frames: &mut BTreeSet<FrameId>) {
+    let conn = view.conns[place.conn];
+    let tcp = view.tcp(conn.client);
+    let exchange = &tcp.http[place.exchange];
+    // The request that opened the connection owns its handshake; a later one only what carried it.
+    let from = if place.reused { exchange.request.head.first.at } else { Time::ZERO };
+    let of_exchange = |at: Time| at >= from && at <= to;
+    frames.extend(tcp.segments.iter().filter(|s| of_exchange(s.mark.at)).map(|s| s.mark.frame));
+    if let Some(end) = conn.server {
+        frames.extend(view.tcp(end).segments.iter().filter(|s| of_exchange(s.mark.at)).map(|s| s.mark.frame));
+    }
+}
+
+fn echo_frames(step: &Step<'_, '_>, req: &Req<'_>, frames: &mut BTreeSet<FrameId>) {
+    if req.kind != ReqKind::Probe || req.used().next().is_some() {
+        return;
+    }
+    let Some(read) = step.view.read.get(&req.node) else { return };
+    let within = |at: Time| at >= req.begin.at && req.end_at().is_none_or(|end| at <= end);
+    for echo in read.echo.iter().filter(|e| e.outgoing && within(e.request.at)) {
+        frames.insert(echo.request.frame);
+        frames.extend(echo.reply.map(|m| m.frame));
+    }
+    frames.extend(read.icmp_errors.iter().filter(|e| !e.outgoing && within(e.mark.at)).map(|e| e.mark.frame));
+}
+
+/// The packets themselves, and how many were left out.
+pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Option<Place>) -> (Vec<PacketStory>, u32) {
+    let frames = frames_of(step, req, place);
+    let left_out = u32::try_from(frames.len().saturating_sub(LIMIT)).unwrap_or(u32::MAX);
+    let numbered = frames.into_iter().take(LIMIT).enumerate();
+    let packets =
+        numbered.map(|(i, frame)| packet(step.view, u32::try_from(i + 1).unwrap_or(u32::MAX), frame));
+    (packets.collect(), left_out)
+}
+
+fn packet(view: &View<'_>, number: u32, frame: FrameId) -> PacketStory {
+    let first = view.trace.sightings(frame).next();
+    let way = view.way(frame);
+    let dropped = view.trace.events_of(frame).filter(|e| !is_copy(&e.what)).find_map(|e| match e.what {
+        What::Drop { reason, .. } => Some((e, reason)),
+        _ => None,
+    });
+    let delivered = view.trace.events_of(frame).any(|e| matches!(e.what, What::Deliver { .. }));
+    let dropped = dropped.filter(|_| !delivered);
+    let to = dropped.map(|(e, _)| e.node()).or(way.last().map(|l| l.to));
+    PacketStory {
+        number,
+        frame: format!("{frame:?}"),
+        from: first.map_or_else(String::new, |c| view.name(c.node)),
+        to: to.map_or_else(String::new, |n| view.name(n)),
+        sent_ns: first.map_or(0, |c| c.at.0),
+        arrived_ns: if dropped.is_some() { None } else { way.last().map(|l| l.arrive.0) },
+        len: first.map_or(0, |c| u32::try_from(c.bytes.len()).unwrap_or(u32::MAX)),
+        summary: first.map_or_else(String::new, |c| rt_wire::summary(&c.bytes)),
+        carries: carries(view, frame),
+        dropped: dropped
+            .map_or_else(String::new, |(e, reason)| format!("{} at {}", reason.say(), view.name(e.node()))),
+    }
+}
+
+/// Drops of copies that a switch flooded to the wrong machines.
+fn is_copy(what: &What) -> bool {
+    matches!(what, What::Drop { reason: rt_base::DropReason::NotForThisStation, .. })
+}
+
+/// What a frame carries, in a few words: `SYN`, `ClientHello`, `GET /`, `A google.com?`.
+pub(crate) fn carries(view: &View<'_>, frame: FrameId) -> String {
+    let mut parts = Vec::new();
+    if let Some((conn, from)) = view.conn_of(frame) {
+        let conn = view.conns[conn];
+        // The end that sent it knows it best: a copy may never have arrived.
+        let sender = if from == Side::Client { Some(conn.client) } else { conn.server };
+        let tcp = view.tcp(sender.unwrap_or(conn.client));
+        tcp_carries(tcp, frame, &mut parts);
+    } else {
+        for exchange in view.read.values().flat_map(|r| &r.udp).flat_map(|u| &u.dns) {
+            let question =
+                exchange.questions.first().map_or(String::new(), |q| format!("{} {}", q.rtype, q.name));
+            if exchange.query.is_some_and(|q| q.first.frame == frame) {
+                parts.push(format!("DNS: {question}?"));
+            }
+            if let Some(answer) = exchange.answer.as_ref().filter(|a| a.span.last.frame == frame) {
+                parts.push(format!("DNS: {question} → {}", lookup::answer_words(answer)));
+            }
+            if !parts.is_empty() {
+                break;
+            }
+        }
+    }
+    parts.dedup();
+    parts.join(", ")
+}
+
+fn tcp_carries(tcp: &TcpConversation, frame: FrameId, parts: &mut Vec<String>) {
+    let Some(segment) = tcp.segments.iter().find(|s| s.mark.frame == frame) else { return };
+    let (start, end) = (segment.offset, segment.offset + u64::from(segment.len));
+    if segment.len == 0 {
+        let flags = super::words::flags(segment.flags);
+        parts.push(match flags.as_str() {
+            "SYN ACK" => "SYN-ACK".into(),
+            "ACK" => "ACK".into(),
+            other => other.replace(" ACK", ""),
+        });
+        return;
+    }
+    let touches =
+        |from: Side, span: crate::read::Span| from == segment.from && span.start < end && span.end > start;
+    for message in tcp.tls.iter().flat_map(|t| &t.messages) {
+        if touches(message.from, message.span) {
+            parts.extend(message_name(&message.what).map(str::to_string));
+        }
+    }
+    for exchange in &tcp.http {
+        http_carries(exchange, &touches, parts);
+    }
+    if parts.is_empty() {
+        let frames = tcp.http2.iter().flat_map(|h| &h.frames);
+        parts.extend(frames.filter(|f| touches(f.from, f.span)).map(|f| format!("HTTP/2 {}", f.kind)));
+        parts.dedup();
+    }
+    if parts.is_empty() {
+        parts.push(format!("{} bytes of the stream", segment.len));
+    }
+    if segment.flags & 1 == 1 {
+        parts.push("FIN".into());
+    }
+}
+
+fn http_carries(
+    exchange: &HttpExchange,
+    touches: &dyn Fn(Side, crate::read::Span) -> bool,
+    parts: &mut Vec<String>,
+) {
+    let name = format!("{} {}", exchange.request.method, exchange.request.target);
+    if touches(Side::Client, exchange.request.head) {
+        parts.push(name.clone());
+    }
+    if exchange.request.body.span.is_some_and(|s| touches(Side::Client, s)) {
+        parts.push(format!("body of {name}"));
+    }
+    if let Some(response) = &exchange.response {
+        if touches(Side::Server, response.head) {
+            parts.push(format!("{} for {name}", response.status));
+        }
+        if response.body.span.is_some_and(|s| touches(Side::Server, s)) {
+            parts.push(format!("content of {}", exchange.request.target));
+        }
+    }
+}
+
+fn message_name(what: &TlsMessageKind) -> Option<&'static str> {
+    Some(match what {
+        TlsMessageKind::ClientHello { .. } => "ClientHello",
+        TlsMessageKind::ServerHello { .. } => "ServerHello",
+        TlsMessageKind::HelloRetryRequest { .. } => "HelloRetryRequest",
+        TlsMessageKind::EncryptedExtensions { .. } => "EncryptedExtensions",
+        TlsMessageKind::CertificateRequest => "CertificateRequest",
+        TlsMessageKind::Certificate { .. } => "Certificate",
+        TlsMessageKind::CertificateVerify { .. } => "CertificateVerify",
+        TlsMessageKind::Finished { .. } => "Finished",
+        TlsMessageKind::NewSessionTicket { .. } => "NewSessionTicket",
+        TlsMessageKind::KeyUpdate { .. } => "KeyUpdate",
+        TlsMessageKind::Alert { .. } => "Alert",
+        TlsMessageKind::ServerKeyExchange { .. } => "ServerKeyExchange",
+        TlsMessageKind::ClientKeyExchange => "ClientKeyExchange",
+        _ => return None,
+    })
+}

@@ -1,0 +1,288 @@
+//! What the chapters of one step share: its machine, its time, its requests and connections, and the sentences that
+//! several chapters need (NAT, the way of a packet).
+
+use std::net::IpAddr;
+
+use rt_base::{AppRecord, Event, FrameId, HookPoint, NodeId, ReqId, Time, What};
+
+use super::model::{Alternative, HopStory, Line};
+use super::view::{Leg, Req, View};
+use super::words;
+
+/// One step and what belongs to it.
+pub(crate) struct Step<'v, 't> {
+    pub(crate) view: &'v View<'t>,
+    /// From 0, as in the scenario.
+    pub(crate) index: u32,
+    pub(crate) node: NodeId,
+    pub(crate) text: &'t str,
+    pub(crate) begin: &'t Event,
+    pub(crate) end: Option<StepEnd<'t>>,
+    /// The last instant that belongs to it: its end, or the end of the trace.
+    pub(crate) last: Time,
+    /// The instant at which the next step of any machine begins, or the end of the trace.
+    pub(crate) until: Time,
+    /// Its requests on its machine, in order of their beginning.
+    pub(crate) requests: Vec<&'v Req<'t>>,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepEnd<'t> {
+    pub(crate) event: &'t Event,
+    pub(crate) ok: bool,
+    pub(crate) summary: &'t str,
+}
+
+impl<'t> Step<'_, 't> {
+    /// When it began.
+    pub(crate) fn start(&self) -> Time {
+        self.begin.at
+    }
+
+    /// The step's requests without a parent among them.
+    pub(crate) fn top(&self) -> Vec<&Req<'t>> {
+        self.requests.iter().copied().filter(|r| r.parent == ReqId(0)).collect()
+    }
+
+    /// The step's requests that this one made necessary.
+    pub(crate) fn children(&self, parent: ReqId) -> Vec<&Req<'t>> {
+        self.requests.iter().copied().filter(|r| r.parent == parent).collect()
+    }
+}
+
+/// All steps of a trace, in order of their beginning.
+pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
+    let mut steps: Vec<Step<'v, 't>> = Vec::new();
+    for (event, record) in view.trace.said() {
+        match record {
+            AppRecord::StepBegin { step, text } => steps.push(Step {
+                view,
+                index: *step,
+                node: event.node(),
+                text,
+                begin: event,
+                end: None,
+                last: view.trace.end(),
+                until: view.trace.end(),
+                requests: Vec::new(),
+            }),
+            AppRecord::StepEnd { step, ok, summary } => {
+                let open =
+                    steps.iter_mut().find(|s| s.index == *step && s.node == event.node() && s.end.is_none());
+                if let Some(open) = open {
+                    open.end = Some(StepEnd { event, ok: *ok, summary });
+                    open.last = event.at;
+                }
+            }
+            _ => {}
+        }
+    }
+    let begins: Vec<Time> = steps.iter().map(Step::start).collect();
+    for (i, step) in steps.iter_mut().enumerate() {
+        step.until = begins.get(i + 1).copied().unwrap_or(step.until).max(step.last);
+        let (from, to) =
+            (view.trace.position(step.begin.id), step.end.and_then(|e| view.trace.position(e.event.id)));
+        let within = |r: &&Req<'t>| {
+            let at = view.trace.position(r.begin.id);
+            r.node == step.node && at >= from && to.is_none_or(|to| at <= Some(to))
+        };
+        step.requests = view.requests.values().filter(within).collect();
+        step.requests.sort_by_key(|r| view.trace.position(r.begin.id));
+    }
+    steps
+}
+
+/// One line for each address rewrite of a frame, as it was made.
+pub(crate) fn nat_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line> {
+    let rewrites = view.trace.events_of(frame).filter_map(|e| match &e.what {
+        What::Nat(record) => Some((e, record)),
+        _ => None,
+    });
+    let line = |(event, nat): (&Event, &Box<rt_base::NatRecord>)| {
+        let source = nat.src_before != nat.src_after;
+        let (before, after) =
+            if source { (nat.src_before, nat.src_after) } else { (nat.dst_before, nat.dst_after) };
+        let rule = view.trace.map.nodes.get(event.node().index()).and_then(|n| n.nat.get(nat.rule as usize));
+        let made = if nat.created { "new entry" } else { "entry from before" };
+        let what = if source { "NAT  from" } else { "NAT  to" };
+        Line::new(
+            if source { "nat.snat" } else { "nat.dnat" },
+            view.name(event.node()),
+            format!("{what} {before} becomes {after}"),
+        )
+        .deep(depth)
+        .at(event.at)
+        .on(view.name(event.node()))
+        .margin(rule.map_or(String::new(), |r| r.origin.clone()))
+        .with("before", before)
+        .with("after", after)
+        .with("entry", made)
+        .with("rule", rule.map_or("existing entry", |r| r.text.as_str()))
+    };
+    rewrites.map(line).collect()
+}
+
+/// The machines that a frame passed, with what each did.
+pub(crate) fn hops(view: &View<'_>, frame: FrameId) -> Vec<HopStory> {
+    let way = view.way(frame);
+    let Some(first) = way.first() else { return Vec::new() };
+    let mut hops = vec![hop(view, frame, first.from, (first.event.at, first.out))];
+    for (i, leg) in way.iter().enumerate() {
+        let out = way.get(i + 1).map_or(leg.arrive, |next: &Leg<'_>| next.out);
+        hops.push(hop(view, frame, leg.to, (leg.arrive, out)));
+    }
+    hops
+}
+
+fn hop(view: &View<'_>, frame: FrameId, node: NodeId, (arrived, left): (Time, Time)) -> HopStory {
+    let facts = view.trace.map.nodes.get(node.index());
+    let here = view.trace.events_of(frame).filter(|e| e.node() == node && e.at >= arrived && e.at <= left);
+    HopStory {
+        node: view.name(node),
+        role: facts.map_or(String::new(), |f| f.role.clone()),
+        place: facts.and_then(|f| f.place.clone()).unwrap_or_default(),
+        in_ns: arrived.0,
+        out_ns: left.0,
+        did: here.filter_map(|e| did(view, e)).collect(),
+    }
+}
+
+/// What one event did to a packet, in words; nothing for events that are not about its walk.
+pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
+    let map = &view.trace.map;
+    let node = event.node();
+    let facts = map.nodes.get(node.index());
+    let line = match &event.what {
+        What::Route { rule, out, next_hop, ttl } => {
+            let route = facts.and_then(|n| n.routes.get(*rule as usize));
+            let text = format!("to {next_hop} by {}", map.port_name(node, *out));
+            let line = Line::new("route.match", "route", text).with("next_hop", next_hop).with("rule", rule);
+            let line = if *ttl > 0 { line.with("ttl", ttl) } else { line };
+            match route {
+                Some(r) => line.with("route", &r.text).margin(r.origin.clone()),
+                None => line,
+            }
+        }
+        What::Filter { hook, rule, accepted } => {
+            let chain = facts.and_then(|n| n.chains.iter().find(|c| c.hook == *hook));
+            let said = chain.map(|c| c.rules.get(*rule as usize).unwrap_or(&c.policy));
+            let verdict = if *accepted { "accepts" } else { "refuses" };
+            let code = if *accepted { "filter.accept" } else { "filter.drop" };
+            let text = format!("{} {verdict}: {}", hook_name(*hook), said.map_or("", |r| r.text.as_str()));
+            Line::new(code, "filter", text)
+                .margin(said.map_or(String::new(), |r| r.origin.clone()))
+                .with("rule", rule)
+        }
+        What::Nat(_) => return nat_lines_of(view, event),
+        What::NeighborWait { address } => {
+            Line::new("arp.wait", "ARP", format!("asks for the MAC of {address} first"))
+                .with("address", address)
+        }
+        What::SwitchForward { out } if out.0 == u16::MAX => {
+            Line::new("switch.flood", "switch", "does not know the MAC yet: out of every other port")
+        }
+        What::SwitchForward { out } => {
+            Line::new("switch.forward", "switch", format!("out of {}", map.port_name(node, *out)))
+        }
+        What::Deliver { .. } => Line::new("deliver", "arrives", "it is for this machine"),
+        What::ConntrackNew { src, .. } => {
+            Line::new("conntrack.new", "conntrack", format!("a new flow from {src}")).with("src", src)
+        }
+        What::Drop { reason, port, rule, place } => {
+            let text = format!("dropped: {}", reason.say());
+            let rule = rule_at(view, event, *place, *rule);
+            Line::new(reason.code(), "end", text)
+                .margin(rule.map_or(String::new(), |(_, origin)| origin))
+                .with("interface", map.port_name(node, *port))
+        }
+        _ => return None,
+    };
+    Some(line.at(event.at).on(view.name(node)))
+}
+
+fn nat_lines_of(view: &View<'_>, event: &Event) -> Option<Line> {
+    let same = |l: &Line| l.at_ns == Some(event.at.0) && l.node == view.name(event.node());
+    nat_lines(view, event.frame, 0).into_iter().find(same)
+}
+
+/// The text and origin of the rule that decided at a place.
+pub(crate) fn rule_at(
+    view: &View<'_>,
+    event: &Event,
+    place: rt_base::Place,
+    rule: u32,
+) -> Option<(String, String)> {
+    let facts = view.trace.map.nodes.get(event.node().index())?;
+    let rule = match place {
+        rt_base::Place::Route => facts.routes.get(rule as usize)?,
+        rt_base::Place::Nat => facts.nat.get(rule as usize)?,
+        rt_base::Place::Hook(hook) => {
+            let chain = facts.chains.iter().find(|c| c.hook == hook)?;
+            chain.rules.get(rule as usize).unwrap_or(&chain.policy)
+        }
+        _ => return None,
+    };
+    Some((rule.text.clone(), rule.origin.clone()))
+}
+
+/// A hook's name.
+pub(crate) fn hook_name(hook: HookPoint) -> &'static str {
+    match hook {
+        HookPoint::Prerouting => "prerouting",
+        HookPoint::Input => "input",
+        HookPoint::Forward => "forward",
+        HookPoint::Output => "output",
+        HookPoint::Postrouting => "postrouting",
+    }
+}
+
+/// Machines that bear `address` besides the one that was reached, nearest first.
+pub(crate) fn alternatives(
+    view: &View<'_>,
+    from: NodeId,
+    address: IpAddr,
+    reached: NodeId,
+) -> Vec<Alternative> {
+    let distances = view.trace.map.distances(from);
+    let others = view.trace.map.nodes_with(address).into_iter().filter(|n| *n != reached);
+    let mut all: Vec<Alternative> = others
+        .map(|n| Alternative {
+            node: view.name(n),
+            place: view.trace.map.nodes.get(n.index()).and_then(|f| f.place.clone()).unwrap_or_default(),
+            distance_ns: distances.get(n.index()).copied().flatten().map(|d| d.0),
+        })
+        .collect();
+    all.sort_by_key(|a| (a.distance_ns.unwrap_or(u64::MAX), a.node.clone()));
+    all
+}
+
+/// One line per machine on the way of a packet.
+pub(crate) fn way_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line> {
+    let hops = hops(view, frame);
+    let Some(start) = hops.first().map(|h| Time(h.in_ns)) else { return Vec::new() };
+    let last = hops.len() - 1;
+    let line = |(i, hop): (usize, &HopStory)| {
+        let mut words: Vec<String> = Vec::new();
+        let described: Vec<&str> =
+            [hop.role.as_str(), hop.place.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
+        words.push(described.join(", "));
+        for did in &hop.did {
+            match did.code.as_str() {
+                "nat.snat" | "nat.dnat" => words.push("NAT".into()),
+                "switch.flood" => words.push("sends it out of every port".into()),
+                "arp.wait" => words.push(did.text.clone()),
+                "route.match" if i != 0 => words.extend(did.data.get("ttl").map(|t| format!("TTL {t}"))),
+                code if code.starts_with("drop.") => words.push(did.text.clone()),
+                _ => {}
+            }
+        }
+        let code = if i == last { "path.end" } else { "path.hop" };
+        Line::new(code, hop.node.clone(), words.join(" · "))
+            .deep(depth)
+            .on(hop.node.clone())
+            .at(Time(hop.in_ns))
+            .margin(words::after(start, Time(hop.in_ns)))
+    };
+    hops.iter().enumerate().map(line).collect()
+}

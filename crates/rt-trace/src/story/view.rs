@@ -1,0 +1,335 @@
+//! The two ends joined: what every machine's frames say, which connection at one machine is which at another, and which
+//! request of an application travelled where.
+//!
+//! Connections join by the SYN's frame id, which travels outside the bytes and stays the same through NAT. Requests join
+//! to bytes by the addresses that the application names and the order on the connection. Main type: [`View`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use rt_base::{AppRecord, Event, FixedMap, FrameId, Nanos, NodeId, ReqId, ReqKind, Time, What};
+
+use crate::Trace;
+use crate::read::{
+    DnsExchange, HttpExchange, NodeExchanges, Secrets, SeenFrame, Side, TcpConversation, read_node,
+};
+
+/// A trace with everything read and joined.
+pub(crate) struct View<'t> {
+    pub(crate) trace: &'t Trace,
+    /// Machines on which an application spoke, and what their frames say.
+    pub(crate) read: BTreeMap<NodeId, NodeExchanges>,
+    /// TCP connections with both their ends.
+    pub(crate) conns: Vec<Conn>,
+    /// Requests of all applications.
+    pub(crate) requests: BTreeMap<(NodeId, ReqId), Req<'t>>,
+    addresses: BTreeMap<IpAddr, NodeId>,
+    conn_of: FixedMap<FrameId, (usize, Side)>,
+    dns_frames: FixedMap<FrameId, ()>,
+}
+
+/// A connection as seen at its ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conn {
+    /// Where the SYN was sent.
+    pub(crate) client: End,
+    /// Where the SYN arrived, if it did.
+    pub(crate) server: Option<End>,
+}
+
+/// One end's view: `read[node].tcp[index]`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct End {
+    pub(crate) node: NodeId,
+    pub(crate) index: usize,
+}
+
+/// A request as its application told it.
+#[derive(Debug)]
+pub(crate) struct Req<'t> {
+    pub(crate) node: NodeId,
+    pub(crate) id: ReqId,
+    pub(crate) parent: ReqId,
+    pub(crate) kind: ReqKind,
+    pub(crate) method: &'t str,
+    pub(crate) target: &'t str,
+    pub(crate) begin: &'t Event,
+    pub(crate) end: Option<ReqEnd<'t>>,
+    /// Everything else said of it, in order.
+    pub(crate) said: Vec<(&'t Event, &'t AppRecord)>,
+}
+
+/// The end of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReqEnd<'t> {
+    pub(crate) event: &'t Event,
+    pub(crate) status: u16,
+    pub(crate) ok: bool,
+    pub(crate) body_bytes: u64,
+    pub(crate) note: &'t str,
+}
+
+/// The part of a request's way that its application told: which connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Used<'t> {
+    pub(crate) at: Time,
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    pub(crate) reused: bool,
+    pub(crate) protocol: &'t str,
+}
+
+/// One crossing of a link by a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leg<'t> {
+    pub(crate) event: &'t Event,
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    /// Offered to the link.
+    pub(crate) out: Time,
+    pub(crate) arrive: Time,
+}
+
+impl Req<'_> {
+    /// When it ended, if it did.
+    pub(crate) fn end_at(&self) -> Option<Time> {
+        self.end.map(|e| e.event.at)
+    }
+
+    /// The connections it used, in order.
+    pub(crate) fn used(&self) -> impl Iterator<Item = Used<'_>> {
+        self.said.iter().filter_map(|(event, record)| match record {
+            AppRecord::UsesConnection { local, remote, reused, protocol, .. } => {
+                Some(Used { at: event.at, local: *local, remote: *remote, reused: *reused, protocol })
+            }
+            _ => None,
+        })
+    }
+}
+
+impl<'t> View<'t> {
+    /// Reads and joins everything.
+    pub(crate) fn new(trace: &'t Trace) -> View<'t> {
+        let secrets = Secrets::from_lines(trace.secrets.iter().map(|s| s.line.as_str()));
+        let speakers: BTreeSet<NodeId> = trace.said().map(|(event, _)| event.node()).collect();
+        let read_at = |&node: &NodeId| {
+            let frames = trace.frames_at(node).map(|c| SeenFrame {
+                at: c.at,
+                port: c.port,
+                way: c.way,
+                frame: c.frame,
+                bytes: &c.bytes,
+            });
+            (node, read_node(frames, &secrets))
+        };
+        let read: BTreeMap<NodeId, NodeExchanges> = speakers.iter().map(read_at).collect();
+        let mut view = View {
+            trace,
+            conns: join(&read),
+            read,
+            requests: requests_of(trace),
+            addresses: addresses_of(trace),
+            conn_of: FixedMap::default(),
+            dns_frames: FixedMap::default(),
+        };
+        view.index_frames();
+        view
+    }
+
+    fn index_frames(&mut self) {
+        for (number, conn) in self.conns.iter().enumerate() {
+            for end in [Some(conn.client), conn.server].into_iter().flatten() {
+                for segment in &self.read[&end.node].tcp[end.index].segments {
+                    self.conn_of.entry(segment.mark.frame).or_insert((number, segment.from));
+                }
+            }
+        }
+        let datagrams = self.read.values().flat_map(|r| &r.udp).filter(|u| !u.dns.is_empty());
+        for datagram in datagrams.flat_map(|u| &u.datagrams) {
+            self.dns_frames.insert(datagram.mark.frame, ());
+        }
+    }
+
+    /// What one end saw of a connection.
+    pub(crate) fn tcp(&self, end: End) -> &TcpConversation {
+        &self.read[&end.node].tcp[end.index]
+    }
+
+    /// The connection that a frame belongs to, and who sent it.
+    pub(crate) fn conn_of(&self, frame: FrameId) -> Option<(usize, Side)> {
+        self.conn_of.get(&frame).copied()
+    }
+
+    /// Whether the frame carries DNS over UDP.
+    pub(crate) fn is_dns(&self, frame: FrameId) -> bool {
+        self.dns_frames.contains_key(&frame)
+    }
+
+    /// A machine's name.
+    pub(crate) fn name(&self, node: NodeId) -> String {
+        self.trace.map.node_name(node)
+    }
+
+    /// The machine that bears this address (the first, when several do).
+    pub(crate) fn bearer(&self, address: IpAddr) -> Option<NodeId> {
+        self.addresses.get(&address).copied()
+    }
+
+    /// The machine's name, or the address when nobody bears it.
+    pub(crate) fn bearer_name(&self, address: IpAddr) -> String {
+        self.bearer(address).map_or_else(|| address.to_string(), |n| self.name(n))
+    }
+
+    /// The connection that a request used at its machine: addresses as told, the latest opened by then.
+    pub(crate) fn conn_used(&self, node: NodeId, used: &Used<'_>) -> Option<usize> {
+        let fits = |c: &Conn| {
+            let tcp = self.tcp(c.client);
+            c.client.node == node && tcp.client == used.local && tcp.server == used.remote
+        };
+        let opened =
+            |i: &usize| self.tcp(self.conns[*i].client).syn.as_ref().map_or(Time::ZERO, |s| s.mark.at);
+        let all = (0..self.conns.len()).filter(|&i| fits(&self.conns[i]));
+        let (before, after): (Vec<usize>, Vec<usize>) = all.partition(|i| opened(i) <= used.at);
+        before.into_iter().max_by_key(opened).or_else(|| after.into_iter().min_by_key(opened))
+    }
+
+    /// The connection whose server end is this one.
+    pub(crate) fn exchange_at_server(
+        &self,
+        conn: usize,
+        exchange: &HttpExchange,
+    ) -> Option<(End, &HttpExchange)> {
+        let end = self.conns[conn].server?;
+        let same = |e: &&HttpExchange| e.ordinal == exchange.ordinal && e.stream == exchange.stream;
+        self.tcp(end).http.iter().find(same).map(|e| (end, e))
+    }
+
+    /// The DNS exchange (over UDP) of a request at its machine.
+    pub(crate) fn dns_used(&self, node: NodeId, used: &Used<'_>) -> Vec<&DnsExchange> {
+        let Some(read) = self.read.get(&node) else { return Vec::new() };
+        let conversations = read.udp.iter().filter(|u| {
+            let asks = u.client.port() == used.local.port() && u.server == used.remote;
+            let answers = u.server.port() == used.local.port() && u.client == used.remote;
+            asks || answers
+        });
+        conversations.flat_map(|u| &u.dns).collect()
+    }
+
+    /// The way of a frame: from the machine that built it to where it ended (delivered, dropped or last seen).
+    pub(crate) fn way(&self, frame: FrameId) -> Vec<Leg<'t>> {
+        let trace = self.trace;
+        let last_of = |wanted: fn(&What) -> bool| trace.events_of(frame).filter(|e| wanted(&e.what)).last();
+        let ended = last_of(|w| matches!(w, What::Deliver { .. }))
+            .or_else(|| last_of(|w| matches!(w, What::Drop { .. })));
+        let legs: Vec<Leg<'t>> = trace.events_of(frame).filter_map(|e| self.leg(e)).collect();
+        let (mut node, mut at) = match (ended, legs.last()) {
+            (Some(event), _) => (event.node(), event.at),
+            (None, Some(leg)) => (leg.to, leg.arrive),
+            (None, None) => return Vec::new(),
+        };
+        let mut way = Vec::new();
+        while let Some(leg) = legs.iter().rev().find(|l| l.to == node && l.arrive <= at) {
+            way.push(*leg);
+            if way.len() > legs.len() {
+                break;
+            }
+            (node, at) = (leg.from, leg.event.at);
+        }
+        way.reverse();
+        way
+    }
+
+    fn leg(&self, event: &'t Event) -> Option<Leg<'t>> {
+        let What::Transmit { link, processing, arrive, .. } = event.what else { return None };
+        let (to, _) = self.trace.map.other_end(link, event.node())?;
+        let out = event.at + Nanos(u64::from(processing));
+        Some(Leg { event, from: event.node(), to, out, arrive })
+    }
+
+    /// Requests of one machine whose parent is this one, in order of their beginning.
+    pub(crate) fn children(&self, node: NodeId, parent: ReqId) -> Vec<&Req<'t>> {
+        let of_node = self.requests.range((node, ReqId(0))..=(node, ReqId(u32::MAX)));
+        let mut all: Vec<&Req<'t>> = of_node.map(|(_, r)| r).filter(|r| r.parent == parent).collect();
+        all.sort_by_key(|r| self.trace.position(r.begin.id));
+        all
+    }
+}
+
+/// Client ends with the server ends that saw the same SYN.
+fn join(read: &BTreeMap<NodeId, NodeExchanges>) -> Vec<Conn> {
+    let mut servers: FixedMap<FrameId, End> = FixedMap::default();
+    let mut conns = Vec::new();
+    for (&node, exchanges) in read {
+        for (index, tcp) in exchanges.tcp.iter().enumerate() {
+            let end = End { node, index };
+            if tcp.outgoing {
+                conns.push(Conn { client: end, server: None });
+            } else if !tcp.syn_frame().is_none() {
+                servers.insert(tcp.syn_frame(), end);
+                // Each copy of a lost SYN is a frame of its own; any of them may be the one that arrived.
+                for again in tcp.syn.iter().flat_map(|s| &s.again) {
+                    servers.insert(again.frame, end);
+                }
+            }
+        }
+    }
+    for conn in &mut conns {
+        let tcp = &read[&conn.client.node].tcp[conn.client.index];
+        let mut copies = tcp.syn.iter().flat_map(|s| std::iter::once(&s.mark).chain(&s.again));
+        conn.server = copies.find_map(|mark| servers.get(&mark.frame).copied());
+    }
+    conns
+}
+
+fn addresses_of(trace: &Trace) -> BTreeMap<IpAddr, NodeId> {
+    let mut all = BTreeMap::new();
+    for (number, node) in trace.map.nodes.iter().enumerate() {
+        let Ok(number) = u32::try_from(number) else { break };
+        for (address, _) in node.interfaces.iter().flat_map(|i| &i.addresses) {
+            all.entry(*address).or_insert(NodeId(number));
+        }
+    }
+    for (event, record) in trace.said() {
+        if let AppRecord::AddressAssigned { address, .. } = record {
+            all.entry(*address).or_insert(event.node());
+        }
+    }
+    all
+}
+
+fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
+    let mut all: BTreeMap<(NodeId, ReqId), Req<'_>> = BTreeMap::new();
+    for (event, record) in trace.said() {
+        let node = event.node();
+        match record {
+            AppRecord::RequestBegin { req, parent, kind, method, target } => {
+                let (id, parent, kind) = (*req, *parent, *kind);
+                let begun =
+                    Req { node, id, parent, kind, method, target, begin: event, end: None, said: Vec::new() };
+                all.insert((node, id), begun);
+            }
+            AppRecord::RequestEnd { req, status, ok, body_bytes, note } => {
+                if let Some(r) = all.get_mut(&(node, *req)) {
+                    let (status, ok, body_bytes) = (*status, *ok, *body_bytes);
+                    r.end = Some(ReqEnd { event, status, ok, body_bytes, note });
+                }
+            }
+            AppRecord::Cache { req, .. }
+            | AppRecord::UsesConnection { req, .. }
+            | AppRecord::ChoseUpstream { req, .. }
+            | AppRecord::Retry { req, .. }
+            | AppRecord::CertificateChecked { req, .. }
+            | AppRecord::Rendered { req, .. }
+            | AppRecord::Note { req, .. } => {
+                if let Some(r) = all.get_mut(&(node, *req)) {
+                    r.said.push((event, record));
+                }
+            }
+            AppRecord::StepBegin { .. }
+            | AppRecord::StepEnd { .. }
+            | AppRecord::Secret { .. }
+            | AppRecord::AddressAssigned { .. } => {}
+        }
+    }
+    all
+}
