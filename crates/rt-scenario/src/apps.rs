@@ -166,7 +166,7 @@ impl World<'_, '_> {
     /// The page set or folder that `value` names.
     pub(crate) fn read_pages(&mut self, value: Option<&Value>, usual: &str) -> Pages {
         let Some(value) = value else { return Pages::BuiltIn(usual.to_owned()) };
-        let Some(text) = value.text() else { return Pages::BuiltIn(usual.to_owned()) };
+        let Some(text) = value.text() else { return self.read_page_files(value) };
         if PAGE_SETS.contains(&text) {
             return Pages::BuiltIn(text.to_owned());
         }
@@ -190,6 +190,24 @@ impl World<'_, '_> {
                 Pages::BuiltIn(usual.to_owned())
             }
         }
+    }
+
+    /// Pages written in the scenario itself.
+    fn read_page_files(&mut self, value: &Value) -> Pages {
+        let mut files = Vec::new();
+        for (path, page) in value.entries() {
+            let given = page.str_at("text").map(|t| t.as_bytes().to_vec());
+            let bytes = given.or_else(|| from_hex(page.str_at("hex")?));
+            let Some(bytes) = bytes.filter(|_| path.text.starts_with('/')) else {
+                self.problems
+                    .add(Code::WrongShape, path.span, format!("`{}` is not a page", path.text), "not a page")
+                    .help("write `/index.html: { type: text/html, text: \"...\" }`");
+                continue;
+            };
+            let kind = page.str_at("type").map_or_else(|| content_type(&path.text).to_owned(), str::to_owned);
+            files.push((path.text.clone(), kind, bytes));
+        }
+        Pages::Files(files)
     }
 
     fn certificate_named(&mut self, value: &Value) -> Option<usize> {
@@ -291,9 +309,16 @@ fn usual_pool(own: ipnet::IpNet) -> Option<(IpAddr, IpAddr)> {
     if first > last { None } else { Some((IpAddr::V4(first.into()), IpAddr::V4(last.into()))) }
 }
 
-/// Adds the content type that the ending says.
-fn with_types(files: Vec<(String, Vec<u8>)>) -> Vec<(String, String, Vec<u8>)> {
-    let kind = |path: &str| match path.rsplit('.').next().unwrap_or("") {
+/// Bytes from pairs of hexadecimal digits.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    if digits.len() % 2 == 0 { digits.chunks(2).map(byte).collect() } else { None }
+}
+
+/// The content type that a path's ending says.
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit('.').next().unwrap_or("") {
         "html" | "htm" => "text/html; charset=utf-8",
         "css" => "text/css",
         "js" => "text/javascript",
@@ -303,6 +328,9 @@ fn with_types(files: Vec<(String, Vec<u8>)>) -> Vec<(String, String, Vec<u8>)> {
         "svg" => "image/svg+xml",
         "txt" => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
-    };
-    files.into_iter().map(|(path, bytes)| (path.clone(), kind(&path).to_owned(), bytes)).collect()
+    }
+}
+
+fn with_types(files: Vec<(String, Vec<u8>)>) -> Vec<(String, String, Vec<u8>)> {
+    files.into_iter().map(|(path, bytes)| (path.clone(), content_type(&path).to_owned(), bytes)).collect()
 }

@@ -26,6 +26,50 @@ pub(crate) fn before_routes(world: &mut World<'_, '_>, segments: &Segments) {
     overlaps_on_nodes(world);
     public_duplicates(world, segments);
     unlinked(world);
+    ports_taken(world);
+    duplicate_zones(world);
+}
+
+/// The protocol (6, 17) and port that a program listens on; DHCP servers by interface.
+fn listens(app: &App) -> Option<(u8, u32)> {
+    match app {
+        App::HttpServer { port, .. } | App::Edge { port, .. } => Some((6, u32::from(*port))),
+        App::DnsServer { .. } | App::DnsResolver { .. } => Some((17, 53)),
+        App::DhcpServer { port, .. } => Some((17, 67 << 16 | u32::from(port.0))),
+        App::DhcpClient { port } => Some((17, 68 << 16 | u32::from(port.0))),
+    }
+}
+
+fn ports_taken(world: &mut World<'_, '_>) {
+    for index in 0..world.nodes.len() {
+        let draft = &world.nodes[index];
+        let mut seen = std::collections::BTreeSet::new();
+        let twice = draft.node.apps.iter().filter_map(listens).find(|at| !seen.insert(*at));
+        if let Some((_, port)) = twice {
+            let port = if port > 65_535 { port >> 16 } else { port };
+            let (span, message) =
+                (draft.span, format!("two programs of `{}` listen on port {port}", draft.node.name));
+            world
+                .problems
+                .add(Code::PortTaken, span, message, "on this machine")
+                .help("give one of them another `port:`");
+        }
+    }
+}
+
+fn duplicate_zones(world: &mut World<'_, '_>) {
+    for index in 0..world.zones.len() {
+        let (zone, before) = (&world.zones[index], &world.zones[..index]);
+        if let Some(first) = before.iter().find(|z| z.zone.apex == zone.zone.apex) {
+            let (span, first, message) =
+                (zone.span, first.span, format!("there are two zones called `{}`", zone.zone.apex));
+            world
+                .problems
+                .add(Code::DuplicateZone, span, message, "second one")
+                .related(first, "first one")
+                .help("put all its records into one of them (`records:` of the site)");
+        }
+    }
 }
 
 fn layer_two_loops(world: &mut World<'_, '_>) {

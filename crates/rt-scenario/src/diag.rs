@@ -141,6 +141,10 @@ codes! {
     UnknownAlias = "E050";
     /// A folder of pages that cannot be read.
     BadFolder = "E051";
+    /// Two programs on one port of one machine.
+    PortTaken = "E052";
+    /// Two zones of one name.
+    DuplicateZone = "E053";
     /// A firewall that allows and never denies.
     NothingDenied = "W001";
     /// A node without a link.
@@ -256,6 +260,12 @@ impl Snippet {
         let marks: String = std::iter::repeat_n(sign, self.width.max(1) as usize).collect();
         let line = format!("{:pad$} | {:gap$}{marks} {}", "", "", self.label, gap = self.mark as usize);
         let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+impl std::fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.render())
     }
 }
 

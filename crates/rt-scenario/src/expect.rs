@@ -53,10 +53,14 @@ impl World<'_, '_> {
     }
 
     fn read_checks(&mut self, value: &Value) -> Vec<Check> {
-        let mut out = Vec::new();
+        let mut out: Vec<Check> = Vec::new();
         for (key, inner) in value.entries() {
             if language::EXPECT.all().any(|k| k.name == key.text) {
-                out.extend(self.read_check(&key.text, inner));
+                let check = self.read_check(&key.text, inner);
+                let twice = |c: &Check| {
+                    matches!(c, Check::Fails(_)) && out.iter().any(|o| matches!(o, Check::Fails(_)))
+                };
+                out.extend(check.filter(|c| !twice(c)));
             }
         }
         out

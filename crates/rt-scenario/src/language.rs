@@ -9,6 +9,7 @@ use crate::shape::{Key, Shape, Ty, key, must};
 pub(crate) const PAGE_SETS: &[&str] = &["google-home", "hello", "shop"];
 
 const NAMES: &Ty = &Ty::List(&Ty::Name);
+const HOST_NAMES: &Ty = &Ty::List(&Ty::Text);
 const ADDRESSES: &Ty = &Ty::List(&Ty::Address);
 const LINES: &Ty = &Ty::List(&Ty::Text);
 
@@ -251,6 +252,7 @@ static INTERFACE: Shape = Shape {
         key("addresses", Ty::List(&Ty::Host), "Several addresses."),
         key("mac", Ty::Mac, "Its MAC address; made from its name when not given."),
         key("mtu", Ty::Size, "Largest IP packet that it sends, in bytes."),
+        key("anycast", Ty::Flag, "Its address stands in other places too, on purpose."),
     ]],
 };
 
@@ -480,7 +482,7 @@ static CERT_OPTIONS: Shape = Shape {
     name: "certificate options",
     about: "The certificate of a service.",
     keys: &[&[
-        key("names", *NAMES, "The names in it; those of the service when not given."),
+        key("names", *HOST_NAMES, "The names in it; those of the service when not given."),
         key("not-before", Ty::Instant, "Valid from."),
         key("not-after", Ty::Instant, "Valid until."),
         key("issuer", Ty::OneOf(&["public-ca", "unknown-ca"]), "Who signed it."),
@@ -521,7 +523,7 @@ static SERVICE: Shape = Shape {
             Ty::Host,
             "Its address, the same at every edge. Its /24 is announced unless a prefix is written.",
         ),
-        must("names", *NAMES, "Its names; zone, name server and certificate follow from them."),
+        must("names", *HOST_NAMES, "Its names; zone, name server and certificate follow from them."),
         must(
             "edges",
             Ty::Map("place", &Ty::OrNothing(&Ty::Object(&EDGE_PLACE))),
@@ -555,7 +557,7 @@ static HOST_SITE: Shape = Shape {
             PLACE,
             must("address", Ty::Host, "Its public address. Its /24 is announced unless a prefix is written."),
             key("mac", Ty::Mac, "Its MAC address."),
-            key("names", *NAMES, "Its names; zone and name server follow from them."),
+            key("names", *HOST_NAMES, "Its names; zone and name server follow from them."),
             key("access", Ty::Object(&ACCESS), "The link to the internet (10Gbit/s, 50us by default)."),
             key("certificate", CERT_TY, "The certificate of its web server on port 443 (none by default)."),
             key(
@@ -592,7 +594,7 @@ static CERT: Shape = Shape {
     name: "a certificate",
     about: "A certificate to be made for the run.",
     keys: &[&[
-        must("names", *NAMES, "The names in it."),
+        must("names", *HOST_NAMES, "The names in it."),
         key("not-before", Ty::Instant, "Valid from; 30 days before the epoch by default."),
         key("not-after", Ty::Instant, "Valid until; 60 days after the epoch by default."),
         key(

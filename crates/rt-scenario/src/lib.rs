@@ -20,13 +20,23 @@ pub mod model;
 mod plain;
 mod routing;
 mod rules_text;
+mod schema;
 mod shape;
 mod sites;
 mod steps;
+pub mod templates;
 mod tree;
 mod units;
+pub mod views;
 mod world;
 
 pub use diag::{Code, Diagnostic, Severity, Snippet, Span, render_all};
 pub use load::{DEFAULT_EPOCH, Loaded, NoFolders, PageFolders, load, load_with};
 pub use model::Model;
+pub use schema::schema;
+
+/// Reads a span of time as scenarios write it: `4ms`, `50us`, `1.2s`, `2min`.
+#[must_use]
+pub fn parse_span(text: &str) -> Option<rt_base::Nanos> {
+    units::duration(text).ok()
+}

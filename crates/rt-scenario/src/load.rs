@@ -91,6 +91,13 @@ fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -
     let timeline = world.read_timeline(root.get("timeline"));
     check::steps(&mut world, &segments, &steps, &expect);
     pin_server_numbers(&mut world, &steps);
+    for draft in &mut world.nodes {
+        draft.node.chains.sort_by_key(|c| match c.hook {
+            rt_base::HookPoint::Input => 0,
+            rt_base::HookPoint::Output => 1,
+            _ => 2,
+        });
+    }
     let text = |key: &str| root.str_at(key).unwrap_or("").to_owned();
     Model {
         name: text("name"),
@@ -128,7 +135,11 @@ fn read_hosts(world: &mut World<'_, '_>, names: &Value) {
     for (name, value) in names.get("hosts").map(Value::entries).unwrap_or_default() {
         let Some(address) = value.address() else { continue };
         for draft in world.nodes.iter_mut().filter(|d| d.node.kind != crate::model::NodeKind::Switch) {
-            draft.node.resolver.hosts.push((name.text.to_lowercase(), address));
+            let name = name.text.to_lowercase();
+            let hosts = &mut draft.node.resolver.hosts;
+            if hosts.iter().all(|(n, _)| *n != name) {
+                hosts.push((name, address));
+            }
         }
     }
 }

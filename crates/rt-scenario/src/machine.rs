@@ -60,7 +60,12 @@ impl World<'_, '_> {
             resolver.servers = servers.items().iter().filter_map(Value::address).collect();
         }
         for (name, address) in value.get("hosts").map(Value::entries).unwrap_or_default() {
-            resolver.hosts.extend(address.address().map(|a| (name.text.to_lowercase(), a)));
+            let name = name.text.to_lowercase();
+            if let Some(address) =
+                address.address().filter(|_| resolver.hosts.iter().all(|(n, _)| *n != name))
+            {
+                resolver.hosts.push((name, address));
+            }
         }
         if let Some(lookup) = value.get("lookup") {
             resolver.timeout = lookup.duration_at("timeout").unwrap_or(resolver.timeout);
@@ -79,11 +84,16 @@ impl World<'_, '_> {
         browser.parse = value.duration_at("parse").unwrap_or(browser.parse);
         browser.render = value.duration_at("render").unwrap_or(browser.render);
         browser.timeout = value.duration_at("timeout").unwrap_or(browser.timeout);
+        self.read_cookies(id, value);
+    }
+
+    fn read_cookies(&mut self, id: NodeId, value: &Value) {
         for (domain, cookies) in value.get("cookies").map(Value::entries).unwrap_or_default() {
             for cookie in cookies.text().unwrap_or("").split(';') {
                 match cookie.trim().split_once('=') {
                     Some((name, is)) => {
-                        browser.cookies.push((domain.text.to_lowercase(), name.to_owned(), is.to_owned()));
+                        let cookie = (domain.text.to_lowercase(), name.to_owned(), is.to_owned());
+                        self.node(id).node.browser.cookies.push(cookie);
                     }
                     None => {
                         let message = format!("`{}` is not a cookie", cookie.trim());
@@ -95,6 +105,7 @@ impl World<'_, '_> {
                 }
             }
         }
+        self.node(id).node.browser.cookies.sort_by(|a, b| a.0.cmp(&b.0));
     }
 
     /// Reads `firewall:`. A direction that is written replaces the chain of that hook.

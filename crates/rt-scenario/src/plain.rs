@@ -112,7 +112,9 @@ fn build_interface(world: &mut World<'_, '_>, id: NodeId, name: &Key, value: &Va
     let port = world.add_port(id, &name.text, name.span);
     if let Some(mtu) = mtu_at(value) {
         world.node(id).node.interfaces[port.index()].mtu = mtu;
+        world.node(id).ports[port.index()].own_mtu = true;
     }
+    world.node(id).ports[port.index()].anycast = value.flag_at("anycast").unwrap_or(false);
     world.set_mac((id, port), value.mac_at("mac"), value.get("mac").map(|v| v.span));
     let more = value.get("addresses").map(Value::items).unwrap_or_default();
     for at in value.get("address").into_iter().chain(more) {

@@ -382,13 +382,16 @@ fn name(text: &str) -> Result<(), Refusal> {
     }
 }
 
+/// Longest name: two of them and a hyphen still make a file name.
+const MAX_NAME: usize = 100;
+
 /// Why `text` cannot name a node, site or interface.
 pub(crate) fn name_problem(text: &str) -> Option<&'static str> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if text.is_empty() {
         Some("it is empty")
-    } else if text.len() > 63 {
-        Some("it is longer than 63 characters")
+    } else if text.len() > MAX_NAME {
+        Some("it is longer than 100 characters")
     } else if !text.chars().all(fine) {
         Some("names are letters, digits, `-`, `_` and `.`")
     } else if !text.starts_with(|c: char| c.is_ascii_alphanumeric()) || text.ends_with('.') {

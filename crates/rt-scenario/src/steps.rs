@@ -19,8 +19,6 @@ const RECORD_TYPES: &[&str] = &["A", "AAAA", "MX", "CNAME", "NS", "TXT", "SOA", 
 /// A step with what the checks need of it.
 pub(crate) struct StepDraft {
     pub(crate) step: Step,
-    /// The sentence.
-    pub(crate) span: Span,
     /// The target: a host name or an address, and its place in the sentence.
     pub(crate) target: String,
     pub(crate) target_span: Span,
@@ -28,42 +26,31 @@ pub(crate) struct StepDraft {
     pub(crate) server_isn: Option<u32>,
 }
 
-/// A URL, cut into parts.
+/// What the checks need of a URL.
 pub(crate) struct Url<'u> {
     pub(crate) host: &'u str,
-    pub(crate) port: u16,
 }
 
 /// Reads `http://` and `https://` URLs.
 pub(crate) fn url(text: &str) -> Result<Url<'_>, String> {
-    let (rest, usual) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
-        (Some(rest), _) => (rest, 443),
-        (_, Some(rest)) => (rest, 80),
-        _ => return Err("it begins with neither `https://` nor `http://`".to_owned()),
+    let rest = match text.strip_prefix("https://").or(text.strip_prefix("http://")) {
+        Some(rest) => rest,
+        None => return Err("it begins with neither `https://` nor `http://`".to_owned()),
     };
     if !text.is_ascii() || text.contains(|c: char| c.is_control() || c == ' ') {
         return Err("it has characters that a URL may not have".to_owned());
     }
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (host, port) = match rest[..end].rsplit_once(':') {
-        Some((host, port)) => (host, units::port(port)?),
-        None => (&rest[..end], usual),
+    let host = match rest[..end].rsplit_once(':') {
+        Some((host, port)) => units::port(port).map(|_| host)?,
+        None => &rest[..end],
     };
     if host.parse::<IpAddr>().is_err()
         && let Some(why) = host_name_problem(host)
     {
         return Err(format!("`{host}` is not a host: {why}"));
     }
-    Ok(Url { host, port })
-}
-
-/// The TCP port that a step connects to, if any.
-pub(crate) fn port_of(verb: &Verb) -> Option<u16> {
-    match verb {
-        Verb::Open { url: text } | Verb::Post { url: text, .. } => url(text).ok().map(|u| u.port),
-        Verb::Probe { port, .. } => Some(*port),
-        Verb::Ping { .. } | Verb::Lookup { .. } => None,
-    }
+    Ok(Url { host })
 }
 
 impl World<'_, '_> {
@@ -101,7 +88,7 @@ impl World<'_, '_> {
             origin: self.line(sentence.span),
         };
         let target_span = self.part(sentence, &target);
-        Some(StepDraft { step, span: sentence.span, target, target_span, server_isn: number("server") })
+        Some(StepDraft { step, target, target_span, server_isn: number("server") })
     }
 
     /// Takes `after D` and `from port N` off the end.

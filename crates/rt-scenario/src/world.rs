@@ -41,6 +41,8 @@ pub(crate) struct PortFacts {
     pub(crate) address: Option<Span>,
     pub(crate) mac: Option<Span>,
     pub(crate) link: Option<usize>,
+    /// Whether its MTU was written, so that the link's does not lower it.
+    pub(crate) own_mtu: bool,
     /// The same address stands in other places too, on purpose.
     pub(crate) anycast: bool,
 }
@@ -325,7 +327,7 @@ impl<'p, 'a> World<'p, 'a> {
         for (id, port) in [a, b] {
             let draft = self.node(id);
             draft.ports[port.index()].link = Some(index);
-            if draft.mtu.is_none() {
+            if draft.mtu.is_none() && !draft.ports[port.index()].own_mtu {
                 let interface = &mut draft.node.interfaces[port.index()];
                 interface.mtu = interface.mtu.min(wire.mtu);
             }

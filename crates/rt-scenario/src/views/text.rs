@@ -1,0 +1,181 @@
+//! A model for people: who is there, how they are joined, which rules hold, with the line each comes from.
+
+use std::fmt::Write as _;
+
+use rt_base::PortId;
+use rt_rules::{Origin, RouteKind};
+
+use super::kind_word;
+use crate::model::{App, Change, Issuer, Link, Model, Node, Pages};
+use crate::rules_text::{show_action, show_filter, show_nat};
+use crate::units::{show_duration, show_rate, show_share};
+
+/// The whole model as text.
+#[must_use]
+pub fn text(model: &Model) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}: {}", model.name, model.about);
+    let _ = writeln!(
+        out,
+        "{} nodes, {} links, {} zones, {} steps\n",
+        model.nodes.len(),
+        model.links.len(),
+        model.zones.len(),
+        model.steps.len()
+    );
+    let mut site = None;
+    for (index, node) in model.nodes.iter().enumerate() {
+        if index == 0 || node.site != site {
+            site.clone_from(&node.site);
+            let _ = writeln!(out, "{}", site.as_deref().unwrap_or("(no site)"));
+        }
+        write_node(&mut out, node);
+    }
+    out.push_str("\nlinks\n");
+    for link in &model.links {
+        write_link(&mut out, model, link);
+    }
+    if !model.zones.is_empty() {
+        out.push_str("\nzones\n");
+        for zone in &model.zones {
+            let _ = writeln!(out, "  {} ({} records)  {}", zone.apex, zone.text.lines().count(), zone.origin);
+        }
+    }
+    for certificate in &model.certificates {
+        let by =
+            if certificate.issuer == Issuer::PublicCa { "the public CA" } else { "a CA that nobody trusts" };
+        let _ = writeln!(out, "certificate for {} by {by}", certificate.names.join(", "));
+    }
+    write_story(&mut out, model);
+    out
+}
+
+fn write_node(out: &mut String, node: &Node) {
+    let place = node.place.as_ref().map(|p| format!(", {p}")).unwrap_or_default();
+    let role = if node.role == kind_word(node.kind) { String::new() } else { format!(" ({})", node.role) };
+    let _ = writeln!(out, "  {}  {}{role}{place}", node.name, kind_word(node.kind));
+    let name =
+        |port: PortId| node.interfaces.get(port.index()).map_or_else(|| "?".to_owned(), |i| i.name.clone());
+    for interface in node.interfaces.iter().filter(|_| node.kind != crate::model::NodeKind::Switch) {
+        let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+        let _ = writeln!(out, "      {:<14} {}  {}", interface.name, interface.mac, addresses.join(" "));
+    }
+    for route in &node.routes {
+        let via = match (route.kind, route.via) {
+            (RouteKind::Blackhole, _) => "blackhole".to_owned(),
+            (RouteKind::Unreachable, _) => "unreachable".to_owned(),
+            (_, Some(via)) => format!("via {via} out {}", name(route.out)),
+            (_, None) => format!("out {}", name(route.out)),
+        };
+        let _ = writeln!(out, "      route {} {via}{}", route.prefix, origin(&route.origin));
+    }
+    for rule in &node.nat {
+        let _ = writeln!(out, "      nat {}{}", show_nat(rule, &name), origin(&rule.origin));
+    }
+    for chain in &node.chains {
+        let hook = format!("{:?}", chain.hook).to_lowercase();
+        for rule in &chain.rules {
+            let _ = writeln!(
+                out,
+                "      {hook}: {}{}",
+                show_filter(&rule.when, rule.action, &name),
+                origin(&rule.origin)
+            );
+        }
+        let _ = writeln!(
+            out,
+            "      {hook}: otherwise {}{}",
+            show_action(chain.policy.action),
+            origin(&chain.policy.origin)
+        );
+    }
+    for app in &node.apps {
+        let _ = writeln!(out, "      runs {}", say_app(app, &name));
+    }
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Line { .. } => format!("    [{origin}]"),
+        Origin::DefaultOf { line, what, .. } => format!("    [line {line}: {what}]"),
+        other => format!("    [{other}]"),
+    }
+}
+
+fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
+    let quiet = |silent: &bool| if *silent { ", silent" } else { "" };
+    match app {
+        App::DhcpClient { port } => format!("a DHCP client on {}", name(*port)),
+        App::DhcpServer { port, first, last, reservations, silent, .. } => {
+            let fixed = reservations.len();
+            format!("a DHCP server on {}: {first} to {last}, {fixed} reserved{}", name(*port), quiet(silent))
+        }
+        App::DnsResolver { silent, .. } => format!("a recursive resolver{}", quiet(silent)),
+        App::DnsServer { zones, silent, .. } => {
+            format!("a name server for {} zones{}", zones.len(), quiet(silent))
+        }
+        App::HttpServer { port, certificate, pages, silent, .. } => {
+            let secure = if certificate.is_some() { "HTTPS" } else { "HTTP" };
+            let pages = match pages {
+                Pages::BuiltIn(set) => set.clone(),
+                Pages::Files(files) => format!("{} files", files.len()),
+            };
+            format!("{secure} on port {port}: {pages}{}", quiet(silent))
+        }
+        App::Edge { port, certificate, upstreams, .. } => {
+            let secure = if certificate.is_some() { "TLS" } else { "HTTP" };
+            format!("a balancer, {secure} on port {port}, over {} servers", upstreams.len())
+        }
+    }
+}
+
+fn write_link(out: &mut String, model: &Model, link: &Link) {
+    let end = |(id, port): (rt_base::NodeId, PortId)| {
+        let node = &model.nodes[id.index()];
+        format!("{}:{}", node.name, node.interfaces[port.index()].name)
+    };
+    let _ = write!(
+        out,
+        "  {} -- {}  {} {}",
+        end(link.a),
+        end(link.b),
+        show_rate(link.ab.rate_bps),
+        show_duration(link.ab.delay)
+    );
+    if link.ab != link.ba {
+        let _ = write!(out, " (back {} {})", show_rate(link.ba.rate_bps), show_duration(link.ba.delay));
+    }
+    for (what, ppm) in [
+        ("loss", link.ab.loss_ppm),
+        ("reorder", link.ab.reorder_ppm),
+        ("duplicate", link.ab.duplicate_ppm),
+        ("corrupt", link.ab.corrupt_ppm),
+    ] {
+        if ppm > 0 {
+            let _ = write!(out, " {what} {}", show_share(ppm));
+        }
+    }
+    let _ = writeln!(out, "{}", origin(&link.origin));
+}
+
+fn write_story(out: &mut String, model: &Model) {
+    if !model.steps.is_empty() {
+        out.push_str("\nsteps\n");
+        for (index, step) in model.steps.iter().enumerate() {
+            let _ = writeln!(out, "  {}  {}  [{}]", index + 1, step.text, step.origin);
+        }
+    }
+    if !model.timeline.is_empty() {
+        out.push_str("\ntimeline\n");
+        for happening in &model.timeline {
+            let what = match happening.change {
+                Change::Cut => "cut",
+                Change::Heal => "healed",
+                Change::Impair { .. } => "impaired",
+            };
+            let link = &model.links[happening.link];
+            let name = |id: rt_base::NodeId| &model.nodes[id.index()].name;
+            let _ = writeln!(out, "  {}  {} -- {} is {what}", happening.at, name(link.a.0), name(link.b.0));
+        }
+    }
+}
