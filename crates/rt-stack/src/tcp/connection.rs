@@ -5,20 +5,18 @@
 
 use std::sync::Arc;
 
-use rt_base::{Blocked, ConnId, EventId, Nanos, TcpPhase, Time, TimerKind, What};
-use rt_wire::{Seq, TcpHeader, TcpOptions};
+use rt_base::{Blocked, ConnId, EventId, Nanos, TcpPhase, Time, What};
+use rt_wire::{Seq, TcpHeader};
 
 use super::ack_policy::AckPolicy;
 use super::config::{KeepaliveConfig, TcpConfig};
-use super::flight::Flight;
 use super::open::OpenParams;
 use super::recovery::Recovery;
-use super::recv_buffer::RecvBuffer;
 use super::rtt::RttEstimator;
 use super::segment::{Cx, IcmpError, Read, Segment, SegmentToken, TcpError};
-use super::send_buffer::SendBuffer;
-use super::states::{Closed, Road, State, SynReceived, SynSent, TimeWait};
+use super::states::{Closed, Road, State, SynReceived, SynSent};
 use super::timers::{ArmedTimer, Slot, Timers};
+use super::variables::{Pending, RecvHalf, SendHalf, Timestamps};
 
 /// One TCP connection.
 #[derive(Debug)]
@@ -47,94 +45,6 @@ pub struct Connection {
     /// What the last `TcpBlocked` said.
     pub(super) blocked: Option<Blocked>,
     pub(super) records: Vec<What>,
-}
-
-/// The send sequence variables of RFC 9293 3.3.1 and what goes with them.
-#[derive(Debug)]
-pub(super) struct SendHalf {
-    /// ISS.
-    pub(super) iss: Seq,
-    /// SND.UNA.
-    pub(super) una: Seq,
-    /// SND.NXT.
-    pub(super) nxt: Seq,
-    /// SND.WND in bytes.
-    pub(super) wnd: u32,
-    /// SND.WL1.
-    pub(super) wl1: Seq,
-    /// SND.WL2.
-    pub(super) wl2: Seq,
-    /// The widest window the peer ever offered (MAX.SND.WND).
-    pub(super) max_wnd: u32,
-    /// The peer's window shift.
-    pub(super) shift: u8,
-    /// Payload of a full segment: MSS minus the options of every segment (RFC 6691).
-    pub(super) mss: u32,
-    pub(super) buf: SendBuffer,
-    pub(super) flight: Flight,
-    /// The application will write no more; the FIN stands after the buffer.
-    pub(super) fin_queued: bool,
-    pub(super) fin_sent: bool,
-    /// End of the last small segment sent (Minshall's form of Nagle).
-    pub(super) small: Seq,
-    /// When data was sent last.
-    pub(super) last_sent: Time,
-    /// A write was cut short: say when there is room again.
-    pub(super) wants_room: bool,
-}
-
-/// The receive sequence variables of RFC 9293 3.3.1 and what goes with them.
-#[derive(Debug, Default)]
-pub(super) struct RecvHalf {
-    /// IRS.
-    pub(super) irs: Seq,
-    /// RCV.NXT.
-    pub(super) nxt: Seq,
-    /// The right edge of the window as offered: RCV.NXT + RCV.WND. Never goes back.
-    pub(super) adv: Seq,
-    /// How wide the window may be now; grows towards the configured limit while the application keeps up.
-    pub(super) limit: u32,
-    /// Our window shift.
-    pub(super) shift: u8,
-    /// The MSS that we announce.
-    pub(super) mss: u16,
-    pub(super) buf: RecvBuffer,
-    /// Stream offset of the peer's FIN, once seen.
-    pub(super) fin: Option<u64>,
-    pub(super) fin_received: bool,
-    pub(super) sack: bool,
-    /// A duplicate to be reported with the next ACK (RFC 2883).
-    pub(super) dsack: Option<(Seq, Seq)>,
-    /// Where the last `TcpHole` stood.
-    pub(super) hole_told: Option<u64>,
-}
-
-/// RFC 7323's variables.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Timestamps {
-    /// Snd.TS.OK.
-    pub(super) on: bool,
-    pub(super) offset: u32,
-    /// TS.Recent.
-    pub(super) recent: u32,
-    /// When TS.Recent was taken.
-    pub(super) recent_at: Time,
-}
-
-/// Things to send that are neither data nor a plain ACK.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pending {
-    /// A SYN or SYN-ACK, for the first time or again.
-    pub(super) syn: bool,
-    /// A reset: sequence number, and acknowledgement if any.
-    pub(super) reset: Option<(Seq, Option<Seq>)>,
-    pub(super) challenge: bool,
-    pub(super) window_probe: bool,
-    pub(super) keepalive: bool,
-    /// When the last challenge ACK was granted.
-    pub(super) challenged_at: Option<Time>,
-    /// When the SYN or SYN-ACK was first sent.
-    pub(super) syn_sent_at: Time,
 }
 
 /// A snapshot of what the connection knows, for people and tests (in the spirit of TCP_INFO).
@@ -447,162 +357,8 @@ impl Connection {
     }
 }
 
-/// Transitions.
+/// Room.
 impl Connection {
-    /// Goes to another state, does what entering it always means, and tells the story.
-    pub(super) fn enter(&mut self, cx: Cx, next: State) {
-        let from = self.phase();
-        self.state = next;
-        self.woken = true;
-        self.record_state(cx, from);
-        match self.state {
-            State::Closed(_) => self.on_enter_closed(),
-            State::TimeWait(s) => self.on_enter_time_wait(cx, s),
-            State::FinWait2(_) if self.app_closed => self.await_fin(cx),
-            _ => {}
-        }
-    }
-
-    fn on_enter_closed(&mut self) {
-        self.timers.disarm_all();
-        self.snd.flight.clear();
-        self.snd.buf.clear();
-        self.rcv.buf.release();
-        self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
-    }
-
-    fn on_enter_time_wait(&mut self, cx: Cx, _: TimeWait) {
-        //= rfc9293#3.10.7.4
-        // Start the time-wait timer, turn off the others.
-        let ack_due = self.timers.is(Slot::Ack, TimerKind::DelayedAck);
-        self.timers.disarm_all();
-        if ack_due {
-            self.ack.at_once();
-        }
-        self.timers.arm(cx, Slot::Linger, TimerKind::TimeWait, cx.now + self.config.time_wait);
-        self.snd.flight.clear();
-        self.snd.buf.clear();
-        self.rcv.buf.release();
-    }
-
-    /// FIN-WAIT-2 without an application does not wait for ever.
-    fn await_fin(&mut self, cx: Cx) {
-        self.timers.disarm(Slot::Keepalive);
-        self.timers.arm(cx, Slot::Linger, TimerKind::FinWait2, cx.now + self.config.fin_wait2);
-    }
-
-    /// The connection fails without a word to the peer.
-    pub(super) fn fail(&mut self, cx: Cx, error: TcpError) {
-        self.error = Some(error);
-        self.enter(cx, Closed.into());
-    }
-
-    /// Resets the connection from our side.
-    pub(super) fn reset_now(&mut self, cx: Cx, error: Option<TcpError>) {
-        self.pending.reset = Some((self.snd.nxt, Some(self.rcv.nxt)));
-        self.error = self.error.or(error);
-        self.rcv.buf.clear();
-        self.enter(cx, Closed.into());
-    }
-
-    fn record_state(&mut self, cx: Cx, from: TcpPhase) {
-        if cx.recording {
-            self.records.push(What::TcpState { conn: self.conn, from, to: self.phase() });
-        }
-    }
-
-    /// The handshake is over; `header` is the segment that ended it.
-    pub(super) fn on_open(&mut self, cx: Cx, header: &TcpHeader) {
-        let repeated = self.retries;
-        if repeated == 0 {
-            self.rtt.sample(cx.now.since(self.pending.syn_sent_at));
-        } else if let Some(rtt) = self.ts.echoed(cx.now, header) {
-            self.rtt.sample(rtt);
-        }
-        self.rtt.handshake_done(repeated > 0 && self.rtt.srtt() == Nanos::ZERO);
-        self.retries = 0;
-        self.pending.syn = false;
-        self.timers.disarm(Slot::Retransmit);
-        //= rfc6928#2
-        // Several lost SYNs: the path is worse than ten segments.
-        let initial = if repeated > 1 { 1 } else { self.config.initial_cwnd };
-        self.recovery = Recovery::new(self.config.congestion, self.snd.mss, initial);
-        self.ack.open(self.rcv.nxt);
-        self.snd.last_sent = cx.now;
-        self.alive(cx);
-        if self.snd.fin_queued
-            && let Some(next) = self.state.shutdown(self.fin_seq())
-        {
-            self.enter(cx, next);
-        }
-    }
-
-    /// Takes what the peer's SYN or SYN-ACK says, as far as we offered or want it.
-    pub(super) fn negotiate(&mut self, cx: Cx, syn: &TcpHeader) {
-        let o = &syn.options;
-        self.rcv.irs = syn.seq;
-        self.rcv.nxt = syn.seq + 1;
-        self.ack.last_sent = self.rcv.nxt;
-        self.rcv.sack = self.config.sack && o.sack_permitted;
-        self.ts.on = self.config.timestamps && o.timestamps.is_some();
-        if let Some((value, _)) = o.timestamps {
-            self.ts.recent = value;
-            self.ts.recent_at = cx.now;
-        }
-        //= rfc9293#3.7.1
-        //= rfc6691#2
-        // 536 without the option; the options of every segment come out of it.
-        let mss = o.mss.unwrap_or(DEFAULT_MSS).clamp(MIN_MSS, self.rcv.mss);
-        self.snd.mss = u32::from(mss) - if self.ts.on { TIMESTAMPS_LEN } else { 0 };
-        //= rfc7323#2.2
-        match o.window_scale.filter(|_| self.config.window_scaling) {
-            Some(shift) => {
-                self.snd.shift = shift.min(14);
-                self.rcv.shift = self.config.window_shift();
-            }
-            None => (self.snd.shift, self.rcv.shift) = (0, 0),
-        }
-        let full = u32::from(self.rcv.mss) - if self.ts.on { TIMESTAMPS_LEN } else { 0 };
-        if self.rcv.adv == Seq(0) && matches!(self.state, State::SynReceived(_)) {
-            self.rcv.set_limit(&self.config, full);
-        }
-        self.rcv.adv = self.rcv.nxt + self.rcv.limit.min(MAX_UNSCALED);
-        //= rfc7323#2.2
-        // The window field of a SYN is never scaled.
-        self.snd.wnd = u32::from(syn.window);
-        self.snd.max_wnd = self.snd.wnd;
-        self.snd.wl1 = syn.seq;
-        self.snd.wl2 = syn.ack;
-    }
-
-    /// Something was heard from the peer (or sent to it): idle time starts anew.
-    pub(super) fn alive(&mut self, cx: Cx) {
-        if let Some(k) = self.keepalive
-            && !matches!(self.state, State::SynSent(_) | State::SynReceived(_) | State::Closed(_))
-            && !matches!(self.state, State::TimeWait(_))
-        {
-            self.timers.arm(cx, Slot::Keepalive, TimerKind::Keepalive, cx.now + k.idle);
-        }
-    }
-
-    /// RFC 1191: the path takes no more than `mtu`; segments in flight that are longer are cut when repeated.
-    fn path_mtu(&mut self, mtu: u16) {
-        let overhead = HEADERS + if self.ts.on { TIMESTAMPS_LEN } else { 0 };
-        let mss = u32::from(mtu.max(MIN_MTU)) - overhead;
-        if mss < self.snd.mss {
-            self.snd.mss = mss;
-            self.recovery.window.mss = mss;
-            // What was too long is lost for sure.
-            self.snd.flight.all_lost();
-            self.recovery.repeat_without_cut(self.snd.nxt);
-        }
-    }
-
-    /// Where our FIN stands or will stand.
-    fn fin_seq(&self) -> Seq {
-        self.snd.una.max(self.snd.iss + 1) + self.snd.buf.len() as u32
-    }
-
     /// The send buffer follows the congestion window, as Linux's does: two windows are enough to keep it full.
     fn send_limit(&self) -> usize {
         let want = (2 * self.recovery.window.cwnd as usize).max(MIN_SEND_LIMIT);
@@ -624,103 +380,7 @@ impl Connection {
     }
 }
 
-impl SendHalf {
-    fn new(iss: Seq, mss: u32) -> SendHalf {
-        SendHalf {
-            iss,
-            una: iss,
-            nxt: iss,
-            wnd: 0,
-            wl1: Seq(0),
-            wl2: Seq(0),
-            max_wnd: 0,
-            shift: 0,
-            mss,
-            buf: SendBuffer::default(),
-            flight: Flight::default(),
-            fin_queued: false,
-            fin_sent: false,
-            small: iss,
-            last_sent: Time::ZERO,
-            wants_room: false,
-        }
-    }
-
-    /// Stream offset of `seq`, which lies in the buffer.
-    pub(super) fn offset(&self, seq: Seq) -> u64 {
-        self.buf.base() + u64::from(seq - self.una)
-    }
-
-    /// Bytes written and not sent yet.
-    pub(super) fn unsent(&self) -> u32 {
-        let first = self.una.max(self.iss + 1).min(self.nxt);
-        let sent = (self.nxt - first).saturating_sub(u32::from(self.fin_sent));
-        (self.buf.len() as u32).saturating_sub(sent)
-    }
-
-    /// Bytes that the peer's window still takes.
-    pub(super) fn usable(&self) -> u32 {
-        self.wnd.saturating_sub(self.nxt - self.una)
-    }
-}
-
-impl RecvHalf {
-    fn with_limit(mut self, config: &TcpConfig, full: u32) -> RecvHalf {
-        self.set_limit(config, full);
-        self
-    }
-
-    /// The first window: full segments only (Linux: 44 * 1460 = 64240, or 45 * 1448 = 65160 with timestamps).
-    fn set_limit(&mut self, config: &TcpConfig, full: u32) {
-        let most = config.initial_window.min(config.recv_buffer).min(MAX_UNSCALED);
-        self.limit = if most > full { most - most % full } else { most };
-    }
-
-    /// RCV.WND.
-    pub(super) fn wnd(&self) -> u32 {
-        self.adv - self.nxt
-    }
-
-    /// Stream offset of `seq`, at or after RCV.NXT.
-    pub(super) fn offset(&self, seq: Seq) -> u64 {
-        self.buf.next() + u64::from(seq - self.nxt)
-    }
-}
-
-impl Timestamps {
-    /// TSval now: a millisecond clock (RFC 7323 5.4).
-    pub(super) fn value(&self, now: Time) -> u32 {
-        (now.as_millis() as u32).wrapping_add(self.offset)
-    }
-
-    /// The option for a segment leaving now.
-    pub(super) fn option(&self, now: Time, options: &mut TcpOptions) {
-        if self.on {
-            options.timestamps = Some((self.value(now), self.recent));
-        }
-    }
-
-    /// Round-trip time by the echoed timestamp (RFC 7323 4.1), at least a millisecond.
-    pub(super) fn echoed(&self, now: Time, header: &TcpHeader) -> Option<Nanos> {
-        let (_, echo) = header.options.timestamps.filter(|t| self.on && t.1 != 0)?;
-        let age = self.value(now).wrapping_sub(echo);
-        (age < MAX_AGE_MS).then(|| Nanos::from_millis(u64::from(age.max(1))))
-    }
-}
-
-/// IPv4 and TCP headers without options.
-const HEADERS: u32 = 40;
-/// Timestamps with their two NOPs.
-pub(super) const TIMESTAMPS_LEN: u32 = 12;
-/// RFC 9293 3.7.1: without the option.
-const DEFAULT_MSS: u16 = 536;
 /// Smaller offers are an attack or a mistake (Linux has the same floor).
-const MIN_MSS: u16 = 88;
-/// RFC 791: every link takes this much, and our floor for the MSS.
-const MIN_MTU: u16 = 88 + 40;
-/// The widest window without scaling.
-pub(super) const MAX_UNSCALED: u32 = 65_535;
-/// An echo older than this is not an echo of ours.
-const MAX_AGE_MS: u32 = 1 << 24;
+pub(super) const MIN_MSS: u16 = 88;
 /// The send buffer never holds less than this (unless configured smaller).
 const MIN_SEND_LIMIT: usize = 65_536;

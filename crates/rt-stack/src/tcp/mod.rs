@@ -27,7 +27,8 @@
 //! [`states`] has a struct per state whose methods consume it, so that an order of states which RFC 9293 does not
 //! have cannot be written. `recv` holds the steps of RFC 9293 3.10.7 in their order, `send` decides what goes out next,
 //! `recovery` keeps what is in flight (`flight`) in step with ACKs and SACKs, `congestion` is a small trait with Reno
-//! and CUBIC behind it, `ack_policy` when an ACK is due. What differs between operating systems is data:
+//! and CUBIC behind it, `ack_policy` when an ACK is due, `transitions` what entering a state
+//! means, `expiry` what a timer does. What differs between operating systems is data:
 //! [`TcpConfig`].
 //!
 //! # Simplifications, and how a user could notice
@@ -52,6 +53,8 @@ mod send;
 mod send_buffer;
 pub mod states;
 mod timers;
+mod transitions;
+mod variables;
 
 pub use config::{CongestionKind, KeepaliveConfig, TcpConfig};
 pub use connection::{Connection, Info};

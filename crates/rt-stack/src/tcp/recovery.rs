@@ -335,7 +335,7 @@ impl Connection {
         let r = &mut self.recovery;
         //= rfc5681#3.1
         // The threshold is cut once for a loss, not again for the same.
-        if r.phase == Phase::Open {
+        if matches!(r.phase, Phase::Open | Phase::TooLong { .. }) {
             r.window.ssthresh = r.controller.on_loss(&r.window);
         }
         r.window.cwnd = r.window.mss;

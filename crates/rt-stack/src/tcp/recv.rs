@@ -6,12 +6,13 @@ use rt_base::{Nanos, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
 use super::ack_policy::Due;
-use super::connection::{Connection, MAX_UNSCALED};
+use super::connection::Connection;
 use super::open;
 use super::recv_buffer::Stored;
 use super::segment::{Cx, Ignored, Outcome, TcpError};
 use super::states::{Road, State, SynReceived, SynSent};
 use super::timers::Slot;
+use super::variables::MAX_UNSCALED;
 
 impl Connection {
     /// Takes a segment for this connection; its checksum and ports are the caller's business.

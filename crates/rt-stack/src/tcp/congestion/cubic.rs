@@ -62,7 +62,7 @@ impl Cubic {
         //= rfc9438#4.3
         // alpha is 3 * (1 - beta) / (1 + beta) = 9/17 until the window before the loss is reached again, then 1.
         let alpha = if self.w_est < u64::from(self.prior) << 8 { (9, 17) } else { (1, 1) };
-        self.w_est += (bytes * u64::from(window.mss) << 8) * alpha.0 / (cwnd * alpha.1);
+        self.w_est += ((bytes * u64::from(window.mss)) << 8) * alpha.0 / (cwnd * alpha.1);
         let t = acked.now.since(epoch).as_millis();
         let w_est = (self.w_est >> 8).min(u64::from(MAX_CWND));
         if self.w_cubic(t, window.mss) < w_est {

@@ -9,7 +9,8 @@ use rt_base::{ConnId, Nanos, Rng, Time};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use crate::tcp::{
-    CongestionKind, Connection, Cx, ListenOutcome, OpenParams, Outcome, Read, TcpConfig, TcpError, on_listen, reset_for,
+    CongestionKind, Connection, Cx, ListenOutcome, OpenParams, Outcome, Read, TcpConfig, TcpError, on_listen,
+    reset_for,
 };
 
 /// How the path treats segments, per thousand.
@@ -170,7 +171,8 @@ impl World {
         while self.now >= side.next_read && !side.eof {
             match conn.read(cx, &mut buf) {
                 Ok(Read::Data(n)) => {
-                    let good = buf[..n].iter().enumerate().all(|(k, b)| *b == pattern(1 - i, side.read + k as u64));
+                    let good =
+                        buf[..n].iter().enumerate().all(|(k, b)| *b == pattern(1 - i, side.read + k as u64));
                     assert!(good, "wrong bytes after {}", side.read);
                     side.read += n as u64;
                     side.next_read = self.now + Nanos::from_millis(side.plan.pause_ms);
@@ -237,7 +239,13 @@ impl World {
         for (i, side) in self.sides.iter().enumerate() {
             let conn = side.conn.as_ref().expect("invariant: both opened");
             assert_eq!(conn.error(), None, "side {i} at {}: {:?}", self.now, conn.info());
-            assert_eq!(side.read, self.sides[1 - i].plan.bytes, "side {i} at {}: {:?}", self.now, conn.info());
+            assert_eq!(
+                side.read,
+                self.sides[1 - i].plan.bytes,
+                "side {i} at {}: {:?}",
+                self.now,
+                conn.info()
+            );
             assert!(conn.finished(), "side {i}: {:?}", conn.info());
         }
     }
@@ -322,7 +330,7 @@ fn paths() -> impl Strategy<Value = Path> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(96), failure_persistence: None,
+    #![proptest_config(ProptestConfig { cases: cases(40), failure_persistence: None,
         rng_seed: proptest::test_runner::RngSeed::Fixed(9293), ..ProptestConfig::default() })]
 
     #[test]
@@ -345,7 +353,15 @@ fn cases(usual: u32) -> u32 {
 /// What a stranger or the application does next.
 #[derive(Clone, Debug)]
 enum Strange {
-    Segment { flags: u8, seq: i64, ack: i64, window: u16, len: usize, ts: Option<(u32, u32)>, sack: Vec<(i32, i32)> },
+    Segment {
+        flags: u8,
+        seq: i64,
+        ack: i64,
+        window: u16,
+        len: usize,
+        ts: Option<(u32, u32)>,
+        sack: Vec<(i32, i32)>,
+    },
     Write(usize),
     Read(usize),
     Shutdown,
@@ -356,7 +372,8 @@ enum Strange {
 
 fn stranger() -> impl Strategy<Value = Strange> {
     let near = || prop_oneof![6 => -3i64..3, 3 => -70_000i64..70_000, 1 => any::<i32>().prop_map(i64::from)];
-    let flags = prop_oneof![4 => Just(0x10u8), 2 => Just(0x11), 1 => Just(0x02), 1 => Just(0x12), 2 => any::<u8>()];
+    let flags =
+        prop_oneof![4 => Just(0x10u8), 2 => Just(0x11), 1 => Just(0x02), 1 => Just(0x12), 2 => any::<u8>()];
     let sack = prop::collection::vec((-3i32..5000, -3i32..5000), 0..4);
     let ts = prop_oneof![Just(None), (0u32..100, 0u32..100).prop_map(Some)];
     prop_oneof![
@@ -373,7 +390,8 @@ fn stranger() -> impl Strategy<Value = Strange> {
 
 fn suffer(steps: &[Strange], config: TcpConfig) {
     let config = Arc::new(config);
-    let open = OpenParams { conn: ConnId(1), isn: Seq(u32::MAX - 2), mss: 1460, ts_offset: 0, nodelay: false };
+    let open =
+        OpenParams { conn: ConnId(1), isn: Seq(u32::MAX - 2), mss: 1460, ts_offset: 0, nodelay: false };
     let mut conn = Connection::connect(Cx::quiet(Time::ZERO), &config, &open);
     let mut now = Time::ZERO;
     for step in steps {
@@ -398,8 +416,7 @@ fn suffer(steps: &[Strange], config: TcpConfig) {
                     options,
                     ..TcpHeader::default()
                 };
-                let outcome: Outcome = conn.on_segment(cx, &header, &vec![1; *len]);
-                assert_eq!(outcome, outcome);
+                let _: Outcome = conn.on_segment(cx, &header, &vec![1; *len]);
             }
             Strange::Write(n) => {
                 let result = conn.write(cx, &vec![2; *n]);

@@ -1,0 +1,174 @@
+//! From state to state: what entering one always means, what the handshake settles, and how a connection fails.
+
+use rt_base::{Nanos, TcpPhase, TimerKind, What};
+use rt_wire::{Seq, TcpHeader};
+
+use super::connection::{Connection, MIN_MSS};
+use super::recovery::Recovery;
+use super::segment::{Cx, TcpError};
+use super::states::{Closed, State, TimeWait};
+use super::timers::Slot;
+use super::variables::{MAX_UNSCALED, Pending, TIMESTAMPS_LEN};
+
+impl Connection {
+    /// Goes to another state, does what entering it always means, and tells the story.
+    pub(super) fn enter(&mut self, cx: Cx, next: State) {
+        let from = self.phase();
+        self.state = next;
+        self.woken = true;
+        self.record_state(cx, from);
+        match self.state {
+            State::Closed(_) => self.on_enter_closed(),
+            State::TimeWait(s) => self.on_enter_time_wait(cx, s),
+            State::FinWait2(_) if self.app_closed => self.await_fin(cx),
+            _ => {}
+        }
+    }
+
+    fn on_enter_closed(&mut self) {
+        self.timers.disarm_all();
+        self.snd.flight.clear();
+        self.snd.buf.clear();
+        self.rcv.buf.release();
+        self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
+    }
+
+    fn on_enter_time_wait(&mut self, cx: Cx, _: TimeWait) {
+        //= rfc9293#3.10.7.4
+        // Start the time-wait timer, turn off the others.
+        let ack_due = self.timers.is(Slot::Ack, TimerKind::DelayedAck);
+        self.timers.disarm_all();
+        if ack_due {
+            self.ack.at_once();
+        }
+        self.timers.arm(cx, Slot::Linger, TimerKind::TimeWait, cx.now + self.config.time_wait);
+        self.snd.flight.clear();
+        self.snd.buf.clear();
+        self.rcv.buf.release();
+    }
+
+    /// FIN-WAIT-2 without an application does not wait for ever.
+    pub(super) fn await_fin(&mut self, cx: Cx) {
+        self.timers.disarm(Slot::Keepalive);
+        self.timers.arm(cx, Slot::Linger, TimerKind::FinWait2, cx.now + self.config.fin_wait2);
+    }
+
+    /// The connection fails without a word to the peer.
+    pub(super) fn fail(&mut self, cx: Cx, error: TcpError) {
+        self.error = Some(error);
+        self.enter(cx, Closed.into());
+    }
+
+    /// Resets the connection from our side.
+    pub(super) fn reset_now(&mut self, cx: Cx, error: Option<TcpError>) {
+        self.pending.reset = Some((self.snd.nxt, Some(self.rcv.nxt)));
+        self.error = self.error.or(error);
+        self.rcv.buf.clear();
+        self.enter(cx, Closed.into());
+    }
+
+    pub(super) fn record_state(&mut self, cx: Cx, from: TcpPhase) {
+        if cx.recording {
+            self.records.push(What::TcpState { conn: self.conn, from, to: self.phase() });
+        }
+    }
+
+    /// The handshake is over; `header` is the segment that ended it.
+    pub(super) fn on_open(&mut self, cx: Cx, header: &TcpHeader) {
+        let repeated = self.retries;
+        if repeated == 0 {
+            self.rtt.sample(cx.now.since(self.pending.syn_sent_at));
+        } else if let Some(rtt) = self.ts.echoed(cx.now, header) {
+            self.rtt.sample(rtt);
+        }
+        self.rtt.handshake_done(repeated > 0 && self.rtt.srtt() == Nanos::ZERO);
+        self.retries = 0;
+        self.pending.syn = false;
+        self.timers.disarm(Slot::Retransmit);
+        //= rfc6928#2
+        // Several lost SYNs: the path is worse than ten segments.
+        let initial = if repeated > 1 { 1 } else { self.config.initial_cwnd };
+        self.recovery = Recovery::new(self.config.congestion, self.snd.mss, initial);
+        self.ack.open(self.rcv.nxt);
+        self.snd.last_sent = cx.now;
+        self.alive(cx);
+        if self.snd.fin_queued
+            && let Some(next) = self.state.shutdown(self.fin_seq())
+        {
+            self.enter(cx, next);
+        }
+    }
+
+    /// Takes what the peer's SYN or SYN-ACK says, as far as we offered or want it.
+    pub(super) fn negotiate(&mut self, cx: Cx, syn: &TcpHeader) {
+        let o = &syn.options;
+        self.rcv.irs = syn.seq;
+        self.rcv.nxt = syn.seq + 1;
+        self.ack.last_sent = self.rcv.nxt;
+        self.rcv.sack = self.config.sack && o.sack_permitted;
+        self.ts.on = self.config.timestamps && o.timestamps.is_some();
+        if let Some((value, _)) = o.timestamps {
+            self.ts.recent = value;
+            self.ts.recent_at = cx.now;
+        }
+        //= rfc9293#3.7.1
+        //= rfc6691#2
+        // 536 without the option; the options of every segment come out of it.
+        let mss = o.mss.unwrap_or(DEFAULT_MSS).clamp(MIN_MSS, self.rcv.mss);
+        self.snd.mss = u32::from(mss) - if self.ts.on { TIMESTAMPS_LEN } else { 0 };
+        //= rfc7323#2.2
+        match o.window_scale.filter(|_| self.config.window_scaling) {
+            Some(shift) => {
+                self.snd.shift = shift.min(14);
+                self.rcv.shift = self.config.window_shift();
+            }
+            None => (self.snd.shift, self.rcv.shift) = (0, 0),
+        }
+        let full = u32::from(self.rcv.mss) - if self.ts.on { TIMESTAMPS_LEN } else { 0 };
+        if self.rcv.adv == Seq(0) && matches!(self.state, State::SynReceived(_)) {
+            self.rcv.set_limit(&self.config, full);
+        }
+        self.rcv.adv = self.rcv.nxt + self.rcv.limit.min(MAX_UNSCALED);
+        //= rfc7323#2.2
+        // The window field of a SYN is never scaled.
+        self.snd.wnd = u32::from(syn.window);
+        self.snd.max_wnd = self.snd.wnd;
+        self.snd.wl1 = syn.seq;
+        self.snd.wl2 = syn.ack;
+    }
+
+    /// Something was heard from the peer (or sent to it): idle time starts anew.
+    pub(super) fn alive(&mut self, cx: Cx) {
+        if let Some(k) = self.keepalive
+            && !matches!(self.state, State::SynSent(_) | State::SynReceived(_) | State::Closed(_))
+            && !matches!(self.state, State::TimeWait(_))
+        {
+            self.timers.arm(cx, Slot::Keepalive, TimerKind::Keepalive, cx.now + k.idle);
+        }
+    }
+
+    /// RFC 1191: the path takes no more than `mtu`; segments in flight that are longer are cut when repeated.
+    pub(super) fn path_mtu(&mut self, mtu: u16) {
+        let overhead = HEADERS + if self.ts.on { TIMESTAMPS_LEN } else { 0 };
+        let mss = u32::from(mtu.max(MIN_MTU)) - overhead;
+        if mss < self.snd.mss {
+            self.snd.mss = mss;
+            self.recovery.window.mss = mss;
+            // What was too long is lost for sure.
+            self.snd.flight.all_lost();
+            self.recovery.repeat_without_cut(self.snd.nxt);
+        }
+    }
+
+    /// Where our FIN stands or will stand.
+    pub(super) fn fin_seq(&self) -> Seq {
+        self.snd.una.max(self.snd.iss + 1) + self.snd.buf.len() as u32
+    }
+}
+
+/// IPv4 and TCP headers without options.
+const HEADERS: u32 = 40;
+/// RFC 9293 3.7.1: without the option.
+const DEFAULT_MSS: u16 = 536;
+/// RFC 791: every link takes this much, and our floor for the MSS.
+const MIN_MTU: u16 = 88 + 40;
