@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `executor`, `clock`, `net`, `socket`, `echo`, `runtime`, [`entropy`], `step` | the runtime |
 //! | [`dhcp`], [`dns`], [`probe`] | addresses, names, "is it there?" |
-//! | [`tls`], [`http`], [`server`], [`browser`] | the web |
+//! | [`tls`], `http`, [`server`], [`browser`] | the web |
 //!
 //! A protocol is written as an async function over [`Net`]; spawn it before the run and it starts at boot. Everything it
 //! waits for has a reason ([`rt_base::Wait`]); what bytes cannot show it says with [`Net::say`].
@@ -18,16 +18,18 @@
 mod clock;
 mod echo;
 mod executor;
+mod http;
 mod net;
 mod runtime;
 mod socket;
 mod step;
 
+pub mod browser;
 pub mod dhcp;
 pub mod dns;
 pub mod entropy;
-pub mod http;
 pub mod probe;
+pub mod server;
 pub mod tls;
 
 pub use clock::{Elapsed, Sleep};

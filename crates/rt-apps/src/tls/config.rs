@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rt_base::{AppRecord, Rng};
+use rt_base::{AppRecord, Nanos, Rng, Time};
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
@@ -17,14 +17,30 @@ use super::provider::provider;
 use super::session::Sessions;
 use super::ticket::Ticketer;
 use super::verify::{Verdict, Verifier};
+use crate::net::Net;
 
 /// What TLS asks of the machine it runs on.
 #[derive(Clone)]
 pub struct TlsHooks {
     /// Civil time, seconds since 1970.
     pub unix_time: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Virtual time.
+    pub now: Arc<dyn Fn() -> Time + Send + Sync>,
     /// Where records of the story go: [`AppRecord::Secret`].
     pub say: Arc<dyn Fn(AppRecord) + Send + Sync>,
+}
+
+impl TlsHooks {
+    /// The clock and the record of a host.
+    #[must_use]
+    pub fn of(net: &Net) -> TlsHooks {
+        let (calendar, clock, record) = (net.clone(), net.clone(), net.clone());
+        TlsHooks {
+            unix_time: Arc::new(move || calendar.unix_time()),
+            now: Arc::new(move || clock.now()),
+            say: Arc::new(move |said| record.say(said)),
+        }
+    }
 }
 
 impl TimeProvider for TlsHooks {
@@ -69,7 +85,7 @@ impl ClientTls {
             .build()
             .map_err(|fault| Error::General(fault.to_string()))?;
         let verifier = Arc::new(Verifier::new(webpki, roots));
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(Sessions::new(hooks.clone()));
         let hooks = Arc::new(hooks);
         let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&hooks) as _)
             .with_protocol_versions(&[&TLS13])?
@@ -93,10 +109,10 @@ impl ClientTls {
         TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await
     }
 
-    /// Whether a ticket for `name` is at hand, so that the next handshake can resume.
+    /// The age of the ticket for `name` with which the next handshake can resume; `None` when there is none.
     #[must_use]
-    pub fn has_ticket(&self, name: &ServerName<'_>) -> bool {
-        self.sessions.has_ticket(name)
+    pub fn ticket_age(&self, name: &ServerName<'_>) -> Option<Nanos> {
+        self.sessions.ticket_age(name)
     }
 
     /// What was found about the chain in a handshake with `name` that is just over; `None` after a resumption.

@@ -25,6 +25,7 @@ mod verify;
 pub use authority::{Authority, CertificateSpec, Identity, SignedBy};
 pub use config::{ClientTls, ServerTls, TlsHooks};
 pub use failure::TlsFailure;
+pub(crate) use ticket::TICKET_LIFETIME;
 pub use subject::{Names, names_of};
 pub use verify::Verdict;
 

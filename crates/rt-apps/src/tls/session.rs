@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rt_base::{Nanos, Time};
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::pki_types::ServerName;
+
+use super::TlsHooks;
 
 /// Tickets kept per server; the oldest goes first.
 const PER_SERVER: usize = 4;
@@ -16,21 +19,31 @@ const SERVERS: usize = 256;
 #[derive(Debug, Default)]
 struct Entry {
     group: Option<NamedGroup>,
-    tickets: VecDeque<Tls13ClientSessionValue>,
+    /// With the time each came.
+    tickets: VecDeque<(Time, Tls13ClientSessionValue)>,
 }
 
 /// The store.
-#[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<BTreeMap<String, Entry>>);
+#[derive(Debug)]
+pub(super) struct Sessions {
+    hooks: TlsHooks,
+    entries: Mutex<BTreeMap<String, Entry>>,
+}
 
 impl Sessions {
-    /// Whether a ticket for `name` is at hand.
-    pub(super) fn has_ticket(&self, name: &ServerName<'_>) -> bool {
-        self.entries().get(name.to_str().as_ref()).is_some_and(|entry| !entry.tickets.is_empty())
+    pub(super) fn new(hooks: TlsHooks) -> Sessions {
+        Sessions { hooks, entries: Mutex::default() }
+    }
+
+    /// The age of the ticket for `name` that would be used next.
+    pub(super) fn ticket_age(&self, name: &ServerName<'_>) -> Option<Nanos> {
+        let entries = self.entries();
+        let (came, _) = entries.get(name.to_str().as_ref())?.tickets.back()?;
+        Some((self.hooks.now)().since(*came))
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with_entry(&self, name: &ServerName<'_>, change: impl FnOnce(&mut Entry)) {
@@ -62,15 +75,16 @@ impl ClientSessionStore for Sessions {
     fn remove_tls12_session(&self, _: &ServerName<'static>) {}
 
     fn insert_tls13_ticket(&self, name: ServerName<'static>, ticket: Tls13ClientSessionValue) {
+        let now = (self.hooks.now)();
         self.with_entry(&name, |entry| {
             if entry.tickets.len() >= PER_SERVER {
                 entry.tickets.pop_front();
             }
-            entry.tickets.push_back(ticket);
+            entry.tickets.push_back((now, ticket));
         });
     }
 
     fn take_tls13_ticket(&self, name: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.entries().get_mut(name.to_str().as_ref())?.tickets.pop_back()
+        self.entries().get_mut(name.to_str().as_ref())?.tickets.pop_back().map(|(_, ticket)| ticket)
     }
 }

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use rt_base::{AppRecord, Rng};
+use rt_base::{AppRecord, Rng, Time};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
@@ -24,7 +24,7 @@ pub(crate) fn hooks(now: u64) -> (TlsHooks, Said) {
     let said = Said::default();
     let theirs = Arc::clone(&said);
     let say = Arc::new(move |record| theirs.lock().unwrap().push(record));
-    (TlsHooks { unix_time: Arc::new(move || now), say }, said)
+    (TlsHooks { unix_time: Arc::new(move || now), now: Arc::new(|| Time::ZERO), say }, said)
 }
 
 /// Polls two nodes in turn, each with its own dice, until both are done.

@@ -4,13 +4,16 @@
 //! the server's clock, which rustls checks.
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use rt_base::Rng;
+use rt_base::{Nanos, Rng};
 use rustls::server::ProducesTickets;
 
 use crate::entropy;
 
 /// Seconds a ticket may be used.
 const LIFETIME: u32 = 7_200;
+
+/// How long a ticket of our servers may be used.
+pub(crate) const TICKET_LIFETIME: Nanos = Nanos::from_secs(LIFETIME as u64);
 
 /// Seals and opens tickets.
 pub(super) struct Ticketer {

@@ -1,0 +1,408 @@
+//! Connections of the browser: one HTTP/2 connection per origin with as many streams as needed, or up to six HTTP/1.1
+//! connections where h2 is refused.
+//!
+//! The first request to an origin connects and learns what the server speaks; others to the same origin wait for that,
+//! as Chrome does for hosts it knows to speak h2.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hyper::client::conn::{http1, http2};
+use rt_base::{AppRecord, CacheKind, CacheOutcome, Nanos, ReqId, Time, Wait};
+use rt_stack::ConnectOptions;
+use rustls::HandshakeKind;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::StepPins;
+use super::failure::{Failure, Phase};
+use super::url::Origin;
+use crate::dns::{RecordType, SharedNameCache};
+use crate::http::{Body, HyperIo, Linger, NetExecutor};
+use crate::net::Net;
+use crate::socket::TcpStream;
+use crate::tls::{ClientTls, TICKET_LIFETIME};
+
+/// What Chrome says in its SETTINGS and first WINDOW_UPDATE.
+const STREAM_WINDOW: u32 = 6_291_456;
+const CONNECTION_WINDOW: u32 = 15_728_640;
+const HEADER_TABLE: u32 = 65_536;
+const HEADER_LIST: u32 = 262_144;
+
+/// All connections of a browser.
+pub(super) struct Pool {
+    net: Net,
+    tls: ClientTls,
+    connections: usize,
+    state: Mutex<PoolState>,
+}
+
+#[derive(Default)]
+struct PoolState {
+    groups: BTreeMap<Origin, Arc<Group>>,
+    /// For the next connection; taken by it.
+    pins: StepPins,
+    /// Counts uses, to know whether the browser was idle.
+    uses: u64,
+}
+
+/// The connections to one origin.
+struct Group {
+    /// Held by the request that finds out what the server speaks.
+    gate: tokio::sync::Mutex<()>,
+    /// One permit per HTTP/1.1 connection in use.
+    slots: Arc<Semaphore>,
+    state: Mutex<GroupState>,
+}
+
+#[derive(Default)]
+struct GroupState {
+    h2: Option<(http2::SendRequest<Body>, Facts)>,
+    idle: Vec<(http1::SendRequest<Body>, Facts)>,
+    speaks_h1: bool,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy)]
+struct Facts {
+    local: SocketAddr,
+    remote: SocketAddr,
+    opened: Time,
+}
+
+/// The right to send one request on a connection.
+pub(super) struct Lease {
+    pub(super) wire: Wire,
+    pub(super) reused: bool,
+    facts: Facts,
+    group: Arc<Group>,
+}
+
+/// The two ways to send.
+pub(super) enum Wire {
+    H1(http1::SendRequest<Body>, OwnedSemaphorePermit),
+    H2(http2::SendRequest<Body>),
+}
+
+/// Who asks for a connection.
+pub(super) struct Asker<'a> {
+    pub(super) req: ReqId,
+    pub(super) names: &'a SharedNameCache,
+    /// Told how far it is.
+    pub(super) phase: &'a Mutex<Phase>,
+}
+
+impl Pool {
+    pub(super) fn new(net: &Net, tls: ClientTls, connections: u32) -> Pool {
+        let connections = usize::try_from(connections.clamp(1, 256)).unwrap_or(6);
+        Pool { net: net.clone(), tls, connections, state: Mutex::default() }
+    }
+
+    /// Pins port and sequence number of the next connection.
+    pub(super) fn pin(&self, pins: StepPins) {
+        self.state().pins = pins;
+    }
+
+    /// Lets go of all connections: GOAWAY, close_notify, FIN.
+    pub(super) fn close(&self) {
+        let groups = std::mem::take(&mut self.state().groups);
+        // Dropping wakes hyper's tasks: not under the lock.
+        drop(groups);
+    }
+
+    /// Closes everything in `span`, unless the browser is used before.
+    pub(super) fn close_after(self: &Arc<Pool>, span: Nanos) {
+        let uses = self.state().uses;
+        let pool = Arc::clone(self);
+        drop(self.net.spawn(async move {
+            pool.net.sleep(span, Wait::Housekeeping).await;
+            if pool.state().uses == uses {
+                pool.close();
+            }
+        }));
+    }
+
+    /// A connection to `origin`: one that is there, or (always when `fresh`) a new one.
+    ///
+    /// # Errors
+    /// Those of resolving, connecting and shaking hands.
+    pub(super) async fn acquire(
+        &self,
+        origin: &Origin,
+        asker: &Asker<'_>,
+        fresh: bool,
+    ) -> Result<Lease, Failure> {
+        let group = self.group(origin);
+        if fresh {
+            group.forget();
+        }
+        if let Some(lease) = group.join_h2() {
+            return Ok(self.say_pool(origin, asker, lease));
+        }
+        let knows = group.state().speaks_h1 || !origin.secure;
+        if !knows {
+            let _gate = group.gate.lock().await;
+            if let Some(lease) = group.join_h2() {
+                return Ok(self.say_pool(origin, asker, lease));
+            }
+            if !group.state().speaks_h1 {
+                return self.dial(origin, asker, &group).await;
+            }
+        }
+        let permit = Arc::clone(&group.slots).acquire_owned().await;
+        let permit = permit.expect("invariant: the semaphore is never closed");
+        if let Some((sender, facts)) = group.pop_idle() {
+            let lease = Lease { wire: Wire::H1(sender, permit), reused: true, facts, group };
+            return Ok(self.say_pool(origin, asker, lease));
+        }
+        drop(permit);
+        self.dial(origin, asker, &group).await
+    }
+
+    fn group(&self, origin: &Origin) -> Arc<Group> {
+        let mut state = self.state();
+        state.uses += 1;
+        let group = state.groups.entry(origin.clone()).or_insert_with(|| {
+            Arc::new(Group {
+                gate: tokio::sync::Mutex::new(()),
+                slots: Arc::new(Semaphore::new(self.connections)),
+                state: Mutex::default(),
+            })
+        });
+        Arc::clone(group)
+    }
+
+    fn state(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new connection, all the way up.
+    async fn dial(&self, origin: &Origin, asker: &Asker<'_>, group: &Arc<Group>) -> Result<Lease, Failure> {
+        // Taken first, so that connections under way count.
+        let permit = Arc::clone(&group.slots).acquire_owned().await;
+        let permit = permit.expect("invariant: the semaphore is never closed");
+        self.say_cache(asker, CacheKind::ConnectionPool, origin_text(origin), CacheOutcome::Miss, "");
+        let addresses = self.resolve(origin, asker).await?;
+        let stream = self.connect(origin, &addresses, asker).await?;
+        let facts = Facts { local: stream.local_addr(), remote: stream.peer_addr(), opened: self.net.now() };
+        let stream = Linger::new(&self.net, stream);
+        asker.at(Phase::Handshake);
+        let (wire, protocol) = if origin.secure {
+            self.secure(origin, asker, facts, permit, stream).await?
+        } else {
+            (self.plain(&origin.host, stream, permit).await?, "http/1.1")
+        };
+        self.say_uses(asker, facts, false, protocol);
+        match &wire {
+            Wire::H2(sender) => group.state().h2 = Some((sender.clone(), facts)),
+            Wire::H1(..) => group.state().speaks_h1 = true,
+        }
+        Ok(Lease { wire, reused: false, facts, group: Arc::clone(group) })
+    }
+
+    async fn resolve(&self, origin: &Origin, asker: &Asker<'_>) -> Result<Vec<IpAddr>, Failure> {
+        asker.at(Phase::Lookup);
+        let answer =
+            self.net.lookup_with(&origin.host, RecordType::A, asker.req, Some(asker.names)).await;
+        let addresses = answer.map_err(|error| Failure::lookup(&error))?.addresses;
+        if addresses.is_empty() {
+            return Err(Failure::new("dns.nodata", format!("{}: no address", origin.host)));
+        }
+        Ok(addresses)
+    }
+
+    /// Tries the addresses one after the other.
+    async fn connect(
+        &self,
+        origin: &Origin,
+        addresses: &[IpAddr],
+        asker: &Asker<'_>,
+    ) -> Result<TcpStream, Failure> {
+        asker.at(Phase::Connect);
+        let mut failure = None;
+        for (tried, address) in addresses.iter().enumerate() {
+            if let Some(Failure { text, .. }) = &failure {
+                self.net.say(AppRecord::Retry { req: asker.req, attempt: tried as u32 + 1, why: text.clone() });
+            }
+            let pins = std::mem::take(&mut self.state().pins);
+            let options = ConnectOptions {
+                local_port: pins.source_port,
+                isn: pins.isn,
+                nodelay: true,
+                ..ConnectOptions::default()
+            };
+            let to = SocketAddr::new(*address, origin.port);
+            match self.net.tcp_connect(to, options).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = Some(Failure::connect(to, &error)),
+            }
+        }
+        Err(failure.expect("invariant: there is at least one address"))
+    }
+
+    async fn secure<S>(
+        &self,
+        origin: &Origin,
+        asker: &Asker<'_>,
+        facts: Facts,
+        permit: OwnedSemaphorePermit,
+        stream: S,
+    ) -> Result<(Wire, &'static str), Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let host = &origin.host;
+        let name = ServerName::try_from(host.clone())
+            .map_err(|_| Failure::new("tls.bad_name", format!("{host} cannot stand in a certificate")))?;
+        let ticket = self.tls.ticket_age(&name);
+        let outcome = match ticket {
+            Some(age) => CacheOutcome::Hit { age, fresh_for: TICKET_LIFETIME - age },
+            None => CacheOutcome::Miss,
+        };
+        self.say_cache(asker, CacheKind::TlsSession, host.clone(), outcome, "session ticket");
+        let shaken = self.tls.connect(name.clone(), stream).await;
+        if let Some(verdict) = self.tls.take_verdict(&name) {
+            self.net.say(AppRecord::CertificateChecked {
+                req: asker.req,
+                name: host.clone(),
+                chain: verdict.chain,
+                ok: verdict.failure.is_none(),
+                note: verdict.note,
+            });
+        }
+        let stream = shaken.map_err(|error| {
+            self.say_uses(asker, facts, false, "tls");
+            Failure::handshake(host, &error)
+        })?;
+        let session = stream.get_ref().1;
+        if ticket.is_some() && session.handshake_kind() != Some(HandshakeKind::Resumed) {
+            let text = format!("{host} did not take the session ticket: full handshake");
+            self.net.say(AppRecord::Note { req: asker.req, code: "tls.ticket_refused".into(), text });
+        }
+        if session.alpn_protocol() == Some(b"h2") {
+            return Ok((Wire::H2(self.speak_h2(host, stream).await?), "h2"));
+        }
+        Ok((self.plain(host, stream, permit).await?, "http/1.1"))
+    }
+
+    async fn speak_h2<S>(&self, host: &str, stream: S) -> Result<http2::SendRequest<Body>, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = http2::Builder::new(NetExecutor(self.net.clone()))
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .header_table_size(HEADER_TABLE)
+            .max_header_list_size(HEADER_LIST)
+            .handshake(HyperIo::new(stream))
+            .await;
+        let (sender, connection) = handshake.map_err(|error| Failure::http(host, &error))?;
+        drop(self.net.spawn(async move {
+            // How it ends is in the packets.
+            let _ = connection.await;
+        }));
+        Ok(sender)
+    }
+
+    async fn plain<S>(&self, host: &str, stream: S, permit: OwnedSemaphorePermit) -> Result<Wire, Failure>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake =
+            http1::Builder::new().title_case_headers(true).handshake(HyperIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|error| Failure::http(host, &error))?;
+        drop(self.net.spawn(async move {
+            let _ = connection.await;
+        }));
+        Ok(Wire::H1(sender, permit))
+    }
+
+    fn say_pool(&self, origin: &Origin, asker: &Asker<'_>, lease: Lease) -> Lease {
+        let age = self.net.now().since(lease.facts.opened);
+        let outcome = CacheOutcome::Hit { age, fresh_for: Nanos::ZERO };
+        self.say_cache(asker, CacheKind::ConnectionPool, origin_text(origin), outcome, "open connection");
+        let protocol = if matches!(lease.wire, Wire::H2(_)) { "h2" } else { "http/1.1" };
+        self.say_uses(asker, lease.facts, true, protocol);
+        lease
+    }
+
+    fn say_uses(&self, asker: &Asker<'_>, facts: Facts, reused: bool, protocol: &str) {
+        self.net.say(AppRecord::UsesConnection {
+            req: asker.req,
+            local: facts.local,
+            remote: facts.remote,
+            reused,
+            protocol: protocol.to_owned(),
+        });
+    }
+
+    fn say_cache(&self, asker: &Asker<'_>, cache: CacheKind, key: String, outcome: CacheOutcome, note: &str) {
+        self.net.say(AppRecord::Cache { req: asker.req, cache, key, outcome, note: note.to_owned() });
+    }
+}
+
+impl Asker<'_> {
+    pub(super) fn at(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+}
+
+impl Group {
+    fn join_h2(self: &Arc<Group>) -> Option<Lease> {
+        let mut state = self.state();
+        let (sender, facts) = state.h2.as_ref()?;
+        if sender.is_closed() {
+            state.h2 = None;
+            return None;
+        }
+        let (wire, facts) = (Wire::H2(sender.clone()), *facts);
+        Some(Lease { wire, reused: true, facts, group: Arc::clone(self) })
+    }
+
+    fn pop_idle(&self) -> Option<(http1::SendRequest<Body>, Facts)> {
+        let mut state = self.state();
+        while let Some((sender, facts)) = state.idle.pop() {
+            if !sender.is_closed() {
+                return Some((sender, facts));
+            }
+        }
+        None
+    }
+
+    /// Kept connections turned out to be dead.
+    fn forget(&self) {
+        let mut state = self.state();
+        let dead = (state.h2.take(), std::mem::take(&mut state.idle));
+        drop(state);
+        drop(dead);
+    }
+
+    fn state(&self) -> MutexGuard<'_, GroupState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    /// `h2` or `http/1.1`.
+    pub(super) fn protocol(&self) -> &'static str {
+        if matches!(self.wire, Wire::H2(_)) { "h2" } else { "http/1.1" }
+    }
+
+    /// The response was read to its end: an HTTP/1.1 connection is free for the next request.
+    pub(super) fn give_back(self) {
+        let Lease { wire, facts, group, .. } = self;
+        if let Wire::H1(sender, permit) = wire {
+            if !sender.is_closed() {
+                group.state().idle.push((sender, facts));
+            }
+            drop(permit);
+        }
+    }
+}
+
+fn origin_text(origin: &Origin) -> String {
+    let scheme = if origin.secure { "https" } else { "http" };
+    format!("{scheme}://{}:{}", origin.host, origin.port)
+}

@@ -1,0 +1,60 @@
+//! Any tokio stream as the I/O that hyper wants.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::ReadBufCursor;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes read at once: a TLS record's worth.
+const CHUNK: usize = 16_384;
+
+/// Wraps a stream. Reads go through a buffer of ours, because filling hyper's in place needs `unsafe`.
+pub(crate) struct HyperIo<S> {
+    stream: S,
+    scratch: Vec<u8>,
+}
+
+impl<S> HyperIo<S> {
+    pub(crate) fn new(stream: S) -> HyperIo<S> {
+        HyperIo { stream, scratch: Vec::new() }
+    }
+}
+
+impl<S: AsyncRead + Unpin> hyper::rt::Read for HyperIo<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let HyperIo { stream, scratch } = self.get_mut();
+        scratch.resize(CHUNK, 0);
+        let room = cursor.remaining().min(CHUNK);
+        let mut buf = ReadBuf::new(&mut scratch[..room]);
+        let read = Pin::new(stream).poll_read(cx, &mut buf);
+        if read.is_pending() {
+            // An idle connection keeps no buffer.
+            *scratch = Vec::new();
+        } else {
+            cursor.put_slice(buf.filled());
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> hyper::rt::Write for HyperIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let HyperIo { stream, .. } = &mut *self;
+        ready!(Pin::new(stream).poll_shutdown(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}

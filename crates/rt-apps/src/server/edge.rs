@@ -1,0 +1,340 @@
+//! The edge balancer: ends the client's TLS, picks an upstream server for each request and passes it on over plain
+//! HTTP/1.1, on connections that stay open.
+//!
+//! Simplifications: request bodies are taken whole before they are passed on (nginx's default as well), response bodies
+//! flow through; no health checks, an upstream that cannot be reached is left out for that request only; no cache.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, COOKIE, DATE, HOST, HeaderName, HeaderValue, SERVER, VIA};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use rt_base::{AppRecord, Nanos, ReqId, ReqKind, Wait};
+
+use super::answer::{page, put};
+use super::serve::{Client, serve};
+use super::upstream::{Choice, Connection, Pool};
+use super::web::{collect, open};
+use crate::http::{Body, date};
+use crate::net::Net;
+use crate::tls::Identity;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
+
+/// RFC 9110, 7.6.1: about this connection, not about the message.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// A server behind the balancer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// How an upstream is picked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Balance {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests under way, in turn among equals.
+    LeastRequests,
+}
+
+impl Balance {
+    fn name(self) -> &'static str {
+        match self {
+            Balance::RoundRobin => "round-robin",
+            Balance::LeastRequests => "least-requests",
+        }
+    }
+}
+
+/// A balancer, as configured.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// TCP port.
+    pub port: u16,
+    /// Its certificate when it speaks TLS.
+    pub identity: Option<Identity>,
+    /// Whether h2 is offered to clients (over TLS only).
+    pub http2: bool,
+    /// The servers behind it.
+    pub upstreams: Vec<Upstream>,
+    /// How one is picked.
+    pub balance: Balance,
+    /// Time per request.
+    pub think: Nanos,
+    /// How long an idle connection to an upstream is kept.
+    pub idle: Nanos,
+    /// How long an upstream may take until its response begins.
+    pub timeout: Nanos,
+}
+
+impl Edge {
+    /// A balancer with the usual limits: idle connections are kept for 10 s, an upstream has 30 s to answer.
+    #[must_use]
+    pub fn new(port: u16, upstreams: Vec<Upstream>) -> Edge {
+        Edge {
+            port,
+            identity: None,
+            http2: true,
+            upstreams,
+            balance: Balance::RoundRobin,
+            think: Nanos::ZERO,
+            idle: Nanos::from_secs(10),
+            timeout: Nanos::from_secs(30),
+        }
+    }
+
+    /// Listens and serves for ever.
+    pub async fn run(self, net: Net) {
+        let Some((listener, tls)) = open(&net, self.port, self.identity.as_ref(), self.http2) else { return };
+        let pool = Arc::new(Pool::new(&net, self.upstreams, self.balance, self.idle));
+        let proxy = Proxy { net, pool, policy: self.balance.name(), think: self.think, timeout: self.timeout };
+        while let Ok((stream, _)) = listener.accept().await {
+            let (proxy, tls) = (proxy.clone(), tls.clone());
+            drop(proxy.net.clone().spawn(async move {
+                let passer = proxy.clone();
+                let handler = move |client, ordinal, request| passer.clone().pass(client, ordinal, request);
+                serve(&proxy.net, stream, tls.as_ref(), handler).await;
+            }));
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Proxy {
+    net: Net,
+    pool: Arc<Pool>,
+    policy: &'static str,
+    think: Nanos,
+    timeout: Nanos,
+}
+
+/// Why an upstream gave no response.
+enum Trouble {
+    /// It could not be reached, or broke off.
+    Broken(String),
+    /// It took too long.
+    Late,
+}
+
+impl Proxy {
+    /// Passes one request of a client on and its response back.
+    async fn pass(self, client: Client, ordinal: u32, request: Request<Incoming>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let mut response = match collect(body).await {
+            Ok(body) => {
+                self.net.sleep(self.think, Wait::ProxyThink).await;
+                self.forward(client, ordinal, &parts, body).await
+            }
+            Err(refusal) => refusal,
+        };
+        // Our own error pages lack them; an upstream's response has its own.
+        let headers = response.headers_mut();
+        if !headers.contains_key(DATE) {
+            put(headers, DATE, &date(self.net.unix_time()));
+            put(headers, SERVER, super::SERVER);
+        }
+        response
+    }
+
+    async fn forward(&self, client: Client, ordinal: u32, parts: &Parts, body: Bytes) -> Response<Body> {
+        let req = self.net.new_req();
+        let mut failed = Vec::new();
+        while let Some(choice) = self.pool.choose(&failed) {
+            let index = choice.index;
+            if failed.is_empty() {
+                self.say_begin(req, parts, index);
+            }
+            self.say_chosen(req, client, ordinal, choice);
+            match self.attempt(req, index, client, parts, &body).await {
+                Ok(response) => return response,
+                Err(Trouble::Late) => {
+                    self.pool.give_back(index, None);
+                    let name = &self.pool.upstream(index).name;
+                    return self.give_up(req, StatusCode::GATEWAY_TIMEOUT, &format!("{name} did not answer in time"));
+                }
+                Err(Trouble::Broken(why)) => {
+                    self.pool.give_back(index, None);
+                    failed.push((index, why.clone()));
+                    let attempt = failed.len() as u32 + 1;
+                    if failed.len() < self.pool.len() {
+                        self.net.say(AppRecord::Retry { req, attempt, why });
+                    }
+                }
+            }
+        }
+        let reasons: Vec<_> =
+            failed.iter().map(|(index, why)| format!("{}: {why}", self.pool.upstream(*index).name)).collect();
+        self.give_up(req, StatusCode::BAD_GATEWAY, &format!("no upstream took the request ({})", reasons.join("; ")))
+    }
+
+    /// One try with one upstream; a kept connection that turns out dead is replaced once, since nothing was answered.
+    async fn attempt(
+        &self,
+        req: ReqId,
+        index: usize,
+        client: Client,
+        parts: &Parts,
+        body: &Bytes,
+    ) -> Result<Response<Body>, Trouble> {
+        let mut fresh = false;
+        loop {
+            let connecting = self.net.timeout(self.timeout, Wait::Timeout, self.pool.connect(index, fresh)).await;
+            let mut connection = connecting
+                .map_err(|_| Trouble::Broken("no answer to SYN".into()))?
+                .map_err(|error| Trouble::Broken(error.to_string()))?;
+            self.net.say(AppRecord::UsesConnection {
+                req,
+                local: connection.local,
+                remote: self.pool.upstream(index).address,
+                reused: connection.reused,
+                protocol: "http/1.1".into(),
+            });
+            let request = upstream_request(&self.net.name(), client, parts, body.clone());
+            let sending = connection.sender.send_request(request);
+            match self.net.timeout(self.timeout, Wait::Timeout, sending).await {
+                Err(_) => return Err(Trouble::Late),
+                Ok(Ok(response)) => return Ok(self.relay(req, index, connection, response)),
+                Ok(Err(_)) if connection.reused => {
+                    fresh = true;
+                    let why = "the kept connection was closed by the upstream".to_owned();
+                    self.net.say(AppRecord::Retry { req, attempt: 2, why });
+                }
+                Ok(Err(error)) => return Err(Trouble::Broken(error.to_string())),
+            }
+        }
+    }
+
+    /// The upstream's response as the client gets it.
+    fn relay(
+        &self,
+        req: ReqId,
+        index: usize,
+        connection: Connection,
+        response: Response<Incoming>,
+    ) -> Response<Body> {
+        let (mut parts, body) = response.into_parts();
+        let status = parts.status.as_u16();
+        strip_hop_by_hop(&mut parts.headers);
+        append(&mut parts.headers, VIA, &format!("1.1 {}", self.net.name()), ", ");
+        put(&mut parts.headers, SERVED_BY, &self.pool.upstream(index).name);
+        parts.version = Version::default();
+        let (net, pool) = (self.net.clone(), Arc::clone(&self.pool));
+        let body = Body::relay(body, move |body_bytes, whole| {
+            pool.give_back(index, whole.then_some(connection));
+            let note = if whole { "passed on" } else { "broke off" };
+            net.say(AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note: note.into() });
+        });
+        Response::from_parts(parts, body)
+    }
+
+    fn say_begin(&self, req: ReqId, parts: &Parts, index: usize) {
+        let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        self.net.say(AppRecord::RequestBegin {
+            req,
+            parent: ReqId(0),
+            kind: ReqKind::Upstream,
+            method: parts.method.to_string(),
+            target: format!("http://{}{path}", self.pool.upstream(index).address),
+        });
+    }
+
+    fn say_chosen(&self, req: ReqId, client: Client, ordinal: u32, choice: Choice) {
+        let Upstream { name, address } = self.pool.upstream(choice.index).clone();
+        self.net.say(AppRecord::ChoseUpstream {
+            req,
+            downstream: client.peer,
+            downstream_ordinal: ordinal,
+            chosen: name,
+            address,
+            policy: self.policy.into(),
+            candidates: choice.candidates,
+        });
+    }
+
+    fn give_up(&self, req: ReqId, status: StatusCode, why: &str) -> Response<Body> {
+        self.net.say(AppRecord::RequestEnd {
+            req,
+            status: status.as_u16(),
+            ok: false,
+            body_bytes: 0,
+            note: why.to_owned(),
+        });
+        page(status, why)
+    }
+}
+
+/// The request as the upstream gets it: HTTP/1.1, with what the proxy knows of the client.
+fn upstream_request(proxy: &str, client: Client, parts: &Parts, body: Bytes) -> Request<Body> {
+    let mut headers = HeaderMap::with_capacity(parts.headers.len() + 4);
+    // RFC 9110, 7.2: Host first.
+    let authority = parts.uri.authority().and_then(|name| HeaderValue::from_str(name.as_str()).ok());
+    if let Some(host) = authority.or_else(|| parts.headers.get(HOST).cloned()) {
+        headers.insert(HOST, host);
+    }
+    for (name, value) in &parts.headers {
+        if name == COOKIE && headers.contains_key(COOKIE) {
+            // RFC 9113, 8.2.3: h2 may split the cookies, HTTP/1.1 wants one field.
+            append(&mut headers, COOKIE, value.to_str().unwrap_or_default(), "; ");
+        } else if name != HOST {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    strip_hop_by_hop(&mut headers);
+    let version = if parts.version == Version::HTTP_2 { "2.0" } else { "1.1" };
+    append(&mut headers, VIA, &format!("{version} {proxy}"), ", ");
+    append(&mut headers, FORWARDED_FOR, &client.peer.ip().to_string(), ", ");
+    put(&mut headers, FORWARDED_PROTO, if client.tls { "https" } else { "http" });
+    let target = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut request = Request::new(Body::from(body));
+    *request.method_mut() = parts.method.clone();
+    *request.uri_mut() = Uri::from(target);
+    *request.headers_mut() = headers;
+    if parts.method == Method::HEAD {
+        *request.body_mut() = Body::default();
+    }
+    request
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in HOP_BY_HOP.into_iter().map(HeaderName::from_static).chain(named) {
+        headers.remove(name);
+    }
+}
+
+/// Adds to a list field, keeping what is there.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: &str, separator: &str) {
+    let whole = match headers.get(&name).and_then(|before| before.to_str().ok()) {
+        Some(before) => format!("{before}{separator}{value}"),
+        None => value.to_owned(),
+    };
+    put(headers, name, &whole);
+}

@@ -1,0 +1,145 @@
+//! The connections of a balancer to its upstream servers: kept open between requests, closed when idle for long.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hyper::client::conn::http1::{self, SendRequest};
+use rt_base::{Candidate, Nanos, Wait};
+use rt_stack::ConnectOptions;
+
+use super::edge::{Balance, Upstream};
+use crate::http::{Body, HyperIo, Linger};
+use crate::net::Net;
+
+/// All upstreams of a balancer and the connections to them.
+pub(super) struct Pool {
+    net: Net,
+    upstreams: Vec<Upstream>,
+    balance: Balance,
+    idle_for: Nanos,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Whose turn it is.
+    next: usize,
+    /// Numbers idle periods, so that an old timer does not end a new one.
+    parked: u64,
+    members: Vec<Member>,
+}
+
+#[derive(Default)]
+struct Member {
+    /// Requests under way.
+    busy: u32,
+    /// Connections that wait, the last used last.
+    idle: Vec<(u64, Connection)>,
+}
+
+/// A connection to an upstream server.
+pub(super) struct Connection {
+    pub(super) sender: SendRequest<Body>,
+    /// This end.
+    pub(super) local: SocketAddr,
+    /// Whether it served a request before.
+    pub(super) reused: bool,
+}
+
+/// Which upstream was taken and what was looked at.
+pub(super) struct Choice {
+    pub(super) index: usize,
+    pub(super) candidates: Vec<Candidate>,
+}
+
+impl Pool {
+    pub(super) fn new(net: &Net, upstreams: Vec<Upstream>, balance: Balance, idle_for: Nanos) -> Pool {
+        let members = upstreams.iter().map(|_| Member::default()).collect();
+        let state = Mutex::new(State { next: 0, parked: 0, members });
+        Pool { net: net.clone(), upstreams, balance, idle_for, state }
+    }
+
+    /// Picks an upstream that is not among `failed` (index and why), and counts a request for it.
+    pub(super) fn choose(&self, failed: &[(usize, String)]) -> Option<Choice> {
+        let mut state = self.state();
+        let count = self.upstreams.len();
+        let turn = |index: usize| (index + count - state.next) % count;
+        let open = (0..count).filter(|index| failed.iter().all(|(bad, _)| bad != index));
+        let index = match self.balance {
+            Balance::RoundRobin => open.min_by_key(|&index| turn(index)),
+            Balance::LeastRequests => open.min_by_key(|&index| (state.members[index].busy, turn(index))),
+        }?;
+        let candidates = (0..count)
+            .map(|other| {
+                let why_failed = failed.iter().find(|(bad, _)| *bad == other).map(|(_, why)| why.clone());
+                let note = why_failed.unwrap_or_else(|| match self.balance {
+                    Balance::RoundRobin if other == index => "its turn".to_owned(),
+                    Balance::RoundRobin => "waits for its turn".to_owned(),
+                    Balance::LeastRequests => format!("{} under way", state.members[other].busy),
+                });
+                Candidate { name: self.upstreams[other].name.clone(), note }
+            })
+            .collect();
+        state.next = (index + 1) % count;
+        state.members[index].busy += 1;
+        Some(Choice { index, candidates })
+    }
+
+    /// How many upstreams there are.
+    pub(super) fn len(&self) -> usize {
+        self.upstreams.len()
+    }
+
+    /// The upstream at `index`.
+    pub(super) fn upstream(&self, index: usize) -> &Upstream {
+        &self.upstreams[index]
+    }
+
+    /// A connection to the upstream: the last one that was parked, or a new one.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub(super) async fn connect(&self, index: usize, fresh: bool) -> io::Result<Connection> {
+        while !fresh {
+            let Some((_, mut connection)) = self.state().members[index].idle.pop() else { break };
+            if connection.sender.ready().await.is_ok() {
+                return Ok(Connection { reused: true, ..connection });
+            }
+        }
+        let options = ConnectOptions { nodelay: true, ..ConnectOptions::default() };
+        let stream = self.net.tcp_connect(self.upstreams[index].address, options).await?;
+        let local = stream.local_addr();
+        let stream = Linger::new(&self.net, stream);
+        let (sender, connection) = http1::handshake(HyperIo::new(stream)).await.map_err(io::Error::other)?;
+        drop(self.net.spawn(async move {
+            let _ = connection.await;
+        }));
+        Ok(Connection { sender, local, reused: false })
+    }
+
+    /// The request of this upstream is over; its connection, if still good, waits for the next.
+    pub(super) fn give_back(self: &Arc<Pool>, index: usize, connection: Option<Connection>) {
+        let mut state = self.state();
+        state.members[index].busy -= 1;
+        let Some(connection) = connection else { return };
+        state.parked += 1;
+        let number = state.parked;
+        state.members[index].idle.push((number, connection));
+        drop(state);
+        let pool = Arc::clone(self);
+        drop(self.net.spawn(async move {
+            pool.net.sleep(pool.idle_for, Wait::Housekeeping).await;
+            let mut state = pool.state();
+            let idle = &mut state.members[index].idle;
+            let found = idle.iter().position(|(parked, _)| *parked == number);
+            let expired = found.map(|at| idle.remove(at));
+            // Closing wakes hyper's task: not under the lock.
+            drop(state);
+            drop(expired);
+        }));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

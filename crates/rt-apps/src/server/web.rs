@@ -1,0 +1,118 @@
+//! The web server app.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use rt_base::{AppRecord, Nanos, ReqId, Wait};
+use tokio::io::AsyncReadExt;
+
+use super::answer::{answer, page};
+use super::pages::PageSet;
+use super::serve::serve;
+use crate::http::{Body, Linger};
+use crate::net::Net;
+use crate::socket::{TcpListener, TcpStream};
+use crate::tls::{Identity, ServerTls, TlsHooks};
+
+/// Longest request body that is read, bytes.
+pub(super) const BODY_LIMIT: usize = 1 << 20;
+
+/// A web server, as configured.
+#[derive(Clone, Debug)]
+pub struct WebServer {
+    /// TCP port.
+    pub port: u16,
+    /// Its certificate when it speaks TLS.
+    pub identity: Option<Identity>,
+    /// Whether h2 is offered (over TLS only).
+    pub http2: bool,
+    /// What it serves.
+    pub pages: PageSet,
+    /// Time per request.
+    pub think: Nanos,
+    /// Accepts and never answers.
+    pub silent: bool,
+}
+
+impl WebServer {
+    /// Listens and serves for ever.
+    pub async fn run(self, net: Net) {
+        let Some((listener, tls)) = open(&net, self.port, self.identity.as_ref(), self.http2) else { return };
+        let config = Arc::new(self);
+        while let Ok((stream, _)) = listener.accept().await {
+            let (net, config, tls) = (net.clone(), Arc::clone(&config), tls.clone());
+            drop(net.clone().spawn(async move {
+                if config.silent {
+                    return listen_only(&net, stream).await;
+                }
+                let (host, pages, think) = (net.clone(), config.pages.clone(), config.think);
+                let handler = move |_, _, request| respond(host.clone(), pages.clone(), think, request);
+                serve(&net, stream, tls.as_ref(), handler).await;
+            }));
+        }
+    }
+}
+
+/// Listens on `port`, with TLS when there is a certificate. A failure becomes a note in the record.
+pub(super) fn open(
+    net: &Net,
+    port: u16,
+    identity: Option<&Identity>,
+    http2: bool,
+) -> Option<(TcpListener, Option<ServerTls>)> {
+    let complain = |text: String| {
+        net.say(AppRecord::Note { req: ReqId(0), code: "http.listen".into(), text });
+    };
+    let alpn: &[&str] = if http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+    let tls = match identity {
+        None => None,
+        Some(identity) => {
+            let mut rng = net.rng("tls.ticket-key");
+            match ServerTls::new(TlsHooks::of(net), identity, alpn, &mut rng) {
+                Ok(tls) => Some(tls),
+                Err(error) => {
+                    complain(format!("no TLS on port {port}: {error}"));
+                    return None;
+                }
+            }
+        }
+    };
+    match net.tcp_listen(port) {
+        Ok(listener) => Some((listener, tls)),
+        Err(error) => {
+            complain(format!("cannot listen on port {port}: {error}"));
+            None
+        }
+    }
+}
+
+/// Takes the whole body, or the answer that it is too long or broken.
+pub(super) async fn collect(body: Incoming) -> Result<Bytes, Response<Body>> {
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(page(StatusCode::PAYLOAD_TOO_LARGE, "This server reads bodies of at most 1 MiB."))
+        }
+        Err(_) => Err(page(StatusCode::BAD_REQUEST, "The body broke off.")),
+    }
+}
+
+async fn respond(net: Net, pages: PageSet, think: Nanos, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let body = match collect(body).await {
+        Ok(body) => body,
+        Err(refusal) => return refusal,
+    };
+    net.sleep(think, Wait::ServerThink).await;
+    answer(&pages, &parts, &body, net.unix_time())
+}
+
+/// Reads what comes until the client gives up.
+async fn listen_only(net: &Net, stream: TcpStream) {
+    let mut stream = Linger::new(net, stream);
+    let mut heard = [0; 2048];
+    while stream.read(&mut heard).await.is_ok_and(|n| n > 0) {}
+}
