@@ -251,7 +251,7 @@ impl Sim {
     }
 
     /// Delivers the first frame of a direction; false when the entry is stale (overtaken, or lost in a cut).
-    #[inline]
+    #[inline(always)]
     fn arrival(&mut self, entry: Entry) -> bool {
         let direction = &mut self.directions[entry.target as usize];
         let Some(InFlight { event, frame, .. }) = direction.flight.take(entry.key) else {
@@ -266,7 +266,10 @@ impl Sim {
         if self.recording {
             self.show(self.now, (node, port), Way::In, &frame, event);
         }
-        self.handle(node, Input::Frame { port, frame }, event);
+        let slot = &mut self.nodes[node.index()];
+        self.out.begin(node, self.now, event, slot.counters);
+        slot.node.handle(self.now, Input::Frame { port, frame }, &mut self.out);
+        self.drain(node);
         true
     }
 
@@ -313,12 +316,17 @@ impl Sim {
         self.handle(node, input, cause);
     }
 
-    /// One input of one node, and all that follows from it now.
-    #[inline]
+    /// One input of one node that is not a frame. ([`Self::arrival`] says the same in place: a frame is moved once less.)
     fn handle(&mut self, node: NodeId, input: Input, cause: EventId) {
         let slot = &mut self.nodes[node.index()];
         self.out.begin(node, self.now, cause, slot.counters);
         slot.node.handle(self.now, input, &mut self.out);
+        self.drain(node);
+    }
+
+    /// All that follows now from what the node put into the outbox.
+    #[inline(always)]
+    fn drain(&mut self, node: NodeId) {
         if let Some(wish) = self.out.wake.take() {
             self.wish(node, wish);
         }
@@ -348,7 +356,7 @@ impl Sim {
     }
 
     /// Offers what the node sent to its links.
-    #[inline]
+    #[inline(always)]
     fn carry(&mut self, node: NodeId) {
         if self.out.frames.len() == 1
             && let Some((port, frame)) = self.out.frames.pop()
@@ -362,7 +370,7 @@ impl Sim {
         self.out.frames = frames;
     }
 
-    #[inline]
+    #[inline(always)]
     fn offer(&mut self, node: NodeId, port: PortId, frame: Frame) {
         self.stats.sent += 1;
         let slot = &mut self.nodes[node.index()];
@@ -372,19 +380,13 @@ impl Sim {
         };
         match direction.offer(self.now + slot.processing, frame.len()) {
             Ok(sent) if self.recording || direction.faulty() => self.watched(port, index, sent, frame),
-            Ok(sent) => self.launch(index, sent.arrive, EventId::NONE, frame),
+            Ok(sent) => {
+                let key = Key::new(sent.arrive, Class::Frame, node, slot.next_key());
+                if direction.flight.insert(InFlight { key, event: EventId::NONE, frame }) {
+                    self.queue.push(Entry { key, target: index });
+                }
+            }
             Err(reason) => self.lose(port, frame, reason),
-        }
-    }
-
-    /// Puts a frame on its way; its key is made by the sender.
-    #[inline]
-    fn launch(&mut self, index: u32, arrive: Time, event: EventId, frame: Frame) {
-        let direction = &mut self.directions[index as usize];
-        let node = direction.from.0;
-        let key = Key::new(arrive, Class::Frame, node, self.nodes[node.index()].next_key());
-        if direction.flight.insert(InFlight { key, event, frame }) {
-            self.queue.push(Entry { key, target: index });
         }
     }
 }
@@ -414,6 +416,16 @@ impl Sim {
             *byte ^= 1 << (bit % 8);
         }
         self.launch(index, sent.arrive + fate.late, event, frame);
+    }
+
+    /// Puts a frame on its way; its key is made by the sender.
+    fn launch(&mut self, index: u32, arrive: Time, event: EventId, frame: Frame) {
+        let direction = &mut self.directions[index as usize];
+        let node = direction.from.0;
+        let key = Key::new(arrive, Class::Frame, node, self.nodes[node.index()].next_key());
+        if direction.flight.insert(InFlight { key, event, frame }) {
+            self.queue.push(Entry { key, target: index });
+        }
     }
 
     /// Ends a frame at its sender, whose outbox is open.

@@ -29,22 +29,24 @@ impl Flight {
     /// Adds a frame; true when it is now the first.
     #[inline]
     pub(crate) fn insert(&mut self, frame: InFlight) -> bool {
-        let key = frame.key;
         match self.ring.back() {
-            Some(last) if last.key > key => {
-                let first = self.head().is_none_or(|head| key < head);
-                self.overtakers.insert(key, frame);
-                first
-            }
-            Some(_) => {
+            Some(last) if last.key < frame.key => {
                 self.ring.push_back(frame);
                 false
             }
-            None => {
+            None if self.overtakers.is_empty() => {
                 self.ring.push_back(frame);
-                self.overtakers.first_key_value().is_none_or(|(first, _)| key < *first)
+                true
             }
+            _ => self.insert_out_of_order(frame),
         }
+    }
+
+    #[cold]
+    fn insert_out_of_order(&mut self, frame: InFlight) -> bool {
+        let first = self.head().is_none_or(|head| frame.key < head);
+        self.overtakers.insert(frame.key, frame);
+        first
     }
 
     /// The key of the first frame.
@@ -54,6 +56,11 @@ impl Flight {
         if self.overtakers.is_empty() {
             return ring;
         }
+        self.head_of_both(ring)
+    }
+
+    #[cold]
+    fn head_of_both(&self, ring: Option<Key>) -> Option<Key> {
         let other = self.overtakers.first_key_value().map(|(key, _)| *key);
         match (ring, other) {
             (Some(a), Some(b)) => Some(a.min(b)),

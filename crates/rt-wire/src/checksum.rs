@@ -32,6 +32,7 @@ pub fn ones_sum(bytes: &[u8]) -> u64 {
 
 /// A sum as the 16-bit number that stands on the wire before complementing (write it with `to_be_bytes`).
 #[must_use]
+#[inline]
 pub fn fold(sum: u64) -> u16 {
     let sum = (sum & 0xffff_ffff) + (sum >> 32);
     let sum = (sum & 0xffff) + ((sum >> 16) & 0xffff) + (sum >> 32);
@@ -42,18 +43,21 @@ pub fn fold(sum: u64) -> u16 {
 
 /// The checksum field for a sum over everything it covers (with the field itself as zero).
 #[must_use]
+#[inline]
 pub fn of_sum(sum: u64) -> u16 {
     !fold(sum)
 }
 
 /// Whether bytes that include their checksum field sum up.
 #[must_use]
+#[inline]
 pub fn holds(sum: u64) -> bool {
     fold(sum) == 0xffff
 }
 
 /// Sum of the IPv4 pseudo header (RFC 9293, 3.1): addresses, protocol and length of the transport segment.
 #[must_use]
+#[inline]
 pub fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: usize) -> u64 {
     let (s, d) = (src.octets(), dst.octets());
     u64::from(u32::from_ne_bytes(s))
@@ -103,6 +107,7 @@ pub fn transport_holds(src: IpAddr, dst: IpAddr, protocol: u8, segment: &[u8]) -
 
 /// The checksum after one covered 16-bit word changed from `old` to `new` (RFC 1624, equation 3).
 #[must_use]
+#[inline]
 pub fn update(check: u16, old: u16, new: u16) -> u16 {
     let sum = u32::from(!check) + u32::from(!old) + u32::from(new);
     let sum = (sum & 0xffff) + (sum >> 16);
@@ -112,6 +117,7 @@ pub fn update(check: u16, old: u16, new: u16) -> u16 {
 
 /// The checksum after a covered 32-bit word at an even offset changed from `old` to `new`.
 #[must_use]
+#[inline]
 pub fn update32(check: u16, old: u32, new: u32) -> u16 {
     update(update(check, (old >> 16) as u16, (new >> 16) as u16), old as u16, new as u16)
 }

@@ -68,7 +68,7 @@ impl Ipv4Header {
     ///
     /// # Errors
     /// Too short, not version 4, impossible lengths, or a checksum that does not match.
-    #[inline]
+    #[inline(always)]
     pub fn parse(bytes: &[u8]) -> Result<(Ipv4Header, &[u8]), Error> {
         let (header, payload) = Ipv4Header::parse_unchecked(bytes)?;
         let len = usize::from(header.header_len);
@@ -90,7 +90,7 @@ impl Ipv4Header {
     ///
     /// # Errors
     /// Too short, not version 4, or an impossible header length.
-    #[inline]
+    #[inline(always)]
     pub fn parse_unchecked(bytes: &[u8]) -> Result<(Ipv4Header, &[u8]), Error> {
         let Some(b) = bytes.first_chunk::<{ Self::LEN }>() else {
             return Err(Error::new(Layer::Ipv4, "length", bytes.len()));
@@ -154,7 +154,7 @@ impl Ipv4Header {
 }
 
 /// Sum of a header of 20 to 60 bytes (a multiple of four): five loads for the usual one.
-#[inline]
+#[inline(always)]
 fn header_sum(header: &[u8]) -> u64 {
     let word = |w: &[u8]| u64::from(u32::from_ne_bytes([w[0], w[1], w[2], w[3]]));
     match header.as_chunks::<4>().0 {
