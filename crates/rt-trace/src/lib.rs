@@ -9,6 +9,7 @@
 //! answers questions about one packet.
 
 pub mod budget;
+pub mod follow;
 mod map;
 pub mod read;
 pub mod render;

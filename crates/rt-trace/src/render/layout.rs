@@ -18,6 +18,11 @@ impl Page {
         format!("{}\n", self.out.trim_end())
     }
 
+    /// A finished text.
+    pub(crate) fn append(&mut self, text: &str) {
+        self.out.push_str(text.trim_start_matches('\n'));
+    }
+
     /// An empty line, never two.
     pub(crate) fn blank(&mut self) {
         if !self.out.is_empty() && !self.out.ends_with("\n\n") {
@@ -198,7 +203,7 @@ mod tests {
 
     #[test]
     fn words_are_kept() {
-        assert_eq!(wrap("a bb ccc", 4), ["a bb", "ccc"]);
+        assert_eq!(wrap("aaaa bbbb cc", 9), ["aaaa bbbb", "cc"]);
         assert_eq!(wrap("", 4), [""]);
         assert_eq!(wrap("12345678901", 8), ["12345678", "901"]);
     }

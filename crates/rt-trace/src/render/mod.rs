@@ -11,7 +11,7 @@ use rt_base::Nanos;
 
 use crate::story::words::{exact_ms, ms, short_ms};
 use crate::story::{BudgetStory, Chapter, Line, Saved, StepStory, Story};
-use layout::Page;
+pub(crate) use layout::Page;
 
 /// Indent of a chapter's lines.
 const INDENT: usize = 7;
@@ -39,6 +39,17 @@ pub fn text(story: &Story) -> String {
 pub fn step(step: &StepStory) -> String {
     let mut page = Page::new();
     step_text(step, &mut BTreeSet::new(), &mut page);
+    page.finish()
+}
+
+/// The chapters of a step and where its time went, without its heading.
+pub(crate) fn chapters(step: &StepStory) -> String {
+    let mut page = Page::new();
+    let mut explained = BTreeSet::new();
+    for (i, chapter) in step.chapters.iter().enumerate() {
+        chapter_text(chapter, &(i + 1).to_string(), &mut explained, &mut page);
+    }
+    budget_text(&step.budget, step.duration_ns, &mut explained, &mut page);
     page.finish()
 }
 

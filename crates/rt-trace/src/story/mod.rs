@@ -35,7 +35,7 @@ pub use model::{
 };
 
 pub(crate) use packets::carries;
-pub(crate) use tell::{did, hook_name, hops, nat_lines, rule_at};
+pub(crate) use tell::did;
 
 use crate::Trace;
 use tell::Step;
