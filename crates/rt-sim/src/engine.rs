@@ -39,6 +39,8 @@ pub struct Sim {
     recorder: Option<Box<dyn Recorder>>,
     stats: Stats,
     recording: bool,
+    /// Whether the recorder wants frames too.
+    shows_frames: bool,
     seed: u64,
 }
 
@@ -87,6 +89,7 @@ impl Sim {
             recorder: None,
             stats: Stats::default(),
             recording,
+            shows_frames: false,
             seed,
         }
     }
@@ -134,13 +137,15 @@ impl Sim {
         link
     }
 
-    /// Who listens from now on. Called only while recording.
+    /// Who listens from now on. It is called only when this simulation records; whether it wants frames is asked now.
     pub fn set_recorder(&mut self, recorder: Box<dyn Recorder>) {
+        self.shows_frames = self.recording && recorder.wants_frames();
         self.recorder = Some(recorder);
     }
 
     /// Gives the recorder back.
     pub fn take_recorder(&mut self) -> Option<Box<dyn Recorder>> {
+        self.shows_frames = false;
         self.recorder.take()
     }
 
@@ -263,7 +268,7 @@ impl Sim {
         self.queue.advance(next);
         self.advance_clock(entry.key);
         self.stats.delivered += 1;
-        if self.recording {
+        if self.shows_frames {
             self.show(self.now, (node, port), Way::In, &frame, event);
         }
         let slot = &mut self.nodes[node.index()];
@@ -473,24 +478,24 @@ impl Sim {
             done,
             arrive,
         });
-        self.tell();
-        self.show(self.now + processing, (node, port), Way::Out, frame, event);
+        if self.shows_frames {
+            self.tell();
+            self.show(self.now + processing, (node, port), Way::Out, frame, event);
+        }
         event
     }
 
     /// Hands recorded events on.
     fn tell(&mut self) {
-        match &mut self.recorder {
-            Some(recorder) => self.out.events.drain(..).for_each(|event| recorder.event(&event)),
-            None => self.out.events.clear(),
+        if let Some(recorder) = &mut self.recorder {
+            self.out.events.iter().for_each(|event| recorder.event(event));
         }
+        self.out.events.clear();
     }
 
     /// Hands a frame that passes an interface on.
     fn show(&mut self, at: Time, (node, port): (NodeId, PortId), way: Way, frame: &Frame, event: EventId) {
-        if let Some(recorder) = &mut self.recorder
-            && recorder.wants_frames()
-        {
+        if let Some(recorder) = &mut self.recorder {
             recorder.frame(at, node, port, way, frame, event);
         }
     }

@@ -3,6 +3,9 @@
 //! An entry says *when* and *what kind* by its key and *which* by a small index; frames and commands themselves stay where
 //! they are (a link's own line, a table of controls). A link puts only its earliest frame here, so the queue stays small
 //! however many frames are on their way.
+//!
+//! A binary heap is enough: 11 entries in a chain of routers, some ten thousand (hosts with a timer each) at 0.1 to 0.2 us
+//! a push and pop. A calendar of heads wins only beyond that, and loses on few heads; it would be another [`EventQueue`].
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -122,5 +125,90 @@ impl EventQueue for HeapQueue {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, RngSeed};
+
+    use super::*;
+
+    /// The oracle: an ordered map from key to target and how many times.
+    #[derive(Default)]
+    struct MapQueue(BTreeMap<(Key, u32), u32>);
+
+    impl EventQueue for MapQueue {
+        fn push(&mut self, entry: Entry) {
+            *self.0.entry((entry.key, entry.target)).or_default() += 1;
+        }
+
+        fn peek(&mut self) -> Option<Entry> {
+            self.0.first_key_value().map(|((key, target), _)| Entry { key: *key, target: *target })
+        }
+
+        fn advance(&mut self, next: Option<Entry>) {
+            let mut first = self.0.first_entry().expect("there is one");
+            *first.get_mut() -= 1;
+            if *first.get() == 0 {
+                first.remove();
+            }
+            next.into_iter().for_each(|entry| self.push(entry));
+        }
+    }
+
+    fn any_entry() -> impl Strategy<Value = Entry> {
+        (0u64..50, 0u8..4, 0u32..4, 1u64..4).prop_map(|(time, class, node, counter)| {
+            let class = [Class::LinkChange, Class::Command, Class::Frame, Class::Timer][usize::from(class)];
+            // The key says all, so equal keys are the same entry twice.
+            Entry { key: Key::new(Time(time), class, NodeId(node), counter), target: node }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(Config { cases: 64, rng_seed: RngSeed::Fixed(4), failure_persistence: None, ..Config::default() })]
+
+        #[test]
+        fn the_heap_is_an_ordered_map(calls in proptest::collection::vec((0u8..3, any_entry()), 0..300)) {
+            let (mut heap, mut map) = (HeapQueue::default(), MapQueue::default());
+            for (call, entry) in calls {
+                prop_assert_eq!(heap.peek(), map.peek());
+                let full = map.peek().is_some();
+                let queues: [&mut dyn EventQueue; 2] = [&mut heap, &mut map];
+                for queue in queues {
+                    match call {
+                        1 if full => queue.advance(None),
+                        2 if full => queue.advance(Some(entry)),
+                        _ => queue.push(entry),
+                    }
+                }
+            }
+            while map.peek().is_some() {
+                prop_assert_eq!(heap.peek(), map.peek());
+                heap.advance(None);
+                map.advance(None);
+            }
+            prop_assert_eq!(heap.peek(), None);
+        }
+    }
+
+    #[test]
+    fn time_then_class_then_node_then_counter() {
+        let key = |time, class, node, counter| Key::new(Time(time), class, NodeId(node), counter);
+        let ordered = [
+            key(1, Class::Timer, 9, 9),
+            key(2, Class::LinkChange, 9, 9),
+            key(2, Class::Command, 0, 1),
+            key(2, Class::Frame, (1 << 24) - 1, (1 << 36) - 1),
+            key(2, Class::Timer, 0, 5),
+            key(2, Class::Timer, 1, 1),
+            key(2, Class::Timer, 1, 2),
+        ];
+        assert!(ordered.is_sorted());
+        assert!(ordered.iter().all(|k| Class::Timer >= k.class()));
+        assert_eq!(ordered.map(Key::class)[1..4], [Class::LinkChange, Class::Command, Class::Frame]);
     }
 }
