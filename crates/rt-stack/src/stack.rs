@@ -318,7 +318,7 @@ impl Stack {
         }
         let mtu = if packet.in_port.is_none() { self.mtu_towards(now, &hop, packet.dst()) } else { hop.mtu };
         if packet.ip.total_len <= mtu {
-            return self.to_neighbor(now, packet, hop, proof, out);
+            return self.hand_over(now, packet, hop, proof, out);
         }
         if packet.ip.df {
             let stop = Stop::new(DropReason::FragmentationNeeded, Place::Route)
@@ -328,13 +328,13 @@ impl Stack {
         for frame in fragment(&packet.frame, &packet.ip, mtu, out) {
             let mut piece = Packet::unparsed(frame, packet.ip);
             (piece.in_port, piece.socket, piece.hop) = (packet.in_port, packet.socket, packet.hop);
-            self.to_neighbor(now, piece, hop, proof.for_fragment(), out);
+            self.hand_over(now, piece, hop, proof.for_fragment(), out);
         }
         out.recycle(packet.frame.bytes);
     }
 
     /// The last step: the neighbour's MAC, or a place in its queue.
-    fn to_neighbor(&mut self, now: Time, packet: Packet, hop: Hop, proof: EgressProof, out: &mut Outbox) {
+    fn hand_over(&mut self, now: Time, packet: Packet, hop: Hop, proof: EgressProof, out: &mut Outbox) {
         let mac = match hop.next {
             next if next.is_multicast() => v4(next).map(crate::neighbor::group_mac),
             next if next == std::net::IpAddr::V4(std::net::Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),

@@ -190,6 +190,8 @@ pub(crate) struct Conntrack {
     keys: FixedMap<Tuple, (u32, Direction)>,
     cursor: usize,
     max: usize,
+    /// When every entry was last looked at.
+    swept: Option<Time>,
     /// NAT ports whose flows are gone; the caller gives them back.
     released: Vec<Mapping>,
 }
@@ -203,6 +205,7 @@ impl Conntrack {
             keys: FixedMap::default(),
             cursor: 0,
             max,
+            swept: None,
             released: Vec::new(),
         }
     }
@@ -260,7 +263,7 @@ impl Conntrack {
         self.sweep(now, SWEEP);
         let full = |table: &Conntrack| table.entries.len() - table.free.len() >= table.max;
         if full(self) {
-            self.sweep(now, self.entries.len());
+            self.sweep_all(now);
         }
         if full(self) {
             return Err(TableFull);
@@ -288,6 +291,16 @@ impl Conntrack {
         self.keys.insert(draft.original, (index, Direction::Original));
         self.keys.insert(draft.reply, (index, Direction::Reply));
         Ok(index)
+    }
+
+    /// Looks at every entry, at most once a second (a flood must not make each packet cost that); whether it did.
+    pub(crate) fn sweep_all(&mut self, now: Time) -> bool {
+        let due = self.swept.is_none_or(|at| now.since(at) >= Nanos::from_secs(1));
+        if due {
+            self.swept = Some(now);
+            self.sweep(now, self.entries.len());
+        }
+        due
     }
 
     fn sweep(&mut self, now: Time, steps: usize) {

@@ -86,15 +86,20 @@ impl Hooks {
     /// Stage Conntrack: finds the flow and rewrites the destination of a known one.
     pub(crate) fn track(&mut self, now: Time, packet: &mut Packet) -> Rewritten {
         packet.track = self.table.track(now, packet.sight());
-        for mapping in self.table.released() {
-            self.nat.release(mapping);
-        }
+        self.release();
         let Track::Known { entry, direction, state } = packet.track else { return None };
         let (tuple, target) = (self.table.tuple(entry, direction), self.table.target(entry, direction));
         if state == CtState::Related {
             return rewrite_error(packet, tuple, target);
         }
         rewrite_destination(packet, tuple, target, None)
+    }
+
+    /// Gives back the NAT ports of flows that ended.
+    fn release(&mut self) {
+        for mapping in self.table.released() {
+            self.nat.release(mapping);
+        }
     }
 
     /// Stage Dnat: the rules, for a new flow.
@@ -143,7 +148,11 @@ impl Hooks {
     ) -> Result<Passed, Refused> {
         let Track::New(mut draft) = packet.track else { unreachable!("the caller matched New") };
         let own = packet.in_port.is_none();
-        let choice = self.nat.source(&packet.flow(), &mut draft, masquerade, own, &self.table);
+        let mut choice = self.nat.source(&packet.flow(), &mut draft, masquerade, own, &self.table);
+        if matches!(choice, Choice::Exhausted { .. }) && self.table.sweep_all(now) {
+            self.release();
+            choice = self.nat.source(&packet.flow(), &mut draft, masquerade, own, &self.table);
+        }
         let rule = match choice {
             Choice::Keep => None,
             Choice::Rewritten { rule } => Some(rule),
@@ -181,9 +190,7 @@ impl Hooks {
     fn confirm(&mut self, now: Time, packet: &mut Packet) -> Result<(), Refused> {
         let Track::New(draft) = packet.track else { return Ok(()) };
         let entered = self.table.confirm(now, draft);
-        for mapping in self.table.released() {
-            self.nat.release(mapping);
-        }
+        self.release();
         match entered {
             Ok(entry) => {
                 packet.track = Track::Known { entry, direction: Direction::Original, state: CtState::New };

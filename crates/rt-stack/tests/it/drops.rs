@@ -1,0 +1,206 @@
+//! One frame for each reason that this crate can give, and the list of those that it cannot.
+
+use std::collections::BTreeSet;
+
+use rt_base::{DropReason, HookPoint, MacAddr};
+use rt_rules::{Action, RouteKind};
+use rt_wire::{EthernetHeader, Ipv4Header, TcpFlags, TcpHeader, TcpOptions, protocol};
+
+use crate::fixture::*;
+use crate::nat::{rewrite_ttl, udp_frame};
+
+pub(crate) fn tcp_frame(src: &str, dst: &str, flags: TcpFlags) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    EthernetHeader { dst: mac(1, 0), src: mac(0, 0), ethertype: 0x0800 }.emit(&mut bytes);
+    let (from, to) = (src.parse().unwrap(), dst.parse().unwrap());
+    Ipv4Header::new(from, to, protocol::TCP, 64, 20).emit(&mut bytes);
+    let (seq, ack) = (rt_wire::Seq(1), rt_wire::Seq(1));
+    let options = TcpOptions::default();
+    TcpHeader { src: 5_000, dst: 80, seq, ack, flags, window: 0, urgent: 0, options }.emit(&mut bytes);
+    rt_wire::checksum::fill_transport(from.into(), to.into(), protocol::TCP, &mut bytes[34..]);
+    bytes
+}
+
+fn good() -> Vec<u8> {
+    udp_frame(mac(1, 0), ("192.168.1.10", 5_000), ("203.0.113.1", 53), b"hello")
+}
+
+/// A datagram to the router from `src` to `dst`.
+fn from_to(src: &str, dst: &str) -> Vec<u8> {
+    udp_frame(mac(1, 0), (src, 5_000), (dst, 53), b"x")
+}
+
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = good();
+    change(&mut frame);
+    frame
+}
+
+/// Writes a word of the IP header and mends its checksum.
+fn patch(frame: &mut [u8], at: usize, word: u16) {
+    let be16 = |frame: &[u8], at: usize| u16::from_be_bytes([frame[at], frame[at + 1]]);
+    let mended = rt_wire::checksum::update(be16(frame, 24), be16(frame, at), word);
+    frame[at..at + 2].copy_from_slice(&word.to_be_bytes());
+    frame[24..26].copy_from_slice(&mended.to_be_bytes());
+}
+
+/// Frames that the router of [`routed`] drops at once, and why.
+fn frames() -> Vec<(&'static str, Vec<u8>, DropReason)> {
+    use DropReason as R;
+    let kind = |ethertype: u16| changed(|f| f[12..14].copy_from_slice(&ethertype.to_be_bytes()));
+    vec![
+        ("short Ethernet", vec![1, 2, 3], R::Malformed),
+        ("another station", changed(|f| f[5] ^= 1), R::NotForThisStation),
+        ("IPv6", kind(0x86dd), R::UnknownEtherType),
+        ("VLAN", kind(0x8100), R::UnknownEtherType),
+        ("short ARP", kind(0x0806)[..30].to_vec(), R::Malformed),
+        ("no IP header", good()[..20].to_vec(), R::Malformed),
+        ("version 5", changed(|f| f[14] = 0x55), R::Malformed),
+        ("total length too long", changed(|f| patch(f, 16, 0x0900)), R::Malformed),
+        ("header checksum", changed(|f| f[24] ^= 1), R::BadChecksum),
+        ("TTL", changed(|f| rewrite_ttl(f, 1)), R::TtlExceeded),
+        ("loopback source", from_to("127.0.0.1", "203.0.113.1"), R::BadSource),
+        ("group source", from_to("224.0.0.1", "203.0.113.1"), R::BadSource),
+        ("own source", from_to("203.0.113.50", "203.0.113.1"), R::BadSource),
+        ("broadcast source", from_to("192.168.1.255", "203.0.113.1"), R::BadSource),
+        ("unnamed source", from_to("0.0.0.0", "203.0.113.1"), R::BadSource),
+        ("loopback destination", from_to("192.168.1.10", "127.0.0.1"), R::BadSource),
+        ("multicast", from_to("192.168.1.10", "239.1.1.1"), R::NotForThisStation),
+        ("no route", from_to("192.168.1.10", "8.8.8.8"), R::NoRoute),
+        ("blackhole", from_to("192.168.1.10", "10.1.0.1"), R::Blackhole),
+        ("unreachable", from_to("192.168.1.10", "10.2.0.1"), R::RouteUnreachable),
+        ("broadcast frame", changed(|f| f[..6].copy_from_slice(&MacAddr::BROADCAST.0)), R::NotForThisStation),
+        ("no socket", from_to("192.168.1.10", "192.168.1.1"), R::NoSocket),
+        (
+            "UDP checksum",
+            {
+                let mut frame = from_to("192.168.1.10", "192.168.1.1");
+                frame[41] ^= 1;
+                frame
+            },
+            R::BadChecksum,
+        ),
+        (
+            "short UDP",
+            {
+                let mut frame = from_to("192.168.1.10", "192.168.1.1");
+                frame[38] = 9;
+                frame
+            },
+            R::Malformed,
+        ),
+        ("no connection", tcp_frame("192.168.1.10", "192.168.1.1", TcpFlags::ACK), R::NoSocket),
+        (
+            "DF and too long",
+            {
+                let mut frame = udp_frame(mac(1, 0), ("192.168.1.10", 1), ("203.0.113.1", 53), &[0; 1_400]);
+                patch(&mut frame, 20, 0x4000);
+                frame
+            },
+            R::FragmentationNeeded,
+        ),
+    ]
+}
+
+fn router() -> World {
+    routed(|router| {
+        let mut blackhole = route("10.1.0.0/16", None, 1);
+        let mut unreachable = route("10.2.0.0/16", None, 1);
+        (blackhole.kind, unreachable.kind) = (RouteKind::Blackhole, RouteKind::Unreachable);
+        router.routes = vec![blackhole, unreachable];
+        router.interfaces[1].mtu = 1_000;
+    })
+}
+
+#[test]
+fn every_bad_frame_ends_with_its_reason() {
+    for (what, frame, reason) in frames() {
+        let mut w = router();
+        w.inject(1, 0, frame);
+        assert_eq!(w.drop_reasons(), [reason], "{what}");
+    }
+}
+
+#[test]
+fn a_host_forwards_nothing() {
+    let mut w = pair();
+    w.inject(1, 0, udp_frame(mac(1, 0), ("10.0.0.1", 1), ("8.8.8.8", 53), b"x"));
+    assert_eq!((w.drop_reasons(), w.wire.len()), (vec![DropReason::NotARouter], 0));
+}
+
+#[test]
+fn a_frame_on_a_port_that_is_not_there() {
+    let mut w = pair();
+    w.inject(1, 9, good());
+    assert_eq!(w.drop_reasons(), [DropReason::LinkDown]);
+}
+
+#[test]
+fn an_unacceptable_segment() {
+    let mut w = pair();
+    w.app(1, |s| s.tcp_listen(80, 5)).unwrap();
+    let c = w.connect(0, "10.0.0.2:80");
+    w.run();
+    let local = w.stacks[0].local_addr(c).unwrap();
+    let mut stray = tcp_frame("10.0.0.1", "10.0.0.2", TcpFlags::ACK);
+    stray[34..36].copy_from_slice(&local.port().to_be_bytes());
+    rt_wire::checksum::fill_transport(ip("10.0.0.1"), ip("10.0.0.2"), protocol::TCP, &mut stray[34..]);
+    w.inject(1, 0, stray);
+    assert_eq!(w.drop_reasons(), [DropReason::TcpUnacceptable]);
+}
+
+#[test]
+fn a_translating_router_does_not_leak_what_it_does_not_know() {
+    let mut w = natted();
+    w.inject(1, 0, tcp_frame("192.168.1.10", "203.0.113.1", TcpFlags::ACK));
+    assert_eq!(w.drop_reasons(), [DropReason::ConntrackInvalid]);
+}
+
+#[test]
+fn a_full_connection_table() {
+    let mut w = routed(|router| {
+        router.chains = vec![chain(HookPoint::Forward, vec![], Action::Accept)];
+        router.conntrack_max = 1;
+    });
+    w.inject(1, 0, good());
+    w.inject(1, 0, udp_frame(mac(1, 0), ("192.168.1.10", 5_001), ("203.0.113.1", 53), b"x"));
+    assert_eq!(w.drop_reasons(), [DropReason::ConntrackFull]);
+}
+
+/// Reasons that other parts of the laboratory give: links, queues, switches, the end of the run.
+const NOT_OURS: &[DropReason] = &[
+    DropReason::QueueFull,
+    DropReason::LinkLoss,
+    DropReason::TooLongForLink,
+    DropReason::SamePort,
+    DropReason::BridgeLoop,
+    DropReason::RunEnded,
+];
+
+/// Reasons with a test of their own elsewhere in this folder.
+const ELSEWHERE: &[DropReason] = &[
+    DropReason::LinkDown,
+    DropReason::NotARouter,
+    DropReason::NeighborUnreachable,
+    DropReason::NeighborQueueFull,
+    DropReason::Filtered,
+    DropReason::Rejected,
+    DropReason::ConntrackInvalid,
+    DropReason::ConntrackFull,
+    DropReason::NatExhausted,
+    DropReason::ReassemblyTimeout,
+    DropReason::ReassemblyRefused,
+    DropReason::UnknownProtocol,
+    DropReason::SocketBufferFull,
+    DropReason::AcceptQueueFull,
+    DropReason::TcpUnacceptable,
+    DropReason::NoAddress,
+];
+
+#[test]
+fn no_reason_is_forgotten() {
+    let here = frames().into_iter().map(|(_, _, reason)| reason);
+    let known: BTreeSet<_> = here.chain(NOT_OURS.iter().copied()).chain(ELSEWHERE.iter().copied()).collect();
+    let missing: Vec<_> = DropReason::ALL.iter().filter(|reason| !known.contains(reason)).collect();
+    assert!(missing.is_empty(), "no test for {missing:?}");
+}

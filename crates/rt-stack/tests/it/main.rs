@@ -1,0 +1,14 @@
+//! Whole stacks, joined in memory.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod capture;
+mod drops;
+mod filter;
+mod fixture;
+mod fragments;
+mod icmp;
+mod nat;
+mod neighbor;
+mod properties;
+mod sockets;
+mod tcp;
