@@ -170,6 +170,9 @@ impl Connection {
                 self.records.push(What::TcpRead { conn: self.conn, offset, len: n as u32 });
             }
             self.offer_window_after_read();
+            if self.rcv.fin_received {
+                self.rcv.buf.release();
+            }
             return Ok(Read::Data(n));
         }
         if self.rcv.buf.readable() > 0 {

@@ -93,6 +93,7 @@ impl Connection {
             return None;
         }
         self.snd.flight.repeat(position, cx.now);
+        self.blocked = None;
         self.recovery.on_sent(sent.len);
         let why = match self.recovery.phase {
             Phase::Loss { .. } => SendWhy::RtoRetransmit,

@@ -125,7 +125,7 @@ impl Connection {
             None => (self.snd.shift, self.rcv.shift) = (0, 0),
         }
         let full = u32::from(self.rcv.mss) - if self.ts.on { TIMESTAMPS_LEN } else { 0 };
-        if self.rcv.adv == Seq(0) && matches!(self.state, State::SynReceived(_)) {
+        if matches!(self.state, State::SynReceived(_)) {
             self.rcv.set_limit(&self.config, full);
         }
         self.rcv.adv = self.rcv.nxt + self.rcv.limit.min(MAX_UNSCALED);

@@ -5,4 +5,5 @@ mod handshake;
 mod pipe;
 mod receive;
 mod script;
+mod story;
 mod transmit;
