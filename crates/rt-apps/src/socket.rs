@@ -112,6 +112,11 @@ impl TcpStream {
         self.socket.net.core().stack.tcp_phase(self.socket.id)
     }
 
+    /// Turns Nagle off (`true`): small segments are sent at once, as web servers and browsers want it.
+    pub fn set_nodelay(&self, nodelay: bool) {
+        self.socket.net.core().stack.tcp_set_nodelay(self.socket.id, nodelay);
+    }
+
     /// Resets the connection.
     pub fn abort(&self) {
         self.socket.net.core().stack.tcp_abort(self.socket.id);

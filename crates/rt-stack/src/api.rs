@@ -476,6 +476,14 @@ impl Stack {
         }
     }
 
+    /// Turns Nagle (RFC 896) off or on for one connection: an accepted one has the machine's setting at first.
+    pub fn tcp_set_nodelay(&mut self, id: SocketId, nodelay: bool) {
+        if let Some(socket) = self.sockets.tcp_mut(id) {
+            socket.connection.set_nodelay(nodelay);
+            self.sockets.touch(id);
+        }
+    }
+
     /// Says FIN after what was written; reading goes on.
     pub fn tcp_shutdown(&mut self, id: SocketId) {
         let cx = self.cx;

@@ -50,7 +50,9 @@ impl HttpCache {
                 age,
                 fresh_for: nanos(entry.policy.time_to_live(now)),
             },
-            BeforeRequest::Stale { request, matches: true } => Found::Stale { age, request: Box::new(request) },
+            BeforeRequest::Stale { request, matches: true } => {
+                Found::Stale { age, request: Box::new(request) }
+            }
             BeforeRequest::Stale { matches: false, .. } => Found::Nothing,
         }
     }
@@ -90,7 +92,8 @@ impl HttpCache {
         }
         self.remove(key);
         while self.bytes + body.len() > CAPACITY {
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.number).map(|(key, _)| key.clone());
+            let oldest =
+                self.entries.iter().min_by_key(|(_, entry)| entry.number).map(|(key, _)| key.clone());
             let Some(oldest) = oldest else { break };
             self.remove(&oldest);
         }
@@ -131,7 +134,9 @@ mod tests {
         let time = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         let stored = cache.store("k", &request(), &response, &"body".into(), time(1000));
         match cache.find("k", &request(), time(at)) {
-            Found::Fresh { age, fresh_for, .. } => format!("fresh {} {}", age.as_millis(), fresh_for.as_millis()),
+            Found::Fresh { age, fresh_for, .. } => {
+                format!("fresh {} {}", age.as_millis(), fresh_for.as_millis())
+            }
             Found::Stale { request, .. } => {
                 let tag = request.headers.get("if-none-match").map_or("-", |tag| tag.to_str().unwrap());
                 format!("stale {tag}")

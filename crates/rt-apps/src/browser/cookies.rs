@@ -54,8 +54,11 @@ impl CookieJar {
             .cookies
             .iter()
             .filter(|cookie| {
-                let host_fits =
-                    if cookie.host_only { host == cookie.domain } else { domain_matches(&host, &cookie.domain) };
+                let host_fits = if cookie.host_only {
+                    host == cookie.domain
+                } else {
+                    domain_matches(&host, &cookie.domain)
+                };
                 host_fits
                     && path_matches(path, &cookie.path)
                     && (!cookie.secure || url.is_secure())
@@ -63,7 +66,8 @@ impl CookieJar {
             })
             .collect();
         fitting.sort_by_key(|cookie| std::cmp::Reverse(cookie.path.len()));
-        let pairs: Vec<_> = fitting.iter().map(|cookie| format!("{}={}", cookie.name, cookie.value)).collect();
+        let pairs: Vec<_> =
+            fitting.iter().map(|cookie| format!("{}={}", cookie.name, cookie.value)).collect();
         (!pairs.is_empty()).then(|| pairs.join("; "))
     }
 
@@ -118,7 +122,9 @@ fn read(url: &Url, field: &str, now: u64) -> Option<Cookie> {
             "domain" if !value.is_empty() => {
                 let domain = value.trim_start_matches('.').to_ascii_lowercase();
                 // For another site, or for a whole top-level domain: the cookie is refused.
-                if !domain_matches(&cookie.domain, &domain) || (!domain.contains('.') && domain != cookie.domain) {
+                if !domain_matches(&cookie.domain, &domain)
+                    || (!domain.contains('.') && domain != cookie.domain)
+                {
                     return None;
                 }
                 (cookie.domain, cookie.host_only) = (domain, false);
@@ -144,7 +150,8 @@ fn domain_matches(host: &str, domain: &str) -> bool {
 
 /// 5.1.4.
 fn path_matches(path: &str, prefix: &str) -> bool {
-    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
 }
 
 /// 5.1.4: up to the last slash, without it.
@@ -186,9 +193,19 @@ mod tests {
         check("https://a.example/", &["x=1; Secure"], "http://a.example/", "");
         check("http://a.example/", &["x=1; Secure"], "https://a.example/", "");
         check("https://a.example/", &["x=1; Max-Age=10"], "https://a.example/", "");
-        check("https://a.example/", &["x=1; Max-Age=11; Expires=Thu, 01 Jan 1970 00:00:01 GMT"], "https://a.example/", "x=1");
+        check(
+            "https://a.example/",
+            &["x=1; Max-Age=11; Expires=Thu, 01 Jan 1970 00:00:01 GMT"],
+            "https://a.example/",
+            "x=1",
+        );
         check("https://a.example/", &["x=1", "x=2"], "https://a.example/", "x=2");
-        check("https://a.example/", &["x=1", "x=; Expires=Thu, 01 Jan 1970 00:00:01 GMT"], "https://a.example/", "");
+        check(
+            "https://a.example/",
+            &["x=1", "x=; Expires=Thu, 01 Jan 1970 00:00:01 GMT"],
+            "https://a.example/",
+            "",
+        );
         check("https://a.example/", &["nonsense", "=1", ";;;"], "https://a.example/", "");
     }
 

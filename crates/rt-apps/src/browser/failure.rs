@@ -71,7 +71,10 @@ impl Failure {
             return Failure::new(failure.code(), format!("{host}: {failure}"));
         }
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            return Failure::new("tls.closed", format!("{host} closed the connection during the TLS handshake"));
+            return Failure::new(
+                "tls.closed",
+                format!("{host} closed the connection during the TLS handshake"),
+            );
         }
         let (code, what) = of_tcp(error);
         Failure::new(code, format!("{host} {what} during the TLS handshake"))
@@ -115,11 +118,18 @@ impl Failure {
 fn of_tcp(error: &io::Error) -> (&'static str, String) {
     let socket = error.get_ref().and_then(|inner| inner.downcast_ref::<SocketError>());
     if matches!(socket, Some(SocketError::TtlExceeded)) {
-        return ("tcp.ttl_exceeded", "is out of reach: packets die of old age on the way (a routing loop)".into());
+        return (
+            "tcp.ttl_exceeded",
+            "is out of reach: packets die of old age on the way (a routing loop)".into(),
+        );
     }
     let (code, what) = match error.kind() {
-        io::ErrorKind::ConnectionRefused => ("tcp.refused", "refused the connection (RST): nothing listens there"),
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ("tcp.reset", "reset the connection (RST)"),
+        io::ErrorKind::ConnectionRefused => {
+            ("tcp.refused", "refused the connection (RST): nothing listens there")
+        }
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            ("tcp.reset", "reset the connection (RST)")
+        }
         io::ErrorKind::TimedOut => ("tcp.timeout", "did not answer"),
         io::ErrorKind::HostUnreachable => ("tcp.unreachable", "cannot be reached: host unreachable"),
         io::ErrorKind::NetworkUnreachable => ("tcp.unreachable", "cannot be reached: no route"),

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, HeaderName, HeaderValue,
-    LOCATION, ORIGIN, REFERER, SET_COOKIE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, HeaderName,
+    HeaderValue, LOCATION, ORIGIN, REFERER, SET_COOKIE, USER_AGENT,
 };
 use http::request::Parts as RequestParts;
 use http::response::Parts as ResponseParts;
@@ -86,7 +86,11 @@ impl Shared {
     /// One request with its begin and end in the record.
     async fn one_hop(&self, req: ReqId, job: &Job) -> Result<Loaded, Failure> {
         let method = if job.body.is_some() { Method::POST } else { Method::GET };
-        let kind = if matches!(job.kind, Kind::Document | Kind::Call) { ReqKind::Page } else { ReqKind::Subresource };
+        let kind = if matches!(job.kind, Kind::Document | Kind::Call) {
+            ReqKind::Page
+        } else {
+            ReqKind::Subresource
+        };
         self.net.say(AppRecord::RequestBegin {
             req,
             parent: job.parent,
@@ -115,9 +119,21 @@ impl Shared {
             let found = self.state().cache.find(&key, &request, self.civil_time());
             match found {
                 Found::Fresh { response, body, age, fresh_for } => {
-                    self.say_cache(req, &key, CacheOutcome::Hit { age, fresh_for }, "no need to ask the server");
+                    self.say_cache(
+                        req,
+                        &key,
+                        CacheOutcome::Hit { age, fresh_for },
+                        "no need to ask the server",
+                    );
                     let (status, headers) = (response.status, response.headers);
-                    return Ok(Loaded { req, url: job.url.clone(), status, headers, body, source: Source::Cache });
+                    return Ok(Loaded {
+                        req,
+                        url: job.url.clone(),
+                        status,
+                        headers,
+                        body,
+                        source: Source::Cache,
+                    });
                 }
                 Found::Stale { age, request: conditional } => {
                     self.say_cache(req, &key, CacheOutcome::Stale { age }, "the server must be asked");
@@ -183,7 +199,10 @@ impl Shared {
         if response.status == StatusCode::NOT_MODIFIED {
             let known = self.state().cache.revalidate(key, &request, &response, now);
             let (parts, body) = known.ok_or_else(|| {
-                Failure::new("http.unexpected_304", format!("{} is said to be unchanged, but it is not stored", job.url))
+                Failure::new(
+                    "http.unexpected_304",
+                    format!("{} is said to be unchanged, but it is not stored", job.url),
+                )
             })?;
             self.say_cache(req, key, CacheOutcome::Revalidated, "304: the stored body is used");
             let source = Source::Revalidated(protocol);
@@ -195,7 +214,8 @@ impl Shared {
         if request.method == Method::GET {
             let stored = self.state().cache.store(key, &request, &response, &body, now);
             let rule = text(&response.headers, &http::header::CACHE_CONTROL);
-            let outcome = stored.map_or(CacheOutcome::NotStored, |fresh_for| CacheOutcome::Stored { fresh_for });
+            let outcome =
+                stored.map_or(CacheOutcome::NotStored, |fresh_for| CacheOutcome::Stored { fresh_for });
             self.say_cache(req, key, outcome, rule);
         }
         let (status, headers) = (response.status, response.headers);
@@ -204,13 +224,13 @@ impl Shared {
 
     /// The request in Chrome's order of fields.
     fn request(&self, job: &Job, method: Method) -> Result<RequestParts, Failure> {
-        let uri: Uri = job.url.to_string().parse().map_err(|_| Failure::new("url.invalid", job.url.to_string()))?;
+        let uri: Uri =
+            job.url.to_string().parse().map_err(|_| Failure::new("url.invalid", job.url.to_string()))?;
         let (mut parts, ()) = Request::new(()).into_parts();
         (parts.method, parts.uri) = (method, uri);
         let cookie = self.state().cookies.field(&job.url, self.net.unix_time());
-        let origin = job.body.is_some().then(|| {
-            job.url.to_string().trim_end_matches(&job.url.target()).to_owned()
-        });
+        let origin =
+            job.body.is_some().then(|| job.url.to_string().trim_end_matches(&job.url.target()).to_owned());
         let fields = [
             (CONTENT_TYPE, job.body.is_some().then(|| "application/json".to_owned())),
             (USER_AGENT, Some(self.options.user_agent.clone())),
@@ -252,7 +272,13 @@ impl Shared {
                 Some(name) => (CacheOutcome::Stored { fresh_for: rt_base::Nanos::ZERO }, name),
                 None => (CacheOutcome::NotStored, field.to_owned()),
             };
-            self.net.say(AppRecord::Cache { req, cache: CacheKind::Cookies, key: job.url.host(), outcome, note });
+            self.net.say(AppRecord::Cache {
+                req,
+                cache: CacheKind::Cookies,
+                key: job.url.host(),
+                outcome,
+                note,
+            });
         }
     }
 }

@@ -75,7 +75,10 @@ mod tests {
                 r#"<link rel="preload StyleSheet" href="a.css"><script src=b.js></script><img src=" c.png "><img src=c.png>"#,
                 &[(Kind::Style, "a.css"), (Kind::Script, "b.js"), (Kind::Image, "c.png")],
             ),
-            ("<link rel=icon href=x><img><script>let a = '<img src=no>';</script><img src=yes>", &[(Kind::Image, "yes")]),
+            (
+                "<link rel=icon href=x><img><script>let a = '<img src=no>';</script><img src=yes>",
+                &[(Kind::Image, "yes")],
+            ),
             ("<!-- <img src=no> --><title><img src=no></title><style><img src=no></style>", &[]),
             ("<img src='a&amp;b'", &[]),
             ("<IMG SRC='a?x&amp;y'>", &[(Kind::Image, "a?x&y")]),

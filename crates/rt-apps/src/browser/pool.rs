@@ -204,8 +204,7 @@ impl Pool {
 
     async fn resolve(&self, origin: &Origin, asker: &Asker<'_>) -> Result<Vec<IpAddr>, Failure> {
         asker.at(Phase::Lookup);
-        let answer =
-            self.net.lookup_with(&origin.host, RecordType::A, asker.req, Some(asker.names)).await;
+        let answer = self.net.lookup_with(&origin.host, RecordType::A, asker.req, Some(asker.names)).await;
         let addresses = answer.map_err(|error| Failure::lookup(&error))?.addresses;
         if addresses.is_empty() {
             return Err(Failure::new("dns.nodata", format!("{}: no address", origin.host)));
@@ -224,7 +223,11 @@ impl Pool {
         let mut failure = None;
         for (tried, address) in addresses.iter().enumerate() {
             if let Some(Failure { text, .. }) = &failure {
-                self.net.say(AppRecord::Retry { req: asker.req, attempt: tried as u32 + 1, why: text.clone() });
+                self.net.say(AppRecord::Retry {
+                    req: asker.req,
+                    attempt: tried as u32 + 1,
+                    why: text.clone(),
+                });
             }
             let pins = std::mem::take(&mut self.state().pins);
             let options = ConnectOptions {
@@ -310,8 +313,7 @@ impl Pool {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let handshake =
-            http1::Builder::new().title_case_headers(true).handshake(HyperIo::new(stream)).await;
+        let handshake = http1::Builder::new().title_case_headers(true).handshake(HyperIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| Failure::http(host, &error))?;
         drop(self.net.spawn(async move {
             let _ = connection.await;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use rt_base::{
-    AppRecord, CacheKind, CacheOutcome, EventId, Input, Nanos, NodeId, Outbox, ReqId, Signal, Time, What,
+    AppRecord, CacheKind, CacheOutcome, EventId, Input, Nanos, NodeId, Outbox, ReqId, SendWhy, Signal,
+    TcpPhase, Time, What,
 };
 use rt_stack::{Stack, StackConfig};
 
@@ -58,6 +59,9 @@ struct World {
     counters: (u64, u64),
     /// All that was said, with the time.
     said: Vec<(Time, AppRecord)>,
+    /// RST segments sent, and connections that both sides have closed with FIN.
+    resets: usize,
+    closed: usize,
     done: Vec<(bool, String)>,
 }
 
@@ -80,6 +84,8 @@ impl World {
             wish: Time::MAX,
             counters: (0, 0),
             said: Vec::new(),
+            resets: 0,
+            closed: 0,
             done: Vec::new(),
         };
         world.handle(Input::Boot);
@@ -108,8 +114,11 @@ impl World {
         self.wish = self.out.wake.unwrap_or(self.wish);
         assert!(self.out.frames.is_empty(), "nothing leaves the machine");
         for event in self.out.events.drain(..) {
-            if let What::App(record) = event.what {
-                self.said.push((event.at, *record));
+            match event.what {
+                What::App(record) => self.said.push((event.at, *record)),
+                What::TcpSend(segment) if segment.why == SendWhy::Reset => self.resets += 1,
+                What::TcpState { to: TcpPhase::TimeWait, .. } => self.closed += 1,
+                _ => {}
             }
         }
         for signal in self.out.signals.drain(..) {
@@ -133,7 +142,10 @@ impl World {
 
 fn start_servers(net: &Net, setup: &Setup, authority: &Authority) {
     let upstreams: Vec<Upstream> = (0..3u16)
-        .map(|n| Upstream { name: format!("server-{n}"), address: SocketAddr::from(([127, 0, 0, 1], 8080 + n)) })
+        .map(|n| Upstream {
+            name: format!("server-{n}"),
+            address: SocketAddr::from(([127, 0, 0, 1], 8080 + n)),
+        })
         .collect();
     for upstream in upstreams.iter().take(setup.alive) {
         let server = WebServer {
@@ -205,6 +217,8 @@ fn a_page_then_the_same_page_again() {
     let second = world.step(open("https://google.com/", &browser));
     insta::assert_snapshot!("page_twice", format!("{}\n\n{}\n{}", world.story(), first.1, second.1));
     assert!(first.0 && second.0);
+    // One connection of the browser per step, all of the balancer's: closed by FIN both ways, never by RST.
+    assert_eq!((world.resets, world.closed, world.runtime.open_connections()), (0, 2 + 6, 0));
 }
 
 #[test]
@@ -222,7 +236,7 @@ fn where_h2_is_refused_connections_are_parallel() {
     }
     // The page's connection serves the first resource as well, three more are opened for the others.
     assert_eq!(uses.into_values().collect::<Vec<_>>(), [2, 1, 1, 1]);
-    assert_eq!(summary, "200 HTTP/1.1, 72.1 kB in 5 resources");
+    assert_eq!(summary, "200 HTTP/1.1, 73.4 kB in 5 resources");
 }
 
 #[test]
@@ -273,14 +287,14 @@ fn failures_are_told_precisely() {
     );
     ends(&good, "http://unknown.example/", "dns.no_servers: unknown.example: no resolver is known");
     ends(&good, "gopher://google.com/", "url.invalid: this browser speaks http and https, not gopher");
-    ends(&good, "http://google.com/nowhere", "404 HTTP/1.1, 198 B");
+    ends(&good, "http://google.com/nowhere", "404 HTTP/1.1, 184 B");
     ends(
         &Setup { silent: true, ..good.clone() },
         "http://google.com:8080/",
         "http.timeout: google.com: the response did not come within 30.000 s",
     );
-    ends(&Setup { silent: true, ..good.clone() }, "http://google.com/", "504 HTTP/1.1, 233 B");
-    ends(&Setup { alive: 0, ..good.clone() }, "http://google.com/", "502 HTTP/1.1, 370 B");
+    ends(&Setup { silent: true, ..good.clone() }, "http://google.com/", "504 HTTP/1.1, 191 B");
+    ends(&Setup { alive: 0, ..good.clone() }, "http://google.com/", "502 HTTP/1.1, 271 B");
 }
 
 #[test]
@@ -302,7 +316,7 @@ fn json_is_posted_and_the_answer_read() {
     let (mut world, browser) = World::new(&Setup::default());
     let post = |json: &str| browser.post_step("https://google.com/api/orders", json, StepPins::default());
     let (ok, summary) = world.step(post(r#"{ "name": "cup", "count": 2 }"#));
-    assert_eq!((ok, summary.as_str()), (true, "200 HTTP/2, 135 B"), "{}", world.story());
+    assert_eq!((ok, summary.as_str()), (true, "200 HTTP/2, 136 B"), "{}", world.story());
     assert_eq!(
         world.runtime.step_result(0).unwrap().lines,
         [concat!(
@@ -322,7 +336,9 @@ fn cookies_are_kept_and_sent_back() {
     let cookies: Vec<_> = world
         .said()
         .filter_map(|record| match record {
-            AppRecord::Cache { req, cache: CacheKind::Cookies, note, outcome, .. } if req.0 == 1 || req.0 > 15 => {
+            AppRecord::Cache { req, cache: CacheKind::Cookies, note, outcome, .. }
+                if req.0 == 1 || req.0 > 15 =>
+            {
                 Some((matches!(outcome, CacheOutcome::Stored { .. }), note.as_str()))
             }
             _ => None,
@@ -339,7 +355,9 @@ fn an_open_browser_reuses_its_connection_until_it_was_idle_for_long() {
     let (mut world, browser) = World::new(&Setup { browser, ..Setup::default() });
     let reused = |world: &World| {
         let uses = world.said().filter_map(|record| match record {
-            AppRecord::UsesConnection { req: ReqId(1..), remote, reused, .. } if remote.port() == 443 => Some(*reused),
+            AppRecord::UsesConnection { req: ReqId(1..), remote, reused, .. } if remote.port() == 443 => {
+                Some(*reused)
+            }
             _ => None,
         });
         uses.filter(|reused| !reused).count()

@@ -45,7 +45,10 @@ impl Url {
             Some("https") => true,
             Some("http") => false,
             other => {
-                return Err(format!("this browser speaks http and https, not {}", other.unwrap_or("nothing")));
+                return Err(format!(
+                    "this browser speaks http and https, not {}",
+                    other.unwrap_or("nothing")
+                ));
             }
         };
         let authority = uri.authority().ok_or_else(|| format!("`{text}` names no host"))?;
@@ -55,7 +58,9 @@ impl Url {
         let port = match authority.port() {
             Some(port) if port.as_u16() == 0 => return Err(format!("`{text}` has port 0")),
             Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') || authority.as_str() == authority.host() => default_port(secure),
+            None if authority.as_str().ends_with(':') || authority.as_str() == authority.host() => {
+                default_port(secure)
+            }
             None => return Err(format!("`{text}` has a port that is not one")),
         };
         Ok(Url { uri, secure, port })
@@ -140,11 +145,14 @@ mod tests {
             ("http://10.0.0.2:8080", Ok("http://10.0.0.2:8080/")),
             ("http://[2001:db8::1]:8080/x", Ok("http://[2001:db8::1]:8080/x")),
             ("ftp://example.com/", Err("this browser speaks http and https, not ftp")),
-            ("https://", Err("`https://` is not a URL: invalid format")),
+            ("https://", Err("`https://` is not a URL: empty string")),
             ("http://a:0/", Err("`http://a:0/` has port 0")),
             ("http://me@a/", Err("`http://me@a/` must have a host and no user name")),
             ("http://a:70000/", Err("`http://a:70000/` has a port that is not one")),
-            ("http://f\u{e4}hre.example/", Err("`http://f\u{e4}hre.example/` is not a URL: invalid uri character")),
+            (
+                "http://f\u{e4}hre.example/",
+                Err("`http://f\u{e4}hre.example/` is not a URL: invalid uri character"),
+            ),
         ];
         for (text, expected) in cases {
             let got = Url::parse(text).map(|url| url.to_string());

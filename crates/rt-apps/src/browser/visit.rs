@@ -114,7 +114,9 @@ fn summarize(
     }
     let mut lines: Vec<_> = all
         .iter()
-        .map(|one| format!("{} {} {} ({})", one.status.as_u16(), one.url, kilobytes(one.body.len()), one.source))
+        .map(|one| {
+            format!("{} {} {} ({})", one.status.as_u16(), one.url, kilobytes(one.body.len()), one.source)
+        })
         .collect();
     lines.extend(parts.iter().filter_map(|part| part.as_ref().err()).map(Failure::to_string));
     let result = if status < 400 { StepResult::ok(summary) } else { StepResult::failed(summary) };
@@ -135,5 +137,9 @@ fn kilobytes(bytes: usize) -> String {
 }
 
 fn shortened(text: &str) -> String {
-    if text.chars().count() <= SHOWN { text.to_owned() } else { text.chars().take(SHOWN).chain("...".chars()).collect() }
+    if text.chars().count() <= SHOWN {
+        text.to_owned()
+    } else {
+        text.chars().take(SHOWN).chain("...".chars()).collect()
+    }
 }

@@ -105,7 +105,8 @@ fn is_unchanged(headers: &HeaderMap, etag: &str) -> bool {
 /// Reads JSON and answers with what was understood.
 fn post(request: &Parts, body: &Bytes) -> Response<Body> {
     let content_type = text(&request.headers, &CONTENT_TYPE);
-    if content_type.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json")) {
+    if content_type.split(';').next().is_none_or(|kind| !kind.trim().eq_ignore_ascii_case("application/json"))
+    {
         let error = json!({ "ok": false, "error": "send application/json", "got": content_type });
         return json_answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error);
     }
@@ -118,8 +119,7 @@ fn post(request: &Parts, body: &Bytes) -> Response<Body> {
             if let Value::Array(items) = &value {
                 understood["items"] = items.len().into();
             }
-            let answer =
-                json!({ "ok": true, "path": request.uri.path(), "understood": understood, "received": value });
+            let answer = json!({ "ok": true, "path": request.uri.path(), "understood": understood, "received": value });
             json_answer(StatusCode::OK, &answer)
         }
         Err(error) => {

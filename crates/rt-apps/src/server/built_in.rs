@@ -61,7 +61,8 @@ fn shop() -> PageSet {
         images: &[("/static/cup.png", 200, 100, "A cup"), ("/static/map.svg", 320, 200, "Where we are")],
         filler: 9_000,
     };
-    let article = Page { title: "A cup", images: &[("/static/cup.png", 200, 100, "A cup")], filler: 4_000, ..start };
+    let article =
+        Page { title: "A cup", images: &[("/static/cup.png", 200, 100, "A cup")], filler: 4_000, ..start };
     let start_page = Resource::new(HTML, start.html()).personal();
     let start_page = start_page.cookie("session=6f1d9a; Path=/; HttpOnly; SameSite=Lax");
     let resources = [
@@ -69,8 +70,14 @@ fn shop() -> PageSet {
         ("/cup", Resource::new(HTML, article.html()).cached("private, max-age=30")),
         ("/static/shop.css", Resource::new(CSS, style_sheet("s", 6_000)).cached(YEAR)),
         ("/static/shop.js", Resource::new(SCRIPT, script("s", 12_000)).cached("public, no-cache")),
-        ("/static/cup.png", Resource::new("image/png", picture(200, 100, 23)).cached("public, max-age=86400")),
-        ("/static/map.svg", Resource::new("image/svg+xml", drawing(320, 200, 6_500)).cached("public, max-age=86400")),
+        (
+            "/static/cup.png",
+            Resource::new("image/png", picture(200, 100, 23)).cached("public, max-age=86400"),
+        ),
+        (
+            "/static/map.svg",
+            Resource::new("image/svg+xml", drawing(320, 200, 6_500)).cached("public, max-age=86400"),
+        ),
     ];
     PageSet::new("nginx", resources.map(|(path, resource)| (path.to_owned(), resource)))
 }
@@ -97,7 +104,8 @@ impl Page {
             self.lang, self.title, self.style, self.script
         );
         for (path, width, height, alt) in self.images {
-            let _ = writeln!(html, "<img src=\"{path}\" width=\"{width}\" height=\"{height}\" alt=\"{alt}\">");
+            let _ =
+                writeln!(html, "<img src=\"{path}\" width=\"{width}\" height=\"{height}\" alt=\"{alt}\">");
         }
         html.push_str("<form action=\"/search\" role=\"search\"><input name=\"q\" autofocus><button>Go</button></form>\n");
         let until = html.len() + self.filler;
@@ -105,7 +113,10 @@ impl Page {
         while html.len() < until {
             number += 1;
             let (class, topic) = (words.next(), words.next());
-            let _ = write!(html, "<section id=\"s{number}\" class=\"{class}\"><h2><a href=\"/{topic}/{number}\">{topic} ");
+            let _ = write!(
+                html,
+                "<section id=\"s{number}\" class=\"{class}\"><h2><a href=\"/{topic}/{number}\">{topic} "
+            );
             let _ = write!(html, "{}</a></h2><p>", words.next());
             for _ in 0..words.dice.below(24) + 8 {
                 html.push_str(words.next());
@@ -122,7 +133,9 @@ fn style_sheet(prefix: &str, size: usize) -> String {
     const PROPERTIES: [&str; 8] =
         ["margin", "padding", "top", "left", "width", "height", "border-radius", "font-size"];
     let mut words = Words::new(prefix);
-    let mut css = String::from("*{box-sizing:border-box}\nbody{margin:0;font:14px/1.4 arial,sans-serif;color:#202124}\n");
+    let mut css = String::from(
+        "*{box-sizing:border-box}\nbody{margin:0;font:14px/1.4 arial,sans-serif;color:#202124}\n",
+    );
     while css.len() < size {
         let (class, n) = (words.next(), words.dice.below(1000));
         let _ = write!(css, ".{prefix}-{class}-{n}{{color:#{:06x}", words.dice.below(1 << 24));
@@ -157,7 +170,8 @@ fn script(prefix: &str, size: usize) -> String {
 fn picture(width: u32, height: u32, grain: u64) -> Vec<u8> {
     let mut dice = Rng::stream(grain, "picture", "grain");
     png(width, height, |x, y| {
-        let band = [[66, 133, 244], [219, 68, 55], [244, 180, 0], [15, 157, 88]][(x * 8 / width % 4) as usize];
+        let band =
+            [[66, 133, 244], [219, 68, 55], [244, 180, 0], [15, 157, 88]][(x * 8 / width % 4) as usize];
         let shade = (y * 48 / height) as u8;
         let noise = if dice.below(6) == 0 { (dice.below(8) * 4) as u8 } else { 0 };
         band.map(|part: u8| part.saturating_sub(shade).saturating_add(noise))
@@ -172,7 +186,10 @@ fn drawing(width: u32, height: u32, size: usize) -> String {
     while svg.len() < size {
         let (x, y) = (dice.below(u64::from(width)), dice.below(u64::from(height)));
         let (radius, colour) = (dice.below(24) + 2, dice.below(1 << 24));
-        let _ = writeln!(svg, "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"#{colour:06x}\" opacity=\"0.7\"/>");
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"#{colour:06x}\" opacity=\"0.7\"/>"
+        );
     }
     svg.push_str("</svg>\n");
     svg
@@ -194,12 +211,13 @@ impl Words {
 }
 
 const VOCABULARY: [&str; 64] = [
-    "anchor", "arrow", "autumn", "basket", "beacon", "border", "bridge", "candle", "canvas", "carbon", "circle",
-    "cloud", "copper", "corner", "cradle", "delta", "desert", "dinner", "engine", "fabric", "feather", "filter",
-    "finger", "forest", "garden", "gentle", "glacier", "harbor", "hollow", "island", "jacket", "ladder", "lantern",
-    "letter", "marble", "meadow", "mirror", "mountain", "needle", "number", "orchard", "packet", "paper", "pepper",
-    "pilot", "planet", "pocket", "puzzle", "quiet", "ribbon", "river", "saddle", "shadow", "signal", "silver",
-    "spring", "station", "summer", "thunder", "timber", "travel", "valley", "window", "winter",
+    "anchor", "arrow", "autumn", "basket", "beacon", "border", "bridge", "candle", "canvas", "carbon",
+    "circle", "cloud", "copper", "corner", "cradle", "delta", "desert", "dinner", "engine", "fabric",
+    "feather", "filter", "finger", "forest", "garden", "gentle", "glacier", "harbor", "hollow", "island",
+    "jacket", "ladder", "lantern", "letter", "marble", "meadow", "mirror", "mountain", "needle", "number",
+    "orchard", "packet", "paper", "pepper", "pilot", "planet", "pocket", "puzzle", "quiet", "ribbon",
+    "river", "saddle", "shadow", "signal", "silver", "spring", "station", "summer", "thunder", "timber",
+    "travel", "valley", "window", "winter",
 ];
 
 #[cfg(test)]

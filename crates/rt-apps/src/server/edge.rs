@@ -109,7 +109,8 @@ impl Edge {
     pub async fn run(self, net: Net) {
         let Some((listener, tls)) = open(&net, self.port, self.identity.as_ref(), self.http2) else { return };
         let pool = Arc::new(Pool::new(&net, self.upstreams, self.balance, self.idle));
-        let proxy = Proxy { net, pool, policy: self.balance.name(), think: self.think, timeout: self.timeout };
+        let proxy =
+            Proxy { net, pool, policy: self.balance.name(), think: self.think, timeout: self.timeout };
         while let Ok((stream, _)) = listener.accept().await {
             let (proxy, tls) = (proxy.clone(), tls.clone());
             drop(proxy.net.clone().spawn(async move {
@@ -172,7 +173,11 @@ impl Proxy {
                 Err(Trouble::Late) => {
                     self.pool.give_back(index, None);
                     let name = &self.pool.upstream(index).name;
-                    return self.give_up(req, StatusCode::GATEWAY_TIMEOUT, &format!("{name} did not answer in time"));
+                    return self.give_up(
+                        req,
+                        StatusCode::GATEWAY_TIMEOUT,
+                        &format!("{name} did not answer in time"),
+                    );
                 }
                 Err(Trouble::Broken(why)) => {
                     self.pool.give_back(index, None);
@@ -186,7 +191,11 @@ impl Proxy {
         }
         let reasons: Vec<_> =
             failed.iter().map(|(index, why)| format!("{}: {why}", self.pool.upstream(*index).name)).collect();
-        self.give_up(req, StatusCode::BAD_GATEWAY, &format!("no upstream took the request ({})", reasons.join("; ")))
+        self.give_up(
+            req,
+            StatusCode::BAD_GATEWAY,
+            &format!("no upstream took the request ({})", reasons.join("; ")),
+        )
     }
 
     /// One try with one upstream; a kept connection that turns out dead is replaced once, since nothing was answered.
@@ -200,7 +209,8 @@ impl Proxy {
     ) -> Result<Response<Body>, Trouble> {
         let mut fresh = false;
         loop {
-            let connecting = self.net.timeout(self.timeout, Wait::Timeout, self.pool.connect(index, fresh)).await;
+            let connecting =
+                self.net.timeout(self.timeout, Wait::Timeout, self.pool.connect(index, fresh)).await;
             let mut connection = connecting
                 .map_err(|_| Trouble::Broken("no answer to SYN".into()))?
                 .map_err(|error| Trouble::Broken(error.to_string()))?;

@@ -33,6 +33,8 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let client = Client { peer: stream.peer_addr(), tls: tls.is_some() };
+    // As nginx does: otherwise the last small part of a response waits for the client's delayed ACK.
+    stream.set_nodelay(true);
     let stream = Linger::new(net, stream);
     let Some(tls) = tls else {
         return speak(net, stream, false, client, handler).await;
@@ -64,9 +66,6 @@ where
             .serve_connection(io, service)
             .await
     } else {
-        hyper::server::conn::http1::Builder::new()
-            .auto_date_header(false)
-            .serve_connection(io, service)
-            .await
+        hyper::server::conn::http1::Builder::new().auto_date_header(false).serve_connection(io, service).await
     };
 }

@@ -75,7 +75,11 @@ impl ClientTls {
     ///
     /// # Errors
     /// When a root is not a certificate.
-    pub fn new(hooks: TlsHooks, roots: &[CertificateDer<'static>], alpn: &[&str]) -> Result<ClientTls, Error> {
+    pub fn new(
+        hooks: TlsHooks,
+        roots: &[CertificateDer<'static>],
+        alpn: &[&str],
+    ) -> Result<ClientTls, Error> {
         let provider = provider();
         let mut store = RootCertStore::empty();
         for root in roots {
@@ -102,7 +106,11 @@ impl ClientTls {
     ///
     /// # Errors
     /// Those of the stream, and rustls's inside `InvalidData` (see [`super::TlsFailure::of_io`]).
-    pub async fn connect<S>(&self, name: ServerName<'static>, stream: S) -> std::io::Result<client::TlsStream<S>>
+    pub async fn connect<S>(
+        &self,
+        name: ServerName<'static>,
+        stream: S,
+    ) -> std::io::Result<client::TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -134,7 +142,12 @@ impl ServerTls {
     ///
     /// # Errors
     /// When the provider does not fit TLS 1.3.
-    pub fn new(hooks: TlsHooks, identity: &Identity, alpn: &[&str], rng: &mut Rng) -> Result<ServerTls, Error> {
+    pub fn new(
+        hooks: TlsHooks,
+        identity: &Identity,
+        alpn: &[&str],
+        rng: &mut Rng,
+    ) -> Result<ServerTls, Error> {
         let hooks = Arc::new(hooks);
         let certificate = SingleCertAndKey::from((*identity.0).clone());
         let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(&hooks) as _)

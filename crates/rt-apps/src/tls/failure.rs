@@ -91,12 +91,9 @@ impl TlsFailure {
 impl std::fmt::Display for TlsFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            TlsFailure::Expired { not_after, now } => write!(
-                f,
-                "the certificate expired on {}, and it is {} now",
-                date(*not_after),
-                date(*now)
-            ),
+            TlsFailure::Expired { not_after, now } => {
+                write!(f, "the certificate expired on {}, and it is {} now", date(*not_after), date(*now))
+            }
             TlsFailure::NotYetValid { not_before, now } => write!(
                 f,
                 "the certificate is not valid before {}, and it is {} now",

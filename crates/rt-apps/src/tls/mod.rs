@@ -25,8 +25,8 @@ mod verify;
 pub use authority::{Authority, CertificateSpec, Identity, SignedBy};
 pub use config::{ClientTls, ServerTls, TlsHooks};
 pub use failure::TlsFailure;
-pub(crate) use ticket::TICKET_LIFETIME;
 pub use subject::{Names, names_of};
+pub(crate) use ticket::TICKET_LIFETIME;
 pub use verify::Verdict;
 
 #[cfg(test)]

@@ -28,11 +28,7 @@ pub(crate) fn hooks(now: u64) -> (TlsHooks, Said) {
 }
 
 /// Polls two nodes in turn, each with its own dice, until both are done.
-pub(crate) fn run_both<A, B>(
-    seed: u64,
-    a: impl Future<Output = A>,
-    b: impl Future<Output = B>,
-) -> (A, B) {
+pub(crate) fn run_both<A, B>(seed: u64, a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     let mut dice = [Rng::stream(seed, "client", "entropy"), Rng::stream(seed, "server", "entropy")];
     let (mut a, mut b) = (pin!(a), pin!(b));
     let (mut left, mut right) = (None, None);

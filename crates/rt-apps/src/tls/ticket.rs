@@ -57,10 +57,8 @@ impl ProducesTickets for Ticketer {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = ticket.split_first_chunk::<NONCE_LEN>()?;
         let mut sealed = sealed.to_vec();
-        let plain = self
-            .key
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut sealed)
-            .ok()?;
+        let plain =
+            self.key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut sealed).ok()?;
         Some(plain.to_vec())
     }
 }

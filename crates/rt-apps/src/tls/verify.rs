@@ -76,7 +76,11 @@ impl Verifier {
         match result {
             Ok(()) => {
                 let trusted = root.map_or("a trusted root", |root| &root.subject);
-                Verdict { chain, failure: None, note: format!("leads to {trusted}, which is in the trust store") }
+                Verdict {
+                    chain,
+                    failure: None,
+                    note: format!("leads to {trusted}, which is in the trust store"),
+                }
             }
             Err(error) => {
                 let failure = TlsFailure::of(error);
