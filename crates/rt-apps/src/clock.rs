@@ -87,9 +87,8 @@ impl Sleep {
     pub(crate) fn until(net: &Net, at: Time, wait: Wait) -> Sleep {
         let mut core = net.core();
         let (now, cause) = (core.now, core.cause);
-        let key = (at > now).then(|| {
-            core.timers.arm(at, Armed { wait, armed_by: cause, armed_at: now, waker: None })
-        });
+        let key = (at > now)
+            .then(|| core.timers.arm(at, Armed { wait, armed_by: cause, armed_at: now, waker: None }));
         drop(core);
         Sleep { net: net.clone(), key }
     }

@@ -22,13 +22,13 @@ impl Net {
         self.core().stack.icmp_echo(to, id, seq, data.to_vec()).map_err(io_error)
     }
 
-    /// Waits for the answer to an echo request, or for an ICMP error about it.
-    pub async fn echo_answer(&self, id: u16, seq: u16) -> EchoAnswer {
+    /// Waits for the next answer to an echo request with this id, or for an ICMP error about one.
+    pub async fn echo_answer(&self, id: u16) -> EchoAnswer {
         poll_fn(|cx| {
             let mut core = self.core();
             let new = core.stack.take_echo_replies();
             core.echoes.extend(new);
-            if let Some(at) = core.echoes.iter().position(|answer| (answer.id, answer.seq) == (id, seq)) {
+            if let Some(at) = core.echoes.iter().position(|answer| answer.id == id) {
                 return Poll::Ready(core.echoes.remove(at));
             }
             let surplus = core.echoes.len().saturating_sub(KEPT);

@@ -6,8 +6,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use rt_base::{AppRecord, Nanos, ReqId, ReqKind, Wait};
-use rt_stack::{ConnectOptions, EchoAnswer};
+use rt_base::{AppRecord, Nanos, ReqId, ReqKind, Time, Wait};
+use rt_stack::{ConnectOptions, EchoAnswer, SocketError};
 
 use crate::dns::{LookupError, RecordType};
 use crate::net::Net;
@@ -33,12 +33,14 @@ pub async fn ping(net: Net, target: String, count: u32) -> StepResult {
     result
 }
 
-/// Round trips seen so far.
+/// Pings sent and answers seen so far.
 #[derive(Default)]
 struct Tally {
     lines: Vec<String>,
     times: Vec<Nanos>,
-    sent: u32,
+    sent: Vec<Time>,
+    errors: u32,
+    unsent: u32,
     trouble: Option<String>,
 }
 
@@ -47,47 +49,66 @@ async fn run_ping(net: &Net, target: &str, count: u32, req: ReqId) -> StepResult
         Ok(address) => address,
         Err(error) => return StepResult::failed(error.to_string()),
     };
+    // Sequence numbers have 16 bits; a step that wants more pings than that gets no more.
+    let count = u16::try_from(count).unwrap_or(u16::MAX);
     let id = (net.rng(&format!("ping.{}", req.0)).next_u32() >> 16) as u16;
+    let data: Vec<u8> = (0..PING_DATA).map(|at| at as u8).collect();
     let mut tally = Tally::default();
     tally.lines.push(format!("PING {target} ({address}) {PING_DATA}({}) bytes of data.", PING_DATA + 28));
     let begin = net.now();
     for seq in 1..=count {
-        let next = net.now() + PING_INTERVAL;
-        let last = seq == count;
-        let patience = if last { PING_PATIENCE } else { PING_INTERVAL };
-        ping_once(net, &mut tally, (address, id, seq), patience).await;
-        if !last {
-            net.sleep_until(next, Wait::Person).await;
+        tally.sent.push(net.now());
+        if let Err(error) = net.echo(address, id, seq, &data) {
+            tally.lines.push(format!("ping: sendmsg: {error}"));
+            tally.trouble = Some(error.to_string());
+            tally.unsent += 1;
         }
+        let last = seq == count;
+        let (patience, wait) = if last { (PING_PATIENCE, Wait::Timeout) } else { (PING_INTERVAL, Wait::Person) };
+        let listening = async {
+            // Until the next ping is due; after the last one, until there is nothing more to wait for.
+            while !last || tally.waits() {
+                let answer = net.echo_answer(id).await;
+                tally.hear(net.now(), &answer);
+            }
+        };
+        let _ = net.timeout(patience, wait, listening).await;
     }
     summarise(tally, target, net.now().since(begin))
 }
 
-async fn ping_once(net: &Net, tally: &mut Tally, (address, id, seq): (IpAddr, u16, u32), patience: Nanos) {
-    let seq = seq as u16;
-    let sent_at = net.now();
-    let mut data = vec![0u8; PING_DATA];
-    for (at, byte) in data.iter_mut().enumerate() {
-        *byte = at as u8;
+impl Tally {
+    /// Whether a ping is still without an answer.
+    fn waits(&self) -> bool {
+        self.times.len() + (self.errors + self.unsent) as usize < self.sent.len()
     }
-    tally.sent += 1;
-    if let Err(error) = net.echo(address, id, seq, &data) {
-        tally.lines.push(format!("ping: sendmsg: {error}"));
-        tally.trouble = Some(error.to_string());
-        return;
+
+    fn hear(&mut self, now: Time, answer: &EchoAnswer) {
+        let EchoAnswer { from, seq, ttl, payload, error, .. } = answer;
+        if let Some(error) = error {
+            self.lines.push(format!("From {from} icmp_seq={seq} {}", complaint(*error)));
+            self.trouble = Some(format!("{from} says: {error}"));
+            self.errors += 1;
+            return;
+        }
+        let Some(&sent) = self.sent.get(usize::from(*seq).wrapping_sub(1)) else { return };
+        let time = now.since(sent);
+        let (bytes, shown) = (payload.len() + 8, millis(time));
+        self.lines.push(format!("{bytes} bytes from {from}: icmp_seq={seq} ttl={ttl} time={shown} ms"));
+        self.times.push(time);
     }
-    match net.timeout(patience, Wait::Timeout, net.echo_answer(id, seq)).await {
-        Ok(EchoAnswer { from, error: Some(error), .. }) => {
-            tally.lines.push(format!("From {from} icmp_seq={seq} {error}"));
-            tally.trouble = Some(format!("{from} says: {error}"));
-        }
-        Ok(EchoAnswer { from, ttl, payload, .. }) => {
-            let time = net.now().since(sent_at);
-            let (bytes, shown) = (payload.len() + 8, millis(time));
-            tally.lines.push(format!("{bytes} bytes from {from}: icmp_seq={seq} ttl={ttl} time={shown} ms"));
-            tally.times.push(time);
-        }
-        Err(_) => tally.trouble = Some("no answer".into()),
+}
+
+/// An ICMP error in ping's words.
+fn complaint(error: SocketError) -> &'static str {
+    match error {
+        SocketError::NetUnreachable => "Destination Net Unreachable",
+        SocketError::HostUnreachable => "Destination Host Unreachable",
+        SocketError::ProtocolUnreachable => "Destination Protocol Unreachable",
+        SocketError::Refused => "Destination Port Unreachable",
+        SocketError::Prohibited => "Packet filtered",
+        SocketError::TtlExceeded => "Time to live exceeded",
+        other => other.say(),
     }
 }
 
@@ -103,13 +124,14 @@ fn millis(time: Nanos) -> String {
 }
 
 fn summarise(mut tally: Tally, target: &str, took: Nanos) -> StepResult {
-    let (sent, got) = (tally.sent, tally.times.len() as u32);
-    let loss = u64::from(sent - got) * 100 / u64::from(sent.max(1));
+    let (sent, got) = (tally.sent.len() as u32, tally.times.len() as u32);
+    let loss = u64::from(sent.saturating_sub(got)) * 100 / u64::from(sent.max(1));
     tally.lines.push(String::new());
     tally.lines.push(format!("--- {target} ping statistics ---"));
+    let errors = if tally.errors > 0 { format!("+{} errors, ", tally.errors) } else { String::new() };
+    let took = took.as_millis();
     tally.lines.push(format!(
-        "{sent} packets transmitted, {got} received, {loss}% packet loss, time {}ms",
-        took.as_millis()
+        "{sent} packets transmitted, {got} received, {errors}{loss}% packet loss, time {took}ms"
     ));
     let counted = format!("{got} of {sent} answered");
     if got == 0 {
@@ -212,7 +234,7 @@ fn end(net: &Net, req: ReqId, result: &StepResult) {
 
 #[cfg(test)]
 mod tests {
-    use rt_base::Nanos;
+    use rt_base::{Nanos, Time};
 
     use super::{Tally, millis, summarise};
 
@@ -222,7 +244,7 @@ mod tests {
         for (nanos, text) in cases {
             assert_eq!(millis(Nanos(nanos)), text);
         }
-        let tally = Tally { sent: 3, times: vec![Nanos(1_000_000), Nanos(3_000_000)], ..Tally::default() };
+        let tally = Tally { sent: vec![Time::ZERO; 3], times: vec![Nanos(1_000_000), Nanos(3_000_000)], ..Tally::default() };
         let result = summarise(tally, "b", Nanos::from_millis(2003));
         assert_eq!(result.summary, "2 of 3 answered, 2.000 ms on average");
         assert_eq!(result.lines[2], "3 packets transmitted, 2 received, 33% packet loss, time 2003ms");

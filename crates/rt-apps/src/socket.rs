@@ -279,7 +279,12 @@ impl Net {
     ///
     /// # Errors
     /// `AddrInUse`.
-    pub fn udp_bind(&self, local: Option<IpAddr>, port: u16, device: Option<PortId>) -> io::Result<UdpSocket> {
+    pub fn udp_bind(
+        &self,
+        local: Option<IpAddr>,
+        port: u16,
+        device: Option<PortId>,
+    ) -> io::Result<UdpSocket> {
         let id = self.core().stack.udp_open(local, port, device).map_err(io_error)?;
         Ok(UdpSocket(Arc::new(Owned { net: self.clone(), id })))
     }

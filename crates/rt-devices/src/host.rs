@@ -162,8 +162,10 @@ impl Plain {
     fn serve_timers(&mut self, now: Time, out: &mut Outbox) {
         self.wish = Time::MAX;
         while self.stack.next_deadline() <= now {
-            self.stack.fire_next(now, out);
-            self.react(now, out);
+            if self.stack.fire_next(now, out) {
+                self.stack.send(now, out);
+                self.react(now, out);
+            }
         }
         for index in 0..self.traffic.len() {
             while self.traffic[index].deadline() <= now {

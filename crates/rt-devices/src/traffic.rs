@@ -4,7 +4,7 @@
 //! Not for: anything that speaks a real protocol; that is `rt-apps`. Payload bytes are zeros, as in ns-3's applications.
 //! Each says when its first packet goes; a source with a timer arms it itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use rt_base::{Nanos, Time};
@@ -89,6 +89,8 @@ pub struct TcpSink {
     pub ended: u64,
     /// The listener, once open.
     pub listener: Option<SocketId>,
+    /// Open connections.
+    pub open: BTreeSet<SocketId>,
 }
 
 /// See [`Traffic::TcpClient`].
@@ -151,7 +153,14 @@ impl Traffic {
     /// Takes what comes to a TCP port.
     #[must_use]
     pub fn tcp_sink(port: u16) -> Traffic {
-        Traffic::TcpSink(TcpSink { port, bytes: 0, last: Time::ZERO, ended: 0, listener: None })
+        Traffic::TcpSink(TcpSink {
+            port,
+            bytes: 0,
+            last: Time::ZERO,
+            ended: 0,
+            listener: None,
+            open: BTreeSet::new(),
+        })
     }
 
     /// Sends `request` bytes at `start` and waits for `reply` bytes.
@@ -294,9 +303,10 @@ impl TcpSink {
         if self.listener == Some(id) {
             // Data may have come with the handshake's last ACK.
             while let Some(accepted) = stack.tcp_accept(id) {
+                self.open.insert(accepted);
                 self.read(now, accepted, stack);
             }
-        } else {
+        } else if self.open.contains(&id) {
             self.read(now, id, stack);
         }
     }
@@ -309,6 +319,7 @@ impl TcpSink {
         }
         if ended {
             self.ended += 1;
+            self.open.remove(&id);
             stack.close(id);
         }
     }

@@ -142,7 +142,8 @@ impl Client {
             let sent_at = self.net.now();
             self.send(codec::with(message, asks), Ipv4Addr::BROADCAST);
             let patience = self.patience(attempt);
-            let answer = self.hear(xid, patience, |kind, from| is_verdict(kind) && from == Some(server)).await;
+            let answer =
+                self.hear(xid, patience, |kind, from| is_verdict(kind) && from == Some(server)).await;
             if let Some(outcome) = answer.and_then(|answer| verdict(answer, sent_at)) {
                 return outcome;
             }
@@ -198,7 +199,10 @@ impl Client {
     /// Gives the machine what the lease says.
     fn bind(&mut self, lease: Lease) {
         let port = self.config.port;
-        let same = self.bound.as_ref().is_some_and(|old| old.address == lease.address && old.gateway == lease.gateway);
+        let same = self
+            .bound
+            .as_ref()
+            .is_some_and(|old| old.address == lease.address && old.gateway == lease.gateway);
         if !same {
             self.unbind();
             self.net.add_address(port, IpNet::V4(lease.address));

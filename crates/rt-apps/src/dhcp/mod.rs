@@ -7,9 +7,9 @@
 
 mod client;
 mod codec;
+mod leases;
 mod linklocal;
 mod server;
-mod leases;
 
 pub use client::{DhcpClientConfig, dhcp_client};
 pub use server::{DhcpServerConfig, dhcp_server};

@@ -48,7 +48,8 @@ pub async fn dhcp_server(net: Net, config: DhcpServerConfig) -> std::io::Result<
         if config.silent {
             continue;
         }
-        let Some((message, kind)) = codec::parse(&bytes).filter(|(m, _)| m.opcode() == Opcode::BootRequest) else {
+        let Some((message, kind)) = codec::parse(&bytes).filter(|(m, _)| m.opcode() == Opcode::BootRequest)
+        else {
             continue;
         };
         if let Some((reply, to)) = answer(&net, &config, &mut leases, &message, kind) {
@@ -99,10 +100,19 @@ fn answer(
 }
 
 /// OFFER or ACK (RFC 2131, table 3).
-fn grant(config: &DhcpServerConfig, to: &Message, kind: MessageType, address: Ipv4Addr) -> (Message, Ipv4Addr) {
+fn grant(
+    config: &DhcpServerConfig,
+    to: &Message,
+    kind: MessageType,
+    address: Ipv4Addr,
+) -> (Message, Ipv4Addr) {
     let seconds = u32::try_from(config.lease.0 / 1_000_000_000).unwrap_or(u32::MAX);
     let mut reply = reply_to(to);
-    reply.set_yiaddr(address).set_ciaddr(if kind == MessageType::Ack { to.ciaddr() } else { Ipv4Addr::UNSPECIFIED });
+    reply.set_yiaddr(address).set_ciaddr(if kind == MessageType::Ack {
+        to.ciaddr()
+    } else {
+        Ipv4Addr::UNSPECIFIED
+    });
     let mut options = vec![
         DhcpOption::MessageType(kind),
         DhcpOption::ServerIdentifier(config.address.addr()),

@@ -129,20 +129,29 @@ mod tests {
 
     #[test]
     fn entries_count_down_and_end() {
-        let zone = Zone::parse("x.example", "x.example. 300 IN A 192.0.2.1\nx.example. 600 IN SOA a. b. 1 2 3 4 60\n");
+        let zone = Zone::parse(
+            "x.example",
+            "x.example. 300 IN A 192.0.2.1\nx.example. 600 IN SOA a. b. 1 2 3 4 60\n",
+        );
         let zone = zone.unwrap();
         let name = Name::bytes_from_str("X.example").unwrap();
         let a = zone.records(&name, RecordType::A).to_vec();
         let soa = zone.records(&name, RecordType::SOA)[0].clone();
         let mut cache = NameCache::default();
-        assert_eq!(cache.put(seconds(10), name.clone(), RecordType::A, Known::Records(a)), Nanos::from_secs(300));
+        assert_eq!(
+            cache.put(seconds(10), name.clone(), RecordType::A, Known::Records(a)),
+            Nanos::from_secs(300)
+        );
         assert_eq!(
             cache.put(seconds(10), name.clone(), RecordType::MX, Known::NoData(Some(soa))),
             Nanos::from_secs(60)
         );
         let found = cache.get(seconds(110), &name, RecordType::A).unwrap();
         let Known::Records(records) = &found.known else { panic!("records") };
-        assert_eq!((records[0].ttl, found.age, found.fresh_for), (200, Nanos::from_secs(100), Nanos::from_secs(200)));
+        assert_eq!(
+            (records[0].ttl, found.age, found.fresh_for),
+            (200, Nanos::from_secs(100), Nanos::from_secs(200))
+        );
         assert!(cache.get(seconds(69), &name, RecordType::MX).is_some());
         assert!(cache.get(seconds(70), &name, RecordType::MX).is_none());
         assert!(cache.get(seconds(310), &name, RecordType::A).is_none());

@@ -171,7 +171,8 @@ impl Message {
     }
 
     fn build(&self, limit: usize, records: bool) -> Result<Vec<u8>, PushError> {
-        let mut builder = MessageBuilder::from_target(StaticCompressor::new(Vec::new())).map_err(|_| PushError::ShortBuf)?;
+        let mut builder = MessageBuilder::from_target(StaticCompressor::new(Vec::new()))
+            .map_err(|_| PushError::ShortBuf)?;
         builder.set_push_limit(limit);
         let header = builder.header_mut();
         header.set_id(self.id);

@@ -193,7 +193,8 @@ impl<'a> Walk<'a> {
     /// One name: from the cache, or from its servers. A CNAME counts as an answer.
     async fn step(&mut self, name: &Name, rtype: Rtype, depth: u32) -> Result<Known, Failure> {
         let found = self.shared.cached(name, rtype);
-        let found = found.or_else(|| self.shared.cached(name, Rtype::CNAME).filter(|_| rtype != Rtype::CNAME));
+        let found =
+            found.or_else(|| self.shared.cached(name, Rtype::CNAME).filter(|_| rtype != Rtype::CNAME));
         let (outcome, note) = match &found {
             Some(f) => (CacheOutcome::Hit { age: f.age, fresh_for: f.fresh_for }, words(&f.known)),
             None => (CacheOutcome::Miss, String::new()),
@@ -213,7 +214,9 @@ impl<'a> Walk<'a> {
             match self.judge(&servers, name, rtype, answer) {
                 Verdict::Answer(known) => return Ok(known),
                 Verdict::Referral(below) => servers = below,
-                Verdict::Lame => return Err(Failure(format!("the servers of {} do not know it", servers.zone))),
+                Verdict::Lame => {
+                    return Err(Failure(format!("the servers of {} do not know it", servers.zone)));
+                }
             }
         }
         Err(Failure(format!("more than {REFERRALS} referrals")))
@@ -246,7 +249,9 @@ impl<'a> Walk<'a> {
         for record in records {
             let Data::Ns(ns) = &record.data else { continue };
             names.push(ns.nsdname().clone());
-            if let Some(Found { known: Known::Records(found), .. }) = self.shared.cached(ns.nsdname(), Rtype::A) {
+            if let Some(Found { known: Known::Records(found), .. }) =
+                self.shared.cached(ns.nsdname(), Rtype::A)
+            {
                 known.extend(found.iter().filter_map(address).map(|a| (ns.nsdname().clone(), a)));
             }
         }
@@ -296,7 +301,8 @@ impl<'a> Walk<'a> {
             if pick.is_some() {
                 return pick;
             }
-            let nameless = |n: &&Name| !servers.known.iter().any(|(k, _)| k == *n) && !self.resolving.contains(*n);
+            let nameless =
+                |n: &&Name| !servers.known.iter().any(|(k, _)| k == *n) && !self.resolving.contains(*n);
             let unknown = servers.names.iter().find(nameless).cloned()?;
             servers.names.retain(|n| *n != unknown);
             if depth >= DEPTH || self.left == 0 {
@@ -378,7 +384,9 @@ impl<'a> Walk<'a> {
             self.keep(name, rtype, known.clone());
             return Verdict::Answer(known);
         }
-        let cut = |r: &&Record| r.rtype() == Rtype::NS && name.ends_with(&r.name) && r.name.ends_with(zone) && r.name != *zone;
+        let cut = |r: &&Record| {
+            r.rtype() == Rtype::NS && name.ends_with(&r.name) && r.name.ends_with(zone) && r.name != *zone
+        };
         let Some(below) = answer.authority.iter().find(cut).map(|r| r.name.clone()) else {
             if !answer.authoritative && soa.is_none() {
                 return Verdict::Lame;
@@ -415,13 +423,22 @@ impl<'a> Walk<'a> {
     fn keep(&self, name: &Name, rtype: Rtype, known: Known) {
         let note = words(&known);
         let fresh_for = self.shared.keep(name, rtype, known);
-        let outcome =
-            if fresh_for == Nanos::ZERO { CacheOutcome::NotStored } else { CacheOutcome::Stored { fresh_for } };
+        let outcome = if fresh_for == Nanos::ZERO {
+            CacheOutcome::NotStored
+        } else {
+            CacheOutcome::Stored { fresh_for }
+        };
         self.say_cache(format!("{name} {rtype}"), outcome, note);
     }
 
     fn say_cache(&self, key: String, outcome: CacheOutcome, note: String) {
-        self.shared.net.say(AppRecord::Cache { req: self.req, cache: CacheKind::Resolver, key, outcome, note });
+        self.shared.net.say(AppRecord::Cache {
+            req: self.req,
+            cache: CacheKind::Resolver,
+            key,
+            outcome,
+            note,
+        });
     }
 }
 

@@ -120,7 +120,12 @@ pub(crate) async fn serve_silence(net: &Net) -> std::io::Result<()> {
 ///
 /// # Errors
 /// Port 53 is taken.
-pub async fn authoritative_server(net: Net, zones: Vec<Zone>, think: Nanos, silent: bool) -> std::io::Result<()> {
+pub async fn authoritative_server(
+    net: Net,
+    zones: Vec<Zone>,
+    think: Nanos,
+    silent: bool,
+) -> std::io::Result<()> {
     if silent {
         return serve_silence(&net).await;
     }

@@ -108,7 +108,9 @@ impl std::fmt::Display for LookupError {
             LookupError::NoName(name) => write!(f, "{name}: no such name (NXDOMAIN)"),
             LookupError::NoData(name, rtype) => write!(f, "{name}: no {rtype} record"),
             LookupError::Failed(name, rcode) => write!(f, "{name}: the resolver could not say ({rcode})"),
-            LookupError::TimedOut(name, tries) => write!(f, "{name}: no answer from any resolver ({tries} tries)"),
+            LookupError::TimedOut(name, tries) => {
+                write!(f, "{name}: no answer from any resolver ({tries} tries)")
+            }
             LookupError::Unreachable(name, why) => write!(f, "{name}: no resolver can be reached ({why})"),
             LookupError::NoServers(name) => write!(f, "{name}: no resolver is known"),
         }
@@ -214,7 +216,8 @@ impl Lookup<'_> {
     async fn run(&self) -> Result<Answer, LookupError> {
         let name = Name::bytes_from_str(self.shown).map_err(|_| LookupError::BadName(self.shown.into()))?;
         if let Some(browser) = self.browser {
-            let found = browser.lock().unwrap_or_else(PoisonError::into_inner).get(self.net.now(), &name, self.rtype);
+            let found =
+                browser.lock().unwrap_or_else(PoisonError::into_inner).get(self.net.now(), &name, self.rtype);
             if let Some(known) = self.say_asked(CacheKind::BrowserDns, found) {
                 return self.conclude(&known, AnswerFrom::BrowserCache);
             }
@@ -251,8 +254,11 @@ impl Lookup<'_> {
     }
 
     fn say_stored(&self, cache: CacheKind, fresh_for: Nanos, known: &Known) {
-        let outcome =
-            if fresh_for == Nanos::ZERO { CacheOutcome::NotStored } else { CacheOutcome::Stored { fresh_for } };
+        let outcome = if fresh_for == Nanos::ZERO {
+            CacheOutcome::NotStored
+        } else {
+            CacheOutcome::Stored { fresh_for }
+        };
         self.net.say(AppRecord::Cache { req: self.req, cache, key: self.key(), outcome, note: words(known) });
     }
 
@@ -276,7 +282,9 @@ impl Lookup<'_> {
             hosts.filter(|(n, a)| n.eq_ignore_ascii_case(self.shown) && fits(a)).map(|&(_, a)| a).collect()
         });
         let (outcome, note) = match addresses.first() {
-            Some(first) => (CacheOutcome::Hit { age: Nanos::ZERO, fresh_for: Nanos::ZERO }, first.to_string()),
+            Some(first) => {
+                (CacheOutcome::Hit { age: Nanos::ZERO, fresh_for: Nanos::ZERO }, first.to_string())
+            }
             None => (CacheOutcome::Miss, String::new()),
         };
         self.net.say(AppRecord::Cache {
@@ -286,8 +294,12 @@ impl Lookup<'_> {
             outcome,
             note,
         });
-        (!addresses.is_empty())
-            .then(|| Answer { req: self.req, from: AnswerFrom::HostsFile, addresses, records: Vec::new() })
+        (!addresses.is_empty()).then(|| Answer {
+            req: self.req,
+            from: AnswerFrom::HostsFile,
+            addresses,
+            records: Vec::new(),
+        })
     }
 
     /// The schedule of resolv.conf(5).
@@ -355,7 +367,11 @@ impl Lookup<'_> {
             return Err(LookupError::Failed(self.shown.into(), message.rcode));
         }
         let wanted = |r: &Record| r.rtype() == self.rtype || self.rtype == Rtype::ANY;
-        Ok(if message.answer.iter().any(wanted) { Known::Records(message.answer) } else { Known::NoData(soa) })
+        Ok(if message.answer.iter().any(wanted) {
+            Known::Records(message.answer)
+        } else {
+            Known::NoData(soa)
+        })
     }
 
     fn conclude(&self, known: &Known, from: AnswerFrom) -> Result<Answer, LookupError> {

@@ -63,7 +63,9 @@ impl Zone {
         file.set_origin(apex.clone());
         file.set_default_class(domain::base::iana::Class::IN);
         let mut zone = Zone { apex, names: BTreeMap::new() };
-        while let Some(entry) = file.next_entry().map_err(|e| ZoneError(format!("zone {}: {e}", zone.apex)))? {
+        while let Some(entry) =
+            file.next_entry().map_err(|e| ZoneError(format!("zone {}: {e}", zone.apex)))?
+        {
             let Entry::Record(record) = entry else {
                 return Err(ZoneError(format!("zone {}: $INCLUDE is not supported", zone.apex)));
             };
@@ -130,7 +132,9 @@ impl Zone {
         let mut suffixes: Vec<Name> = name.iter_suffixes().filter(|s| s.ends_with(&self.apex)).collect();
         suffixes.reverse();
         for cut in suffixes.iter().filter(|s| **s != self.apex) {
-            if let Some((owner, sets)) = self.names.get_key_value(cut).filter(|(_, sets)| sets.contains_key(&Rtype::NS)) {
+            if let Some((owner, sets)) =
+                self.names.get_key_value(cut).filter(|(_, sets)| sets.contains_key(&Rtype::NS))
+            {
                 return Place::Delegated(owner, sets);
             }
         }
@@ -246,7 +250,9 @@ a.b.c 60 IN A 192.0.2.7
         // Through the bytes, so that what is checked is what the wire carries.
         let reply = Message::parse(&reply.emit(512)).unwrap();
         let mut out = format!("{}{}", reply.rcode, if reply.authoritative { " aa" } else { "" });
-        for (title, records) in [("answer", &reply.answer), ("authority", &reply.authority), ("extra", &reply.additional)] {
+        for (title, records) in
+            [("answer", &reply.answer), ("authority", &reply.authority), ("extra", &reply.additional)]
+        {
             for record in records {
                 out += &format!("\n{title}: {record}").replace('\t', " ");
             }

@@ -27,7 +27,8 @@ fn server(silent: bool, first: u8, lease: u64) -> Machine {
 fn client(name: &str, index: usize) -> Machine {
     let hostname = name.to_string();
     machine(name, None).app(move |runtime| {
-        let config = DhcpClientConfig { port: PortId(0), interface: "eth0".into(), mac: mac(index), hostname };
+        let config =
+            DhcpClientConfig { port: PortId(0), interface: "eth0".into(), mac: mac(index), hostname };
         runtime.net().serve("dhcp", dhcp_client(runtime.net(), config));
     })
 }
@@ -58,7 +59,10 @@ fn a_silent_server_means_link_local() {
     lan.run_until(90);
     let said = lan.said(1);
     assert!(said.contains("link-local 169.254."), "{said}");
-    let wire = lan.tshark("silent", &["frame.time_relative", "dhcp.option.dhcp", "arp.src.proto_ipv4", "arp.dst.proto_ipv4"]);
+    let wire = lan.tshark(
+        "silent",
+        &["frame.time_relative", "dhcp.option.dhcp", "arp.src.proto_ipv4", "arp.dst.proto_ipv4"],
+    );
     insta::assert_snapshot!(wire);
 }
 
@@ -67,5 +71,9 @@ fn an_empty_pool_is_silence() {
     let mut lan = Lan::new(1, vec![server(false, 101, 3600), client("a", 2), client("b", 3)]);
     lan.run_until(80);
     let both = lan.said(1) + &lan.said(2);
-    assert_eq!((both.matches("dhcp 192.168.1.101/24").count(), both.matches("link-local").count()), (1, 1), "{both}");
+    assert_eq!(
+        (both.matches("dhcp 192.168.1.101/24").count(), both.matches("link-local").count()),
+        (1, 1),
+        "{both}"
+    );
 }

@@ -97,7 +97,12 @@ fn errors_have_the_kinds_that_programs_know() {
     let kinds: Vec<String> = (0..4).map(|step| lan.step(0, step).summary).collect();
     assert_eq!(
         kinds,
-        ["Some(ConnectionRefused)", "Some(HostUnreachable)", "Some(NetworkUnreachable)", "Some(ConnectionRefused)"]
+        [
+            "Some(ConnectionRefused)",
+            "Some(HostUnreachable)",
+            "Some(NetworkUnreachable)",
+            "Some(ConnectionRefused)"
+        ]
     );
 }
 
@@ -116,20 +121,31 @@ fn each_wait_is_a_timer_of_its_own() {
         });
         first.await;
         second.await;
-        let late = net.timeout(Nanos::from_millis(1), Wait::Timeout, net.sleep(Nanos::from_millis(2), Wait::Dhcp)).await;
+        let late = net
+            .timeout(Nanos::from_millis(1), Wait::Timeout, net.sleep(Nanos::from_millis(2), Wait::Dhcp))
+            .await;
         StepResult::ok(format!("{late:?}"))
     });
     let mut lan = Lan::new(5, vec![sleeper]);
     assert_eq!(lan.step(0, 0).summary, "Err(Elapsed)");
     let log = lan.log.lock().unwrap();
     let fired: Vec<_> = log.events.iter().filter(|e| matches!(e.what, What::TimerFired { .. })).collect();
-    let notes: Vec<_> =
-        log.events.iter().filter(|e| matches!(&e.what, What::App(r) if matches!(**r, AppRecord::Note { .. }))).collect();
+    let notes: Vec<_> = log
+        .events
+        .iter()
+        .filter(|e| matches!(&e.what, What::App(r) if matches!(**r, AppRecord::Note { .. })))
+        .collect();
     assert_eq!(notes[0].because, fired[0].id);
     assert_eq!(notes[1].because, fired[1].id);
     let kinds: Vec<_> = fired
         .iter()
-        .map(|e| if let What::TimerFired { kind, armed_at, .. } = e.what { (kind, armed_at.0) } else { unreachable!() })
+        .map(|e| {
+            if let What::TimerFired { kind, armed_at, .. } = e.what {
+                (kind, armed_at.0)
+            } else {
+                unreachable!()
+            }
+        })
         .collect();
     let (think, person) = (TimerKind::App(Wait::ServerThink), TimerKind::App(Wait::Person));
     assert_eq!(kinds, [(think, 0), (person, 0), (TimerKind::App(Wait::Timeout), 5_000_000)]);
