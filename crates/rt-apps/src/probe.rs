@@ -64,7 +64,8 @@ async fn run_ping(net: &Net, target: &str, count: u32, req: ReqId) -> StepResult
             tally.unsent += 1;
         }
         let last = seq == count;
-        let (patience, wait) = if last { (PING_PATIENCE, Wait::Timeout) } else { (PING_INTERVAL, Wait::Person) };
+        let (patience, wait) =
+            if last { (PING_PATIENCE, Wait::Timeout) } else { (PING_INTERVAL, Wait::Person) };
         let listening = async {
             // Until the next ping is due; after the last one, until there is nothing more to wait for.
             while !last || tally.waits() {
@@ -80,7 +81,7 @@ async fn run_ping(net: &Net, target: &str, count: u32, req: ReqId) -> StepResult
 impl Tally {
     /// Whether a ping is still without an answer.
     fn waits(&self) -> bool {
-        self.times.len() + (self.errors + self.unsent) as usize < self.sent.len()
+        self.sent.len() > self.times.len() + (self.errors + self.unsent) as usize
     }
 
     fn hear(&mut self, now: Time, answer: &EchoAnswer) {
@@ -139,12 +140,18 @@ fn summarise(mut tally: Tally, target: &str, took: Nanos) -> StepResult {
         return StepResult::failed(format!("{counted}: {why}")).with_lines(tally.lines);
     }
     let mean = tally.times.iter().map(|t| t.0).sum::<u64>() / u64::from(got);
-    let variance = tally.times.iter().map(|t| u128::from(t.0.abs_diff(mean)).pow(2)).sum::<u128>() / u128::from(got);
+    let variance =
+        tally.times.iter().map(|t| u128::from(t.0.abs_diff(mean)).pow(2)).sum::<u128>() / u128::from(got);
     let (least, most) = (tally.times.iter().min(), tally.times.iter().max());
     let ms = |n: u64| format!("{}.{:03}", n / 1_000_000, n / 1_000 % 1_000);
     let (least, most) = (least.map_or(0, |t| t.0), most.map_or(0, |t| t.0));
     let deviation = ms(variance.isqrt() as u64);
-    tally.lines.push(format!("rtt min/avg/max/mdev = {}/{}/{}/{deviation} ms", ms(least), ms(mean), ms(most)));
+    tally.lines.push(format!(
+        "rtt min/avg/max/mdev = {}/{}/{}/{deviation} ms",
+        ms(least),
+        ms(mean),
+        ms(most)
+    ));
     StepResult::ok(format!("{counted}, {} ms on average", ms(mean))).with_lines(tally.lines)
 }
 
@@ -244,7 +251,11 @@ mod tests {
         for (nanos, text) in cases {
             assert_eq!(millis(Nanos(nanos)), text);
         }
-        let tally = Tally { sent: vec![Time::ZERO; 3], times: vec![Nanos(1_000_000), Nanos(3_000_000)], ..Tally::default() };
+        let tally = Tally {
+            sent: vec![Time::ZERO; 3],
+            times: vec![Nanos(1_000_000), Nanos(3_000_000)],
+            ..Tally::default()
+        };
         let result = summarise(tally, "b", Nanos::from_millis(2003));
         assert_eq!(result.summary, "2 of 3 answered, 2.000 ms on average");
         assert_eq!(result.lines[2], "3 packets transmitted, 2 received, 33% packet loss, time 2003ms");
