@@ -251,12 +251,15 @@ impl Connection {
                 self.recovery.reset_duplicates();
                 self.recovery.window.cwnd = self.recovery.window.ssthresh;
                 self.tell_cwnd(cx, true);
+                self.recover_anew(cx, delivered);
             }
             Phase::Recovery { .. } => self.on_ack_in_recovery(removed, delivered, advanced, duplicate),
             Phase::Loss { until } | Phase::TooLong { until } => {
                 if self.snd.una.ge(until) {
                     self.recovery.phase = Phase::Open;
                     self.recovery.reset_duplicates();
+                    self.recover_anew(cx, delivered);
+                    return;
                 }
                 self.finds_loss_by_sack();
                 if advanced {
@@ -267,13 +270,19 @@ impl Connection {
         }
     }
 
+    /// Losses among what was sent during the recovery that just ended are a new congestion event.
+    fn recover_anew(&mut self, cx: Cx, delivered: u32) {
+        if self.finds_loss() {
+            self.enter_recovery(cx, delivered);
+        }
+    }
+
     fn finds_loss_by_sack(&mut self) -> bool {
         self.rcv.sack && self.snd.flight.judge(DUP_THRESH)
     }
 
     fn finds_loss(&mut self) -> bool {
         if self.rcv.sack {
-            // Losses among what was sent during the last recovery are a new congestion event.
             return self.finds_loss_by_sack() || self.snd.flight.next_lost().is_some();
         }
         let found = self.recovery.duplicates >= DUP_THRESH && !self.snd.flight.is_empty();

@@ -387,8 +387,8 @@ impl Connection {
         if self.rcv.shift == 0 || self.rcv.buf.readable() > self.rcv.limit / 2 + received {
             return;
         }
-        self.rcv.limit =
-            self.rcv.limit.saturating_add(2 * received).min(self.config.recv_buffer.max(self.rcv.limit));
+        let most = self.config.recv_buffer.min(MAX_UNSCALED << self.rcv.shift).max(self.rcv.limit);
+        self.rcv.limit = self.rcv.limit.saturating_add(2 * received).min(most);
     }
 
     fn report_duplicate(&mut self, seq: Seq, len: u32) {
