@@ -69,3 +69,6 @@ pub struct NodeExchanges {
     /// What could not be read or was cut off by a limit, in words.
     pub problems: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use rt_wire::{EthernetHeader, Ipv4Header, checksum, ethertype};
 
 /// A datagram whose transport header can be read.
 #[derive(Clone, Debug)]
-pub(super) struct Packet<'a> {
+pub(crate) struct Packet<'a> {
     pub(super) src: IpAddr,
     pub(super) dst: IpAddr,
     pub(super) protocol: u8,
