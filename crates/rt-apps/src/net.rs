@@ -143,7 +143,7 @@ impl Net {
         F: Future<Output = std::io::Result<()>> + Send + 'static,
     {
         let (net, name) = (self.clone(), name.to_string());
-        let _ = self.spawn(async move {
+        self.spawn(async move {
             if let Err(error) = service.await {
                 let (req, code) = (ReqId(0), "app.failed".to_string());
                 net.say(AppRecord::Note { req, code, text: format!("{name}: {error}") });

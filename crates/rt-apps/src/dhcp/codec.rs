@@ -98,3 +98,48 @@ pub(crate) fn addresses(message: &Message, code: OptionCode) -> Vec<Ipv4Addr> {
         _ => Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let message = blank(Opcode::BootReply, 0x0102_0304, MacAddr([2, 0, 0, 0, 0, 1]));
+        let options = [
+            DhcpOption::MessageType(MessageType::Ack),
+            DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)),
+            DhcpOption::Router(vec![Ipv4Addr::new(10, 0, 0, 1)]),
+            DhcpOption::AddressLeaseTime(60),
+        ];
+        emit(&with(message, options))
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let (message, kind) = parse(&sample()).unwrap();
+        assert_eq!((kind, message.xid(), prefix_of(&message)), (MessageType::Ack, 0x0102_0304, Some(24)));
+        assert_eq!(mac_of(&message), Some(MacAddr([2, 0, 0, 0, 0, 1])));
+        assert_eq!(addresses(&message, OptionCode::Router), [Ipv4Addr::new(10, 0, 0, 1)]);
+        assert_eq!(seconds(&message, OptionCode::AddressLeaseTime), Some(60));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Hostile bytes are refused or understood; every field that we look at can be looked at.
+        #[test]
+        fn bytes_never_panic(mut edits in prop::collection::vec((0usize..300, any::<u8>()), 0..8), cut in 0usize..310) {
+            let mut bytes = sample();
+            for (at, byte) in edits.drain(..) {
+                bytes[at] = byte;
+            }
+            bytes.truncate(cut);
+            if let Some((message, _)) = parse(&bytes) {
+                let _ = (mac_of(&message), server_id(&message), requested(&message), prefix_of(&message));
+                let _ = (addresses(&message, OptionCode::Router), seconds(&message, OptionCode::Renewal));
+            }
+        }
+    }
+}

@@ -144,7 +144,7 @@ fn refuse(own: Ipv4Addr, to: &Message, mac: MacAddr) -> (Message, Ipv4Addr) {
 }
 
 fn reply_to(to: &Message) -> Message {
-    let mac = codec::mac_of(to).unwrap_or(MacAddr::default());
+    let mac = codec::mac_of(to).unwrap_or_default();
     let mut reply = codec::blank(Opcode::BootReply, to.xid(), mac);
     reply.set_flags(to.flags()).set_giaddr(to.giaddr());
     reply

@@ -161,10 +161,10 @@ impl Zone {
         reply.authoritative = !reply.answer.is_empty();
         let servers = sets.get(&Rtype::NS).cloned().unwrap_or_default();
         for record in &servers {
-            if let Data::Ns(ns) = &record.data {
-                if ns.nsdname().ends_with(cut) || ns.nsdname().ends_with(&self.apex) {
-                    self.add_addresses(ns.nsdname(), reply);
-                }
+            if let Data::Ns(ns) = &record.data
+                && (ns.nsdname().ends_with(cut) || ns.nsdname().ends_with(&self.apex))
+            {
+                self.add_addresses(ns.nsdname(), reply);
             }
         }
         reply.authority.extend(servers);

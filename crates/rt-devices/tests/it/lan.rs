@@ -37,11 +37,13 @@ impl Recorder for Keep {
     }
 }
 
+type Start = Box<dyn FnOnce(&Runtime)>;
+
 /// A machine to be.
 pub(crate) struct Machine {
     name: String,
     address: Option<String>,
-    apps: Vec<Box<dyn FnOnce(&Runtime)>>,
+    apps: Vec<Start>,
     steps: Vec<rt_apps::StepFn>,
 }
 
