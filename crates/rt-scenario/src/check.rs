@@ -240,6 +240,9 @@ fn is_private(address: IpAddr) -> bool {
 
 /// A public address stands on one machine only, unless it is announced from several places on purpose.
 fn public_duplicates(world: &mut World<'_, '_>, segments: &Segments) {
+    if world.problems.has(&[Code::OverlappingSubnets]) {
+        return;
+    }
     let mut seen: BTreeMap<IpAddr, (NodeId, PortId, Span)> = BTreeMap::new();
     let mut doubles = Vec::new();
     for (index, draft) in world.nodes.iter().enumerate() {
@@ -267,6 +270,9 @@ fn public_duplicates(world: &mut World<'_, '_>, segments: &Segments) {
 }
 
 fn unlinked(world: &mut World<'_, '_>) {
+    if world.problems.has(&[]) {
+        return;
+    }
     for index in 0..world.nodes.len() {
         let draft = &world.nodes[index];
         if draft.ports.iter().all(|p| p.link.is_none()) {
@@ -333,15 +339,19 @@ pub(crate) fn steps(
         let checks = expect.iter().filter(|e| e.step == index).flat_map(|e| &e.checks);
         let fails = checks.into_iter().any(|c| matches!(c, Check::Fails(_)));
         if !fails {
-            check_step(world, segments, draft);
+            check_step(world, segments, (index, draft));
         }
     }
 }
 
-const MEANT_TO_FAIL: &str = "if it is meant to fail, say so: `expect: [ step N: { fails: ... } ]`";
+/// The way out for steps that are meant to fail.
+fn meant_to_fail(index: usize) -> String {
+    format!("if it is meant to fail, say so: `expect: [ step {}: {{ fails: yes }} ]`", index + 1)
+}
 
-fn check_step(world: &mut World<'_, '_>, segments: &Segments, draft: &StepDraft) {
-    if !resolvable(world, draft) {
+fn check_step(world: &mut World<'_, '_>, segments: &Segments, (index, draft): (usize, &StepDraft)) {
+    let meant = meant_to_fail(index);
+    if !resolvable(world, draft, &meant) {
         return;
     }
     if matches!(draft.step.verb, Verb::Lookup { .. }) {
@@ -361,7 +371,7 @@ fn check_step(world: &mut World<'_, '_>, segments: &Segments, draft: &StepDraft)
         world
             .problems
             .add(Code::NoRoute, draft.target_span, message, "cannot be reached")
-            .help(format!("add a route at `{}`; {MEANT_TO_FAIL}", stop.at))
+            .help(format!("add a route at `{}`; {meant}", stop.at))
             .known("", known);
     } else if let Some((from, Err(stop))) = back {
         let there = world.nodes[from.index()].node.name.clone();
@@ -369,13 +379,13 @@ fn check_step(world: &mut World<'_, '_>, segments: &Segments, draft: &StepDraft)
         world
             .problems
             .add(Code::NoRoute, draft.target_span, message, "no way back")
-            .help(format!("add a route or gateway at `{}`; {MEANT_TO_FAIL}", stop.at))
+            .help(format!("add a route or gateway at `{}`; {meant}", stop.at))
             .known("", stop.routes);
     }
 }
 
 /// Whether the target's name is an address or somebody answers for it.
-fn resolvable(world: &mut World<'_, '_>, draft: &StepDraft) -> bool {
+fn resolvable(world: &mut World<'_, '_>, draft: &StepDraft, meant: &str) -> bool {
     let target = draft.target.as_str();
     let typed = matches!(&draft.step.verb, Verb::Lookup { rtype, .. } if rtype != "A" && rtype != "AAAA");
     if typed || !addresses(world, draft).is_empty() {
@@ -396,7 +406,7 @@ fn resolvable(world: &mut World<'_, '_>, draft: &StepDraft) -> bool {
         .problems
         .add(Code::UnresolvableName, draft.target_span, message, "no such name")
         .known(target, known)
-        .help(format!("add it to the `names:` of a site, or to `names: hosts:`; {MEANT_TO_FAIL}"));
+        .help(format!("add it to the `names:` of a site, or to `names: hosts:`; {meant}"));
     false
 }
 

@@ -394,15 +394,20 @@ impl<'a> Problems<'a> {
 
     /// All of them, in the order of the file.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
-        self.list.sort_by(|(a, x), (b, y)| (a.start, x.code).cmp(&(b.start, y.code)));
+        self.list.sort_by_key(|(span, problem)| (span.start, problem.code));
         self.list.into_iter().map(|(_, d)| d).collect()
     }
 }
 
+/// How a guess begins; it says more than any other help.
+const MEANT: &str = "did you mean ";
+
 impl Draft<'_, '_> {
-    /// What to do.
+    /// What to do; a guess at the name that was meant stays.
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        if let Some(d) = &mut self.diagnostic {
+        if let Some(d) = &mut self.diagnostic
+            && !d.help.as_ref().is_some_and(|h| h.starts_with(MEANT))
+        {
             d.help = Some(help.into());
         }
         self
@@ -412,9 +417,17 @@ impl Draft<'_, '_> {
     pub(crate) fn known<S: AsRef<str>>(mut self, wanted: &str, names: impl IntoIterator<Item = S>) -> Self {
         if let Some(d) = &mut self.diagnostic {
             d.known = names.into_iter().map(|n| n.as_ref().to_owned()).collect();
-            if d.help.is_none() {
-                d.help = nearest(wanted, &d.known).map(|n| format!("did you mean `{n}`?"));
+            if let Some(name) = nearest(wanted, &d.known) {
+                d.help = Some(format!("{MEANT}`{name}`?"));
             }
+        }
+        self
+    }
+
+    /// A guess among more names than are listed.
+    pub(crate) fn guess(mut self, wanted: &str, names: &[String]) -> Self {
+        if let (Some(d), Some(name)) = (&mut self.diagnostic, nearest(wanted, names)) {
+            d.help = Some(format!("{MEANT}`{name}`?"));
         }
         self
     }
@@ -435,7 +448,8 @@ pub(crate) fn nearest<'n>(wanted: &str, known: &'n [String]) -> Option<&'n Strin
         return None;
     }
     let wanted = wanted.to_lowercase();
-    let limit = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    let limit = if length < 3 { 0 } else { (length / 3).max(1) };
     let candidates = known.iter().filter(|k| k.len() <= 64);
     let scored = candidates.map(|k| (distance(&wanted, &k.to_lowercase()), k));
     scored.filter(|(d, _)| *d <= limit).min_by_key(|(d, _)| *d).map(|(_, k)| k)

@@ -31,7 +31,7 @@ pub mod views;
 mod world;
 
 pub use diag::{Code, Diagnostic, Severity, Snippet, Span, render_all};
-pub use load::{DEFAULT_EPOCH, Loaded, NoFolders, PageFolders, load, load_with};
+pub use load::{DEFAULT_EPOCH, Loaded, NoFolders, PageFolders, load, load_with, yaml_as_json};
 pub use model::Model;
 pub use schema::schema;
 

@@ -68,6 +68,19 @@ pub fn load_with(file_name: &str, text: &str, folders: &dyn PageFolders) -> Resu
     }
 }
 
+/// YAML text as JSON, for tools that check it against [`crate::schema`]. The same limits hold as for [`load`].
+///
+/// # Errors
+/// What keeps the text from being YAML.
+pub fn yaml_as_json(text: &str) -> Result<serde_json::Value, Vec<Diagnostic>> {
+    let source = Source::new("-", text);
+    let mut problems = Problems::new(&source);
+    match tree::read(&mut problems) {
+        Some(root) if !problems.has(&[]) => Ok(crate::steps::to_json(&root)),
+        _ => Err(problems.finish()),
+    }
+}
+
 fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -> Model {
     shape::check(problems, root, &shape::Ty::Object(&language::SCENARIO));
     check_name(problems, root);

@@ -48,9 +48,12 @@ impl World<'_, '_> {
             }
             Found::Nobody => {
                 let known = self.known_nodes();
+                let shorts = known.iter().map(|n| n.rsplit('.').next().unwrap_or(n).to_owned());
+                let all: Vec<String> = known.iter().cloned().chain(shorts).collect();
                 self.problems
                     .add(Code::UnknownNode, span, format!("no node is called `{name}`"), "no such node")
-                    .known(name, known);
+                    .known(name, known)
+                    .guess(name, &all);
                 None
             }
         }

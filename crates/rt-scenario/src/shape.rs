@@ -235,6 +235,7 @@ fn scalar(problems: &mut Problems<'_>, value: &Value, ty: &Ty) {
     match ty {
         Ty::OneOf(words) => drop(draft.known(text, *words)),
         _ if code == Code::GroupMac => drop(draft.help(group_help(text))),
+        Ty::Whole(low, high) => drop(draft.help(format!("write a whole number from {low} to {high}"))),
         _ => drop(draft.help(describe(ty).1)),
     }
 }

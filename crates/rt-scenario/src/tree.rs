@@ -101,6 +101,8 @@ enum Open {
 struct Entries {
     list: Vec<(Key, Value)>,
     keys: BTreeSet<String>,
+    /// Keys that came by `<<`; written ones replace them.
+    merged: BTreeSet<String>,
 }
 
 struct Reader<'p, 'a> {
@@ -123,7 +125,8 @@ pub(crate) fn read(problems: &mut Problems<'_>) -> Option<Value> {
         return None;
     }
     let mut reader = Reader { problems, open: Vec::new(), anchors: BTreeMap::new(), root: None, values: 0 };
-    for next in Parser::new_from_str(text) {
+    let options = granit_parser::options! { emit_unresolved_aliases: true };
+    for next in Parser::new_from_str_with_options(text, options) {
         match next {
             Ok((event, span)) => reader.event(event, to_span(&span))?,
             Err(error) => {
@@ -170,7 +173,7 @@ impl Reader<'_, '_> {
             Event::UnresolvedAlias(name) => {
                 let message = format!("the alias `*{name}` has no anchor `&{name}` before it");
                 self.problems.add(Code::UnknownAlias, span, message, "no such anchor");
-                None
+                self.done(Value { span, kind: Kind::Null }, 0, 1)
             }
             Event::DocumentStart(..) if self.root.is_some() => {
                 self.problems
@@ -306,7 +309,12 @@ impl Entries {
             self.list.push((key, value));
             return None;
         }
-        self.list.iter().find(|(k, _)| k.text == key.text).map(|(k, _)| k.span)
+        let old = self.list.iter_mut().find(|(k, _)| k.text == key.text)?;
+        if self.merged.remove(&key.text) {
+            *old = (key, value);
+            return None;
+        }
+        Some(old.0.span)
     }
 
     /// `<<: *base`: entries of `base` that are not there yet (the YAML 1.1 merge key, as containerlab users know it).
@@ -319,6 +327,7 @@ impl Entries {
             if let Kind::Map(more) = base.kind {
                 for (key, value) in more {
                     if self.keys.insert(key.text.clone()) {
+                        self.merged.insert(key.text.clone());
                         self.list.push((key, value));
                     }
                 }

@@ -205,7 +205,7 @@ fn digits(text: &str) -> Option<i64> {
 /// Writes a span so that [`duration`] reads the same: `4ms`, `1500us`.
 pub(crate) fn show_duration(span: Nanos) -> String {
     let units = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)];
-    match units.iter().find(|(_, n)| span.0 % n == 0) {
+    match units.iter().find(|(_, n)| span.0.is_multiple_of(*n)) {
         Some(_) if span.0 == 0 => "0s".to_owned(),
         Some((name, n)) => format!("{}{name}", span.0 / n),
         None => format!("{}ns", span.0),
@@ -215,7 +215,7 @@ pub(crate) fn show_duration(span: Nanos) -> String {
 /// Writes a rate so that [`rate`] reads the same.
 pub(crate) fn show_rate(bps: u64) -> String {
     let units = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000)];
-    match units.iter().find(|(_, n)| bps % n == 0) {
+    match units.iter().find(|(_, n)| bps.is_multiple_of(*n)) {
         Some((name, n)) => format!("{}{name}", bps / n),
         None => format!("{bps}bit/s"),
     }
@@ -223,7 +223,7 @@ pub(crate) fn show_rate(bps: u64) -> String {
 
 /// Writes a share so that [`share`] reads the same.
 pub(crate) fn show_share(ppm: u32) -> String {
-    if ppm % 10_000 == 0 { format!("{}%", ppm / 10_000) } else { format!("{ppm}ppm") }
+    if ppm.is_multiple_of(10_000) { format!("{}%", ppm / 10_000) } else { format!("{ppm}ppm") }
 }
 
 /// Writes a queue limit so that [`queue`] reads the same.

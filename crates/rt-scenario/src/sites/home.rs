@@ -36,7 +36,7 @@ struct Device {
 pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, value: &Value) {
     let span = name.span;
     let usual = IpNet::from(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(192, 168, 1, 0), 24));
-    let lan = value.net_at("lan").unwrap_or(usual);
+    let lan = roomy(world, value, value.net_at("lan").unwrap_or(usual), usual);
     let resolvers = match value.get("resolvers") {
         Some(list) => list.items().iter().filter_map(Value::address).collect(),
         None => plan.resolvers.clone(),
@@ -65,6 +65,25 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
     dhcp(world, &home, value, &devices);
     rules(world, &home, wan, options);
     forwards(world, &home, (wan, options), &devices);
+}
+
+/// The LAN, if it has room for a router, a device and a pool.
+fn roomy(world: &mut World<'_, '_>, value: &Value, lan: IpNet, usual: IpNet) -> IpNet {
+    if lan.prefix_len() <= 29 && lan.prefix_len() >= 8 {
+        return lan;
+    }
+    if let Some(at) = value.get("lan") {
+        world
+            .problems
+            .add(
+                Code::NoAddressLeft,
+                at.span,
+                format!("{lan} is no network for a home"),
+                "too small or too large",
+            )
+            .help("use a prefix length from /8 to /29, such as `192.168.1.0/24`");
+    }
+    usual
 }
 
 fn router_address(world: &mut World<'_, '_>, lan: IpNet, options: Option<&Value>) -> IpNet {
@@ -106,7 +125,7 @@ fn connect(
     (router, span): (NodeId, Span),
 ) -> PortId {
     let written = value.get("public");
-    let address = written.and_then(|v| v.host(24)).unwrap_or_else(|| plan.public_address());
+    let address = written.and_then(|v| v.host(24)).unwrap_or_else(|| plan.public_address(world, span));
     let place = place_of(world, plan, value);
     let usual = Wire::both(100_000_000, Nanos::from_millis(4));
     let wire = usual.read(value.get("access"), ("up", "down"));

@@ -11,7 +11,7 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
     world.node(id).node.site = Some(name.text.clone());
     let place = place_of(world, plan, value);
     let at = value.get("address");
-    let address = at.and_then(|v| v.host(24)).unwrap_or_else(|| plan.server_address());
+    let address = at.and_then(|v| v.host(24)).unwrap_or_else(|| plan.server_address(world, name.span));
     let span = at.map_or(name.span, |v| v.span);
     let wire = server_wire().read(value.get("access"), ("up", "down"));
     if let Some(access) = value.get("access") {

@@ -102,17 +102,31 @@ fn known_place(world: &mut World<'_, '_>, plan: &Plan, text: &str, span: Span) -
 
 impl Plan {
     /// The next address of 203.0.113.0/24 (RFC 5737) for a home, from .50.
-    fn public_address(&mut self) -> IpNet {
-        let address = Ipv4Addr::new(203, 0, 113, 50u8.wrapping_add(self.next_public));
-        self.next_public = self.next_public.wrapping_add(1);
-        with_length(address.into(), 24)
+    fn public_address(&mut self, world: &mut World<'_, '_>, span: Span) -> IpNet {
+        let last = 50 + self.next_public.min(200);
+        if self.next_public > 200 {
+            no_address_left(world, span, "203.0.113.0/24");
+        }
+        self.next_public = self.next_public.saturating_add(1);
+        with_length(Ipv4Addr::new(203, 0, 113, last).into(), 24)
     }
 
     /// The next address for a server that nobody gave one, each in a /24 of its own out of 198.19.0.0/16 (RFC 2544).
-    fn server_address(&mut self) -> IpNet {
-        self.next_server = self.next_server.wrapping_add(1);
+    fn server_address(&mut self, world: &mut World<'_, '_>, span: Span) -> IpNet {
+        if self.next_server == u8::MAX {
+            no_address_left(world, span, "198.19.0.0/16");
+        }
+        self.next_server = self.next_server.saturating_add(1);
         with_length(Ipv4Addr::new(198, 19, self.next_server, 53).into(), 24)
     }
+}
+
+fn no_address_left(world: &mut World<'_, '_>, span: Span, pool: &str) {
+    let message = format!("no address of {pool}, out of which unwritten ones come, is left");
+    world
+        .problems
+        .add(Code::NoAddressLeft, span, message, "has none")
+        .help("write the address of some machines yourself");
 }
 
 fn with_length(address: IpAddr, length: u8) -> IpNet {
@@ -243,8 +257,8 @@ fn name_server(
     let written = value.get("name-server");
     let at = written.and_then(|v| v.get("address").or(Some(v)));
     let span = at.map_or(name.span, |v| v.span);
-    let address =
-        at.and_then(|v| v.address()).map(|a| with_length(a, 24)).unwrap_or_else(|| plan.server_address());
+    let address = at.and_then(|v| v.address()).map(|a| with_length(a, 24));
+    let address = address.unwrap_or_else(|| plan.server_address(world, span));
     let place = match written.filter(|v| v.get("place").is_some()) {
         Some(v) => place_of(world, plan, v),
         None => place.to_owned(),

@@ -29,7 +29,7 @@ struct Service<'v> {
 pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, value: &Value) {
     let names = read_names(world, value);
     let at = value.get("address");
-    let address = at.and_then(|v| v.host(24)).unwrap_or_else(|| plan.server_address());
+    let address = at.and_then(|v| v.host(24)).unwrap_or_else(|| plan.server_address(world, name.span));
     let edges = value.get("edges").map(Value::entries).unwrap_or_default();
     let service = Service {
         name: &name.text,

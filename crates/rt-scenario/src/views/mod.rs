@@ -18,6 +18,20 @@ pub fn json(model: &Model) -> String {
     out
 }
 
+/// Nodes by site, those without one last; in the order of the model.
+fn by_site(model: &Model) -> Vec<(Option<&str>, Vec<usize>)> {
+    let mut out: Vec<(Option<&str>, Vec<usize>)> = Vec::new();
+    for (index, node) in model.nodes.iter().enumerate() {
+        let site = node.site.as_deref();
+        match out.iter_mut().find(|(s, _)| *s == site) {
+            Some((_, list)) => list.push(index),
+            None => out.push((site, vec![index])),
+        }
+    }
+    out.sort_by_key(|(site, _)| site.is_none());
+    out
+}
+
 /// `host`, `router` or `switch`.
 fn kind_word(kind: NodeKind) -> &'static str {
     match kind {

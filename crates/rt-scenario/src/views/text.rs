@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rt_base::PortId;
 use rt_rules::{Origin, RouteKind};
 
-use super::kind_word;
+use super::{by_site, kind_word};
 use crate::model::{App, Change, Issuer, Link, Model, Node, Pages};
 use crate::rules_text::{show_action, show_filter, show_nat};
 use crate::units::{show_duration, show_rate, show_share};
@@ -23,13 +23,11 @@ pub fn text(model: &Model) -> String {
         model.zones.len(),
         model.steps.len()
     );
-    let mut site = None;
-    for (index, node) in model.nodes.iter().enumerate() {
-        if index == 0 || node.site != site {
-            site.clone_from(&node.site);
-            let _ = writeln!(out, "{}", site.as_deref().unwrap_or("(no site)"));
+    for (site, nodes) in by_site(model) {
+        let _ = writeln!(out, "{}", site.unwrap_or("(no site)"));
+        for index in nodes {
+            write_node(&mut out, &model.file, &model.nodes[index]);
         }
-        write_node(&mut out, node);
     }
     out.push_str("\nlinks\n");
     for link in &model.links {
@@ -38,7 +36,13 @@ pub fn text(model: &Model) -> String {
     if !model.zones.is_empty() {
         out.push_str("\nzones\n");
         for zone in &model.zones {
-            let _ = writeln!(out, "  {} ({} records)  {}", zone.apex, zone.text.lines().count(), zone.origin);
+            let _ = writeln!(
+                out,
+                "  {} ({} records){}",
+                zone.apex,
+                zone.text.lines().count(),
+                origin(&model.file, &zone.origin)
+            );
         }
     }
     for certificate in &model.certificates {
@@ -50,14 +54,17 @@ pub fn text(model: &Model) -> String {
     out
 }
 
-fn write_node(out: &mut String, node: &Node) {
+fn write_node(out: &mut String, file: &str, node: &Node) {
     let place = node.place.as_ref().map(|p| format!(", {p}")).unwrap_or_default();
     let role = if node.role == kind_word(node.kind) { String::new() } else { format!(" ({})", node.role) };
     let _ = writeln!(out, "  {}  {}{role}{place}", node.name, kind_word(node.kind));
     let name =
         |port: PortId| node.interfaces.get(port.index()).map_or_else(|| "?".to_owned(), |i| i.name.clone());
     for interface in node.interfaces.iter().filter(|_| node.kind != crate::model::NodeKind::Switch) {
-        let addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+        let mut addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
+        if addresses.is_empty() && node.apps.iter().any(|a| matches!(a, App::DhcpClient { .. })) {
+            addresses.push("(by DHCP)".to_owned());
+        }
         let _ = writeln!(out, "      {:<14} {}  {}", interface.name, interface.mac, addresses.join(" "));
     }
     for route in &node.routes {
@@ -67,10 +74,10 @@ fn write_node(out: &mut String, node: &Node) {
             (_, Some(via)) => format!("via {via} out {}", name(route.out)),
             (_, None) => format!("out {}", name(route.out)),
         };
-        let _ = writeln!(out, "      route {} {via}{}", route.prefix, origin(&route.origin));
+        let _ = writeln!(out, "      route {} {via}{}", route.prefix, origin(file, &route.origin));
     }
     for rule in &node.nat {
-        let _ = writeln!(out, "      nat {}{}", show_nat(rule, &name), origin(&rule.origin));
+        let _ = writeln!(out, "      nat {}{}", show_nat(rule, &name), origin(file, &rule.origin));
     }
     for chain in &node.chains {
         let hook = format!("{:?}", chain.hook).to_lowercase();
@@ -79,14 +86,14 @@ fn write_node(out: &mut String, node: &Node) {
                 out,
                 "      {hook}: {}{}",
                 show_filter(&rule.when, rule.action, &name),
-                origin(&rule.origin)
+                origin(file, &rule.origin)
             );
         }
         let _ = writeln!(
             out,
             "      {hook}: otherwise {}{}",
             show_action(chain.policy.action),
-            origin(&chain.policy.origin)
+            origin(file, &chain.policy.origin)
         );
     }
     for app in &node.apps {
@@ -94,10 +101,11 @@ fn write_node(out: &mut String, node: &Node) {
     }
 }
 
-fn origin(origin: &Origin) -> String {
+/// `[line 12]`, with the default's words; other files by name.
+fn origin(file: &str, origin: &Origin) -> String {
     match origin {
-        Origin::Line { .. } => format!("    [{origin}]"),
-        Origin::DefaultOf { line, what, .. } => format!("    [line {line}: {what}]"),
+        Origin::Line { file: of, line } if of == file => format!("    [line {line}]"),
+        Origin::DefaultOf { file: of, line, what } if of == file => format!("    [line {line}: {what}]"),
         other => format!("    [{other}]"),
     }
 }
@@ -155,14 +163,14 @@ fn write_link(out: &mut String, model: &Model, link: &Link) {
             let _ = write!(out, " {what} {}", show_share(ppm));
         }
     }
-    let _ = writeln!(out, "{}", origin(&link.origin));
+    let _ = writeln!(out, "{}", origin(&model.file, &link.origin));
 }
 
 fn write_story(out: &mut String, model: &Model) {
     if !model.steps.is_empty() {
         out.push_str("\nsteps\n");
         for (index, step) in model.steps.iter().enumerate() {
-            let _ = writeln!(out, "  {}  {}  [{}]", index + 1, step.text, step.origin);
+            let _ = writeln!(out, "  {}  {}{}", index + 1, step.text, origin(&model.file, &step.origin));
         }
     }
     if !model.timeline.is_empty() {

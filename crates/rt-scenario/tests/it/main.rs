@@ -1,3 +1,11 @@
-//! The crate from outside: shipped scenarios, diagnostics, views, hostile input.
+//! The crate from outside: shipped scenarios, diagnostics, views, schema, hostile input.
 
+#![allow(clippy::disallowed_methods, reason = "tests read the shipped files")]
+
+mod faulty;
+mod hostile;
+mod language;
+mod schema;
 mod shipped;
+mod views;
+mod web_browsing;

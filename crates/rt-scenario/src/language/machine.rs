@@ -1,0 +1,172 @@
+//! What every machine may have, and what may run on it.
+
+use crate::shape::{Key, Shape, Ty, key, must};
+
+pub(super) static PORTS: Shape = Shape {
+    name: "a range of ports",
+    about: "Which ports are used, and how one is chosen.",
+    keys: &[&[
+        key("range", Ty::Ports, "From first to last, such as 10001-20000, or 10001- for all from there."),
+        key(
+            "policy",
+            Ty::OneOf(&["sequential", "random", "preserve"]),
+            "How one is chosen: in turn, by dice, or the source port itself when it is free (NAT only).",
+        ),
+    ]],
+};
+pub(super) const PORTS_TY: Ty = Ty::Either(&Ty::Ports, &Ty::Object(&PORTS));
+
+pub(super) static TCP: Shape = Shape {
+    name: "TCP options",
+    about: "How the machine's TCP behaves.",
+    keys: &[&[
+        key("congestion", Ty::OneOf(&["cubic", "reno"]), "Congestion control (cubic by default)."),
+        key("nagle", Ty::Flag, "Whether small segments wait for outstanding data (RFC 896)."),
+        key("timestamps", Ty::Flag, "Whether the timestamps option is used (RFC 7323)."),
+        key("sack", Ty::Flag, "Whether selective acknowledgement is used (RFC 2018)."),
+        key("buffers", Ty::Size, "Largest send and receive buffer of a connection."),
+        key(
+            "isns",
+            Ty::List(&Ty::Whole(0, 0xffff_ffff)),
+            "Initial sequence numbers of the first connections that are accepted, in order.",
+        ),
+        key("msl", Ty::Duration, "Maximum segment lifetime: TIME-WAIT lasts twice this."),
+    ]],
+};
+
+pub(super) static LOOKUP: Shape = Shape {
+    name: "lookup options",
+    about: "How long and how often a name is asked for.",
+    keys: &[&[
+        key("timeout", Ty::Duration, "Wait for an answer this long (5s by default)."),
+        key("attempts", Ty::Whole(1, 10), "Ask so many times (2 by default)."),
+    ]],
+};
+
+pub(super) static BROWSER: Shape = Shape {
+    name: "a browser",
+    about: "The browser of a machine.",
+    keys: &[&[
+        key("user-agent", Ty::Text, "The User-Agent header."),
+        key("http2", Ty::Flag, "Whether HTTP/2 is offered."),
+        key("connections", Ty::Whole(1, 64), "Parallel HTTP/1.1 connections to one origin (6 by default)."),
+        key("cookies", Ty::Map("domain", &Ty::Text), "Cookies at the start, as `google.com: NID=123`."),
+        key("parse", Ty::Duration, "Time to read the page before its resources are asked for."),
+        key("render", Ty::Duration, "Time to lay out and paint after the last resource."),
+        key("timeout", Ty::Duration, "Give up on a request after this long."),
+    ]],
+};
+
+pub(super) static FIREWALL: Shape = Shape {
+    name: "a firewall",
+    about: "Filter lines per direction; the first that matches decides. A line is `allow|deny|reject`, then any of \
+            `tcp|udp|icmp`, `from NET`, `to NET`, `port N[-M]`, `from-port N[-M]`, `in IFACE`, `out IFACE`, \
+            `established`, `new`. The line `otherwise deny` says what happens to the rest.",
+    keys: &[&[
+        key("in", Ty::List(&Ty::Text), "For packets to this machine."),
+        key("out", Ty::List(&Ty::Text), "For this machine's own packets."),
+        key("forward", Ty::List(&Ty::Text), "For packets that pass through this machine."),
+    ]],
+};
+
+pub(super) const MACHINE: &[Key] = &[
+    key(
+        "ephemeral-ports",
+        PORTS_TY,
+        "Source ports of its own connections: `52431-` counts up from there; `{ policy: random }` throws dice.",
+    ),
+    key("ttl", Ty::Whole(1, 255), "TTL of its own packets (64 by default)."),
+    key("tcp", Ty::Object(&TCP), "How its TCP behaves."),
+    key(
+        "resolvers",
+        Ty::List(&Ty::Address),
+        "Resolvers that it asks; those learnt by DHCP when none is given.",
+    ),
+    key("hosts", Ty::Map("host name", &Ty::Address), "Its hosts file."),
+    key("lookup", Ty::Object(&LOOKUP), "How long and how often it asks for a name."),
+    key("browser", Ty::Object(&BROWSER), "Its browser."),
+    key("firewall", Ty::Object(&FIREWALL), "What it lets in, out and through."),
+    key("processing", Ty::Duration, "Time it takes for each frame that it sends on."),
+    key("run", Ty::List(&Ty::OneKey(APPS)), "What runs on it, such as `http: { port: 80, pages: hello }`."),
+];
+
+// What runs.
+
+static PAGE: Shape = Shape {
+    name: "a page",
+    about: "A file that is served.",
+    keys: &[&[
+        key("type", Ty::Text, "Its content type, such as text/html; by its ending when not given."),
+        key("text", Ty::Text, "Its content."),
+        key("hex", Ty::Text, "Its content in hexadecimal, for what is not text."),
+    ]],
+};
+static PAGE_TY: Ty = Ty::Object(&PAGE);
+static PAGES_TY: Ty = Ty::Map("path", &PAGE_TY);
+pub(super) const PAGES: Key = key(
+    "pages",
+    Ty::Either(&Ty::Text, &PAGES_TY),
+    "What is served: a built-in set (`google-home`, `hello`, `shop`), a folder of files (`./my-pages`), or the files.",
+);
+pub(super) const THINK: Key = key("think", Ty::Duration, "Time to answer one request.");
+pub(super) const SILENT: Key = key("silent", Ty::Flag, "Takes requests and never answers.");
+pub(super) const PORT: Key = key("port", Ty::Port, "TCP port (80, or 443 with a certificate).");
+pub(super) const HTTP2: Key = key("http2", Ty::Flag, "Whether HTTP/2 is offered (with a certificate).");
+pub(super) const CERTIFICATE: Key =
+    key("certificate", Ty::Name, "The name of a certificate under `names: certificates:`.");
+pub(super) const ON: Key = key("on", Ty::Name, "The interface.");
+
+pub(super) static HTTP: Shape = Shape {
+    name: "a web server",
+    about: "Serves pages over HTTP.",
+    keys: &[&[PORT, PAGES, CERTIFICATE, HTTP2, THINK, SILENT]],
+};
+pub(super) static EDGE: Shape = Shape {
+    name: "a load balancer",
+    about: "Takes HTTP or TLS and spreads requests over servers.",
+    keys: &[&[
+        PORT,
+        CERTIFICATE,
+        HTTP2,
+        must("upstreams", Ty::Map("node", &Ty::Text), "Where requests go: node names with `address:port`."),
+        key("balance", Ty::OneOf(&["round-robin", "least-requests"]), "How one is picked."),
+        THINK,
+    ]],
+};
+pub(super) static DHCP_SERVER: Shape = Shape {
+    name: "a DHCP server",
+    about: "Gives out addresses.",
+    keys: &[&[
+        ON,
+        key("pool", Ty::Text, "First and last address, as `192.168.1.100-192.168.1.199`."),
+        key("reservations", Ty::Map("MAC address", &Ty::Address), "Fixed addresses."),
+        key("gateway", Ty::Address, "The default gateway that it tells."),
+        key("resolvers", Ty::List(&Ty::Address), "The resolvers that it tells."),
+        key("lease", Ty::Duration, "Lease time."),
+        SILENT,
+    ]],
+};
+pub(super) static DHCP_CLIENT: Shape =
+    Shape { name: "a DHCP client", about: "Asks for an address.", keys: &[&[ON]] };
+pub(super) static DNS_RESOLVER: Shape = Shape {
+    name: "a resolver",
+    about: "Resolves names for others, from the root down, and remembers.",
+    keys: &[&[
+        must("roots", Ty::Map("host name", &Ty::Address), "The root servers: names and addresses."),
+        THINK,
+        SILENT,
+    ]],
+};
+pub(super) static DNS_SERVER: Shape = Shape {
+    name: "a name server",
+    about: "Answers for zones.",
+    keys: &[&[must("zones", Ty::List(&Ty::Text), "The zones, by name (`.` for the root)."), THINK, SILENT]],
+};
+pub(super) const APPS: &[(&str, &Shape)] = &[
+    ("http", &HTTP),
+    ("edge", &EDGE),
+    ("dhcp-client", &DHCP_CLIENT),
+    ("dhcp-server", &DHCP_SERVER),
+    ("dns-resolver", &DNS_RESOLVER),
+    ("dns-server", &DNS_SERVER),
+];

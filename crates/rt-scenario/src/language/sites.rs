@@ -1,0 +1,221 @@
+//! Sites.
+
+use super::links::{ACCESS, CABLE};
+use super::machine::{FIREWALL, HTTP2, MACHINE, PAGES, PORTS_TY, SILENT, THINK};
+use super::{ADDRESSES, HOST_NAMES, LINES, NAMES};
+use crate::shape::{Key, Shape, Ty, key, must};
+
+pub(super) const KIND: Key = must("kind", Ty::Name, "What kind of site it is.");
+pub(super) const PLACE: Key = key("place", Ty::Name, "The city it stands in: one of the internet's places.");
+
+pub(super) static HOME_ROUTER: Shape = Shape {
+    name: "a home router",
+    about: "The router of a home: NAT, DHCP and a firewall that lets nobody in unasked.",
+    keys: &[&[
+        key("address", Ty::Address, "Its address inside; the first of the LAN by default."),
+        key("mac", Ty::Mac, "Its MAC on the LAN."),
+        key(
+            "nat-ports",
+            PORTS_TY,
+            "External ports of the NAT: `10001-` counts up from there; `{ policy: preserve }` keeps source ports.",
+        ),
+        key("port-forwards", Ty::List(&Ty::Text), "Ports open to the world: `tcp 8080 to laptop:80`."),
+        key(
+            "firewall",
+            Ty::Object(&FIREWALL),
+            "Replaces the usual lines of a home router, direction by direction.",
+        ),
+        key("processing", Ty::Duration, "Time it takes for each frame that it sends on."),
+    ]],
+};
+
+pub(super) static DHCP: Shape = Shape {
+    name: "DHCP options",
+    about: "How addresses are given out.",
+    keys: &[&[
+        key("pool", Ty::Text, "First and last address, as `192.168.1.100-192.168.1.199`."),
+        key("lease", Ty::Duration, "Lease time (24h by default)."),
+        SILENT,
+    ]],
+};
+
+pub(super) static DEVICE: Shape = Shape {
+    name: "a device",
+    about: "A machine in a home.",
+    keys: &[
+        &[
+            key(
+                "address",
+                Ty::Address,
+                "Its address; given out by DHCP as a reservation. From the pool when not given.",
+            ),
+            key("mac", Ty::Mac, "Its MAC address."),
+            key("dhcp", Ty::Flag, "Whether it asks by DHCP (yes by default); `no` sets its address by hand."),
+            key("role", Ty::Text, "What it is, in a person's words; its name when not given."),
+        ],
+        MACHINE,
+    ],
+};
+
+pub(super) static HOME: Shape = Shape {
+    name: "a home",
+    about: "A star: a router with NAT, DHCP and firewall, a switch, and devices.",
+    keys: &[&[
+        KIND,
+        PLACE,
+        key("lan", Ty::Net, "The network inside (192.168.1.0/24 by default)."),
+        key("public", Ty::Host, "The router's address outside; the next of 203.0.113.0/24 when not given."),
+        key("router", Ty::Object(&HOME_ROUTER), "The router."),
+        key("access", Ty::Object(&ACCESS), "The link to the internet (100Mbit/s, 4ms by default)."),
+        key("cables", Ty::Object(&CABLE), "The links between devices and switch (1Gbit/s, 5us by default)."),
+        key(
+            "dhcp",
+            Ty::Either(&Ty::OneOf(&["silent", "on"]), &Ty::Object(&DHCP)),
+            "How addresses are given out; `silent` never answers.",
+        ),
+        key("resolvers", *ADDRESSES, "The resolvers that DHCP tells; the internet's when not given."),
+        key("devices", Ty::Map("device", &Ty::OrNothing(&Ty::Object(&DEVICE))), "The machines inside."),
+    ]],
+};
+
+pub(super) static RESOLVER: Shape = Shape {
+    name: "a public resolver",
+    about: "Resolves names for everybody.",
+    keys: &[&[must("address", Ty::Address, "Its address."), PLACE, THINK, SILENT]],
+};
+
+pub(super) static FAULTS: Shape = Shape {
+    name: "faults of the internet",
+    about: "What is broken in the backbone, on purpose.",
+    keys: &[&[
+        key("no-route", Ty::List(&Ty::Net), "Networks that no backbone router has a route to."),
+        key(
+            "routing-loop",
+            Ty::Map("network", NAMES),
+            "Networks that two neighbouring places each believe to be behind the other.",
+        ),
+    ]],
+};
+
+pub(super) static INTERNET: Shape = Shape {
+    name: "an internet",
+    about: "An ISP, a backbone, the DNS root and top-level domains, public resolvers and a public CA.",
+    keys: &[&[
+        KIND,
+        must(
+            "places",
+            Ty::List(&Ty::Name),
+            "Cities with a backbone router each. Delays follow from the distances.",
+        ),
+        key(
+            "delays",
+            Ty::Map("pair of places", &Ty::Duration),
+            "One-way delays that differ from the distance: `frankfurt-paris: 5ms`.",
+        ),
+        key("backbone", Ty::Object(&CABLE), "The links between places (100Gbit/s by default)."),
+        key("resolvers", Ty::Map("resolver", &Ty::Object(&RESOLVER)), "Public resolvers."),
+        key(
+            "dns-place",
+            Ty::Name,
+            "Where the root and top-level name servers stand; the last place by default.",
+        ),
+        key("dns-think", Ty::Duration, "Time a root or top-level server takes per question."),
+        key("faults", Ty::Object(&FAULTS), "What is broken in the backbone, on purpose."),
+    ]],
+};
+
+pub(super) static CERT_OPTIONS: Shape = Shape {
+    name: "certificate options",
+    about: "The certificate of a service.",
+    keys: &[&[
+        key("names", *HOST_NAMES, "The names in it; those of the service when not given."),
+        key("not-before", Ty::Instant, "Valid from."),
+        key("not-after", Ty::Instant, "Valid until."),
+        key("issuer", Ty::OneOf(&["public-ca", "unknown-ca"]), "Who signed it."),
+    ]],
+};
+pub(super) const CERT_TY: Ty = Ty::Either(
+    &Ty::OneOf(&["good", "expired", "wrong-name", "untrusted", "none"]),
+    &Ty::Object(&CERT_OPTIONS),
+);
+
+pub(super) static EDGE_PLACE: Shape = Shape {
+    name: "an edge",
+    about: "A load balancer and its servers in one place.",
+    keys: &[&[
+        key("servers", Ty::Whole(1, 200), "How many servers stand behind the balancer (1 by default)."),
+        key(
+            "link",
+            Ty::Object(&CABLE),
+            "The link between the balancer and the internet (10Gbit/s, 50us by default).",
+        ),
+    ]],
+};
+
+pub(super) static NAME_SERVER: Shape = Shape {
+    name: "a name server",
+    about: "The authoritative name server of the site's domains.",
+    keys: &[&[key("address", Ty::Address, "Its address."), PLACE, THINK, SILENT]],
+};
+pub(super) const NAME_SERVER_TY: Ty = Ty::Either(&Ty::Address, &Ty::Object(&NAME_SERVER));
+
+pub(super) static SERVICE: Shape = Shape {
+    name: "a service",
+    about: "One address announced from several places; at each a load balancer that terminates TLS, and servers.",
+    keys: &[&[
+        KIND,
+        must(
+            "address",
+            Ty::Host,
+            "Its address, the same at every edge. Its /24 is announced unless a prefix is written.",
+        ),
+        must("names", *HOST_NAMES, "Its names; zone, name server and certificate follow from them."),
+        must(
+            "edges",
+            Ty::Map("place", &Ty::OrNothing(&Ty::Object(&EDGE_PLACE))),
+            "The places where it stands.",
+        ),
+        PAGES,
+        HTTP2,
+        key("think", Ty::Duration, "Time a server takes per request (20ms by default)."),
+        key("balance", Ty::OneOf(&["round-robin", "least-requests"]), "How a server is picked."),
+        key(
+            "certificate",
+            CERT_TY,
+            "`good`, `expired`, `wrong-name`, `untrusted`, `none`, or its properties.",
+        ),
+        key("name-server", NAME_SERVER_TY, "The authoritative name server: its address, or its properties."),
+        key(
+            "records",
+            *LINES,
+            "More DNS records of its domain, as `google.com. 3600 MX 10 smtp.google.com.`.",
+        ),
+        key("silent", Ty::Flag, "Its servers take requests and never answer."),
+    ]],
+};
+
+pub(super) static HOST_SITE: Shape = Shape {
+    name: "a host",
+    about: "One machine with a public address.",
+    keys: &[
+        &[
+            KIND,
+            PLACE,
+            must("address", Ty::Host, "Its public address. Its /24 is announced unless a prefix is written."),
+            key("mac", Ty::Mac, "Its MAC address."),
+            key("names", *HOST_NAMES, "Its names; zone and name server follow from them."),
+            key("access", Ty::Object(&ACCESS), "The link to the internet (10Gbit/s, 50us by default)."),
+            key("certificate", CERT_TY, "The certificate of its web server on port 443 (none by default)."),
+            key(
+                "name-server",
+                NAME_SERVER_TY,
+                "The authoritative name server: its address, or its properties.",
+            ),
+            key("records", *LINES, "More DNS records of its domain."),
+        ],
+        MACHINE,
+    ],
+};
+
+pub(super) const SITES: &[(&str, &Shape)] =
+    &[("home", &HOME), ("internet", &INTERNET), ("service", &SERVICE), ("host", &HOST_SITE)];

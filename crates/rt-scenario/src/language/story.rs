@@ -1,0 +1,109 @@
+//! Names, steps, expectations and the timeline.
+
+use super::{HOST_NAMES, LINES};
+use crate::shape::{Shape, Ty, key, must};
+
+pub(super) static ZONE: Shape = Shape {
+    name: "a zone",
+    about: "A DNS zone.",
+    keys: &[&[
+        key("server", Ty::Name, "The node whose name server answers for it."),
+        key(
+            "records",
+            *LINES,
+            "Records in master-file form: `www 300 A 192.0.2.1`; names without a final dot are relative.",
+        ),
+        key("text", Ty::Text, "The whole zone as a master file, instead of records."),
+    ]],
+};
+
+pub(super) static CERT: Shape = Shape {
+    name: "a certificate",
+    about: "A certificate to be made for the run.",
+    keys: &[&[
+        must("names", *HOST_NAMES, "The names in it."),
+        key("not-before", Ty::Instant, "Valid from; 30 days before the epoch by default."),
+        key("not-after", Ty::Instant, "Valid until; 60 days after the epoch by default."),
+        key(
+            "issuer",
+            Ty::OneOf(&["public-ca", "unknown-ca"]),
+            "Who signed it: a CA that everybody trusts, or nobody.",
+        ),
+    ]],
+};
+
+pub(super) static NAMES_SHAPE: Shape = Shape {
+    name: "names",
+    about: "Hosts entries, zones and certificates beside those that sites bring.",
+    keys: &[&[
+        key("hosts", Ty::Map("host name", &Ty::Address), "Entries in every machine's hosts file."),
+        key("zones", Ty::Map("domain", &Ty::Object(&ZONE)), "More DNS zones, by their names."),
+        key(
+            "certificates",
+            Ty::Map("certificate", &Ty::Object(&CERT)),
+            "Certificates that `run: http:` can name.",
+        ),
+    ]],
+};
+
+pub(super) static ISN: Shape = Shape {
+    name: "initial sequence numbers",
+    about: "Pinned initial sequence numbers of the first connection.",
+    keys: &[&[
+        key("client", Ty::Whole(0, 0xffff_ffff), "Of the machine that connects."),
+        key("server", Ty::Whole(0, 0xffff_ffff), "Of the machine that is connected to."),
+    ]],
+};
+
+pub(super) static STEP: Shape = Shape {
+    name: "a step",
+    about: "What somebody does: a sentence, or a mapping when more must be said.",
+    keys: &[&[
+        must(
+            "do",
+            Ty::Text,
+            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`; `after 2s` may follow.",
+        ),
+        key("json", Ty::Json, "What `posts to` sends."),
+        key("after", Ty::Duration, "Wait this long after the step before."),
+        key("source-port", Ty::Port, "The source port of the first connection."),
+        key("isn", Ty::Object(&ISN), "Initial sequence numbers of the first connection."),
+        key("count", Ty::Whole(1, 1000), "How many pings (1 by default)."),
+    ]],
+};
+
+/// The keys of an expectation.
+pub(crate) static EXPECT: Shape = Shape {
+    name: "an expectation",
+    about: "What must hold of a step.",
+    keys: &[&[
+        key("status", Ty::Whole(100, 599), "The HTTP status of the page."),
+        key("protocol", Ty::OneOf(&["h2", "http/1.1"]), "The HTTP version."),
+        key("within", Ty::Duration, "It is done within this."),
+        key("through", Ty::List(&Ty::Name), "The request's packets pass these nodes in this order."),
+        key("dns", Ty::OneOf(&["cached", "asked"]), "Whether the name came from a cache or was asked for."),
+        key("tls", Ty::OneOf(&["resumed", "full"]), "Whether the TLS session was resumed."),
+        key("fails", Ty::Text, "The step fails, and its summary contains this."),
+        key("succeeds", Ty::Flag, "The step reaches its aim."),
+        key("retransmissions", Ty::Whole(0, 1_000_000), "At least so many TCP segments are sent again."),
+        key(
+            "from-cache",
+            Ty::Whole(0, 100_000),
+            "Exactly so many resources come from the browser's cache or are revalidated.",
+        ),
+    ]],
+};
+
+pub(super) static HAPPENING: Shape = Shape {
+    name: "an entry of the timeline",
+    about: "What happens to a link at a time.",
+    keys: &[&[
+        must("at", Ty::Duration, "When, since the start of the run."),
+        key("cut", Ty::Text, "Cut this link: one of its endpoints, as `b:eth0`."),
+        key("heal", Ty::Text, "Heal this link."),
+        key("impair", Ty::Text, "Change this link's properties from now on."),
+        key("loss", Ty::Share, "New loss, with `impair`."),
+        key("delay", Ty::Duration, "New delay, with `impair`."),
+        key("rate", Ty::Rate, "New rate, with `impair`."),
+    ]],
+};

@@ -1,0 +1,118 @@
+//! The plain level, in containerlab's shape.
+
+use super::links::{IMPAIRMENTS, LINK};
+use super::machine::MACHINE;
+use crate::shape::{Key, Shape, Ty, key, must};
+
+pub(super) static INTERFACE: Shape = Shape {
+    name: "an interface",
+    about: "A network interface of a node.",
+    keys: &[&[
+        key("address", Ty::Host, "Its address with the prefix length, such as 10.0.0.1/24."),
+        key("addresses", Ty::List(&Ty::Host), "Several addresses."),
+        key("mac", Ty::Mac, "Its MAC address; made from its name when not given."),
+        key("mtu", Ty::Size, "Largest IP packet that it sends, in bytes."),
+        key("anycast", Ty::Flag, "Its address stands in other places too, on purpose."),
+    ]],
+};
+
+pub(super) static ROUTE: Shape = Shape {
+    name: "a route",
+    about: "Where packets for a network go.",
+    keys: &[&[
+        must("to", Ty::Net, "The network, such as 10.2.0.0/16 or 0.0.0.0/0."),
+        key("via", Ty::Address, "The next router."),
+        key("out", Ty::Name, "The interface it leaves by; found from `via` when not given."),
+        key(
+            "kind",
+            Ty::OneOf(&["unicast", "blackhole", "unreachable"]),
+            "Send on, drop silently, or drop and say so.",
+        ),
+        key("metric", Ty::Whole(0, 0xffff_ffff), "Among equal networks the lowest wins."),
+        key("source", Ty::Address, "Preferred source address of own packets."),
+    ]],
+};
+
+pub(super) static INTERFACE_TY: Ty = Ty::OrNothing(&Ty::Object(&INTERFACE));
+pub(super) static ROUTE_TY: Ty = Ty::Object(&ROUTE);
+
+pub(super) const NODE_KEYS: &[Key] = &[
+    key("address", Ty::Host, "The address of its first interface, with the prefix length."),
+    key("mac", Ty::Mac, "The MAC of its first interface."),
+    key("mtu", Ty::Size, "The MTU of its interfaces."),
+    key("dhcp", Ty::Flag, "Whether its first interface asks for an address by DHCP."),
+    key("gateway", Ty::Address, "Its default gateway; the only router on its link when not given."),
+    key("interfaces", Ty::Map("interface", &INTERFACE_TY), "Its interfaces, when one address is not enough."),
+    key(
+        "routes",
+        Ty::List(&ROUTE_TY),
+        "Its static routes. A router without this key gets shortest-path routes to every network; `[]` gives it none but its own networks.",
+    ),
+    key(
+        "nat",
+        Ty::List(&Ty::Text),
+        "NAT lines: `masquerade`, `snat to ADDRESS`, `dnat to ADDRESS[:PORT]` or `keep`, then conditions as in a firewall line, then `using PORTS`.",
+    ),
+    key("role", Ty::Text, "What it is, in a person's words."),
+    key("site", Ty::Name, "The site that it belongs to."),
+    key("place", Ty::Name, "The city it stands in, for drawing."),
+];
+
+pub(super) const KIND_NAMES: &[&str] = &["host", "router", "switch"];
+
+pub(super) static NODE: Shape = Shape {
+    name: "a node",
+    about: "A machine or a switch.",
+    keys: &[
+        &[key(
+            "kind",
+            Ty::OneOf(KIND_NAMES),
+            "host, router (forwards) or switch (learns and floods); host by default.",
+        )],
+        NODE_KEYS,
+        MACHINE,
+    ],
+};
+
+pub(super) static DEFAULTS: Shape = Shape {
+    name: "the defaults",
+    about: "What holds for all links and nodes that do not say otherwise.",
+    keys: &[
+        IMPAIRMENTS,
+        &[
+            key("mtu", Ty::Size, "MTU of links and interfaces."),
+            key("processing", Ty::Duration, "Time a machine takes for each frame that it sends on."),
+        ],
+    ],
+};
+
+pub(super) static KIND_DEFAULTS: Shape = Shape {
+    name: "the defaults of a kind",
+    about: "What holds for all nodes of this kind that do not say otherwise.",
+    keys: &[NODE_KEYS, MACHINE],
+};
+
+pub(super) static KINDS: Shape = Shape {
+    name: "kinds",
+    about: "Defaults per kind of node.",
+    keys: &[&[
+        key("host", Ty::Object(&KIND_DEFAULTS), "Defaults of hosts."),
+        key("router", Ty::Object(&KIND_DEFAULTS), "Defaults of routers."),
+        key("switch", Ty::Object(&KIND_DEFAULTS), "Defaults of switches."),
+    ]],
+};
+
+pub(super) static TOPOLOGY: Shape = Shape {
+    name: "a topology",
+    about: "Nodes and links one by one, in containerlab's shape.",
+    keys: &[&[
+        key(
+            "defaults",
+            Ty::Object(&DEFAULTS),
+            "What holds for all links and nodes that do not say otherwise.",
+        ),
+        key("kinds", Ty::Object(&KINDS), "Defaults per kind of node."),
+        key("nodes", Ty::Map("node", &Ty::OrNothing(&Ty::Object(&NODE))), "The machines and switches."),
+        key("links", Ty::List(&Ty::Object(&LINK)), "The cables."),
+    ]],
+};

@@ -1,0 +1,152 @@
+//! Hostile text: whatever comes in, `load` answers, soon, and without a panic.
+
+use std::time::Instant;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use rt_scenario::{load, render_all, views};
+
+use crate::shipped::{all, essence};
+
+/// The same cases in every run.
+fn runner(cases: u32) -> TestRunner {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]))
+}
+
+/// Loads, renders what is wrong, and holds the law of the plain level for what is right.
+fn check(text: &str) {
+    match load("hostile.yaml", text) {
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            let shown = render_all(&problems);
+            assert!(shown.len() < 1 << 20, "a report of {} bytes", shown.len());
+        }
+        Ok(loaded) => {
+            let plain = views::plain_yaml(&loaded.model);
+            let again =
+                load("again.yaml", &plain).unwrap_or_else(|p| panic!("{text}\n{plain}\n{}", render_all(&p)));
+            assert_eq!(essence(&loaded.model), essence(&again.model), "{text}\n{plain}");
+        }
+    }
+}
+
+#[test]
+fn arbitrary_text() {
+    runner(400).run(&".{0,200}", |text| Ok(check(&text))).expect("no panic");
+    let words = prop::sample::select(vec![
+        "name: t",
+        "sites:",
+        "  home:",
+        "    kind: home",
+        "  i: { kind: internet, places: [paris] }",
+        "topology:",
+        "  nodes:",
+        "    a:",
+        "    b: { kind: switch }",
+        "      address: 10.0.0.1/24",
+        "  links:",
+        "    - endpoints: [\"a:x\", \"b:y\"]",
+        "steps:",
+        "  - a pings 10.0.0.1",
+        "expect:",
+        "  - step 1: { fails: yes }",
+        "names:",
+        "- ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "&a",
+        "*a",
+        "<<: *a",
+        "|",
+        ">",
+        "\t",
+        "'",
+        "\"",
+        "#",
+        "---",
+        "? x",
+        "!!map",
+        "null",
+        "~",
+    ]);
+    let lines = prop::collection::vec(words, 0..24).prop_map(|lines| lines.join("\n"));
+    runner(600).run(&lines, |text| Ok(check(&text))).expect("no panic");
+}
+
+#[test]
+fn arbitrary_bytes() {
+    let bytes = prop::collection::vec(any::<u8>(), 0..300);
+    runner(300).run(&bytes, |bytes| Ok(check(&String::from_utf8_lossy(&bytes)))).expect("no panic");
+}
+
+/// One change of a shipped file: a piece taken out, doubled, moved, or replaced.
+fn mutate(text: &str, at: usize, length: usize, how: u8, with: &str) -> String {
+    let start = text.floor_char_boundary(at % (text.len() + 1));
+    let end = text.floor_char_boundary((start + length).min(text.len()));
+    let (before, piece, after) = (&text[..start], &text[start..end], &text[end..]);
+    match how % 4 {
+        0 => format!("{before}{after}"),
+        1 => format!("{before}{piece}{piece}{after}"),
+        2 => format!("{before}{after}{piece}"),
+        _ => format!("{before}{with}{after}"),
+    }
+}
+
+#[test]
+fn mutated_scenarios() {
+    let files = all();
+    let change = (any::<usize>(), 0..40usize, any::<u8>(), "[-0-9a-z:{}\\[\\],/. \\n&*%]{0,8}");
+    let cases = (0..files.len(), prop::collection::vec(change, 1..4));
+    let run = runner(1500).run(&cases, |(file, changes)| {
+        let mut text = files[file].1.clone();
+        for (at, length, how, with) in changes {
+            text = mutate(&text, at, length, how, &with);
+        }
+        check(&text);
+        Ok(())
+    });
+    run.expect("no panic");
+}
+
+/// Big on purpose: each is refused or loaded within seconds (debug build on a slow machine).
+#[test]
+fn large_inputs_stay_bounded() {
+    let nodes: String = (0..4_000)
+        .map(|i| format!("    n{i}: {{ kind: router, address: 10.{}.{}.1/24 }}\n", i / 256, i % 256))
+        .collect();
+    let chain: String =
+        (0..3_999).map(|i| format!("    - endpoints: [\"n{i}:a\", \"n{}:b\"]\n", i + 1)).collect();
+    let one_map: String = (0..40_000).map(|i| format!("k{i}: 1\n")).collect();
+    let cases = [
+        ("brackets", "[".repeat(500_000)),
+        ("braces", "{a: ".repeat(200_000)),
+        ("indent", (0..3_000).map(|i| format!("{}a:\n", " ".repeat(i))).collect()),
+        ("quotes", "\"".repeat(300_000)),
+        ("long line", format!("name: {}\n", "x".repeat(900_000))),
+        ("too long", "#".repeat(2 << 20)),
+        ("one map", one_map),
+        ("routers", format!("name: t\ntopology:\n  nodes:\n{nodes}  links:\n{chain}")),
+        (
+            "bomb",
+            (0..60)
+                .map(|i| format!("a{i}: &a{i} [{}]\n", format!("*a{},", i.max(1) - 1).repeat(9)))
+                .collect(),
+        ),
+        (
+            "merge",
+            (0..200)
+                .map(|i| format!("m{i}: &m{i} {{ <<: [*m{0}, *m{0}], k{i}: 1 }}\n", i.max(1) - 1))
+                .collect(),
+        ),
+        ("pings", format!("name: t\nsteps: [{}]\n", "a pings b,".repeat(20_000))),
+    ];
+    for (name, text) in cases {
+        let start = Instant::now();
+        let _ = load("large.yaml", &text).map_err(|problems| render_all(&problems).len());
+        let spent = start.elapsed();
+        assert!(spent.as_secs() < 20, "{name} took {spent:?}");
+    }
+}

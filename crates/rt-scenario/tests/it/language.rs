@@ -1,0 +1,151 @@
+//! Pieces of the language, each with what it lowers to.
+
+use rt_rules::{Action, NatAction, RejectWith};
+use rt_scenario::model::{App, Change, Check, Pages, QueueLimit, Verb};
+use rt_scenario::{Model, load, render_all};
+
+fn two(more: &str) -> Model {
+    let text = format!(
+        "name: t\ntopology:\n  nodes:\n    a: {{ address: 10.0.0.1/24 }}\n    b: {{ address: 10.0.0.2/24, run: [ http ] }}\n  \
+         links:\n    - endpoints: [\"a:eth0\", \"b:eth0\"]\n{more}"
+    );
+    load("t.yaml", &text).map(|l| l.model).unwrap_or_else(|p| panic!("{text}\n{}", render_all(&p)))
+}
+
+fn verbs(steps: &str) -> Vec<Verb> {
+    two(&format!("steps:\n{steps}")).steps.into_iter().map(|s| s.verb).collect()
+}
+
+#[test]
+fn sentences() {
+    let url = || "http://10.0.0.2/".to_owned();
+    let target = || "10.0.0.2".to_owned();
+    let cases = [
+        ("- a opens http://10.0.0.2/ after 2s from port 4000", Verb::Open { url: url() }),
+        ("- a pings 10.0.0.2 3 times", Verb::Ping { target: target(), count: 3 }),
+        ("- { do: a pings 10.0.0.2, count: 2 }", Verb::Ping { target: target(), count: 2 }),
+        ("- a connects to 10.0.0.2:22", Verb::Probe { target: target(), port: 22 }),
+        ("- a connects to 10.0.0.2 port 22", Verb::Probe { target: target(), port: 22 }),
+        ("- a looks up x.example MX", Verb::Lookup { name: "x.example".into(), rtype: "MX".into() }),
+        (
+            "- { do: a posts to http://10.0.0.2/, json: { a: [1, \"2\", true, x] } }",
+            Verb::Post { url: url(), json: r#"{"a":[1,"2",true,"x"]}"#.into() },
+        ),
+        ("- 'a posts {\"a\": 1} to http://10.0.0.2/'", Verb::Post { url: url(), json: r#"{"a":1}"#.into() }),
+    ];
+    for (step, verb) in cases {
+        assert_eq!(verbs(&format!("  {step}\n")), [verb], "{step}");
+    }
+}
+
+#[test]
+fn steps_take_ports_and_times() {
+    let model = two(
+        "steps: [ { do: a opens http://10.0.0.2/ after 2s from port 4000, isn: { client: 7, server: 9 } } ]\n",
+    );
+    let step = &model.steps[0];
+    assert_eq!((step.after.0, step.source_port, step.isn), (2_000_000_000, Some(4000), Some(7)));
+    assert_eq!(model.nodes[1].stack.listen_isns, [9]);
+}
+
+#[test]
+fn links_may_differ_by_direction() {
+    let model = two(
+        "      rate: 10Mbit/s\n      loss: 0.5%\n      queue: 64KiB\n      b-to-a: { rate: 1Mbit/s, delay: 7ms }\n",
+    );
+    let link = &model.links[0];
+    assert_eq!((link.ab.rate_bps, link.ba.rate_bps), (10_000_000, 1_000_000));
+    assert_eq!((link.ab.loss_ppm, link.ba.loss_ppm, link.ba.delay.0), (5_000, 5_000, 7_000_000));
+    assert_eq!(link.ab.queue, QueueLimit::Bytes(65_536));
+}
+
+#[test]
+fn timeline_and_expectations() {
+    let more = "steps: [ a pings 10.0.0.2 ]\nexpect: [ step 1: { succeeds: yes, within: 3ms, through: [a, b] } ]\n\
+                timeline: [ { at: 2s, heal: b }, { at: 1s, cut: \"a:eth0\" }, { at: 3s, impair: a, loss: 1% } ]\n";
+    let model = two(more);
+    assert_eq!(model.expect[0].checks[2], Check::Through(vec!["a".into(), "b".into()]));
+    let changes: Vec<&Change> = model.timeline.iter().map(|h| &h.change).collect();
+    let impair = Change::Impair { loss_ppm: Some(10_000), delay: None, rate_bps: None };
+    assert_eq!(changes, [&Change::Cut, &Change::Heal, &impair]);
+}
+
+#[test]
+fn firewalls_and_nat() {
+    let text = "name: t\ntopology:\n  nodes:\n    a: { address: 10.0.0.2/24 }\n    r:\n      kind: router\n      \
+                interfaces: { lan: { address: 10.0.0.1/24 }, wan: { address: 192.0.2.1/24 } }\n      \
+                firewall: { forward: [ allow established, reject reset tcp to 10.0.0.2 port 80-90 in wan, otherwise deny ] }\n      \
+                nat: [ masquerade from 10.0.0.0/24 out wan using 10001-, dnat to 10.0.0.2:80 tcp port 8080 in wan ]\n    \
+                b: { address: 192.0.2.2/24 }\n  links:\n    - endpoints: [\"a:e\", \"r:lan\"]\n    - endpoints: [\"b:e\", \"r:wan\"]\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let router = &model.nodes[1];
+    let chain = &router.chains[0];
+    assert_eq!(chain.policy.action, Action::Drop);
+    assert_eq!(chain.rules[1].action, Action::Reject(RejectWith::TcpReset));
+    assert_eq!(chain.rules[1].when.dport.map(|r| (r.first, r.last)), Some((80, 90)));
+    assert_eq!(chain.rules[1].origin.to_string(), "t.yaml:8");
+    assert!(matches!(router.nat[0].action, NatAction::Masquerade { .. }));
+    assert!(matches!(router.nat[1].action, NatAction::Dnat { port: Some(80), .. }));
+}
+
+#[test]
+fn routers_find_shortest_paths_and_hosts_their_gateway() {
+    let text = "name: t\ntopology:\n  nodes:\n    a: { address: 10.1.0.2/24 }\n    \
+                r1: { kind: router, interfaces: { a: { address: 10.1.0.1/24 }, x: { address: 10.0.0.1/30 } } }\n    \
+                r2: { kind: router, interfaces: { b: { address: 10.2.0.1/24 }, x: { address: 10.0.0.2/30 } } }\n    \
+                b: { address: 10.2.0.2/24 }\n  links:\n    - endpoints: [\"a:e\", \"r1:a\"]\n    \
+                - endpoints: [\"r1:x\", \"r2:x\"]\n    - endpoints: [\"r2:b\", \"b:e\"]\nsteps: [ a pings 10.2.0.2 ]\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let route = model.nodes[1].routes.last().expect("a route");
+    assert_eq!(
+        (route.prefix.to_string(), route.via.map(|v| v.to_string())),
+        ("10.2.0.0/24".into(), Some("10.0.0.2".into()))
+    );
+    let gateway = model.nodes[0].routes.last().expect("a route");
+    assert_eq!(gateway.origin.to_string(), "t.yaml:4 (by default: the only router on its link)");
+}
+
+#[test]
+fn anchors_and_merge_keys_work() {
+    let text = "name: t\ntopology:\n  nodes:\n    a: &base { address: 10.0.0.1/24, ttl: 9 }\n    b: { <<: *base, address: 10.0.0.2/24 }\n  \
+                links:\n    - endpoints: [\"a:eth0\", \"b:eth0\"]\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    assert_eq!(model.nodes[1].stack.ttl, 9);
+    assert_eq!(model.nodes[1].interfaces[0].addresses[0].to_string(), "10.0.0.2/24");
+}
+
+#[test]
+fn pages_may_be_written_in_the_file() {
+    let text = "name: t\ntopology:\n  nodes:\n    a: { address: 10.0.0.1/24, run: [ http: { pages: { /: { type: text/html, text: hi }, /x.bin: { hex: 00ff } } } ] }\n    \
+                b: { address: 10.0.0.2/24 }\n  links:\n    - endpoints: [\"a:eth0\", \"b:eth0\"]\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let App::HttpServer { pages: Pages::Files(files), .. } = &model.nodes[0].apps[0] else {
+        panic!("no pages")
+    };
+    assert_eq!(files[0], ("/".into(), "text/html".into(), b"hi".to_vec()));
+    assert_eq!(files[1].2, [0, 255]);
+}
+
+/// Faults and switches of sites.
+#[test]
+fn sites_can_be_broken_on_purpose() {
+    let text = "name: t\nsites:\n  home: { kind: home, dhcp: silent, devices: { laptop: } }\n  \
+                net:\n    kind: internet\n    places: [paris, frankfurt, london]\n    \
+                resolvers: { dns: { address: 8.8.8.8, silent: yes } }\n    \
+                faults: { no-route: [ 198.51.100.0/24 ], routing-loop: { 192.0.2.0/24: [ paris, london ] } }\n  \
+                web: { kind: host, place: london, address: 198.51.100.7 }\n  api: { kind: host, place: frankfurt, address: 192.0.2.7 }\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let paris = model.nodes.iter().find(|n| n.name == "net.paris").expect("paris");
+    assert!(paris.routes.iter().all(|r| r.prefix.to_string() != "198.51.100.0/24"));
+    let london = model.nodes.iter().find(|n| n.name == "net.london").expect("london");
+    assert!(london.routes.iter().any(|r| r.prefix.to_string() == "198.51.100.0/24" && r.via.is_none()));
+    let looped: Vec<_> =
+        model.nodes.iter().filter(|n| n.routes.iter().any(|r| r.origin.to_string() == "t.yaml:8")).collect();
+    assert_eq!(looped.iter().map(|n| n.name.as_str()).collect::<Vec<_>>(), ["net.paris", "net.london"]);
+    let silent = |n: &rt_scenario::model::Node| {
+        n.apps.iter().any(|a| {
+            matches!(a, App::DnsResolver { silent: true, .. } | App::DhcpServer { silent: true, .. })
+        })
+    };
+    assert_eq!(model.nodes.iter().filter(|n| silent(n)).count(), 2);
+}
