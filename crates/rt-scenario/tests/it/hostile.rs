@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use rt_scenario::{load, render_all, views};
 
 use crate::shipped::{all, essence};
@@ -15,7 +15,7 @@ fn runner(cases: u32) -> TestRunner {
 }
 
 /// Loads, renders what is wrong, and holds the law of the plain level for what is right.
-fn check(text: &str) {
+fn check(text: &str) -> TestCaseResult {
     match load("hostile.yaml", text) {
         Err(problems) => {
             assert!(!problems.is_empty());
@@ -29,11 +29,12 @@ fn check(text: &str) {
             assert_eq!(essence(&loaded.model), essence(&again.model), "{text}\n{plain}");
         }
     }
+    Ok(())
 }
 
 #[test]
 fn arbitrary_text() {
-    runner(400).run(&".{0,200}", |text| Ok(check(&text))).expect("no panic");
+    runner(400).run(&".{0,200}", |text| check(&text)).expect("no panic");
     let words = prop::sample::select(vec![
         "name: t",
         "sites:",
@@ -73,13 +74,13 @@ fn arbitrary_text() {
         "~",
     ]);
     let lines = prop::collection::vec(words, 0..24).prop_map(|lines| lines.join("\n"));
-    runner(600).run(&lines, |text| Ok(check(&text))).expect("no panic");
+    runner(600).run(&lines, |text| check(&text)).expect("no panic");
 }
 
 #[test]
 fn arbitrary_bytes() {
     let bytes = prop::collection::vec(any::<u8>(), 0..300);
-    runner(300).run(&bytes, |bytes| Ok(check(&String::from_utf8_lossy(&bytes)))).expect("no panic");
+    runner(300).run(&bytes, |bytes| check(&String::from_utf8_lossy(&bytes))).expect("no panic");
 }
 
 /// One change of a shipped file: a piece taken out, doubled, moved, or replaced.
@@ -105,8 +106,7 @@ fn mutated_scenarios() {
         for (at, length, how, with) in changes {
             text = mutate(&text, at, length, how, &with);
         }
-        check(&text);
-        Ok(())
+        check(&text)
     });
     run.expect("no panic");
 }
