@@ -4,7 +4,7 @@ use super::dns::DnsStream;
 use super::http::{H1, H2};
 use super::tcp::{TcpApplication, TcpConversation};
 use super::tls::Session;
-use super::{Limits, Mark, Secrets, Side, Span};
+use super::{Limits, Secrets, Side, Span};
 
 /// Bytes looked at before giving up on telling the protocol.
 const SNIFF_LIMIT: usize = 64 << 10;
@@ -103,9 +103,9 @@ impl<'s> AppReader<'s> {
     }
 
     /// One side ended (FIN in order, close_notify, reset or end of capture).
-    pub(crate) fn end(&mut self, side: Side, mark: Mark) {
+    pub(crate) fn end(&mut self, side: Side) {
         match &mut self.inner {
-            Inner::Tls(tls) => tls.inside.end(side, mark),
+            Inner::Tls(tls) => tls.inside.end(side),
             Inner::H1(h1) => h1.end(side),
             _ => {}
         }
@@ -154,8 +154,8 @@ impl Tls<'_> {
             }
             self.inside.feed(plain.from, &plain.bytes, plain.span);
         }
-        for (side, mark) in self.session.take_closed() {
-            self.inside.end(side, mark);
+        for side in self.session.take_closed() {
+            self.inside.end(side);
         }
     }
 }

@@ -96,9 +96,11 @@ impl<'s> Conversation<'s> {
         if !packet.is_syn() {
             return false;
         }
-        let same = self.facts.syn.as_ref().is_some_and(|s| s.isn == packet.seq);
-        let simultaneous = packet.src == self.facts.server && self.facts.syn_ack.is_none();
-        !same && !(simultaneous && self.facts.from_server.segments == 0)
+        // Pinned sequence numbers may come again on the same ports, but only after the end.
+        let over = self.facts.reset.is_some() || self.fin_next.iter().all(Option::is_some);
+        let again = self.facts.syn.as_ref().is_some_and(|s| s.isn == packet.seq);
+        let simultaneous = packet.src == self.facts.server && self.facts.from_server.segments == 0;
+        over || !(again || simultaneous)
     }
 
     /// The next segment.
@@ -173,7 +175,7 @@ impl<'s> Conversation<'s> {
             direction.first_data.get_or_insert(mark);
             direction.last_data = Some(mark);
         }
-        self.end_if_complete(from, mark);
+        self.end_if_complete(from);
         (placed.offset, placed.kind)
     }
 
@@ -185,8 +187,8 @@ impl<'s> Conversation<'s> {
         }
         if packet.flags & RST != 0 {
             self.facts.reset.get_or_insert(TcpReset { from, mark });
-            self.end_reader(Side::Client, mark);
-            self.end_reader(Side::Server, mark);
+            self.end_reader(Side::Client);
+            self.end_reader(Side::Server);
         } else if packet.flags & FIN != 0 {
             let after = seq.wrapping_add(packet.payload.len() as u32);
             self.fin_next[from.index()].get_or_insert(after.wrapping_add(1));
@@ -195,19 +197,19 @@ impl<'s> Conversation<'s> {
                 stream.on_fin(offset);
             }
             self.direction_mut(from).fin.get_or_insert(mark);
-            self.end_if_complete(from, mark);
+            self.end_if_complete(from);
         }
     }
 
-    fn end_if_complete(&mut self, side: Side, mark: Mark) {
+    fn end_if_complete(&mut self, side: Side) {
         if self.streams[side.index()].ended() {
-            self.end_reader(side, mark);
+            self.end_reader(side);
         }
     }
 
-    fn end_reader(&mut self, side: Side, mark: Mark) {
+    fn end_reader(&mut self, side: Side) {
         if !std::mem::replace(&mut self.ended[side.index()], true) {
-            self.reader.end(side, mark);
+            self.reader.end(side);
         }
     }
 

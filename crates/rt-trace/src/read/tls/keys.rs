@@ -57,7 +57,7 @@ pub(super) fn suite(id: u16) -> Option<Suite> {
         0x1303 => (&aead::CHACHA20_POLY1305, Hash::Sha256, 32, 0),
         0x009c | 0x009e | 0xc02b | 0xc02f => (&aead::AES_128_GCM, Hash::Sha256, 16, 8),
         0x009d | 0x009f | 0xc02c | 0xc030 => (&aead::AES_256_GCM, Hash::Sha384, 32, 8),
-        0xcca8 | 0xcca9 | 0xccaa => (&aead::CHACHA20_POLY1305, Hash::Sha256, 32, 0),
+        0xcca8..=0xccaa => (&aead::CHACHA20_POLY1305, Hash::Sha256, 32, 0),
         _ => return None,
     };
     Some(Suite { aead, hash, key_len, explicit })

@@ -54,7 +54,7 @@ pub(crate) struct Session<'s> {
     halves: [Half; 2],
     certificate_seen: bool,
     plain: Vec<Plain>,
-    closed: Vec<(Side, Mark)>,
+    closed: Vec<Side>,
 }
 
 /// Whose turn it is.
@@ -153,7 +153,7 @@ impl<'s> Session<'s> {
     }
 
     /// Sides that said they will send no more, since the last call.
-    pub(crate) fn take_closed(&mut self) -> Vec<(Side, Mark)> {
+    pub(crate) fn take_closed(&mut self) -> Vec<Side> {
         std::mem::take(&mut self.closed)
     }
 
@@ -345,9 +345,9 @@ impl<'s> Session<'s> {
         self.message(side, span, sealed, 2, what);
         if code == 0 {
             self.direction(side).close_notify.get_or_insert(span.readable);
-            self.closed.push((side, span.readable));
+            self.closed.push(side);
         } else if level == 2 {
-            self.closed.extend([(Side::Client, span.readable), (Side::Server, span.readable)]);
+            self.closed.extend([Side::Client, Side::Server]);
         }
     }
 
