@@ -18,6 +18,7 @@ use rt_stack::{EchoAnswer, SocketId, Stack};
 use crate::clock::Timers;
 use crate::dns::OsResolver;
 use crate::executor::{BoxFuture, JoinHandle};
+use crate::runtime::is_open;
 
 /// One host's sockets, clock, dice and tasks.
 #[derive(Clone)]
@@ -78,6 +79,15 @@ impl HostCore {
             epoch,
             requests: 0,
         }
+    }
+
+    /// Remembers a new connection. The list is swept whenever it would grow, so it stays in proportion to what is open.
+    pub(crate) fn note_connection(&mut self, id: SocketId) {
+        if self.open.len() == self.open.capacity() {
+            let stack = &self.stack;
+            self.open.retain(|&id| is_open(stack, id));
+        }
+        self.open.push(id);
     }
 
     /// Wakes `waker`'s task when the readiness of `socket` changes.

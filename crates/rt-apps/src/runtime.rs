@@ -107,6 +107,7 @@ impl Runtime {
                 self.run(now, out);
             }
         }
+        self.say_quiet(out);
         self.wish_wake(out);
     }
 
@@ -188,7 +189,6 @@ impl Runtime {
             }
         }
         self.say_ready(out);
-        self.say_quiet(out);
     }
 
     fn wake_sockets(&mut self, now: Time, out: &Outbox) {
@@ -258,7 +258,8 @@ impl Runtime {
     }
 }
 
-fn is_open(stack: &Stack, id: SocketId) -> bool {
+/// Whether a connection still has something to do.
+pub(crate) fn is_open(stack: &Stack, id: SocketId) -> bool {
     !matches!(stack.tcp_phase(id), TcpPhase::Closed | TcpPhase::TimeWait | TcpPhase::Listen)
 }
 

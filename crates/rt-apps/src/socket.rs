@@ -84,7 +84,7 @@ pub struct TcpStream {
 
 impl TcpStream {
     fn new(net: &Net, id: SocketId, local: SocketAddr, remote: SocketAddr) -> TcpStream {
-        net.core().open.push(id);
+        net.core().note_connection(id);
         TcpStream { socket: Owned { net: net.clone(), id }, local, remote }
     }
 

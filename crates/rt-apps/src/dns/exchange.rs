@@ -24,9 +24,10 @@ pub(crate) enum NoAnswer {
     Network(io::Error),
 }
 
-/// Asks `server` over `socket`; waits at most `patience` for the answer that fits.
+/// Asks `server` over `socket` for request `req`; waits at most `patience` for the answer that fits.
 pub(crate) async fn ask(
     net: &Net,
+    req: ReqId,
     socket: &UdpSocket,
     server: IpAddr,
     query: &Message,
@@ -39,7 +40,9 @@ pub(crate) async fn ask(
     if !answer.truncated {
         return Ok(answer);
     }
-    let over_tcp = net.timeout(patience, Wait::Timeout, ask_over_tcp(net, server, query)).await;
+    let text = format!("the answer of {} did not fit into a datagram: ask again over TCP", server.ip());
+    net.say(AppRecord::Note { req, code: "dns.truncated".into(), text });
+    let over_tcp = net.timeout(patience, Wait::Timeout, ask_over_tcp(net, req, server, query)).await;
     over_tcp.map_err(|_| NoAnswer::Silent)?.map_err(NoAnswer::Network)
 }
 
@@ -61,8 +64,10 @@ fn fits(answer: &Message, query: &Message) -> bool {
 }
 
 /// RFC 7766: the same question on a connection of its own.
-async fn ask_over_tcp(net: &Net, server: SocketAddr, query: &Message) -> io::Result<Message> {
+async fn ask_over_tcp(net: &Net, req: ReqId, server: SocketAddr, query: &Message) -> io::Result<Message> {
     let mut stream = net.tcp_connect(server, ConnectOptions::default()).await?;
+    let (local, protocol) = (stream.local_addr(), "dns".to_string());
+    net.say(AppRecord::UsesConnection { req, local, remote: server, reused: false, protocol });
     write_framed(&mut stream, &query.emit(usize::from(u16::MAX))).await?;
     let bytes = read_framed(&mut stream).await?;
     let answer = Message::parse(&bytes).ok().filter(|answer| fits(answer, query));

@@ -337,7 +337,7 @@ impl<'a> Walk<'a> {
         let outcome = match net.udp_bind(None, 0, None) {
             Ok(socket) => {
                 exchange::say_uses(net, req, &socket, address, false);
-                exchange::ask(net, &socket, address, &query, patience).await
+                exchange::ask(net, req, &socket, address, &query, patience).await
             }
             Err(error) => Err(NoAnswer::Network(error)),
         };

@@ -319,7 +319,7 @@ impl Lookup<'_> {
                 tries += 1;
                 let patience = patience(timeout, index, servers.len());
                 let outcome = match self.socket(&mut sockets[index], server) {
-                    Ok(socket) => exchange::ask(self.net, &socket, server, &query, patience).await,
+                    Ok(socket) => exchange::ask(self.net, self.req, &socket, server, &query, patience).await,
                     Err(error) => Err(NoAnswer::Network(error)),
                 };
                 let why = match outcome {
