@@ -277,8 +277,10 @@ impl Connection {
 
     /// Tells which event recorded a segment that [`Connection::next_segment`] gave.
     pub fn segment_recorded(&mut self, token: SegmentToken, event: EventId) {
-        if let Some(seq) = token.0 {
-            self.snd.flight.record(Seq(seq), event);
+        match token.0 {
+            Some(seq) if Seq(seq) == self.snd.iss => self.pending.syn_origin.0 = event,
+            Some(seq) => self.snd.flight.record(Seq(seq), event),
+            None => {}
         }
     }
 

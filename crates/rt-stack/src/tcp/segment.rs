@@ -33,8 +33,8 @@ pub struct Segment {
     pub offset: u64,
     /// Why it is sent.
     pub why: SendWhy,
-    /// For new data the event in whose handling its last byte was written; for a retransmission the `TcpSend` before
-    /// it; else `NONE`.
+    /// For new data the event in whose handling its last byte was written; for a retransmission (of a SYN too) the
+    /// `TcpSend` before it; else `NONE`.
     pub origin: EventId,
     /// The time of `origin`.
     pub origin_at: Time,

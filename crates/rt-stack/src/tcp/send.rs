@@ -79,7 +79,10 @@ impl Connection {
             o.window_scale = Some(self.rcv.shift);
         }
         self.arm_rto(cx);
-        Some(self.segment(header, 0, 0, SendWhy::Handshake, (EventId::NONE, Time::ZERO)))
+        let mut segment = self.segment(header, 0, 0, SendWhy::Handshake, self.pending.syn_origin);
+        segment.token = SegmentToken(Some(self.snd.iss.0));
+        self.pending.syn_origin.1 = cx.now;
+        Some(segment)
     }
 
     fn next_retransmission(&mut self, cx: Cx) -> Option<Segment> {

@@ -1,6 +1,6 @@
 //! The variables that all states of a connection share, by their RFC names.
 
-use rt_base::{Nanos, Time};
+use rt_base::{EventId, Nanos, Time};
 use rt_wire::{Seq, TcpHeader, TcpOptions};
 
 use super::config::TcpConfig;
@@ -94,6 +94,8 @@ pub(super) struct Pending {
     pub(super) challenged_at: Option<Time>,
     /// When the SYN or SYN-ACK was first sent.
     pub(super) syn_sent_at: Time,
+    /// The last sending of the SYN or SYN-ACK: its event and its time.
+    pub(super) syn_origin: (EventId, Time),
 }
 
 impl SendHalf {

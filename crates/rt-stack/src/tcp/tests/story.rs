@@ -169,6 +169,29 @@ fn new_data_follows_from_its_write_and_a_retransmission_from_the_segment_before(
 }
 
 #[test]
+fn a_repeated_syn_names_the_one_before() {
+    let config = TcpConfig { timestamps: false, ..TcpConfig::default() };
+    let open = OpenParams { conn: ConnId(1), isn: Seq(100), mss: 1000, ts_offset: 0, nodelay: false };
+    let cx = Cx { now: Time::ZERO, cause: EventId::NONE, recording: true };
+    let conn = Connection::connect(cx, &Arc::new(config), &open);
+    let mut t = Teller { conn, events: 0, text: String::new(), now: Time::ZERO };
+    let cx = t.input(0, "app");
+    t.settle(cx);
+    t.timer();
+    t.timer();
+    check(
+        &t,
+        "0 #1 app
+         0 #2 state Closed to SynSent
+         0 #3 send 0..0 Handshake origin #0 at 0
+         1000 #4 timer Rto armed by #1
+         1000 #5 send 0..0 Handshake origin #3 at 0
+         3000 #6 timer Rto armed by #4
+         3000 #7 send 0..0 Handshake origin #5 at 1000",
+    );
+}
+
+#[test]
 fn waiting_has_a_reason() {
     let mut t = open();
     t.write(200, 10);
