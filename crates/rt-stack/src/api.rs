@@ -73,8 +73,14 @@ impl Stack {
         if !nic.addresses.contains(&address) {
             nic.addresses.push(address);
         }
-        self.destinations.table_mut();
+        self.forget_decisions();
         self.connect_networks();
+    }
+
+    /// Addresses changed: what was remembered about the last packet no longer holds.
+    fn forget_decisions(&mut self) {
+        self.destinations.table_mut();
+        self.good_source = None;
     }
 
     /// Takes all addresses from an interface, with all routes through it that were learnt, and forgets its neighbours.
@@ -82,6 +88,7 @@ impl Stack {
     pub fn remove_addresses(&mut self, port: PortId) {
         let Some(nic) = self.nics.get_mut(port.index()) else { return };
         let gone = core::mem::take(&mut nic.addresses);
+        self.forget_decisions();
         let table = self.destinations.table_mut();
         let learned =
             table.live().filter(|(_, r)| r.out == port && matches!(r.origin, Origin::Learned { .. }));

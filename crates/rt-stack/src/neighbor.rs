@@ -82,6 +82,8 @@ pub(crate) struct Due {
 #[derive(Debug, Default)]
 pub(crate) struct Neighbors {
     entries: BTreeMap<(PortId, IpAddr), Entry>,
+    /// The last answer and until when it is good; dies with every change of a known entry.
+    last: Option<((PortId, IpAddr), MacAddr, Time)>,
     /// The soonest moment at which a question may be due; never too late.
     deadline: Option<Time>,
     /// Addresses being probed or defended, and who else claimed them.
@@ -91,9 +93,18 @@ pub(crate) struct Neighbors {
 impl Neighbors {
     /// The MAC of a neighbour, if known.
     #[inline]
-    pub(crate) fn lookup(&self, now: Time, port: PortId, address: IpAddr) -> Option<MacAddr> {
+    pub(crate) fn lookup(&mut self, now: Time, port: PortId, address: IpAddr) -> Option<MacAddr> {
+        if let Some((key, mac, until)) = self.last
+            && key == (port, address)
+            && until > now
+        {
+            return Some(mac);
+        }
         match self.entries.get(&(port, address)) {
-            Some(Entry::Known { mac, until }) if *until > now => Some(*mac),
+            Some(Entry::Known { mac, until }) if *until > now => {
+                self.last = Some(((port, address), *mac, *until));
+                Some(*mac)
+            }
             _ => None,
         }
     }
@@ -123,6 +134,7 @@ impl Neighbors {
     fn ask(&mut self, now: Time, cause: EventId, key: (PortId, IpAddr), waiting: Waiting) -> Wait {
         let next = now + RETRY;
         let question = Question { waiting: VecDeque::from([waiting]), asked: 1, next, armed: (cause, now) };
+        self.last = None;
         self.entries.insert(key, Entry::Asked(Box::new(question)));
         self.deadline = Some(self.deadline.map_or(next, |d| d.min(next)));
         Wait::Waits { ask: true, pushed_out: None }
@@ -198,6 +210,7 @@ impl Neighbors {
         if known.is_none() && (!for_us || self.entries.len() >= MOST_ENTRIES) {
             return Lesson::default();
         }
+        self.last = None;
         let old = self.entries.insert((port, address), Entry::Known { mac, until: now + LIFETIME });
         let (new, released) = match old {
             Some(Entry::Known { mac: old, until }) => (old != mac || until <= now, VecDeque::new()),
@@ -233,6 +246,7 @@ impl Neighbors {
 
     /// Forgets the MACs known on an interface; questions under way go on.
     pub(crate) fn forget_known(&mut self, port: PortId) {
+        self.last = None;
         self.entries.retain(|(p, _), entry| *p != port || matches!(entry, Entry::Asked(_)));
         self.watched.retain(|(p, ..)| *p != port);
     }

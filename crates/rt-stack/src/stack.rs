@@ -8,6 +8,7 @@
 //! A router, a firewall, a NAT gateway and a host are this same code with different tables.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Outbox, Place, PortId, Rng, Time, What};
@@ -25,7 +26,7 @@ use crate::ip::reassembly::{Put, Reassembly};
 use crate::neighbor::{Neighbors, Wait, Waiting};
 use crate::nic::{self, Nic};
 use crate::output::Pending;
-use crate::packet::{LOOPBACK, Packet, v4};
+use crate::packet::{LOOPBACK, Packet};
 use crate::ports::Ports;
 use crate::socket::Sockets;
 use crate::tcp::{Cx, TcpConfig};
@@ -37,6 +38,8 @@ pub struct Stack {
     pub(crate) destinations: Destinations,
     pub(crate) neighbors: Neighbors,
     pub(crate) forwarding: bool,
+    /// The last source address that was found possible; dies with every change of addresses.
+    pub(crate) good_source: Option<Ipv4Addr>,
 
     // Only on machines that need them: an idle host is small.
     pub(crate) hooks: Option<Box<Hooks>>,
@@ -125,6 +128,7 @@ impl Stack {
             destinations: Destinations::new(RouteTable::new(config.routes)),
             neighbors: Neighbors::default(),
             forwarding: config.forwarding,
+            good_source: None,
             hooks,
             reassembly: None,
             path_mtu: None,
@@ -335,11 +339,11 @@ impl Stack {
 
     /// The last step: the neighbour's MAC, or a place in its queue.
     fn hand_over(&mut self, now: Time, packet: Packet, hop: Hop, proof: EgressProof, out: &mut Outbox) {
-        let mac = match hop.next {
-            next if next.is_multicast() => v4(next).map(crate::neighbor::group_mac),
-            next if next == std::net::IpAddr::V4(std::net::Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),
-            next => self.neighbors.lookup(now, hop.out, next),
-        };
+        let mac = self.neighbors.lookup(now, hop.out, hop.next).or(match hop.next {
+            IpAddr::V4(Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),
+            IpAddr::V4(group) if group.is_multicast() => Some(crate::neighbor::group_mac(group)),
+            _ => None,
+        });
         if let Some(mac) = mac {
             return nic::transmit(packet.frame, hop.out, (mac, self.nics[hop.out.index()].mac), proof, out);
         }

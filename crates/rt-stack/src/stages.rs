@@ -7,6 +7,7 @@ use rt_base::{DropReason, HookPoint, Outbox, Place, Time, What};
 use rt_rules::{Action, RejectWith};
 
 use crate::hooks::EgressProof;
+use crate::hooks::conntrack::Track;
 use crate::icmp::Complaint;
 use crate::ip::destination::{Hop, Place as Where, loopback};
 use crate::packet::{LOOPBACK, Packet, protocol};
@@ -17,16 +18,27 @@ impl Stack {
     /// loopback and own addresses from a link; 0.0.0.0 only on the way to everybody (DHCP). And loopback destinations.
     ///
     /// Not checked: whether the way back leads through the same interface (Linux's rp_filter 0).
-    pub(crate) fn impossible(&self, packet: &Packet) -> Option<DropReason> {
+    pub(crate) fn impossible(&mut self, packet: &Packet) -> Option<DropReason> {
         if packet.in_port == Some(LOOPBACK) {
             return None;
         }
         let source = packet.ip.src;
+        if packet.ip.dst.is_loopback() {
+            return Some(DropReason::BadSource);
+        }
+        if self.good_source == Some(source) {
+            return None;
+        }
         let first = source.octets()[0];
         let never = first == 127 || first >= 224;
         let unnamed = first == 0 && !(source.is_unspecified() && packet.ip.dst.is_broadcast());
         let own = self.nics.iter().any(|nic| nic.owns(source.into()) || nic.is_broadcast(source.into()));
-        (never || unnamed || own || packet.ip.dst.is_loopback()).then_some(DropReason::BadSource)
+        if never || unnamed || own {
+            return Some(DropReason::BadSource);
+        }
+        // 0.0.0.0 is good for this packet only.
+        self.good_source = (first != 0).then_some(source);
+        None
     }
 
     /// Stage Conntrack.
@@ -162,7 +174,9 @@ impl Stack {
         out: &mut Outbox,
     ) -> Step {
         let Some(hooks) = &mut self.hooks else { return Step::On };
-        let nic = packet.hop.and_then(|hop| Some((self.nics.get(hop.out.index())?, hop.next)));
+        let begins = matches!(packet.track, Track::New(_));
+        let hop = packet.hop.filter(|_| begins);
+        let nic = hop.and_then(|hop| Some((self.nics.get(hop.out.index())?, hop.next)));
         let masquerade = nic.and_then(|(nic, next)| nic.address_towards(next)).map(IpAddr::V4);
         match hooks.snat(now, packet, masquerade) {
             Ok(passed) => {

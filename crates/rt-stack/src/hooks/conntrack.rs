@@ -116,15 +116,15 @@ pub(crate) struct Draft {
 }
 
 /// What conntrack says of one packet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Track {
     /// Nobody asked: this machine has no hooks, or the packet is its own ICMP error.
     #[default]
     Untracked,
     /// It belongs to nothing known.
     Invalid,
-    /// It begins a flow.
-    New(Draft),
+    /// It begins a flow. (Boxed: every packet carries a `Track`, few begin a flow.)
+    New(Box<Draft>),
     /// It belongs to this entry.
     Known { entry: u32, direction: Direction, state: CtState },
 }
@@ -167,6 +167,8 @@ pub(crate) struct CachedVerdict {
 struct Entry {
     live: bool,
     replied: bool,
+    /// Some address or port is changed on the way.
+    rewrites: bool,
     tcp: TcpTrack,
     expires: Time,
     /// Indexed by [`Direction`].
@@ -271,6 +273,7 @@ impl Conntrack {
         let mut entry = Entry {
             live: true,
             replied: false,
+            rewrites: draft.reply != draft.original.reversed(),
             tcp: TcpTrack::SynSent,
             expires: now,
             tuples: [draft.original, draft.reply],
@@ -340,6 +343,11 @@ impl Conntrack {
         self.entries[entry as usize].tuples[1 - direction.index()].reversed()
     }
 
+    /// Whether NAT changes anything in this flow.
+    pub(crate) fn rewrites(&self, entry: u32) -> bool {
+        self.entries[entry as usize].rewrites
+    }
+
     /// How packets of this direction come in.
     pub(crate) fn tuple(&self, entry: u32, direction: Direction) -> Tuple {
         self.entries[entry as usize].tuples[direction.index()]
@@ -371,7 +379,7 @@ fn first_of_flow(tuple: Tuple, flags: Option<TcpFlags>) -> Track {
     if !may_begin {
         return Track::Invalid;
     }
-    Track::New(Draft { original: tuple, reply: tuple.reversed(), mapping: None })
+    Track::New(Box::new(Draft { original: tuple, reply: tuple.reversed(), mapping: None }))
 }
 
 /// A TCP flow as seen from the middle (Linux `nf_conntrack_proto_tcp.c`, without windows).

@@ -88,6 +88,9 @@ impl Hooks {
         packet.track = self.table.track(now, packet.sight());
         self.release();
         let Track::Known { entry, direction, state } = packet.track else { return None };
+        if !self.table.rewrites(entry) {
+            return None;
+        }
         let (tuple, target) = (self.table.tuple(entry, direction), self.table.target(entry, direction));
         if state == CtState::Related {
             return rewrite_error(packet, tuple, target);
@@ -104,12 +107,14 @@ impl Hooks {
 
     /// Stage Dnat: the rules, for a new flow.
     pub(crate) fn dnat(&mut self, packet: &mut Packet) -> Rewritten {
-        let Track::New(mut draft) = packet.track else { return None };
-        let Choice::Rewritten { rule } = self.nat.destination(&packet.flow(), &mut draft) else {
+        if !matches!(packet.track, Track::New(_)) {
             return None;
-        };
-        packet.track = Track::New(draft);
-        rewrite_destination(packet, draft.original, draft.reply.reversed(), Some(rule))
+        }
+        let flow = packet.flow();
+        let Track::New(draft) = &mut packet.track else { return None };
+        let Choice::Rewritten { rule } = self.nat.destination(&flow, draft) else { return None };
+        let (original, target) = (draft.original, draft.reply.reversed());
+        rewrite_destination(packet, original, target, Some(rule))
     }
 
     /// Stage Filter: the verdict of this hook, if it has a chain.
@@ -131,6 +136,7 @@ impl Hooks {
                 Err(Refused { reason: DropReason::ConntrackInvalid, rule: None })
             }
             Track::Untracked | Track::Invalid => passed(None),
+            Track::Known { entry, .. } if !self.table.rewrites(entry) => passed(None),
             Track::Known { entry, direction, .. } => {
                 let (tuple, target) =
                     (self.table.tuple(entry, direction), self.table.target(entry, direction));
@@ -146,12 +152,14 @@ impl Hooks {
         packet: &mut Packet,
         masquerade: Option<IpAddr>,
     ) -> Result<Passed, Refused> {
-        let Track::New(mut draft) = packet.track else { unreachable!("the caller matched New") };
-        let own = packet.in_port.is_none();
-        let mut choice = self.nat.source(&packet.flow(), &mut draft, masquerade, own, &self.table);
+        let (own, flow) = (packet.in_port.is_none(), packet.flow());
+        let Track::New(draft) = &mut packet.track else { unreachable!("the caller matched New") };
+        let mut choice = self.nat.source(&flow, draft, masquerade, own, &self.table);
         if matches!(choice, Choice::Exhausted { .. }) && self.table.sweep_all(now) {
-            self.release();
-            choice = self.nat.source(&packet.flow(), &mut draft, masquerade, own, &self.table);
+            for mapping in self.table.released() {
+                self.nat.release(mapping);
+            }
+            choice = self.nat.source(&flow, draft, masquerade, own, &self.table);
         }
         let rule = match choice {
             Choice::Keep => None,
@@ -163,19 +171,20 @@ impl Hooks {
                 return Err(Refused { reason: DropReason::NoAddress, rule: Some(rule) });
             }
         };
-        packet.track = Track::New(draft);
+        let (original, target) = (draft.original, draft.reply.reversed());
         self.confirm(now, packet)?;
-        let rewritten = rewrite_source(packet, draft.original, draft.reply.reversed(), rule);
-        Ok(Passed { proof: EgressProof(()), rewritten, opened: Some(draft.original.source()) })
+        let rewritten = rewrite_source(packet, original, target, rule);
+        Ok(Passed { proof: EgressProof(()), rewritten, opened: Some(original.source()) })
     }
 
     /// Enters the flow of a packet that stays here; returns the source of a new flow. Answers of a flow of this
     /// machine whose destination was rewritten get the source back that the socket knows.
     pub(crate) fn deliver(&mut self, now: Time, packet: &mut Packet) -> Result<Option<SocketAddr>, Refused> {
         match packet.track {
-            Track::New(draft) => {
+            Track::New(ref draft) => {
+                let source = draft.original.source();
                 self.confirm(now, packet)?;
-                Ok(Some(draft.original.source()))
+                Ok(Some(source))
             }
             Track::Known { entry, direction: Direction::Reply, state: CtState::Established } => {
                 let tuple = self.table.tuple(entry, Direction::Reply);
@@ -188,7 +197,8 @@ impl Hooks {
     }
 
     fn confirm(&mut self, now: Time, packet: &mut Packet) -> Result<(), Refused> {
-        let Track::New(draft) = packet.track else { return Ok(()) };
+        let Track::New(draft) = &packet.track else { return Ok(()) };
+        let draft = **draft;
         let entered = self.table.confirm(now, draft);
         self.release();
         match entered {
@@ -206,9 +216,9 @@ impl Hooks {
     }
 
     fn as_sent(&self, packet: &Packet) -> Option<Tuple> {
-        match packet.track {
+        match &packet.track {
             Track::Known { state: CtState::Related, .. } | Track::Untracked | Track::Invalid => None,
-            Track::Known { entry, direction, .. } => Some(self.table.tuple(entry, direction)),
+            Track::Known { entry, direction, .. } => Some(self.table.tuple(*entry, *direction)),
             Track::New(draft) => Some(draft.original),
         }
     }
@@ -248,9 +258,14 @@ fn rewrite_source(packet: &mut Packet, tuple: Tuple, target: Tuple, rule: Option
     // The destination may have been rewritten before: tell it as it is now.
     let dst = target.destination();
     let dst = if tuple.protocol == protocol::ICMP { SocketAddr::new(dst.ip(), before.port()) } else { dst };
-    let is_error = packet.quoted().is_some();
-    let port = if is_error { None } else { port_of(target, after.port()) };
-    packet.set_source(after.ip(), port);
+    if packet.quoted().is_some() {
+        // An error of the flow may come from a machine on the way; outside it all looks like the flow's end.
+        let ends = |src: IpAddr| (SocketAddr::new(src, 0), SocketAddr::new(dst.ip(), 0));
+        let from = packet.src();
+        packet.set_source(after.ip(), None);
+        return changed(NatSide::Source, rule, protocol::ICMP, ends(from), ends(after.ip()));
+    }
+    packet.set_source(after.ip(), port_of(target, after.port()));
     changed(NatSide::Source, rule, tuple.protocol, (before, dst), (after, dst))
 }
 

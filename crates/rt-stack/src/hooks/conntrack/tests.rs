@@ -16,7 +16,7 @@ fn seconds(n: u64) -> Time {
 
 fn open(table: &mut Conntrack, now: Time, tuple: Tuple, flags: Option<TcpFlags>) {
     let Track::New(draft) = table.track(now, Sight::Packet(tuple, flags)) else { panic!("not new") };
-    table.confirm(now, draft).expect("room");
+    table.confirm(now, *draft).expect("room");
 }
 
 #[track_caller]
@@ -114,7 +114,7 @@ fn a_full_table_refuses_until_something_expires() {
     let Track::New(draft) = table.track(seconds(1), Sight::Packet(tuple(protocol::UDP, 3, 53), None)) else {
         panic!("not new");
     };
-    assert_eq!(table.confirm(seconds(1), draft), Err(TableFull));
-    assert!(table.confirm(seconds(31), draft).is_ok());
+    assert_eq!(table.confirm(seconds(1), *draft), Err(TableFull));
+    assert!(table.confirm(seconds(31), *draft).is_ok());
     assert_eq!(table.len(), 1, "the sweep took both");
 }
