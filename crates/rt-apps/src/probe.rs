@@ -9,7 +9,7 @@ use std::time::Duration;
 use rt_base::{AppRecord, Nanos, ReqId, ReqKind, Time, Wait};
 use rt_stack::{ConnectOptions, EchoAnswer, SocketError};
 
-use crate::dns::{LookupError, RecordType};
+use crate::dns::{LookupError, Record, RecordType};
 use crate::net::Net;
 use crate::step::StepResult;
 
@@ -168,7 +168,7 @@ pub async fn lookup(net: Net, name: String, rtype: String) -> StepResult {
                 answer.records.iter().map(ToString::to_string).collect()
             };
             let wanted = answer.records.iter().filter(|r| r.rtype() == rtype);
-            let mut data: Vec<String> = wanted.map(|r| r.data.to_string()).collect();
+            let mut data: Vec<String> = wanted.map(Record::shown).collect();
             if data.is_empty() {
                 data = answer.addresses.iter().map(ToString::to_string).collect();
             }

@@ -42,6 +42,20 @@ impl Record {
     }
 }
 
+impl Record {
+    /// The data for people: names without the final dot.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let text = self.data.to_string();
+        match &self.data {
+            Data::Ns(_) | Data::Cname(_) | Data::Mx(_) | Data::Ptr(_) => {
+                text.trim_end_matches('.').to_string()
+            }
+            _ => text,
+        }
+    }
+}
+
 impl std::fmt::Display for Record {
     /// As `dig` prints it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -170,7 +170,7 @@ impl<'a> Walk<'a> {
         'a: 'b,
     {
         Box::pin(async move {
-            let mut chain = Vec::new();
+            let mut chain: Vec<Record> = Vec::new();
             let mut name = name;
             for _ in 0..ALIASES {
                 match self.step(&name, rtype, depth).await? {
@@ -180,6 +180,9 @@ impl<'a> Walk<'a> {
                         let alias = alias_of(&records, &name, rtype);
                         chain.extend(records);
                         match alias {
+                            Some(target) if chain.iter().any(|r| r.name == target) => {
+                                return Err(Failure(format!("CNAMEs that lead back to {target}")));
+                            }
                             Some(target) => name = target,
                             None => return Ok(Resolved { rcode: Rcode::NOERROR, answer: chain, soa: None }),
                         }
@@ -376,6 +379,7 @@ impl<'a> Walk<'a> {
             if !records.is_empty() {
                 let known = Known::Records(records);
                 self.keep(name, wanted, known.clone());
+                self.keep_chain(zone, name, &answer);
                 return Verdict::Answer(known);
             }
         }
@@ -396,6 +400,17 @@ impl<'a> Walk<'a> {
             return Verdict::Answer(known);
         };
         Verdict::Referral(self.take_referral(zone, below, &answer))
+    }
+
+    /// What the server says beside the name asked for: where a CNAME's target is of the same zone, no need to ask again.
+    fn keep_chain(&self, zone: &Name, name: &Name, answer: &Message) {
+        let mut sets: BTreeMap<(Name, Rtype), Vec<Record>> = BTreeMap::new();
+        for record in answer.answer.iter().filter(|r| r.name != *name && r.name.ends_with(zone)) {
+            sets.entry((record.name.clone(), record.rtype())).or_default().push(record.clone());
+        }
+        for ((owner, rtype), records) in sets.into_iter().filter(|_| answer.authoritative) {
+            self.keep(&owner, rtype, Known::Records(records));
+        }
     }
 
     /// NS records of the zone below, and the glue that this server may give.
@@ -467,7 +482,7 @@ fn zone_words(zone: &Name) -> String {
 }
 
 fn data_of(records: &[Record]) -> String {
-    records.iter().map(|r| r.data.to_string()).collect::<Vec<_>>().join(", ")
+    records.iter().map(Record::shown).collect::<Vec<_>>().join(", ")
 }
 
 fn words(known: &Known) -> String {
@@ -489,8 +504,7 @@ fn what_it_says(name: &Name, answer: &Message) -> String {
     let servers: Vec<&Record> = answer.authority.iter().filter(|r| r.rtype() == Rtype::NS).collect();
     match servers.first() {
         Some(first) => {
-            let names: Vec<String> = servers.iter().map(|r| r.data.to_string()).collect();
-            let names: Vec<&str> = names.iter().map(|n| n.trim_end_matches('.')).collect();
+            let names: Vec<String> = servers.iter().map(|r| r.shown()).collect();
             format!("{} is served by {}", first.name, names.join(", "))
         }
         None => format!("{name} has no such record"),

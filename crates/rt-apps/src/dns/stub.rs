@@ -414,7 +414,7 @@ fn words(known: &Known) -> String {
         Known::Records(records) => {
             let last = records.last().map(Record::rtype);
             let shown: Vec<String> =
-                records.iter().filter(|r| Some(r.rtype()) == last).map(|r| r.data.to_string()).collect();
+                records.iter().filter(|r| Some(r.rtype()) == last).map(Record::shown).collect();
             shown.join(", ")
         }
         Known::NoName(_) => "no such name".into(),

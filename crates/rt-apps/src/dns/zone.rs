@@ -124,6 +124,10 @@ impl Zone {
                 name = target.cname().clone();
             }
             reply.answer.push(alias);
+            // Names that point at each other: the asker will see the circle.
+            if reply.answer.iter().any(|r| r.name == name) {
+                return;
+            }
         }
     }
 

@@ -67,6 +67,45 @@ fn a_silent_server_means_link_local() {
 }
 
 #[test]
+fn a_link_local_address_in_use_is_left_alone() {
+    let mut lan = Lan::new(1, vec![server(true, 100, 3600), client("laptop", 1)]);
+    lan.run_until(90);
+    let first = link_local(&lan, 1);
+    // The same run again, but somebody is there already.
+    let taken: &'static str = Box::leak(format!("{first}/16").into_boxed_str());
+    let mut lan =
+        Lan::new(1, vec![server(true, 100, 3600), client("laptop", 1), machine("there first", taken)]);
+    lan.run_until(90);
+    assert_ne!(link_local(&lan, 1), first);
+}
+
+fn link_local(lan: &Lan, node: u32) -> String {
+    let said = lan.said(node);
+    let (_, from) = said.split_once("link-local ").expect(&said);
+    from.split_once('/').unwrap().0.to_string()
+}
+
+#[test]
+fn a_lost_server_means_a_lost_address() {
+    let mut lan = Lan::new(1, vec![server(false, 100, 600), client("laptop", 1)]);
+    lan.run_until(2);
+    let cut = rt_base::LinkId(0);
+    lan.sim.change_link(lan.sim.now(), cut, rt_sim::LinkChange::Cut);
+    lan.run_until(590);
+    assert_eq!(lan.host(1).with_stack(|s| s.address_of(PortId(0))), Some("192.168.1.10".parse().unwrap()));
+    lan.run_until(700);
+    let said = lan.said(1);
+    assert!(said.contains("link-local"), "{said}");
+    lan.sim.change_link(lan.sim.now(), cut, rt_sim::LinkChange::Heal);
+    lan.run_until(1100);
+    assert!(
+        lan.said(1).ends_with("until Some(1564.000000000)\n")
+            || lan.said(1).matches(" dhcp 192").count() == 2
+    );
+    assert_eq!(lan.host(1).with_stack(|s| s.address_of(PortId(0))), Some("192.168.1.10".parse().unwrap()));
+}
+
+#[test]
 fn an_empty_pool_is_silence() {
     let mut lan = Lan::new(1, vec![server(false, 101, 3600), client("a", 2), client("b", 3)]);
     lan.run_until(80);

@@ -142,6 +142,43 @@ fn all_kinds_of_answers() {
 }
 
 #[test]
+fn another_server_is_asked_when_one_is_silent() {
+    let laptop = machine("laptop", "10.0.0.1/24")
+        .app(|runtime| {
+            let servers = vec![ip("10.0.0.2")];
+            runtime.net().set_resolver(ResolverConfig { servers, ..ResolverConfig::default() });
+        })
+        .step(|net| probe::lookup(net, "example.com".into(), "A".into()))
+        .step(|net| probe::lookup(net, "loop.example.com".into(), "A".into()));
+    let resolver = machine("resolver", "10.0.0.2/24").app(|runtime| {
+        let roots = vec![("gone.root".to_string(), ip("10.0.0.66")), ("b.root".to_string(), ip("10.0.0.3"))];
+        let config = RecursiveConfig { roots, think: Nanos::ZERO, silent: false };
+        runtime.net().serve("dns", recursive_resolver(runtime.net(), config));
+    });
+    const ROOT: &str = "\
+. 60 IN SOA a. b. 1 2 3 4 60
+example.com. 172800 IN NS ns1.example.com.
+ns1.example.com. 172800 IN A 10.0.0.5
+";
+    const LOOP: &str = "\
+example.com. 3600 IN SOA ns1.example.com. admin.example.com. 1 7200 900 1209600 60
+example.com. 300 IN A 10.0.0.80
+loop.example.com. 300 IN CNAME pool.example.com.
+pool.example.com. 300 IN CNAME loop.example.com.
+";
+    let root = name_server("root", "10.0.0.3/24", &[(".", ROOT)]);
+    let ns1 = machine("ns1", "10.0.0.5/24").app(|runtime| {
+        let zone = Zone::parse("example.com", LOOP).unwrap();
+        runtime.net().serve("dns", authoritative_server(runtime.net(), vec![zone], Nanos::ZERO, false));
+    });
+    let mut lan = Lan::new(7, vec![laptop, resolver, root, ns1]);
+    assert!(lan.step(0, 0).ok);
+    let looped = lan.step(0, 1);
+    assert_eq!(looped.summary, "loop.example.com: the resolver could not say (SERVFAIL)");
+    insta::assert_snapshot!(lan.said(1));
+}
+
+#[test]
 fn a_long_answer_comes_over_tcp() {
     let mut lan = world(&[("many.example.com", "A")], false);
     let result = lan.step(0, 0);
