@@ -45,10 +45,10 @@ pub(super) fn resources(html: &[u8]) -> (Vec<(Kind, String)>, Option<String>) {
             b"title" | b"textarea" => tokens.set_state(State::RcData),
             _ => {}
         }
-        if let Some(named) = named.filter(|(_, reference)| !reference.is_empty()) {
-            if !found.contains(&named) && found.len() < MOST {
-                found.push(named);
-            }
+        let wanted =
+            |named: &(Kind, String)| !named.1.is_empty() && !found.contains(named) && found.len() < MOST;
+        if let Some(named) = named.filter(wanted) {
+            found.push(named);
         }
     }
     (found, base)

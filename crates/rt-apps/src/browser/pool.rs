@@ -230,12 +230,7 @@ impl Pool {
                 });
             }
             let pins = std::mem::take(&mut self.state().pins);
-            let options = ConnectOptions {
-                local_port: pins.source_port,
-                isn: pins.isn,
-                nodelay: true,
-                ..ConnectOptions::default()
-            };
+            let options = ConnectOptions { local_port: pins.source_port, isn: pins.isn, nodelay: true };
             let to = SocketAddr::new(*address, origin.port);
             match self.net.tcp_connect(to, options).await {
                 Ok(stream) => return Ok(stream),

@@ -228,10 +228,10 @@ fn where_h2_is_refused_connections_are_parallel() {
     assert!(ok, "{summary}");
     let mut uses = BTreeMap::new();
     for record in world.said() {
-        if let AppRecord::UsesConnection { local, remote, .. } = record {
-            if remote.port() == 443 {
-                *uses.entry(local.port()).or_insert(0) += 1;
-            }
+        if let AppRecord::UsesConnection { local, remote, .. } = record
+            && remote.port() == 443
+        {
+            *uses.entry(local.port()).or_insert(0) += 1;
         }
     }
     // The page's connection serves the first resource as well, three more are opened for the others.
@@ -366,7 +366,7 @@ fn an_open_browser_reuses_its_connection_until_it_was_idle_for_long() {
         world.step(open("https://google.com/", &browser));
         assert_eq!(reused(&world), expected);
         if expected == 1 && world.done.len() == 2 {
-            world.now = world.now + Nanos::from_secs(100);
+            world.now += Nanos::from_secs(100);
             world.handle(Input::Timer);
         }
     }

@@ -100,8 +100,9 @@ impl Pool {
     /// # Errors
     /// Those of connecting.
     pub(super) async fn connect(&self, index: usize, fresh: bool) -> io::Result<Connection> {
-        while !fresh {
-            let Some((_, mut connection)) = self.state().members[index].idle.pop() else { break };
+        loop {
+            let kept = if fresh { None } else { self.state().members[index].idle.pop() };
+            let Some((_, mut connection)) = kept else { break };
             if connection.sender.ready().await.is_ok() {
                 return Ok(Connection { reused: true, ..connection });
             }

@@ -34,15 +34,15 @@ pub(crate) fn run_both<A, B>(seed: u64, a: impl Future<Output = A>, b: impl Futu
     let (mut left, mut right) = (None, None);
     let mut cx = Context::from_waker(Waker::noop());
     for _ in 0..10_000 {
-        if left.is_none() {
-            if let Poll::Ready(value) = lend(&mut dice[0], || a.as_mut().poll(&mut cx)) {
-                left = Some(value);
-            }
+        if left.is_none()
+            && let Poll::Ready(value) = lend(&mut dice[0], || a.as_mut().poll(&mut cx))
+        {
+            left = Some(value);
         }
-        if right.is_none() {
-            if let Poll::Ready(value) = lend(&mut dice[1], || b.as_mut().poll(&mut cx)) {
-                right = Some(value);
-            }
+        if right.is_none()
+            && let Poll::Ready(value) = lend(&mut dice[1], || b.as_mut().poll(&mut cx))
+        {
+            right = Some(value);
         }
         if left.is_some() && right.is_some() {
             break;
@@ -107,6 +107,9 @@ struct Case {
 
 const GOOD: Case = Case { seed: 7, name: "google.com", signed_by: SignedBy::PublicCa, valid: (-30, 60) };
 
+/// Chain and note of a verdict.
+type Judged = Option<(Vec<String>, String)>;
+
 /// All that shows of a session.
 #[derive(PartialEq, Debug)]
 struct Outcome {
@@ -114,7 +117,7 @@ struct Outcome {
     server_bytes: Vec<u8>,
     secrets: Vec<AppRecord>,
     /// Per connection: resumed or the failure's code, and the verdict's chain and note.
-    ends: Vec<(&'static str, Option<(Vec<String>, String)>)>,
+    ends: Vec<(&'static str, Judged)>,
     suite: String,
 }
 
