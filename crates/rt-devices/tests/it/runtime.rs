@@ -14,7 +14,7 @@ fn echo_server(address: &'static str) -> Machine {
         runtime.net().serve("echo", async move {
             loop {
                 let (stream, _) = listener.accept().await?;
-                let _ = net.spawn(async move {
+                net.spawn(async move {
                     let (mut from, mut to) = tokio::io::split(stream);
                     let copied = tokio::io::copy(&mut from, &mut to).await;
                     let _ = to.shutdown().await;
