@@ -77,10 +77,11 @@ impl Stack {
         self.connect_networks();
     }
 
-    /// Addresses changed: what was remembered about the last packet no longer holds.
+    /// Addresses, routes or rules changed: what was remembered about the last packets no longer holds.
     fn forget_decisions(&mut self) {
         self.destinations.table_mut();
         self.good_source = None;
+        self.shortcuts.clear();
     }
 
     /// Takes all addresses from an interface, with all routes through it that were learnt, and forgets its neighbours.
@@ -107,11 +108,13 @@ impl Stack {
 
     /// Adds a route; returns its index in the machine's table.
     pub fn add_route(&mut self, route: Route) -> u32 {
+        self.forget_decisions();
         self.destinations.table_mut().insert(route)
     }
 
     /// Takes a route out of use; its index stays taken.
     pub fn remove_route(&mut self, index: u32) {
+        self.forget_decisions();
         self.destinations.table_mut().remove(index);
     }
 
@@ -123,6 +126,7 @@ impl Stack {
 
     /// Replaces filter chains and NAT rules. Known flows stay; verdicts kept for them do not.
     pub fn set_rules(&mut self, chains: Vec<Chain>, nat: Vec<NatRule>) {
+        self.forget_decisions();
         match &mut self.hooks {
             Some(hooks) => hooks.set_rules(chains, nat),
             None if chains.is_empty() && nat.is_empty() => {}

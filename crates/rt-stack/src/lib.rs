@@ -13,6 +13,7 @@
 //! | `nic`, `neighbor`, `ip`, `icmp`, `udp`, [`tcp`] | the layers |
 //! | `hooks` | connection tracking, filters, NAT |
 //! | `socket`, `ports` | who a packet is for |
+//! | `shortcut` | what was done with the last forwarded packets, done again |
 //!
 //! Deliberate simplifications stand in each module's header. In short: IPv4 only (addresses are `IpAddr` everywhere, IPv6
 //! frames are dropped as an unknown EtherType), no multicast membership, no redirects, no policy routing.
@@ -29,6 +30,7 @@ mod nic;
 mod output;
 mod packet;
 mod ports;
+mod shortcut;
 mod socket;
 mod stack;
 mod stages;

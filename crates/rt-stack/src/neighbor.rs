@@ -109,6 +109,11 @@ impl Neighbors {
         }
     }
 
+    /// Until when the neighbour that was looked up last is known.
+    pub(crate) fn good_until(&self, port: PortId, address: IpAddr) -> Option<Time> {
+        self.last.filter(|(key, ..)| *key == (port, address)).map(|(.., until)| until)
+    }
+
     /// Lets a packet wait for the neighbour.
     pub(crate) fn wait(
         &mut self,

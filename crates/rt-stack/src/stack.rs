@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Outbox, Place, PortId, Rng, Time, What};
 use rt_rules::{FORWARDED, LOCAL_IN, LOCAL_OUT, RouteTable, Stage};
-use rt_wire::{ArpPacket, EthernetHeader, MacAddr, ethertype};
+use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, MacAddr, ethertype};
 
 use crate::api::EchoAnswer;
 use crate::config::StackConfig;
@@ -26,8 +26,9 @@ use crate::ip::reassembly::{Put, Reassembly};
 use crate::neighbor::{Neighbors, Wait, Waiting};
 use crate::nic::{self, Nic};
 use crate::output::Pending;
-use crate::packet::{LOOPBACK, Packet};
+use crate::packet::{ETHERNET, LOOPBACK, Packet};
 use crate::ports::Ports;
+use crate::shortcut::{Shortcut, Shortcuts};
 use crate::socket::Sockets;
 use crate::tcp::{Cx, TcpConfig};
 
@@ -40,6 +41,8 @@ pub struct Stack {
     pub(crate) forwarding: bool,
     /// The last source address that was found possible; dies with every change of addresses.
     pub(crate) good_source: Option<Ipv4Addr>,
+    /// What was done with the last forwarded packets.
+    pub(crate) shortcuts: Shortcuts,
 
     // Only on machines that need them: an idle host is small.
     pub(crate) hooks: Option<Box<Hooks>>,
@@ -129,6 +132,7 @@ impl Stack {
             neighbors: Neighbors::default(),
             forwarding: config.forwarding,
             good_source: None,
+            shortcuts: Shortcuts::default(),
             hooks,
             reassembly: None,
             path_mtu: None,
@@ -161,7 +165,12 @@ impl Stack {
 
     /// A frame arrived. Everything that follows from it alone (forwarding, ARP and ICMP answers, TCP's ACKs) is in `out`
     /// when this returns; applications are found with [`Stack::take_woken`].
-    pub fn receive(&mut self, now: Time, port: PortId, frame: Frame, out: &mut Outbox) {
+    pub fn receive(&mut self, now: Time, port: PortId, mut frame: Frame, out: &mut Outbox) {
+        if let Some(hop) = self.shortcuts.apply(now, port, &mut frame) {
+            let ttl = frame.bytes[ETHERNET + 8];
+            out.record(frame.id, || What::Route { rule: hop.rule, out: hop.out, next_hop: hop.next, ttl });
+            return out.send(hop.out, frame);
+        }
         self.begin(out);
         match self.accept_frame(port, &frame) {
             Err(reason) => out.drop_frame(frame, reason, Place::Ingress, port, None),
@@ -231,6 +240,7 @@ impl Stack {
         };
         let lesson = self.neighbors.receive(now, port, &self.nics[port.index()], &arp);
         if let Some((address, mac)) = lesson.learned {
+            self.shortcuts.clear();
             out.record(frame.id, || What::NeighborLearned { address, mac: mac.0 });
         }
         if let Some(reply) = lesson.reply {
@@ -345,6 +355,7 @@ impl Stack {
             _ => None,
         });
         if let Some(mac) = mac {
+            self.remember(&packet, hop, mac);
             return nic::transmit(packet.frame, hop.out, (mac, self.nics[hop.out.index()].mac), proof, out);
         }
         let Some(source) = self.nics[hop.out.index()].address_towards(hop.next) else {
@@ -365,6 +376,20 @@ impl Stack {
         if let Some(packet) = lost {
             self.refuse(now, *packet, Stop::new(full, Place::Neighbor), out);
         }
+    }
+
+    /// Remembers the way of a forwarded packet to which nothing was done but what every router does.
+    fn remember(&mut self, packet: &Packet, hop: Hop, mac: MacAddr) {
+        let plain = self.hooks.is_none() && usize::from(packet.ip.header_len) == Ipv4Header::LEN;
+        let (Some(in_port), true, Some(until)) =
+            (packet.in_port, plain, self.neighbors.good_until(hop.out, hop.next))
+        else {
+            return;
+        };
+        let Some(nic) = self.nics.get(in_port.index()) else { return };
+        let (src, dst) = (packet.ip.src.octets(), packet.ip.dst.octets());
+        let macs = (mac, self.nics[hop.out.index()].mac);
+        self.shortcuts.insert(Shortcut { in_port, arrived_at: nic.mac, src, dst, hop, macs, until });
     }
 
     /// The end of a packet that goes no further: who must know is told, then it is dropped with its reason.

@@ -149,3 +149,97 @@ fn nat_there_and_back_gives_the_addresses_back() {
         })
         .unwrap();
 }
+
+/// A router that has just forwarded the like does with a frame what a fresh one does.
+#[test]
+fn the_remembered_way_is_the_long_way() {
+    let outcome = |warm: bool, frame: &[u8]| {
+        let mut w = router_with_neighbor();
+        if warm {
+            for _ in 0..2 {
+                w.inject(1, 0, forwarded());
+            }
+        }
+        let before = (w.events.len(), w.wire.len());
+        w.inject(1, 0, frame.to_vec());
+        let what: Vec<_> = w.events[before.0..].iter().map(|e| e.what.clone()).collect();
+        let wire: Vec<_> = w.wire[before.1..].iter().map(|seen| seen.bytes.clone()).collect();
+        (what, wire)
+    };
+    let strategy = vec((prop_oneof![3 => 0usize..40, 1 => 40usize..58], any::<u8>()), 0..3);
+    runner(400)
+        .run(&(strategy, any::<bool>(), 0usize..60), |(changes, mend, cut)| {
+            let mut frame = forwarded();
+            for (at, value) in changes {
+                frame[at] = value;
+            }
+            if mend {
+                frame[24..26].fill(0);
+                let sum = checksum::of_sum(checksum::ones_sum(&frame[14..34]));
+                frame[24..26].copy_from_slice(&sum.to_be_bytes());
+            }
+            frame.resize(if cut < 20 { 58 - cut } else { 58 + cut.saturating_sub(50) }, 0);
+            prop_assert_eq!(outcome(true, &frame), outcome(false, &frame));
+            Ok::<(), TestCaseError>(())
+        })
+        .unwrap();
+}
+
+fn forwarded() -> Vec<u8> {
+    udp_frame(mac(1, 0), ("192.168.1.10", 5_000), ("203.0.113.1", 53), b"forwarded before")
+}
+
+fn router_with_neighbor() -> World {
+    let mut w = routed(|router| router.interfaces[1].mtu = 600);
+    w.inject(1, 1, {
+        let mut bytes = Vec::new();
+        let dst = mac(1, 1);
+        rt_wire::EthernetHeader { dst, src: mac(2, 0), ethertype: 0x0806 }.emit(&mut bytes);
+        rt_wire::ArpPacket {
+            operation: rt_wire::ArpOperation::Request,
+            sender_mac: mac(2, 0),
+            sender_ip: "203.0.113.1".parse().unwrap(),
+            target_mac: dst,
+            target_ip: "203.0.113.50".parse().unwrap(),
+        }
+        .emit(&mut bytes);
+        bytes
+    });
+    w
+}
+
+/// What was remembered dies with every change that it could depend on.
+#[test]
+fn changes_are_seen_by_the_very_next_packet() {
+    type Change = fn(&mut rt_stack::Stack);
+    let changes: &[(&str, Change, usize)] = &[
+        ("nothing", |_| {}, 1),
+        (
+            "a route",
+            |s| {
+                _ = s.add_route(rt_rules::Route {
+                    kind: rt_rules::RouteKind::Blackhole,
+                    ..route("203.0.113.1/32", None, 1)
+                })
+            },
+            0,
+        ),
+        ("an address", |s| s.add_address(rt_base::PortId(0), net("203.0.113.1/32")), 0),
+        ("no address", |s| s.remove_addresses(rt_base::PortId(1)), 0),
+        (
+            "a rule",
+            |s| s.set_rules(vec![chain(rt_base::HookPoint::Forward, vec![], rt_rules::Action::Drop)], vec![]),
+            0,
+        ),
+    ];
+    for (what, change, expected) in changes {
+        let mut w = router_with_neighbor();
+        w.inject(1, 0, forwarded());
+        w.inject(1, 0, forwarded());
+        w.app(1, change);
+        let before = w.wire.len();
+        w.inject(1, 0, forwarded());
+        let to_host = w.wire[before..].iter().filter(|seen| seen.bytes[..6] == mac(2, 0).0).count();
+        assert_eq!(to_host, *expected, "{what}");
+    }
+}
