@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::{Nanos, NodeId};
+use rt_base::NodeId;
 use rt_rules::{Action, Chain, CtState, Match, NatAction, NatPorts, NatRule, PortRange, Route, RouteKind};
 use rt_scenario::model::{Direction, Link, Model, Node, NodeKind};
 use rt_trace::{
@@ -91,7 +91,7 @@ fn link(link: &Link) -> LinkFacts {
 }
 
 fn direction(d: &Direction) -> DirectionFacts {
-    DirectionFacts { rate_bps: d.rate_bps, delay: d.delay + Nanos::ZERO, loss_ppm: d.loss_ppm }
+    DirectionFacts { rate_bps: d.rate_bps, delay: d.delay, loss_ppm: d.loss_ppm }
 }
 
 fn port_name(node: &Node, port: rt_base::PortId) -> &str {

@@ -1,1 +1,48 @@
-//! Under construction.
+//! The laboratory as a library: load a scenario, build its world, carry out steps, tell the story, follow a packet, ask what
+//! blocks, export. All that the program can do, `cargo test` can do.
+//!
+//! ```no_run
+//! use rt_lab::{RunOptions, Scenario};
+//!
+//! let scenario = Scenario::load("web-browsing")?;
+//! let run = scenario.run(RunOptions::new(1))?;
+//! assert!(run.passed());
+//! assert_eq!(run.story().steps[0].requests[1].protocol, "HTTP/2");
+//! # Ok::<(), rt_lab::Refusal>(())
+//! ```
+//!
+//! Main types: [`Scenario`] (a checked model), [`World`] (it runs), [`Run`] (it ran). The examples in `examples/` build a
+//! world in code, from YAML, and compare two networks. Not for: printing and arguments (the program), or anything a
+//! packet does (the crates below).
+
+/// Name and version, as files carry it.
+pub(crate) const APPLICATION: &str = concat!("roundtrip ", env!("CARGO_PKG_VERSION"));
+
+mod annotate;
+mod apps;
+mod build;
+mod can;
+mod expect;
+mod export;
+mod facts;
+mod follow;
+mod html;
+mod output;
+mod record;
+mod refusal;
+mod run;
+mod scenario;
+mod shipped;
+mod world;
+
+pub use can::{Blocker, Verdict, can};
+pub use expect::Checked;
+pub use follow::{FollowQuery, Followed, follow};
+pub use refusal::Refusal;
+pub use rt_base::{Nanos, Time};
+pub use rt_scenario::{Diagnostic, Model, model};
+pub use rt_trace::{Trace, story};
+pub use run::{Comments, Run, RunOptions};
+pub use scenario::{Scenario, ShowFormat, default_out, parse_time, schema, write_new};
+pub use shipped::{Shipped, shipped, template};
+pub use world::{Progress, StepOutcome, World};

@@ -112,7 +112,7 @@ fn probe(model: &Model, node: NodeId, verb: &Verb, seed: u64) -> Probe {
         origin,
     }];
     model.expect.clear();
-    let mut world = World::of_model(model, seed);
+    let mut world = World::of_model(&model, seed);
     let outcome = world.run_all_steps().into_iter().next();
     let trace = world.into_trace();
     let (ok, summary, begun, ended) = outcome

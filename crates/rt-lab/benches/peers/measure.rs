@@ -1,0 +1,95 @@
+//! Clock, memory, a line of figures, and sinks that throw away.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::Instant;
+
+use rt_base::{Event, EventId, Frame, NodeId, PortId, Recorder, Time, Way};
+use rt_files::events::EventWriter;
+use rt_files::pcapng::{Capture, Interface, Packet};
+
+/// A stop-watch.
+pub(crate) struct Wall(Instant);
+
+impl Wall {
+    pub(crate) fn now() -> Wall {
+        Wall(Instant::now())
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
+/// One line of `key=value` words.
+pub(crate) struct Report(String);
+
+impl Report {
+    pub(crate) fn new(bench: &str) -> Report {
+        Report(format!("bench={bench}"))
+    }
+
+    pub(crate) fn put(mut self, key: &str, value: f64) -> Report {
+        let _ = write!(self.0, " {key}={value:.4}");
+        self
+    }
+
+    pub(crate) fn print(self) {
+        println!("{} peak_rss_mib={:.1}", self.0, peak_rss_kib() as f64 / 1024.0);
+    }
+}
+
+fn status(key: &str) -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find(|l| l.starts_with(key)).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// Resident memory now.
+pub(crate) fn rss_kib() -> u64 {
+    status("VmRSS:")
+}
+
+/// Resident memory at its highest.
+pub(crate) fn peak_rss_kib() -> u64 {
+    status("VmHWM:")
+}
+
+/// Encodes every event as `events.bin` has it, and throws the bytes away.
+pub(crate) struct EventsToNowhere(EventWriter<io::Sink>);
+
+impl EventsToNowhere {
+    pub(crate) fn new() -> EventsToNowhere {
+        EventsToNowhere(EventWriter::new(io::sink()).expect("a sink takes all"))
+    }
+}
+
+impl Recorder for EventsToNowhere {
+    fn event(&mut self, event: &Event) {
+        self.0.push(event).expect("a sink takes all");
+    }
+
+    fn frame(&mut self, _: Time, _: NodeId, _: PortId, _: Way, _: &Frame, _: EventId) {}
+
+    fn wants_frames(&self) -> bool {
+        false
+    }
+}
+
+/// MB/s of packets pushed, alternately held back and at once, to a sink.
+pub(crate) fn pcapng_throughput() -> f64 {
+    const PACKETS: u64 = 700_000;
+    let bytes = [0x55; 1_514];
+    let interface = Interface { name: "a:eth0".into(), ..Interface::default() };
+    let mut capture = Capture::new(io::sink(), "bench", 0, &[interface]).expect("a sink takes all");
+    let wall = Wall::now();
+    for n in 0..PACKETS {
+        let now = Time(n * 1_000);
+        let (at, way) = if n % 2 == 0 { (now, Way::In) } else { (Time(n * 1_000 + 20_000), Way::Out) };
+        let packet = Packet { at, interface: 0, way, bytes: &bytes, comment: None };
+        capture.push(now, &packet).expect("a sink takes all");
+    }
+    let written = capture.written();
+    capture.finish().expect("a sink takes all");
+    written as f64 / 1e6 / wall.seconds()
+}

@@ -1,0 +1,178 @@
+//! What runs on a machine: the model's apps and steps as tasks of its runtime.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use rt_apps::browser::{Browser, BrowserOptions, StepPins};
+use rt_apps::dhcp::{DhcpClientConfig, DhcpServerConfig, dhcp_client, dhcp_server};
+use rt_apps::dns::{RecursiveConfig, ResolverConfig, Zone, authoritative_server, recursive_resolver};
+use rt_apps::server::{self, Edge, PageSet, Upstream, WebServer};
+use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
+use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe};
+use rt_base::PortId;
+use rt_scenario::model::{App, Balance, Certificate, Issuer, Model, Node, Pages, Step, Verb};
+
+/// What all machines of a world share: the CA and the certificates it signed.
+pub(crate) struct Shared {
+    authority: Option<Arc<Authority>>,
+    identities: Vec<Option<Identity>>,
+}
+
+impl Shared {
+    /// Makes the world's CA and every certificate of the model. A model without certificates needs no CA.
+    pub(crate) fn new(model: &Model, seed: u64) -> Shared {
+        if model.certificates.is_empty() {
+            return Shared { authority: None, identities: Vec::new() };
+        }
+        let authority = Authority::new(seed, model.epoch).ok();
+        let issue = |c: &Certificate| authority.as_ref().and_then(|a| a.issue(&spec(c)).ok());
+        let identities = model.certificates.iter().map(issue).collect();
+        Shared { authority: authority.map(Arc::new), identities }
+    }
+
+    fn identity(&self, certificate: Option<usize>) -> Option<Identity> {
+        certificate.and_then(|c| self.identities.get(c).cloned().flatten())
+    }
+}
+
+fn spec(certificate: &Certificate) -> CertificateSpec {
+    CertificateSpec {
+        names: certificate.names.clone(),
+        not_before: certificate.not_before,
+        not_after: certificate.not_after,
+        signed_by: match certificate.issuer {
+            Issuer::PublicCa => SignedBy::PublicCa,
+            Issuer::UnknownCa => SignedBy::UnknownCa,
+        },
+    }
+}
+
+/// Starts everything that runs on `node`; it begins at boot.
+pub(crate) fn start(runtime: &Runtime, model: &Model, node: &Node, shared: &Shared) {
+    let net = runtime.net();
+    net.set_resolver(ResolverConfig {
+        servers: node.resolver.servers.clone(),
+        hosts: node.resolver.hosts.clone(),
+        timeout: node.resolver.timeout,
+        attempts: node.resolver.attempts,
+    });
+    for app in &node.apps {
+        start_app(&net, model, node, shared, app);
+    }
+}
+
+/// The machine's browser; its caches, cookies and sessions live as long as it does.
+pub(crate) fn browser(net: &Net, node: &Node, shared: &Shared) -> Option<Browser> {
+    let options = &node.browser;
+    let options = BrowserOptions {
+        user_agent: options.user_agent.clone(),
+        http2: options.http2,
+        connections: options.connections,
+        cookies: options.cookies.clone(),
+        parse: options.parse,
+        render: options.render,
+        timeout: options.timeout,
+        ..BrowserOptions::default()
+    };
+    let roots: Vec<_> = shared.authority.iter().map(|a| a.root().clone()).collect();
+    Browser::new(net, options, &roots).ok()
+}
+
+fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) {
+    match app {
+        App::DhcpClient { port } => start_dhcp_client(net, node, *port),
+        App::DhcpServer { .. } => start_dhcp_server(net, node, app),
+        App::DnsResolver { roots, think, silent } => {
+            let config = RecursiveConfig { roots: roots.clone(), think: *think, silent: *silent };
+            drop(net.spawn(recursive_resolver(net.clone(), config)));
+        }
+        App::DnsServer { zones, think, silent } => {
+            let zones = zones.iter().filter_map(|z| model.zones.get(*z));
+            let zones: Vec<Zone> = zones.filter_map(|z| Zone::parse(&z.apex, &z.text).ok()).collect();
+            drop(net.spawn(authoritative_server(net.clone(), zones, *think, *silent)));
+        }
+        App::HttpServer { port, certificate, http2, pages, think, silent } => {
+            let identity = shared.identity(*certificate);
+            let pages = page_set(pages);
+            let server = WebServer { port: *port, identity, http2: *http2, pages, think: *think, silent: *silent };
+            drop(net.spawn(server.run(net.clone())));
+        }
+        App::Edge { port, certificate, http2, upstreams, balance, think } => {
+            let upstreams = upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });
+            let edge = Edge {
+                identity: shared.identity(*certificate),
+                http2: *http2,
+                balance: match balance {
+                    Balance::RoundRobin => server::Balance::RoundRobin,
+                    Balance::LeastRequests => server::Balance::LeastRequests,
+                },
+                think: *think,
+                ..Edge::new(*port, upstreams.collect())
+            };
+            drop(net.spawn(edge.run(net.clone())));
+        }
+    }
+}
+
+fn page_set(pages: &Pages) -> PageSet {
+    match pages {
+        Pages::BuiltIn(name) => PageSet::built_in(name).unwrap_or_else(|| PageSet::from_files(&[])),
+        Pages::Files(files) => PageSet::from_files(files),
+    }
+}
+
+fn start_dhcp_client(net: &Net, node: &Node, port: PortId) {
+    let Some(interface) = node.interfaces.get(port.index()) else { return };
+    let hostname = node.name.rsplit('.').next().unwrap_or(&node.name).to_owned();
+    let config = DhcpClientConfig { port, interface: interface.name.clone(), mac: interface.mac, hostname };
+    drop(net.spawn(dhcp_client(net.clone(), config)));
+}
+
+fn start_dhcp_server(net: &Net, node: &Node, app: &App) {
+    let App::DhcpServer { port, first, last, reservations, gateway, resolvers, lease, silent } = app else { return };
+    let addresses = node.interfaces.get(port.index()).map_or(&[][..], |i| &i.addresses);
+    let own = addresses.iter().find_map(|a| match a {
+        IpNet::V4(net) => Some(*net),
+        IpNet::V6(_) => None,
+    });
+    let (Some(address), Some(first), Some(last)) = (own, v4(first), v4(last)) else { return };
+    let config = DhcpServerConfig {
+        port: *port,
+        address,
+        first,
+        last,
+        reservations: reservations.iter().filter_map(|(mac, a)| Some((*mac, v4(a)?))).collect(),
+        gateway: v4(gateway),
+        resolvers: resolvers.iter().filter_map(v4).collect(),
+        lease: *lease,
+        silent: *silent,
+    };
+    drop(net.spawn(dhcp_server(net.clone(), config)));
+}
+
+/// DHCPv4 speaks of IPv4 addresses only.
+fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// What a machine does when its step begins.
+pub(crate) fn step_fn(step: &Step, browser: Option<&Browser>) -> StepFn {
+    let pins = StepPins { source_port: step.source_port, isn: step.isn };
+    match (step.verb.clone(), browser) {
+        (Verb::Open { url }, Some(browser)) => browser.open_step(&url, pins),
+        (Verb::Post { url, json }, Some(browser)) => browser.post_step(&url, &json, pins),
+        (Verb::Open { .. } | Verb::Post { .. }, None) => {
+            Box::new(|_| Box::pin(async { StepResult::failed("this machine has no browser") }))
+        }
+        (Verb::Ping { target, count }, _) => Box::new(move |net| Box::pin(probe::ping(net, target, count))),
+        (Verb::Lookup { name, rtype }, _) => Box::new(move |net| Box::pin(probe::lookup(net, name, rtype))),
+        (Verb::Probe { target, port }, _) => {
+            let options = ConnectOptions { local_port: step.source_port, isn: step.isn, ..ConnectOptions::default() };
+            Box::new(move |net| Box::pin(probe::tcp_probe(net, target, port, options)))
+        }
+    }
+}

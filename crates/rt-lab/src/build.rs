@@ -1,0 +1,136 @@
+//! Model to nodes: the lowered model becomes stacks, applications and links of the engine. Nothing is decided here that
+//! the model does not say.
+
+use rt_apps::Runtime;
+use rt_apps::browser::Browser;
+use rt_base::NodeId;
+use rt_devices::{Host, Switch};
+use rt_rules::PortRange;
+use rt_scenario::model::{Congestion, Direction, Interface, Model, Node, NodeKind, PortPolicy, QueueLimit, Step};
+use rt_sim::{DirectionSpec, LinkSpec, QueueSpec, Sim};
+use rt_stack::tcp::{CongestionKind, TcpConfig};
+use rt_stack::{IfaceConfig, Stack, StackConfig};
+
+use crate::apps::{self, Shared};
+
+/// The engine with every node and link of a model, and what the laboratory keeps beside it.
+pub(crate) struct Built {
+    pub(crate) sim: Sim,
+    browsers: Vec<Option<Browser>>,
+}
+
+/// Builds a model.
+#[must_use]
+pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
+    let shared = Shared::new(model, seed);
+    let mut built = Built { sim: Sim::new(seed, recording), browsers: Vec::new() };
+    for (index, node) in model.nodes.iter().enumerate() {
+        match node.kind {
+            NodeKind::Switch => {
+                built.browsers.push(None);
+                built.sim.add_node(&node.name, Box::new(switch(node)), node.processing);
+            }
+            NodeKind::Host | NodeKind::Router => {
+                let (host, browser) = host(model, index, &shared, seed);
+                built.browsers.push(browser);
+                built.sim.add_node(&node.name, Box::new(host), node.processing);
+            }
+        }
+    }
+    for link in &model.links {
+        let (ab, ba) = (direction(&link.ab), direction(&link.ba));
+        built.sim.add_link(LinkSpec { a: link.a, b: link.b, ab, ba, mtu: link.mtu });
+    }
+    built
+}
+
+impl Built {
+    /// Adds a step to the machine that carries it out.
+    pub(crate) fn install_step(&mut self, index: usize, step: &Step) {
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        let browser = self.browsers.get(step.node.index()).and_then(Option::as_ref);
+        if let Some(runtime) = self.sim.node_mut::<Host>(step.node).and_then(Host::runtime) {
+            runtime.set_step(number, step.text.clone(), apps::step_fn(step, browser));
+        }
+    }
+}
+
+fn switch(node: &Node) -> Switch {
+    Switch::new(u16::try_from(node.interfaces.len()).unwrap_or(u16::MAX))
+}
+
+/// A machine with what runs on it. A router without apps and steps is its stack alone.
+fn host(model: &Model, index: usize, shared: &Shared, seed: u64) -> (Host, Option<Browser>) {
+    let node = &model.nodes[index];
+    let stack = Stack::new(stack_config(node), seed, &node.name);
+    let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+    let steps: Vec<(usize, &Step)> = model.steps.iter().enumerate().filter(|(_, s)| s.node == id).collect();
+    if node.apps.is_empty() && steps.is_empty() && node.kind == NodeKind::Router {
+        return (Host::bare(stack), None);
+    }
+    let mut runtime = Runtime::new(stack, seed, &node.name, model.epoch);
+    apps::start(&runtime, model, node, shared);
+    let browser = apps::browser(&runtime.net(), node, shared);
+    for (index, step) in steps {
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        runtime.set_step(number, step.text.clone(), apps::step_fn(step, browser.as_ref()));
+    }
+    (Host::with_apps(runtime), browser)
+}
+
+fn stack_config(node: &Node) -> StackConfig {
+    let o = &node.stack;
+    StackConfig {
+        interfaces: node.interfaces.iter().map(interface).collect(),
+        routes: node.routes.clone(),
+        chains: node.chains.clone(),
+        nat: node.nat.clone(),
+        forwarding: node.kind == NodeKind::Router,
+        port_policy: match o.port_policy {
+            PortPolicy::Sequential => rt_stack::PortPolicy::Sequential,
+            PortPolicy::Random => rt_stack::PortPolicy::Random,
+        },
+        ports: PortRange { first: o.ports_first, last: o.ports_last },
+        ttl: o.ttl,
+        tcp: TcpConfig {
+            congestion: match o.congestion {
+                Congestion::Cubic => CongestionKind::Cubic,
+                Congestion::Reno => CongestionKind::Reno,
+            },
+            send_buffer: o.buffers,
+            recv_buffer: o.buffers,
+            timestamps: o.timestamps,
+            sack: o.sack,
+            nodelay: !o.nagle,
+            time_wait: o.msl + o.msl,
+            ..TcpConfig::default()
+        },
+        listen_isns: o.listen_isns.clone(),
+        ..StackConfig::default()
+    }
+}
+
+fn interface(interface: &Interface) -> IfaceConfig {
+    IfaceConfig {
+        name: interface.name.clone(),
+        mac: interface.mac,
+        addresses: interface.addresses.clone(),
+        mtu: interface.mtu,
+    }
+}
+
+fn direction(d: &Direction) -> DirectionSpec {
+    DirectionSpec {
+        rate_bps: d.rate_bps,
+        delay: d.delay,
+        jitter: d.jitter,
+        loss_ppm: d.loss_ppm,
+        reorder_ppm: d.reorder_ppm,
+        duplicate_ppm: d.duplicate_ppm,
+        corrupt_ppm: d.corrupt_ppm,
+        queue: match d.queue {
+            QueueLimit::Packets(n) => QueueSpec::Packets(n),
+            QueueLimit::Bytes(n) => QueueSpec::Bytes(n),
+        },
+    }
+}

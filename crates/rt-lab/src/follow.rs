@@ -1,0 +1,139 @@
+//! `follow`: the story of one request, or one packet of it hop by hop and layer by layer, or what one machine saw.
+//!
+//! A run's folder holds the lowered model and the seed. A run is a pure function of these, so following makes it again in
+//! memory and compares its event store with the digest in `run.json`: a folder from another version is refused, not
+//! misread.
+
+use std::fs;
+use std::path::Path;
+
+use rt_files::events::EventWriter;
+use rt_scenario::Model;
+use rt_trace::follow::Question;
+use rt_trace::{Trace, render, story};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::output::{MODEL_FILE, RUN_FILE, hex};
+use crate::{Refusal, Scenario, Time, World, default_out};
+
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct FollowQuery {
+    /// A request's number, or its URL.
+    pub request: Option<String>,
+    /// A packet of the request, from 1.
+    pub packet: Option<usize>,
+    /// Only what this machine saw.
+    pub at: Option<String>,
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Followed {
+    /// For people.
+    pub text: String,
+    /// The same as JSON.
+    pub json: String,
+    /// Remarks for stderr.
+    pub talk: Vec<String>,
+}
+
+/// Answers from a run's folder, or from the last run of a scenario, or from a run made now.
+///
+/// # Errors
+/// [`Refusal::Unknown`] for a request, packet or machine that the run does not have.
+pub fn follow(source: &str, query: &FollowQuery) -> Result<Followed, Refusal> {
+    let mut talk = Vec::new();
+    let trace = find_trace(source, &mut talk)?;
+    let told = story::tell(&trace);
+    if query == &FollowQuery::default() {
+        let json = crate::output::story_json(&told);
+        return Ok(Followed { text: render::text(&told), json, talk });
+    }
+    let node = query.at.as_deref().map(|name| node_of(&trace, name)).transpose()?;
+    let request = query.request.as_deref().map(|r| request_of(&told, r)).transpose()?;
+    let question = Question { request, packet: query.packet, at: node };
+    match rt_trace::follow::answer(&trace, &told, &question) {
+        Ok(answer) => {
+            let json = serde_json::to_string_pretty(&answer).unwrap_or_else(|e| e.to_string()) + "\n";
+            Ok(Followed { text: render::answer(&answer), json, talk })
+        }
+        Err(why) => Err(Refusal::Misuse { why: why.to_string() }),
+    }
+}
+
+fn node_of(trace: &Trace, name: &str) -> Result<rt_base::NodeId, Refusal> {
+    trace.map.node_named(name).ok_or_else(|| {
+        let known: Vec<&str> = trace.map.nodes.iter().map(|n| n.name.as_str()).collect();
+        Refusal::unknown("machine", name, &known)
+    })
+}
+
+/// A request by its number, its whole URL, or the end of its URL.
+fn request_of(told: &story::Story, wanted: &str) -> Result<u32, Refusal> {
+    let all: Vec<&story::RequestStory> = told.steps.iter().flat_map(|s| &s.requests).collect();
+    let by_number = wanted.parse().ok().and_then(|n: u32| all.iter().find(|r| r.number == n));
+    let found = by_number.or_else(|| all.iter().find(|r| r.target == wanted && r.kind != "lookup"));
+    let found = found.or_else(|| all.iter().find(|r| r.target == wanted || r.target.ends_with(wanted)));
+    found.map(|r| r.number).ok_or_else(|| {
+        let known: Vec<String> = all.iter().map(|r| format!("{} ({} {})", r.number, r.method, r.target)).collect();
+        Refusal::Unknown { what: "request", name: wanted.to_owned(), known }
+    })
+}
+
+/// The trace of a folder, of the last run of a scenario, or of a run made now.
+fn find_trace(source: &str, talk: &mut Vec<String>) -> Result<Trace, Refusal> {
+    let path = Path::new(source);
+    if path.is_dir() {
+        return trace_of_folder(path);
+    }
+    let scenario = Scenario::load(source)?;
+    let last = default_out(scenario.name());
+    if last.join(RUN_FILE).exists() {
+        talk.push(format!("from the last run, in {}", last.display()));
+        return trace_of_folder(&last);
+    }
+    Ok(trace_of(scenario.model(), 1, None))
+}
+
+fn trace_of(model: &Model, seed: u64, until: Option<Time>) -> Trace {
+    let mut world = World::of_model(model, seed);
+    world.stop_at(until);
+    world.run_all_steps();
+    world.into_trace()
+}
+
+fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
+    let run_file = folder.join(RUN_FILE);
+    let run: Value = read_json(&run_file)?;
+    let malformed = |why: &str| Refusal::Malformed { file: run_file.display().to_string(), why: why.to_owned() };
+    let seed = run["seed"].as_u64().ok_or_else(|| malformed("it has no seed"))?;
+    let model: Model = read_json(&folder.join(MODEL_FILE))?;
+    let until = run["until_ns"].as_u64().map(Time);
+    let trace = trace_of(&model, seed, until);
+    if trace.events_lost == 0 && run["digests"]["events.bin"] != json!(events_digest(&trace)?) {
+        let program = run["program"].as_str().unwrap_or("another version");
+        return Err(malformed(&format!("it was written by {program}, whose runs differ from this one's: run it again")));
+    }
+    Ok(trace)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Refusal> {
+    let bytes = fs::read(path).map_err(|e| Refusal::io("read", path, e))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| Refusal::Malformed { file: path.display().to_string(), why: e.to_string() })
+}
+
+/// The digest that `events.bin` of this trace has.
+fn events_digest(trace: &Trace) -> Result<String, Refusal> {
+    let encode = || -> std::io::Result<Vec<u8>> {
+        let mut writer = EventWriter::new(Vec::new())?;
+        for event in &trace.events {
+            writer.push(event)?;
+        }
+        writer.finish()
+    };
+    let bytes = encode().map_err(|e| Refusal::io("encode", Path::new("events.bin"), e))?;
+    Ok(hex(&Sha256::digest(&bytes)))
+}

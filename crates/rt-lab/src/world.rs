@@ -1,0 +1,276 @@
+//! A world that runs: the engine with every node of a model built into it, its steps carried out one after the other.
+//!
+//! [`World`] is the API for tests: build one from a scenario, carry out steps, look at what came of them, turn it into a
+//! trace. It writes no files; that is `output`.
+
+use rt_base::{LinkId, Nanos, NodeId, Recorder, Signal, Time};
+use rt_devices::Host;
+use rt_scenario::model::{Change, Model, Step};
+use rt_sim::{LinkChange, StopReason};
+use rt_trace::{StoreLimits, Trace, TraceRecorder};
+
+use crate::build::{self, Built};
+use crate::facts;
+use crate::record::Fan;
+
+/// What came of one step.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct StepOutcome {
+    /// Index in the scenario.
+    pub step: usize,
+    /// Whether it reached its aim.
+    pub ok: bool,
+    /// One line.
+    pub summary: String,
+    /// When it began.
+    pub begin: Time,
+    /// When it ended.
+    pub end: Time,
+    /// What a person would have seen on the screen.
+    pub lines: Vec<String>,
+}
+
+/// How far a run is, for those who watch.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Virtual time.
+    pub now: Time,
+    /// Virtual time at which the run stops at the latest, if told.
+    pub until: Option<Time>,
+    /// The step under way, from 1.
+    pub step: usize,
+    /// How many there are.
+    pub steps: usize,
+    /// The run is over.
+    pub finished: bool,
+}
+
+impl Progress {
+    /// How far, in the unit of [`Progress::length`].
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.until.map_or(self.step as u64, |_| self.now.as_millis())
+    }
+
+    /// The whole: milliseconds of virtual time when a limit is known, else steps.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.until.map_or(self.steps as u64, Time::as_millis)
+    }
+}
+
+/// The network may take so long to get its addresses (DHCP's own timeouts end well before).
+const READY_LIMIT: Nanos = Nanos::from_secs(180);
+/// A step that does not end is ended by this.
+const STEP_LIMIT: Nanos = Nanos::from_secs(900);
+/// After the last step connections may linger so long.
+const LINGER_LIMIT: Nanos = Nanos::from_secs(300);
+/// Frames still under way after the last connection closed get so long to arrive.
+const DRAIN: Nanos = Nanos::from_secs(2);
+/// The watcher is told after so much virtual time at the latest.
+const WATCH_EVERY: Nanos = Nanos::from_millis(20);
+
+/// A network in virtual time.
+pub struct World {
+    model: Model,
+    built: Built,
+    recorder: TraceRecorder,
+    seed: u64,
+    until: Option<Time>,
+    watch: Option<Box<dyn FnMut(&Progress)>>,
+    ready: Option<Time>,
+    outcomes: Vec<StepOutcome>,
+    /// When the last step ended, from which the next one's wait counts.
+    last_end: Time,
+}
+
+impl World {
+    /// The world of a model, everything recorded in memory, switched off.
+    #[must_use]
+    pub fn of_model(model: &Model, seed: u64) -> World {
+        World::with_recorders(model, seed, Vec::new())
+    }
+
+    /// The same; `more` listen to the run as well.
+    #[must_use]
+    pub fn with_recorders(model: &Model, seed: u64, more: Vec<Box<dyn Recorder>>) -> World {
+        let recorder = TraceRecorder::new(StoreLimits::default());
+        let mut built = build::build(model, seed, true);
+        let mut all: Vec<Box<dyn Recorder>> = more;
+        all.push(Box::new(recorder.clone()));
+        built.sim.set_recorder(Box::new(Fan::new(all)));
+        World {
+            model: model.clone(),
+            built,
+            recorder,
+            seed,
+            until: None,
+            watch: None,
+            ready: None,
+            outcomes: Vec::new(),
+            last_end: Time::ZERO,
+        }
+    }
+
+    /// Stops at this virtual time at the latest.
+    pub fn stop_at(&mut self, until: Option<Time>) {
+        self.until = until;
+    }
+
+    /// Tells `watch` how far the run is.
+    pub fn watch(&mut self, watch: Option<Box<dyn FnMut(&Progress)>>) {
+        self.watch = watch;
+    }
+
+    /// The model it was built from, with steps added since.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.built.sim.now()
+    }
+
+    /// What came of the steps so far.
+    #[must_use]
+    pub fn outcomes(&self) -> &[StepOutcome] {
+        &self.outcomes
+    }
+
+    /// Switches everything on and waits until every machine has its address and every service listens.
+    pub fn boot(&mut self) {
+        if self.ready.is_some() {
+            return;
+        }
+        for happening in &self.model.timeline {
+            let link = LinkId(u32::try_from(happening.link).unwrap_or(u32::MAX));
+            self.built.sim.change_link(happening.at, link, link_change(&happening.change));
+        }
+        self.built.sim.boot();
+        let hosts = self.hosts(|h| usize::from(h.signals_ready()));
+        let mut said = 0;
+        let limit = Time::ZERO + READY_LIMIT;
+        loop {
+            said += self.built.sim.take_signals().iter().filter(|(_, _, s)| *s == Signal::Ready).count();
+            if said >= hosts || !self.advance(limit) {
+                break;
+            }
+        }
+        self.last_end = self.built.sim.now();
+        self.ready = Some(self.built.sim.now());
+    }
+
+    /// Carries out the step with this index of the model and waits for its end.
+    pub fn run_step(&mut self, index: usize) -> StepOutcome {
+        self.boot();
+        let step = self.model.steps[index].clone();
+        let begin = (self.last_end + step.after).max(self.built.sim.now());
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        self.built.sim.command(begin, step.node, number);
+        let limit = begin + STEP_LIMIT;
+        let mut outcome = loop {
+            let done = self.built.sim.take_signals().into_iter().find_map(|(at, _, signal)| match signal {
+                Signal::StepDone { step, ok, summary } if step == number => Some((at, ok, summary)),
+                _ => None,
+            });
+            if let Some((end, ok, summary)) = done {
+                break StepOutcome { step: index, ok, summary, begin, end, lines: Vec::new() };
+            }
+            if !self.advance(limit) {
+                let summary = format!("not over after {}", self.built.sim.now().since(begin));
+                let end = self.built.sim.now();
+                break StepOutcome { step: index, ok: false, summary, begin, end, lines: Vec::new() };
+            }
+        };
+        if let Some(result) = self.built.sim.node_mut::<Host>(step.node).and_then(|h| h.step_result(number)) {
+            outcome.lines = result.lines;
+        }
+        self.last_end = outcome.end;
+        self.outcomes.push(outcome.clone());
+        outcome
+    }
+
+    /// Adds a step and carries it out.
+    pub fn step(&mut self, step: Step) -> StepOutcome {
+        let index = self.model.steps.len();
+        self.built.install_step(index, &step);
+        self.model.steps.push(step);
+        self.run_step(index)
+    }
+
+    /// Carries out all steps of the model that were not carried out yet, then lets connections come to their end.
+    pub fn run_all_steps(&mut self) -> Vec<StepOutcome> {
+        self.boot();
+        for index in self.outcomes.len()..self.model.steps.len() {
+            if self.until.is_some_and(|until| self.built.sim.now() >= until) {
+                break;
+            }
+            self.run_step(index);
+        }
+        self.come_to_rest();
+        self.outcomes.clone()
+    }
+
+    /// Runs until no machine has an open connection and the last frames have arrived.
+    pub fn come_to_rest(&mut self) {
+        let limit = self.built.sim.now() + LINGER_LIMIT;
+        while self.open_connections() > 0 && self.advance(limit) {
+            self.built.sim.take_signals();
+        }
+        let drained = self.built.sim.now() + DRAIN;
+        while self.advance(drained) {
+            self.built.sim.take_signals();
+        }
+        self.tell(true);
+    }
+
+    /// TCP connections that are neither closed nor in TIME-WAIT.
+    pub fn open_connections(&mut self) -> usize {
+        self.hosts(|h| h.open_connections())
+    }
+
+    /// The sum of something over all machines.
+    fn hosts(&mut self, count: impl Fn(&Host) -> usize) -> usize {
+        let nodes = (0..self.model.nodes.len()).filter_map(|i| u32::try_from(i).ok());
+        nodes.filter_map(|i| self.built.sim.node_mut::<Host>(NodeId(i)).map(|h| count(h))).sum()
+    }
+
+    /// Everything that was recorded.
+    #[must_use]
+    pub fn into_trace(self) -> Trace {
+        drop(self.built);
+        self.recorder.into_trace(facts::facts(&self.model, self.seed))
+    }
+
+    /// Runs until a node signals or some virtual time has passed; false at `limit`, at the run's own limit, or when
+    /// nothing will ever happen again.
+    fn advance(&mut self, limit: Time) -> bool {
+        let limit = limit.min(self.until.unwrap_or(Time::MAX));
+        if self.built.sim.now() >= limit {
+            return false;
+        }
+        let slice = (self.built.sim.now() + WATCH_EVERY).min(limit);
+        let reason = self.built.sim.run_until(slice);
+        self.tell(false);
+        reason != StopReason::Idle
+    }
+
+    fn tell(&mut self, finished: bool) {
+        let (now, until, steps) = (self.built.sim.now(), self.until, self.model.steps.len());
+        let step = (self.outcomes.len() + 1).min(steps);
+        if let Some(watch) = &mut self.watch {
+            watch(&Progress { now, until, step, steps, finished });
+        }
+    }
+}
+
+fn link_change(change: &Change) -> LinkChange {
+    match *change {
+        Change::Cut => LinkChange::Cut,
+        Change::Heal => LinkChange::Heal,
+        Change::Impair { loss_ppm, delay, rate_bps } => LinkChange::Impair { loss_ppm, delay, rate_bps },
+    }
+}
