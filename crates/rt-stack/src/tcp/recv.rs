@@ -282,8 +282,8 @@ impl Connection {
         }
         match self.state {
             State::SynReceived(SynReceived { road: Road::Simultaneous }) => self.fail(cx, TcpError::Refused),
-            State::Closing(s) => self.enter(cx, s.acked().expired().into()),
-            State::LastAck(s) => self.enter(cx, s.acked().into()),
+            State::Closing(s) => self.enter(cx, s.reset().into()),
+            State::LastAck(s) => self.enter(cx, s.reset().into()),
             _ => self.fail(cx, TcpError::Reset),
         }
         Outcome::ClosedByReset

@@ -163,6 +163,20 @@ impl LastAck {
     }
 }
 
+impl Closing {
+    /// RFC 9293 3.10.7.4, second step: both sides are done, so a reset is no error.
+    pub fn reset(self) -> Closed {
+        Closed
+    }
+}
+
+impl LastAck {
+    /// RFC 9293 3.10.7.4, second step: both sides are done, so a reset is no error.
+    pub fn reset(self) -> Closed {
+        Closed
+    }
+}
+
 impl TimeWait {
     /// 2 MSL are over.
     pub fn expired(self) -> Closed {

@@ -3,6 +3,7 @@
 mod close;
 mod handshake;
 mod pipe;
+mod reassembly;
 mod receive;
 mod script;
 mod story;

@@ -9,8 +9,8 @@ use rt_base::{ConnId, Nanos, Rng, Time};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use crate::tcp::{
-    CongestionKind, Connection, Cx, ListenOutcome, OpenParams, Outcome, Read, TcpConfig, TcpError, on_listen,
-    reset_for,
+    CongestionKind, Connection, Cx, IcmpError, ListenOutcome, OpenParams, Outcome, Read, TcpConfig, TcpError,
+    on_listen, reset_for,
 };
 
 /// How the path treats segments, per thousand.
@@ -368,6 +368,7 @@ enum Strange {
     Close,
     Abort,
     Wait(u64),
+    TooBig(u16, u32),
 }
 
 fn stranger() -> impl Strategy<Value = Strange> {
@@ -385,6 +386,7 @@ fn stranger() -> impl Strategy<Value = Strange> {
         1 => Just(Strange::Close),
         1 => Just(Strange::Abort),
         2 => (0u64..100_000).prop_map(Strange::Wait),
+        1 => (any::<u16>(), 0u32..3000).prop_map(|(mtu, at)| Strange::TooBig(mtu, at)),
     ]
 }
 
@@ -429,6 +431,9 @@ fn suffer(steps: &[Strange], config: TcpConfig) {
             Strange::Close => conn.close(cx),
             Strange::Abort => conn.abort(cx),
             Strange::Wait(ms) => now += Nanos::from_millis(*ms),
+            Strange::TooBig(mtu, at) => {
+                conn.on_icmp(cx, conn.snd.una + *at, IcmpError::TooBig { mtu: *mtu });
+            }
         }
         settle(&mut conn, now);
         assert!(conn.rcv.buf.readable() <= config.recv_buffer.max(65_535) + 70_000);
