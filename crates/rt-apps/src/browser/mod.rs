@@ -30,12 +30,11 @@ use rustls::pki_types::CertificateDer;
 
 use self::cache::HttpCache;
 use self::cookies::CookieJar;
-use self::pool::Pool;
+use self::pool::{Pool, Trust};
 pub use self::url::Url;
 use crate::dns::{SharedNameCache, shared_cache};
 use crate::net::Net;
 use crate::step::{StepFn, StepResult};
-use crate::tls::{ClientTls, TlsHooks};
 
 /// The User-Agent of Chrome 120.
 pub const CHROME_120: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
@@ -126,9 +125,11 @@ impl Browser {
         options: BrowserOptions,
         roots: &[CertificateDer<'static>],
     ) -> Result<Browser, rustls::Error> {
-        let alpn: &[&str] = if options.http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
-        let tls = ClientTls::new(TlsHooks::of(net), roots, alpn)?;
-        let pool = Arc::new(Pool::new(net, tls, options.connections));
+        for root in roots {
+            rustls::RootCertStore::empty().add(root.clone())?;
+        }
+        let trust = Trust { roots: roots.into(), http2: options.http2 };
+        let pool = Arc::new(Pool::new(net, trust, options.connections));
         let state = State {
             cookies: CookieJar::with(&options.cookies),
             cache: HttpCache::default(),

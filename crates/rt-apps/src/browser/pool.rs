@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hyper::client::conn::{http1, http2};
 use rt_base::{AppRecord, CacheKind, CacheOutcome, Nanos, ReqId, Time, Wait};
 use rt_stack::ConnectOptions;
 use rustls::HandshakeKind;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,7 +23,7 @@ use crate::dns::{RecordType, SharedNameCache};
 use crate::http::{Body, HyperIo, Linger, NetExecutor};
 use crate::net::Net;
 use crate::socket::TcpStream;
-use crate::tls::{ClientTls, TICKET_LIFETIME};
+use crate::tls::{ClientTls, TICKET_LIFETIME, TlsHooks};
 
 /// What Chrome says in its SETTINGS and first WINDOW_UPDATE.
 const STREAM_WINDOW: u32 = 6_291_456;
@@ -34,9 +34,17 @@ const HEADER_LIST: u32 = 262_144;
 /// All connections of a browser.
 pub(super) struct Pool {
     net: Net,
-    tls: ClientTls,
+    trust: Trust,
+    /// Made for the first `https` URL: most machines of a big network never see one.
+    tls: OnceLock<ClientTls>,
     connections: usize,
     state: Mutex<PoolState>,
+}
+
+/// Whom the browser trusts, and what it offers to speak.
+pub(super) struct Trust {
+    pub(super) roots: Arc<[CertificateDer<'static>]>,
+    pub(super) http2: bool,
 }
 
 #[derive(Default)]
@@ -95,9 +103,9 @@ pub(super) struct Asker<'a> {
 }
 
 impl Pool {
-    pub(super) fn new(net: &Net, tls: ClientTls, connections: u32) -> Pool {
+    pub(super) fn new(net: &Net, trust: Trust, connections: u32) -> Pool {
         let connections = usize::try_from(connections.clamp(1, 256)).unwrap_or(6);
-        Pool { net: net.clone(), tls, connections, state: Mutex::default() }
+        Pool { net: net.clone(), trust, tls: OnceLock::new(), connections, state: Mutex::default() }
     }
 
     /// Pins port and sequence number of the next connection.
@@ -172,6 +180,16 @@ impl Pool {
             })
         });
         Arc::clone(group)
+    }
+
+    fn tls(&self) -> Result<&ClientTls, Failure> {
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        let alpn: &[&str] = if self.trust.http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+        let tls = ClientTls::new(TlsHooks::of(&self.net), &self.trust.roots, alpn)
+            .map_err(|error| Failure::new("tls.trust_store", error.to_string()))?;
+        Ok(self.tls.get_or_init(|| tls))
     }
 
     fn state(&self) -> MutexGuard<'_, PoolState> {
@@ -254,14 +272,15 @@ impl Pool {
         let host = &origin.host;
         let name = ServerName::try_from(host.clone())
             .map_err(|_| Failure::new("tls.bad_name", format!("{host} cannot stand in a certificate")))?;
-        let ticket = self.tls.ticket_age(&name);
+        let tls = self.tls()?;
+        let ticket = tls.ticket_age(&name);
         let outcome = match ticket {
             Some(age) => CacheOutcome::Hit { age, fresh_for: TICKET_LIFETIME - age },
             None => CacheOutcome::Miss,
         };
         self.say_cache(asker, CacheKind::TlsSession, host.clone(), outcome, "session ticket");
-        let shaken = self.tls.connect(name.clone(), stream).await;
-        if let Some(verdict) = self.tls.take_verdict(&name) {
+        let shaken = tls.connect(name.clone(), stream).await;
+        if let Some(verdict) = tls.take_verdict(&name) {
             self.net.say(AppRecord::CertificateChecked {
                 req: asker.req,
                 name: host.clone(),

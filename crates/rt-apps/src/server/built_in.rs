@@ -148,22 +148,37 @@ fn style_sheet(prefix: &str, size: usize) -> String {
     css
 }
 
+/// Minified code: short names, many constants, a dozen shapes of statements; it packs to a third, as real code does.
 fn script(prefix: &str, size: usize) -> String {
     let mut words = Words::new(prefix);
-    let mut js = String::from("'use strict';\n(function(root){\nvar registry={};\n");
+    let mut js = String::from("'use strict';(function(root){var registry={};\n");
     let mut number = 0;
     while js.len() < size {
         number += 1;
-        let (verb, noun, other) = (words.next(), words.next(), words.next());
-        let (a, b) = (words.dice.below(4096), words.dice.below(97) + 2);
-        let _ = writeln!(
-            js,
-            "registry.{verb}_{number}=function({noun},{other}2){{\n  var total={a};\n  for(var i=0;i<{noun};i++){{\
-             total=(total*{b}+i)%65521;}}\n  return {{name:'{prefix}.{verb}',value:total+({other}2|0)}};\n}};"
-        );
+        let (verb, noun) = (words.next(), words.next());
+        let _ = write!(js, "registry.{verb}{number}=function({noun},k){{var t={};", words.dice.below(65_536));
+        for _ in 0..words.dice.below(6) + 2 {
+            statement(&mut js, noun, &mut words);
+        }
+        js.push_str("return t};\n");
     }
-    js.push_str("root.app=registry;\n})(typeof window==='undefined'?this:window);\n");
+    js.push_str("root.app=registry})(typeof window==='undefined'?this:window);\n");
     js
+}
+
+fn statement(js: &mut String, noun: &str, words: &mut Words) {
+    let (a, b, shape) = (words.dice.below(65_536), words.dice.below(997) + 2, words.dice.below(8));
+    let (word, tag) = (words.next(), words.dice.next_u32());
+    let _ = match shape {
+        0 => write!(js, "for(var i=0;i<{noun};i++)t=(t*{b}+i)%65521;"),
+        1 => write!(js, "if(k==='{tag:08x}')t^={a};"),
+        2 => write!(js, "t+=({noun}|{a})>>>{};", b % 31),
+        3 => write!(js, "k=(k||'{word}')+'-{tag:x}';"),
+        4 => write!(js, "t=t>{a}?t-{b}:t+{};", a % 613),
+        5 => write!(js, "switch({noun}&7){{case {}:t=~t;break;default:t+={b}}}", b % 8),
+        6 => write!(js, "var {word}{b}=[{a},{b},0x{:x}];t+={word}{b}[t%3];", tag >> 8),
+        _ => write!(js, "t=Math.imul(t,0x{tag:x})^{a};"),
+    };
 }
 
 /// Bands of colour with some grain, so that it weighs what a picture weighs.

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use rt_base::{AppRecord, Nanos, Rng, Time};
-use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, Error, KeyLog, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, Error, KeyLog, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -81,14 +80,7 @@ impl ClientTls {
         alpn: &[&str],
     ) -> Result<ClientTls, Error> {
         let provider = provider();
-        let mut store = RootCertStore::empty();
-        for root in roots {
-            store.add(root.clone())?;
-        }
-        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
-            .build()
-            .map_err(|fault| Error::General(fault.to_string()))?;
-        let verifier = Arc::new(Verifier::new(webpki, roots));
+        let verifier = Arc::new(Verifier::new(&provider, roots)?);
         let sessions = Arc::new(Sessions::new(hooks.clone()));
         let hooks = Arc::new(hooks);
         let mut config = ClientConfig::builder_with_details(provider, Arc::clone(&hooks) as _)

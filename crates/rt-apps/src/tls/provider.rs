@@ -1,6 +1,6 @@
 //! The crypto provider: ring's suites, with the randomness and the key exchange taken from the current node.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::{
     ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup, ring,
@@ -13,8 +13,15 @@ use super::key::NoLoading;
 use crate::entropy;
 
 /// Suites in Chrome's order of preference: AES-128-GCM, AES-256-GCM, ChaCha20-Poly1305 (RFC 8446, B.4).
+///
+/// One for the whole process: it holds no state, only where to ask.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(CryptoProvider {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(make()));
+    Arc::clone(&PROVIDER)
+}
+
+fn make() -> CryptoProvider {
+    CryptoProvider {
         cipher_suites: vec![
             ring::cipher_suite::TLS13_AES_128_GCM_SHA256,
             ring::cipher_suite::TLS13_AES_256_GCM_SHA384,
@@ -24,7 +31,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
         secure_random: &NodeRandom,
         key_provider: &NoLoading,
         ..ring::default_provider()
-    })
+    }
 }
 
 /// Randomness of the node being polled.

@@ -101,11 +101,14 @@ struct Case {
     /// Name asked for.
     name: &'static str,
     signed_by: SignedBy,
+    /// Whether the client has the root in its trust store.
+    trusts: bool,
     /// Days from the epoch.
     valid: (i64, i64),
 }
 
-const GOOD: Case = Case { seed: 7, name: "google.com", signed_by: SignedBy::PublicCa, valid: (-30, 60) };
+const GOOD: Case =
+    Case { seed: 7, name: "google.com", signed_by: SignedBy::PublicCa, trusts: true, valid: (-30, 60) };
 
 /// Chain and note of a verdict.
 type Judged = Option<(Vec<String>, String)>;
@@ -135,7 +138,8 @@ fn session(case: Case) -> Outcome {
         .unwrap();
     let (client_hooks, said) = hooks(EPOCH);
     let (server_hooks, _) = hooks(EPOCH);
-    let client = ClientTls::new(client_hooks, &[authority.root().clone()], &["h2", "http/1.1"]).unwrap();
+    let roots = if case.trusts { vec![authority.root().clone()] } else { Vec::new() };
+    let client = ClientTls::new(client_hooks, &roots, &["h2", "http/1.1"]).unwrap();
     let mut rng = Rng::stream(case.seed, "server", "tls.ticket-key");
     let server = ServerTls::new(server_hooks, &identity, &["h2", "http/1.1"], &mut rng).unwrap();
     let mut outcome = Outcome {
@@ -242,6 +246,7 @@ fn each_fault_has_its_code_and_sentence() {
             "tls.unknown_issuer",
             "no chain leads to a root in the trust store",
         ),
+        (Case { trusts: false, ..GOOD }, "tls.unknown_issuer", "no chain leads to a root in the trust store"),
     ];
     for (case, code, note) in cases {
         let outcome = session(case);
@@ -265,4 +270,71 @@ fn names_are_read_without_panic_from_any_bytes() {
         bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize);
         let _ = super::names_of(&bytes);
     }
+}
+
+/// OpenSSL's opinion of the chain at `EPOCH`, or webpki's where OpenSSL is not installed.
+///
+/// webpki has judged the same chain in every handshake above, so the claim is checked either way.
+#[test]
+fn an_outside_judge_accepts_the_chain() {
+    let authority = Authority::new(3, EPOCH).unwrap();
+    let spec = CertificateSpec {
+        names: vec!["google.com".into(), "10.0.0.1".into()],
+        not_before: EPOCH - 86_400,
+        not_after: EPOCH + 86_400,
+        signed_by: SignedBy::PublicCa,
+    };
+    let identity = authority.issue(&spec).unwrap();
+    let [leaf, intermediate] = identity.chain() else { panic!("a chain of two") };
+    match openssl_verify([authority.root(), intermediate, leaf]) {
+        Some(verdict) => assert!(verdict.contains("leaf.pem: OK"), "judge: OpenSSL: {verdict}"),
+        None => {
+            println!("judge: webpki (no openssl on this machine)");
+            assert_eq!(session(GOOD).ends[0].0, "full");
+        }
+    }
+}
+
+/// `openssl verify` with the host name check; `None` when there is no such program.
+#[allow(clippy::disallowed_methods, reason = "a test may give files to an outside judge")]
+fn openssl_verify(certificates: [&rustls::pki_types::CertificateDer<'_>; 3]) -> Option<String> {
+    let folder = std::env::temp_dir().join(format!("roundtrip-openssl-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, der) in ["root.pem", "intermediate.pem", "leaf.pem"].into_iter().zip(certificates) {
+        std::fs::write(folder.join(name), pem(der)).unwrap();
+    }
+    let run = std::process::Command::new("openssl")
+        .current_dir(&folder)
+        .args(["verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", "google.com"])
+        .args([
+            "-attime",
+            &EPOCH.to_string(),
+            "-CAfile",
+            "root.pem",
+            "-untrusted",
+            "intermediate.pem",
+            "leaf.pem",
+        ])
+        .output();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let output = run.ok()?;
+    Some(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// RFC 7468.
+fn pem(der: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::from("-----BEGIN CERTIFICATE-----");
+    for (number, chunk) in der.chunks(3).enumerate() {
+        if number % 16 == 0 {
+            text.push('\n');
+        }
+        let bits =
+            chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let symbol = ALPHABET[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= chunk.len() { char::from(symbol) } else { '=' });
+        }
+    }
+    text + "\n-----END CERTIFICATE-----\n"
 }

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::failure::TlsFailure;
 use super::subject::{Names, names_of};
@@ -28,15 +31,35 @@ pub struct Verdict {
 /// Wraps webpki's verifier.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    inner: Arc<WebPkiServerVerifier>,
+    /// `None` with an empty trust store, which webpki does not take: then nothing is trusted.
+    inner: Option<Arc<WebPkiServerVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
     roots: Vec<Names>,
     verdicts: Mutex<BTreeMap<String, Vec<Verdict>>>,
 }
 
 impl Verifier {
-    pub(super) fn new(inner: Arc<WebPkiServerVerifier>, roots: &[CertificateDer<'static>]) -> Verifier {
+    /// Trusts `roots`.
+    ///
+    /// # Errors
+    /// When a root is not a certificate.
+    pub(super) fn new(
+        provider: &Arc<CryptoProvider>,
+        roots: &[CertificateDer<'static>],
+    ) -> Result<Verifier, Error> {
+        let mut store = RootCertStore::empty();
+        for root in roots {
+            store.add(root.clone())?;
+        }
+        let inner = if store.is_empty() {
+            None
+        } else {
+            let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
+            Some(builder.build().map_err(|fault| Error::General(fault.to_string()))?)
+        };
         let roots = roots.iter().filter_map(|root| names_of(root)).collect();
-        Verifier { inner, roots, verdicts: Mutex::default() }
+        let algorithms = provider.signature_verification_algorithms;
+        Ok(Verifier { inner, algorithms, roots, verdicts: Mutex::default() })
     }
 
     /// The verdict of the oldest handshake with `name` whose verdict was not taken yet. Handshakes that run at once
@@ -99,7 +122,10 @@ impl ServerCertVerifier for Verifier {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let result = self.inner.verify_server_cert(leaf, intermediates, name, ocsp, now);
+        let result = match &self.inner {
+            Some(webpki) => webpki.verify_server_cert(leaf, intermediates, name, ocsp, now),
+            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+        };
         let certificates: Vec<_> = std::iter::once(leaf).chain(intermediates).collect();
         self.keep(name, self.judge(&certificates, result.as_ref().map(|_| ())));
         result
@@ -111,7 +137,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -120,10 +146,10 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
