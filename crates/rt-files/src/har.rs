@@ -215,8 +215,10 @@ fn date(epoch: u64, at: Time) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, Page, Phases, date, document};
     use rt_base::{Nanos, Time};
+    use serde_json::Value;
+
+    use super::{Entry, Page, Phases, date, document};
 
     #[test]
     fn dates_are_those_of_the_calendar() {
@@ -228,8 +230,115 @@ mod tests {
         check(4_107_542_399, 0, "2100-02-28T23:59:59.000Z");
     }
 
-    #[test]
-    fn timings_add_up_and_mandatory_fields_are_there() {
+    /// HAR 1.2, by section: the fields that must be there and their kinds. `?` marks one that may be left out.
+    const RULES: [(&str, &[(&str, &str)]); 11] = [
+        ("log", &[("version", "string"), ("creator", "object"), ("pages", "array?"), ("entries", "array")]),
+        ("creator", &[("name", "string"), ("version", "string")]),
+        (
+            "page",
+            &[("startedDateTime", "date"), ("id", "string"), ("title", "string"), ("pageTimings", "object")],
+        ),
+        ("pageTimings", &[("onContentLoad", "span?"), ("onLoad", "span?")]),
+        (
+            "entry",
+            &[
+                ("pageref", "string?"),
+                ("startedDateTime", "date"),
+                ("time", "time"),
+                ("request", "object"),
+                ("response", "object"),
+                ("cache", "object"),
+                ("timings", "object"),
+                ("serverIPAddress", "string?"),
+                ("connection", "string?"),
+                ("comment", "string?"),
+            ],
+        ),
+        (
+            "request",
+            &[
+                ("method", "string"),
+                ("url", "string"),
+                ("httpVersion", "string"),
+                ("cookies", "array"),
+                ("headers", "array"),
+                ("queryString", "array"),
+                ("postData", "object?"),
+                ("headersSize", "size"),
+                ("bodySize", "size"),
+            ],
+        ),
+        (
+            "response",
+            &[
+                ("status", "size"),
+                ("statusText", "string"),
+                ("httpVersion", "string"),
+                ("cookies", "array"),
+                ("headers", "array"),
+                ("content", "object"),
+                ("redirectURL", "string"),
+                ("headersSize", "size"),
+                ("bodySize", "size"),
+            ],
+        ),
+        (
+            "content",
+            &[("size", "size"), ("compression", "number?"), ("mimeType", "string"), ("text", "string?")],
+        ),
+        ("postData", &[("mimeType", "string"), ("params", "array?"), ("text", "string?")]),
+        (
+            "timings",
+            &[
+                ("blocked", "span?"),
+                ("dns", "span?"),
+                ("connect", "span?"),
+                ("send", "time"),
+                ("wait", "time"),
+                ("receive", "time"),
+                ("ssl", "span?"),
+            ],
+        ),
+        ("pair", &[("name", "string"), ("value", "string")]),
+    ];
+
+    /// Checks `value` by the rules of `section`; fields of ours begin with an underscore, as the format allows.
+    #[track_caller]
+    fn check(section: &str, value: &Value) {
+        let rules = RULES.iter().find(|(name, _)| *name == section).unwrap().1;
+        for (field, kind) in rules {
+            let (kind, optional) = kind.strip_suffix('?').map_or((*kind, false), |k| (k, true));
+            let found = &value[*field];
+            let number = found.as_f64();
+            let holds = match kind {
+                "string" => found.is_string(),
+                "date" => found.as_str().is_some_and(|d| d.len() == 24 && d.ends_with('Z')),
+                "object" => found.is_object(),
+                "array" => found.is_array(),
+                "number" => number.is_some(),
+                "time" => number.is_some_and(|n| n >= 0.0),
+                "size" => found.as_i64().is_some_and(|n| n >= -1),
+                _ => number.is_some_and(|n| n >= 0.0 || n == -1.0),
+            };
+            assert!(holds || (optional && found.is_null()), "{section}.{field} is {found}");
+        }
+        let known = |key: &str| key.starts_with('_') || rules.iter().any(|(field, _)| *field == key);
+        for (key, inner) in value.as_object().unwrap() {
+            assert!(known(key), "{section}.{key} is not in the format");
+            match key.as_str() {
+                "headers" | "cookies" | "queryString" => {
+                    inner.as_array().unwrap().iter().for_each(|p| check("pair", p))
+                }
+                "pages" => inner.as_array().unwrap().iter().for_each(|p| check("page", p)),
+                "entries" => inner.as_array().unwrap().iter().for_each(|e| check("entry", e)),
+                "cache" => {}
+                key if inner.is_object() => check(key, inner),
+                _ => {}
+            }
+        }
+    }
+
+    fn sample() -> (Page, Vec<Entry>) {
         let phases = Phases {
             dns: Some(Nanos(3_000_000)),
             connect: Some(Nanos(5_000_000)),
@@ -239,25 +348,60 @@ mod tests {
             receive: Nanos(499_999),
             ..Phases::default()
         };
-        let headers = vec![("cookie".to_owned(), "NID=123; a=b".to_owned())];
-        let entry =
-            Entry { phases, url: "https://a/?x=1&y".into(), request_headers: headers, ..Entry::default() };
         let page = Page {
             id: "page_1".into(),
             title: "a".into(),
             started: Time(0),
-            on_content_load: None,
+            on_content_load: Some(Nanos(7)),
             on_load: None,
         };
-        let value: serde_json::Value = serde_json::from_str(&document("1", 0, &[page], &[entry])).unwrap();
-        let entry = &value["log"]["entries"][0];
-        let parts = ["blocked", "dns", "connect", "send", "wait", "receive"];
-        let sum: f64 = parts.iter().filter_map(|p| entry["timings"][p].as_f64()).filter(|v| *v >= 0.0).sum();
-        assert!((sum - entry["time"].as_f64().unwrap()).abs() < 1e-9);
-        assert_eq!(entry["request"]["cookies"].as_array().map(Vec::len), Some(2));
-        assert_eq!(entry["request"]["queryString"].as_array().map(Vec::len), Some(2));
-        for key in ["startedDateTime", "request", "response", "cache", "timings"] {
-            assert!(!entry[key].is_null(), "{key}");
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let full = Entry {
+            page: Some(page.id.clone()),
+            phases,
+            method: "POST".into(),
+            url: "https://a/?x=1&y#z".into(),
+            http_version: "h2".into(),
+            request_headers: vec![pair("cookie", "NID=123; a=b")],
+            post: Some(pair("application/json", "{}")),
+            request_body: 2,
+            status: 302,
+            response_headers: vec![pair("Set-Cookie", "NID=4; Path=/"), pair("location", "/b")],
+            body_on_wire: 10,
+            body_size: 30,
+            mime_type: "text/html".into(),
+            text: Some("<p>".into()),
+            server_address: Some("142.250.190.46".into()),
+            connection: Some("52432".into()),
+            comment: "redirect".into(),
+            ..Entry::default()
+        };
+        (page, vec![full, Entry { from_cache: true, url: "https://a/s.css".into(), ..Entry::default() }])
+    }
+
+    #[test]
+    fn the_document_obeys_the_rules_of_the_format() {
+        let (page, entries) = sample();
+        let value: Value = serde_json::from_str(&document("1", 0, &[page], &entries)).unwrap();
+        check("log", &value["log"]);
+        assert_eq!(value["log"]["version"], "1.2");
+        for entry in value["log"]["entries"].as_array().unwrap() {
+            let parts = ["blocked", "dns", "connect", "send", "wait", "receive"];
+            let sum: f64 =
+                parts.iter().filter_map(|p| entry["timings"][p].as_f64()).filter(|v| *v >= 0.0).sum();
+            assert!((sum - entry["time"].as_f64().unwrap()).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn cookies_queries_and_redirects_are_taken_apart() {
+        let (page, entries) = sample();
+        let value: Value = serde_json::from_str(&document("1", 0, &[page], &entries)).unwrap();
+        let entry = &value["log"]["entries"][0];
+        assert_eq!(entry["request"]["cookies"].as_array().map(Vec::len), Some(2));
+        assert_eq!(entry["request"]["queryString"][1], serde_json::json!({ "name": "y", "value": "" }));
+        assert_eq!(entry["response"]["cookies"].as_array().map(Vec::len), Some(1));
+        assert_eq!(entry["response"]["redirectURL"], "/b");
+        assert_eq!(entry["response"]["content"]["compression"], 20);
     }
 }

@@ -72,21 +72,71 @@ fn another_reader_finds_every_block_in_order_of_time() {
 
 #[test]
 fn tshark_reads_names_nanoseconds_and_comments() {
-    let path = std::env::temp_dir().join(format!("roundtrip-pcapng-{}.pcapng", std::process::id()));
-    #[allow(clippy::disallowed_methods, reason = "the judge reads a file")]
-    std::fs::write(&path, sample()).unwrap();
-    let fields =
-        ["frame.time_epoch", "frame.interface_name", "frame.comment", "frame.packet_flags_direction"];
-    let mut command = Command::new("tshark");
-    command.args(["-n", "-T", "fields", "-E", "separator=|", "-r"]).arg(&path);
-    for field in fields {
-        command.args(["-e", field]);
+    let mut arguments = vec!["-T", "fields", "-E", "separator=|"];
+    for field in ["frame.time_epoch", "frame.interface_name", "frame.comment", "frame.packet_flags_direction"]
+    {
+        arguments.extend(["-e", field]);
     }
-    let out = command.output().expect("tshark is needed: cargo xtask ci installs it");
-    let text = String::from_utf8_lossy(&out.stdout).into_owned();
-    let _ = std::fs::remove_file(&path);
+    let text = tshark("names", &sample(), &arguments);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
     assert!(lines[0].starts_with("1768478400.000000005|a:eth0|who has 10.0.0.2?|"), "{text}");
     assert!(lines[1].starts_with("1768478400.000000020|b:eth0||"), "{text}");
+}
+
+/// A connection with TLS 1.3 and HTTP/2 as rustls and hyper made it: its secrets, then its frames.
+const CONVERSATION: &str = include_str!("../../tests/data/tls13-h2.txt");
+
+/// The conversation as a capture; secrets stand before the packets, as in a run.
+fn conversation() -> Vec<u8> {
+    let interface = Interface { name: "laptop:eth0".into(), ..Interface::default() };
+    let mut capture = Capture::new(Vec::new(), "roundtrip test", EPOCH, &[interface]).unwrap();
+    for (i, line) in CONVERSATION.lines().enumerate() {
+        let (kind, rest) = line.split_once(' ').unwrap();
+        if kind == "secret" {
+            capture.secret(rest).unwrap();
+            continue;
+        }
+        let bytes: Vec<u8> =
+            (0..rest.len()).step_by(2).map(|i| u8::from_str_radix(&rest[i..i + 2], 16).unwrap()).collect();
+        let at = Time(i as u64 * 1_000_000);
+        let way = if kind == "in" { Way::In } else { Way::Out };
+        capture.push(at, &Packet { at, interface: 0, way, bytes: &bytes, comment: None }).unwrap();
+    }
+    capture.finish().unwrap()
+}
+
+/// What tshark prints of `bytes`; panics when it complains of a packet.
+fn tshark(name: &str, bytes: &[u8], arguments: &[&str]) -> String {
+    let path = std::env::temp_dir().join(format!("roundtrip-{name}-{}.pcapng", std::process::id()));
+    #[allow(clippy::disallowed_methods, reason = "the judge reads a file")]
+    std::fs::write(&path, bytes).unwrap();
+    let out = Command::new("tshark")
+        .args(["-n", "-r"])
+        .arg(&path)
+        .args(arguments)
+        .output()
+        .expect("tshark is needed: cargo xtask ci installs it");
+    let _ = std::fs::remove_file(&path);
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+#[test]
+fn tshark_decrypts_with_no_key_file() {
+    let fields =
+        ["-Y", "http2.headers", "-T", "fields", "-e", "http2.headers.path", "-e", "http2.headers.status"];
+    let text = tshark("decrypt", &conversation(), &fields);
+    assert!(text.contains("/0") && text.contains("/1") && text.contains("200"), "{text}");
+    let odd = tshark("odd", &conversation(), &["-Y", "_ws.malformed || tcp.checksum.status == 0"]);
+    assert_eq!(odd, "");
+}
+
+#[test]
+fn an_interrupted_capture_still_opens_and_decrypts() {
+    let whole = conversation();
+    // In the middle of the last packets: what stands before the cut counts.
+    let cut = &whole[..whole.len() - 400];
+    let text =
+        tshark("cut", cut, &["-Y", "http2.headers.method", "-T", "fields", "-e", "http2.headers.method"]);
+    assert!(text.contains("GET"), "{text}");
 }

@@ -187,7 +187,7 @@ fn check_exchanges(exchanges: &[HttpExchange], seen: &[(String, usize, usize)]) 
 #[test]
 fn http2_by_hyper_through_tls_out_of_order() {
     let (plain, seen) = record(true, 120);
-    let ends = Setup::tls13("TLS13_AES_128_GCM").ends();
+    let ends = Setup { alpn: "h2", ..Setup::tls13("TLS13_AES_128_GCM") }.ends();
     let wire = run(&ends, &plain, Extra::Nothing);
     let lines = ends.log.lines();
     let secrets = Secrets::from_lines(lines.iter().map(String::as_str));

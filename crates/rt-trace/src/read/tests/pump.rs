@@ -45,11 +45,13 @@ pub(super) struct Setup {
     /// The server wants another group than the client guessed.
     pub(super) retry: bool,
     pub(super) early: bool,
+    /// What the server speaks.
+    pub(super) alpn: &'static str,
 }
 
 impl Setup {
     pub(super) fn tls13(suite: &'static str) -> Setup {
-        Setup { suite, tls12: false, retry: false, early: false }
+        Setup { suite, tls12: false, retry: false, early: false, alpn: "http/1.1" }
     }
 
     pub(super) fn ends(self) -> Ends {
@@ -86,7 +88,7 @@ impl Setup {
             .with_no_client_auth()
             .with_single_cert(made.chain.clone(), key)
             .unwrap();
-        server.alpn_protocols = vec![b"http/1.1".to_vec()];
+        server.alpn_protocols = vec![self.alpn.as_bytes().to_vec()];
         server.session_storage = ServerSessionMemoryCache::new(32);
         server.max_early_data_size = if self.early { 1 << 14 } else { 0 };
         Ends { client: Arc::new(client), server: Arc::new(server), log }
