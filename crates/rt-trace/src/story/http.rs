@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rt_base::{AppRecord, CacheKind, CacheOutcome, EventId, NodeId, ReqId, ReqKind, Time};
+use rt_base::{AppRecord, CacheKind, CacheOutcome, NodeId, ReqId, ReqKind, Time};
 
 use super::model::{Chapter, Field, Line, RequestStory, Timings, UpstreamStory};
 use super::tell::Step;
@@ -586,13 +586,4 @@ fn timings(
         None => timings.wait_ns = until(end),
     }
     timings
-}
-
-/// The event at which a request ended, for its own time budget.
-pub(crate) fn end_event(req: &Req<'_>) -> Option<EventId> {
-    let rendered = req.said.iter().rev().find_map(|(event, record)| match record {
-        AppRecord::Rendered { .. } => Some(event.id),
-        _ => None,
-    });
-    rendered.or(req.end.map(|e| e.event.id))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rt_base::{Nanos, Time, TimerKind, Wait};
+use rt_base::{TimerKind, Wait};
 
 use super::model::{BudgetStory, Chapter, PhaseStory, SliceStory, TotalStory};
 use super::tell::Step;
@@ -172,14 +172,4 @@ fn side_of(view: &View<'_>, slice: &Slice) -> Phase {
         Side::Client => Phase::Request,
         Side::Server => Phase::Response,
     }
-}
-
-/// The sum of the slices between two instants, for tests and comparisons.
-pub(crate) fn spent(budget: &BudgetStory, group: &str) -> Nanos {
-    Nanos(budget.totals.iter().filter(|t| t.group == group).map(|t| t.time_ns).sum())
-}
-
-/// The last instant of a list of chapters.
-pub(crate) fn last(chapters: &[Chapter]) -> Time {
-    Time(chapters.iter().map(|c| c.end_ns).max().unwrap_or(0))
 }

@@ -40,11 +40,6 @@ impl<'t> Step<'_, 't> {
         self.begin.at
     }
 
-    /// The step's requests without a parent among them.
-    pub(crate) fn top(&self) -> Vec<&Req<'t>> {
-        self.requests.iter().copied().filter(|r| r.parent == ReqId(0)).collect()
-    }
-
     /// The step's requests that this one made necessary.
     pub(crate) fn children(&self, parent: ReqId) -> Vec<&Req<'t>> {
         self.requests.iter().copied().filter(|r| r.parent == parent).collect()

@@ -1,6 +1,6 @@
 //! "Agree on secrets": each TLS message with what it carries, and how the certificate was judged.
 
-use rt_base::{AppRecord, Nanos, Time};
+use rt_base::{AppRecord, Time};
 
 use super::model::{Chapter, Line};
 use super::tell::Step;
@@ -190,10 +190,4 @@ fn date(unix: i64) -> String {
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}")
-}
-
-/// How long the handshake took, if it ended.
-pub(crate) fn took(tls: &TlsSession) -> Option<Nanos> {
-    let start = tls.messages.first()?.span.first.at;
-    Some(tls.handshake_done?.at.since(start))
 }
