@@ -6,17 +6,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{MacAddr, NodeId, PortId};
-use rt_rules::{NatAction, RouteKind, RouteTable};
 
 use crate::diag::{Code, Span};
 use crate::dns;
 use crate::model::{App, Check, Expect, NodeKind, Verb};
 use crate::routing::Segments;
 use crate::steps::StepDraft;
+use crate::ways::Ways;
 use crate::world::World;
-
-/// Longest way that is walked; more is a loop.
-const MOST_HOPS: usize = 64;
 
 /// Checks that need no routes.
 pub(crate) fn before_routes(world: &mut World<'_, '_>, segments: &Segments) {
@@ -58,11 +55,11 @@ fn ports_taken(world: &mut World<'_, '_>) {
 }
 
 fn duplicate_zones(world: &mut World<'_, '_>) {
+    let mut seen: BTreeMap<String, Span> = BTreeMap::new();
     for index in 0..world.zones.len() {
-        let (zone, before) = (&world.zones[index], &world.zones[..index]);
-        if let Some(first) = before.iter().find(|z| z.zone.apex == zone.zone.apex) {
-            let (span, first, message) =
-                (zone.span, first.span, format!("there are two zones called `{}`", zone.zone.apex));
+        let zone = &world.zones[index];
+        if let Some(first) = seen.insert(zone.zone.apex.clone(), zone.span) {
+            let (span, message) = (zone.span, format!("there are two zones called `{}`", zone.zone.apex));
             world
                 .problems
                 .add(Code::DuplicateZone, span, message, "second one")
@@ -334,12 +331,13 @@ pub(crate) fn steps(
     if world.problems.has(TAINTING) {
         return;
     }
+    let mut ways = Ways::new(segments);
     for (index, draft) in steps.iter().enumerate() {
         let Some(draft) = draft else { continue };
         let checks = expect.iter().filter(|e| e.step == index).flat_map(|e| &e.checks);
         let fails = checks.into_iter().any(|c| matches!(c, Check::Fails(_)));
         if !fails {
-            check_step(world, segments, (index, draft));
+            check_step(world, &mut ways, (index, draft));
         }
     }
 }
@@ -349,7 +347,7 @@ fn meant_to_fail(index: usize) -> String {
     format!("if it is meant to fail, say so: `expect: [ step {}: {{ fails: yes }} ]`", index + 1)
 }
 
-fn check_step(world: &mut World<'_, '_>, segments: &Segments, (index, draft): (usize, &StepDraft)) {
+fn check_step(world: &mut World<'_, '_>, ways: &mut Ways<'_>, (index, draft): (usize, &StepDraft)) {
     let meant = meant_to_fail(index);
     if !resolvable(world, draft, &meant) {
         return;
@@ -359,9 +357,9 @@ fn check_step(world: &mut World<'_, '_>, segments: &Segments, (index, draft): (u
     }
     let Some(target) = addresses(world, draft).first().copied() else { return };
     let actor = draft.step.node;
-    let way = walk(world, segments, actor, target);
+    let way = ways.walk(world, actor, target);
     let back = match &way {
-        Ok(end) => end.source.map(|source| (end.node, walk(world, segments, end.node, source))),
+        Ok(end) => end.source.map(|source| (end.node, ways.walk(world, end.node, source))),
         Err(_) => None,
     };
     let who = world.nodes[actor.index()].node.name.clone();
@@ -408,141 +406,4 @@ fn resolvable(world: &mut World<'_, '_>, draft: &StepDraft, meant: &str) -> bool
         .known(target, known)
         .help(format!("add it to the `names:` of a site, or to `names: hosts:`; {meant}"));
     false
-}
-
-/// Where a way ends.
-struct End {
-    node: NodeId,
-    /// The source address that arrives, `None` when it is not known before the run.
-    source: Option<IpAddr>,
-}
-
-/// Why a way does not lead there.
-struct Stop {
-    at: String,
-    why: String,
-    /// The networks that the last machine has routes to.
-    routes: Vec<String>,
-}
-
-/// Walks routes (and NAT) from `from` to the machine that bears `target`.
-fn walk(world: &World<'_, '_>, segments: &Segments, from: NodeId, target: IpAddr) -> Result<End, Stop> {
-    let mut at = from;
-    let mut target = target;
-    let mut source: Option<IpAddr> = None;
-    for hop in 0..MOST_HOPS {
-        let node = &world.nodes[at.index()].node;
-        let own = |a: IpAddr| node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == a);
-        if hop > 0
-            && let Some(to) = translated(world, at, target)
-        {
-            target = to;
-        }
-        if own(target) || target.is_loopback() {
-            return Ok(End { node: at, source: if hop == 0 { None } else { source } });
-        }
-        let stop = |why: String| Stop { at: node.name.clone(), why, routes: routes_of(world, at) };
-        if hop > 0 && node.kind != NodeKind::Router {
-            return Err(stop(format!("`{}` does not forward", node.name)));
-        }
-        let (out, via) = next_hop(world, segments, at, target).map_err(stop)?;
-        if hop == 0 {
-            source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
-            source = source.or_else(|| reserved(world, segments, at, out));
-        }
-        let snat = node.nat.iter().any(|r| {
-            matches!(r.action, NatAction::Snat { .. } | NatAction::Masquerade { .. })
-                && r.when.out_port.is_none_or(|p| p == out)
-        });
-        if snat {
-            source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
-        }
-        let segment = segments.of(at, out).ok_or_else(|| stop("its interface has no link".to_owned()))?;
-        let next = neighbour(world, segments, segment, via);
-        at =
-            next.ok_or_else(|| stop(format!("nobody on the link of `{}` has the address {via}", node.name)))?;
-    }
-    Err(Stop {
-        at: world.nodes[at.index()].node.name.clone(),
-        why: "the routes lead in a circle".to_owned(),
-        routes: Vec::new(),
-    })
-}
-
-fn routes_of(world: &World<'_, '_>, at: NodeId) -> Vec<String> {
-    world.nodes[at.index()].node.routes.iter().map(|r| r.prefix.to_string()).collect()
-}
-
-/// The inner address of a port forward, when `target` is an address of the machine itself that is forwarded.
-fn translated(world: &World<'_, '_>, at: NodeId, target: IpAddr) -> Option<IpAddr> {
-    let node = &world.nodes[at.index()].node;
-    let own = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
-    node.nat.iter().find_map(|r| match r.action {
-        NatAction::Dnat { to, .. } if own && r.when.dst.is_none_or(|n| n.contains(&target)) => Some(to),
-        _ => None,
-    })
-}
-
-/// Interface and next address by the machine's routes, or by what DHCP will tell it.
-fn next_hop(
-    world: &World<'_, '_>,
-    segments: &Segments,
-    at: NodeId,
-    target: IpAddr,
-) -> Result<(PortId, IpAddr), String> {
-    let node = &world.nodes[at.index()].node;
-    let table = RouteTable::new(node.routes.clone());
-    if let Some((_, route)) = table.lookup(target) {
-        return match route.kind {
-            RouteKind::Unicast => Ok((route.out, route.via.unwrap_or(target))),
-            RouteKind::Blackhole => Err(format!("`{}` drops it by a blackhole route", node.name)),
-            RouteKind::Unreachable => Err(format!("`{}` has an unreachable route for it", node.name)),
-        };
-    }
-    for app in &node.apps {
-        let App::DhcpClient { port } = app else { continue };
-        if let Some((net, gateway)) = lease(world, segments, at, *port) {
-            return Ok((*port, if net.contains(&target) { target } else { gateway }));
-        }
-    }
-    Err(format!("`{}` has no route to it", node.name))
-}
-
-/// The network and gateway that a DHCP server on the link tells.
-fn lease(world: &World<'_, '_>, segments: &Segments, at: NodeId, port: PortId) -> Option<(IpNet, IpAddr)> {
-    let members = &segments.members[segments.of(at, port)?];
-    members.iter().find_map(|(id, p)| {
-        let node = &world.nodes[id.index()].node;
-        node.apps.iter().find_map(|app| match app {
-            App::DhcpServer { port, gateway, .. } if port == p => {
-                Some((node.interfaces[p.index()].addresses.first()?.trunc(), *gateway))
-            }
-            _ => None,
-        })
-    })
-}
-
-/// The address that a DHCP server reserves for an interface.
-fn reserved(world: &World<'_, '_>, segments: &Segments, at: NodeId, port: PortId) -> Option<IpAddr> {
-    let mac = world.nodes[at.index()].node.interfaces[port.index()].mac;
-    let members = &segments.members[segments.of(at, port)?];
-    members.iter().find_map(|(id, _)| {
-        world.nodes[id.index()].node.apps.iter().find_map(|app| match app {
-            App::DhcpServer { reservations, .. } => {
-                reservations.iter().find(|(m, _)| *m == mac).map(|(_, a)| *a)
-            }
-            _ => None,
-        })
-    })
-}
-
-/// The machine on a segment that bears an address, or gets it by DHCP.
-fn neighbour(world: &World<'_, '_>, segments: &Segments, segment: usize, address: IpAddr) -> Option<NodeId> {
-    let members = &segments.members[segment];
-    let bears = |(id, port): &&(NodeId, PortId)| {
-        let interface = &world.nodes[id.index()].node.interfaces[port.index()];
-        interface.addresses.iter().any(|n| n.addr() == address)
-            || (interface.addresses.is_empty() && reserved(world, segments, *id, *port) == Some(address))
-    };
-    members.iter().find(bears).map(|(id, _)| *id)
 }

@@ -28,6 +28,7 @@ pub mod templates;
 mod tree;
 mod units;
 pub mod views;
+mod ways;
 mod world;
 
 pub use diag::{Code, Diagnostic, Severity, Snippet, Span, render_all};

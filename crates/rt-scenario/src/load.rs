@@ -15,6 +15,9 @@ use crate::world::{CertDraft, World};
 /// Civil time at the start of a run when none is written: 2026-01-15T12:00:00Z.
 pub const DEFAULT_EPOCH: u64 = 1_768_478_400;
 
+/// More steps, expectations or zones than this are refused.
+const MOST_ENTRIES: usize = 1_000;
+
 /// A scenario that can be run.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -58,7 +61,7 @@ pub fn load(file_name: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
 pub fn load_with(file_name: &str, text: &str, folders: &dyn PageFolders) -> Result<Loaded, Vec<Diagnostic>> {
     let source = Source::new(file_name, text);
     let mut problems = Problems::new(&source);
-    let model = tree::read(&mut problems).map(|root| build(&mut problems, folders, &root));
+    let model = tree::read(&mut problems).and_then(|root| build(&mut problems, folders, &root));
     let problems = problems.finish();
     match model {
         Some(model) if problems.iter().all(|p| p.severity == Severity::Warning) => {
@@ -81,9 +84,13 @@ pub fn yaml_as_json(text: &str) -> Result<serde_json::Value, Vec<Diagnostic>> {
     }
 }
 
-fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -> Model {
+fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -> Option<Model> {
     shape::check(problems, root, &shape::Ty::Object(&language::SCENARIO));
     check_name(problems, root);
+    check_counts(problems, root);
+    if problems.has(&[Code::TooLarge]) {
+        return None;
+    }
     let epoch = root.str_at("epoch").and_then(|t| units::instant(t).ok()).unwrap_or(DEFAULT_EPOCH);
     let mut world = World::new(problems, folders, epoch);
     read_certificates(&mut world, root);
@@ -91,6 +98,9 @@ fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -
         sites::expand(&mut world, sites);
     }
     let served = root.get("topology").map(|t| plain::expand(&mut world, t)).unwrap_or_default();
+    if world.problems.has(&[Code::TooLarge, Code::NoAddressLeft]) {
+        return None;
+    }
     if let Some(names) = root.get("names") {
         read_hosts(&mut world, names);
         world.read_zones(names);
@@ -99,6 +109,9 @@ fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -
     let segments = routing::segments(&world);
     check::before_routes(&mut world, &segments);
     routing::fill(&mut world, &segments);
+    if world.problems.has(&[Code::TooLarge]) {
+        return None;
+    }
     let steps = world.read_steps(root.get("steps"));
     let expect = world.read_expect(root.get("expect"), steps.len());
     let timeline = world.read_timeline(root.get("timeline"));
@@ -112,7 +125,7 @@ fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -
         });
     }
     let text = |key: &str| root.str_at(key).unwrap_or("").to_owned();
-    Model {
+    Some(Model {
         name: text("name"),
         about: text("about"),
         file: world.problems.source.file.to_owned(),
@@ -124,13 +137,27 @@ fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -
         expect,
         timeline,
         nodes: world.nodes.into_iter().map(|d| d.node).collect::<Vec<Node>>(),
-    }
+    })
 }
 
 fn check_name(problems: &mut Problems<'_>, root: &Value) {
     let Some(name) = root.get("name") else { return };
     if name.text().is_some_and(|t| t.contains("..")) {
         problems.add(Code::BadName, name.span, "a scenario's name is also a folder's", "not a name");
+    }
+}
+
+/// Lists of which every entry is compared with much else.
+fn check_counts(problems: &mut Problems<'_>, root: &Value) {
+    let zones = root.get("names").and_then(|n| n.get("zones"));
+    for (what, list) in [("steps", root.get("steps")), ("expectations", root.get("expect")), ("zones", zones)]
+    {
+        let Some(list) = list else { continue };
+        let count = list.items().len().max(list.entries().len());
+        if count > MOST_ENTRIES {
+            let message = format!("there are {count} {what}, more than {MOST_ENTRIES}");
+            problems.add(Code::TooLarge, shape::head(list), message, "too many").help("split the scenario");
+        }
     }
 }
 

@@ -23,7 +23,8 @@ pub(crate) fn expand(world: &mut World<'_, '_>, topology: &Value) -> ServedZones
     }
     let nodes = topology.get("nodes").map(Value::entries).unwrap_or_default();
     let mut made: Vec<(NodeId, Value)> = Vec::new();
-    for (name, value) in nodes {
+    let room = topology.get("nodes").is_none_or(|at| world.room_for(nodes.len(), crate::shape::head(at)));
+    for (name, value) in nodes.iter().filter(|_| room) {
         if let Some(why) = name_problem(&name.text) {
             let message = format!("`{}` cannot name a node: {why}", name.text);
             world.problems.add(Code::BadName, name.span, message, "not a name");

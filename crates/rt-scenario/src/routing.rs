@@ -19,6 +19,8 @@ use crate::world::World;
 
 /// More routers than this need routes of their own: all pairs would be too many.
 const MOST_AUTO_ROUTERS: usize = 512;
+/// More routes than this are not made.
+const MOST_AUTO_ROUTES: usize = 200_000;
 /// Counted per hop beside the delay, so that fewer hops win among equals.
 const HOP: u64 = 1_000;
 
@@ -90,8 +92,18 @@ pub(crate) fn fill(world: &mut World<'_, '_>, segments: &Segments) {
             .help("write `routes:` on routers; shortest paths between all of them would be too many");
         return;
     }
-    let graph = neighbours(world, segments, &routers);
     let networks = networks(world, &routers);
+    if routers.len() * networks.len() > MOST_AUTO_ROUTES {
+        let span = world.nodes[routers[0].index()].span;
+        let message = format!(
+            "shortest paths of {} routers to {} networks are too many",
+            routers.len(),
+            networks.len()
+        );
+        world.problems.add(Code::TooLarge, span, message, "first router").help("write `routes:` on routers");
+        return;
+    }
+    let graph = neighbours(world, segments, &routers);
     for &from in &routers {
         let paths = shortest(&graph, from);
         for (net, homes) in &networks {

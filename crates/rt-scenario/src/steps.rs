@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use rt_base::{Nanos, NodeId};
 
 use crate::diag::{Code, Span};
-use crate::dns::host_name_problem;
+use crate::dns::{self, host_name_problem};
+use crate::lookup::Found;
 use crate::model::{NodeKind, Step, Verb};
 use crate::tree::{Kind, Value};
 use crate::units;
@@ -45,11 +46,6 @@ pub(crate) fn url(text: &str) -> Result<Url<'_>, String> {
         Some((host, port)) => units::port(port).map(|_| host)?,
         None => &rest[..end],
     };
-    if host.parse::<IpAddr>().is_err()
-        && let Some(why) = host_name_problem(host)
-    {
-        return Err(format!("`{host}` is not a host: {why}"));
-    }
     Ok(Url { host })
 }
 
@@ -76,6 +72,7 @@ impl World<'_, '_> {
         let actor = self.actor(who, self.part(sentence, who));
         let (verb, target) = self.verb(sentence, rest, item)?;
         let node = actor?;
+        self.name_by_hosts(node, &target);
         let isn = item.get("isn");
         let number = |key: &str| isn.and_then(|v| v.str_at(key)?.parse::<u32>().ok());
         let step = Step {
@@ -234,7 +231,10 @@ impl World<'_, '_> {
 
     fn check_url(&mut self, sentence: &Value, text: &str) -> Option<String> {
         match url(text) {
-            Ok(url) => Some(url.host.to_lowercase()),
+            Ok(url) => {
+                self.check_host(sentence, url.host)?;
+                Some(url.host.to_lowercase())
+            }
             Err(why) => {
                 let at = self.part(sentence, text);
                 self.problems
@@ -247,9 +247,8 @@ impl World<'_, '_> {
 
     /// An address, a host name, or the name of a node.
     fn check_host(&mut self, sentence: &Value, target: &str) -> Option<()> {
-        let fine = target.parse::<IpAddr>().is_ok()
-            || host_name_problem(target).is_none()
-            || self.index.contains_key(target);
+        let node = || matches!(self.find_node(target), Found::Node(_));
+        let fine = target.parse::<IpAddr>().is_ok() || host_name_problem(target).is_none() || node();
         if fine {
             return Some(());
         }
@@ -264,6 +263,20 @@ impl World<'_, '_> {
             )
             .known(target, known);
         None
+    }
+
+    /// A node's name works as a host name: its address goes into the hosts file of the machine that uses it, unless a
+    /// zone or that file knows the name already.
+    fn name_by_hosts(&mut self, actor: NodeId, target: &str) {
+        if target.parse::<IpAddr>().is_ok() || dns::resolve(&self.zones, target).is_some() {
+            return;
+        }
+        let Found::Node(id) = self.find_node(target) else { return };
+        let Some(address) = self.first_address(id) else { return };
+        let hosts = &mut self.node(actor).node.resolver.hosts;
+        if hosts.iter().all(|(name, _)| name != target) {
+            hosts.push((target.to_owned(), address));
+        }
     }
 
     fn lookup(&mut self, sentence: &Value, name: &str, rtype: &str) -> Option<(Verb, String)> {

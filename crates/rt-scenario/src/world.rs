@@ -19,6 +19,9 @@ use crate::model::{
 use crate::tree::Value;
 use crate::{PageFolders, units};
 
+/// More nodes than this are refused.
+const MOST_NODES: usize = 20_000;
+
 /// A node with what the checks need to know of it.
 pub(crate) struct Draft {
     pub(crate) node: Node,
@@ -233,6 +236,18 @@ impl<'p, 'a> World<'p, 'a> {
             mtu: None,
         });
         id
+    }
+
+    /// Whether `more` nodes still fit; reported at `span` when not. A line of a file may stand for many nodes.
+    pub(crate) fn room_for(&mut self, more: usize, span: Span) -> bool {
+        if self.nodes.len() + more <= MOST_NODES {
+            return true;
+        }
+        let message = format!("the scenario would have more than {MOST_NODES} nodes");
+        self.problems
+            .add(Code::TooLarge, span, message, "too many")
+            .help("build larger worlds with the Rust library");
+        false
     }
 
     /// Adds a node that belongs to a site.

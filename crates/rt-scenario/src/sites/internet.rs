@@ -23,6 +23,9 @@ const FULL_MESH: usize = 5;
 /// So many places at most.
 const MOST_PLACES: usize = 100;
 
+/// So many top-level domains at most.
+const MOST_TOP_LEVEL: usize = 200;
+
 /// What `finish` needs of what `build` made.
 pub(super) struct Built {
     routers: BTreeMap<String, NodeId>,
@@ -250,8 +253,10 @@ pub(super) fn finish(world: &mut World<'_, '_>, plan: &Plan, mut built: Built) {
     let attachments = std::mem::take(&mut world.attachments);
     refuse_overlaps(world, &attachments);
     let mut groups: Vec<Vec<Attachment>> = Vec::new();
+    let mut index: BTreeMap<(IpNet, String), usize> = BTreeMap::new();
     for one in attachments {
-        match groups.iter_mut().find(|g| g[0].network == one.network && g[0].place == one.place) {
+        let at = *index.entry((one.network, one.place.clone())).or_insert(groups.len());
+        match groups.get_mut(at) {
             Some(group) => group.push(one),
             None => groups.push(vec![one]),
         }
@@ -277,10 +282,18 @@ fn top_level(world: &mut World<'_, '_>, plan: &Plan, built: &Built) {
         if servers.contains_key(&tld) {
             continue;
         }
+        if servers.len() > MOST_TOP_LEVEL {
+            let message = format!("the names have more than {MOST_TOP_LEVEL} top-level domains");
+            world
+                .problems
+                .add(Code::TooLarge, plan.span, message, "too many")
+                .help("use `.com` or `.example`");
+            break;
+        }
         let authority = match servers.get("com").filter(|_| tld == "net") {
             Some(same) => same.clone(),
             None => {
-                let number = 6 + servers.len().saturating_sub(1) as u8;
+                let number = 6 + servers.len().saturating_sub(1).min(200) as u8;
                 let address = with_length(Ipv4Addr::new(192, 5, number, 30).into(), 24);
                 let (short, name) = match &*tld {
                     "com" => ("gtld".to_owned(), "x.gtld-servers.net".to_owned()),
@@ -305,36 +318,38 @@ fn top_level(world: &mut World<'_, '_>, plan: &Plan, built: &Built) {
 
 /// Networks of different sites must not overlap, unless the same one is announced from the same places.
 fn refuse_overlaps(world: &mut World<'_, '_>, attachments: &[Attachment]) {
-    let places = |net: IpNet, span: Span| {
-        let of: Vec<&str> = attachments
-            .iter()
-            .filter(|a| a.network == net && a.span == span)
-            .map(|a| a.place.as_str())
-            .collect();
-        of.into_iter().collect::<std::collections::BTreeSet<_>>()
-    };
-    for (index, b) in attachments.iter().enumerate() {
-        for a in &attachments[..index] {
-            let (a_net, b_net) = (a.network, b.network);
-            if a.span == b.span || !(a_net.contains(&b_net) || b_net.contains(&a_net)) {
-                continue;
+    // Two networks overlap only when one holds the other: sorted, the one that holds comes before the one that is held.
+    let mut places: BTreeMap<(IpNet, Span), std::collections::BTreeSet<&str>> = BTreeMap::new();
+    for one in attachments {
+        places.entry((one.network, one.span)).or_default().insert(&one.place);
+    }
+    let mut open: Vec<(IpNet, Span)> = Vec::new();
+    for &(net, span) in places.keys() {
+        while open.last().is_some_and(|(outer, _)| !outer.contains(&net)) {
+            open.pop();
+        }
+        match open.last() {
+            Some(&(outer, first)) if outer != net || places[&(outer, first)] != places[&(net, span)] => {
+                overlap(world, (outer, first), (net, span));
             }
-            if a_net == b_net && places(a_net, a.span) == places(b_net, b.span) {
-                continue;
-            }
-            let message = if a_net == b_net {
-                format!("the network {b_net} is announced from different places by two machines")
-            } else {
-                format!("the networks {a_net} and {b_net} overlap")
-            };
-            world
-                .problems
-                .add(Code::OverlappingSubnets, b.span, message, "this one")
-                .related(a.span, "and this one")
-                .help("use an address of another network, or write a longer prefix, such as `/28`");
-            return;
+            Some(_) => {}
+            None => open.push((net, span)),
         }
     }
+}
+
+fn overlap(world: &mut World<'_, '_>, a: (IpNet, Span), b: (IpNet, Span)) {
+    let (first, second) = if a.1 < b.1 { (a, b) } else { (b, a) };
+    let message = if a.0 == b.0 {
+        format!("the network {} is announced from different places by two machines", a.0)
+    } else {
+        format!("the networks {} and {} overlap", first.0, second.0)
+    };
+    world
+        .problems
+        .add(Code::OverlappingSubnets, second.1, message, "this one")
+        .related(first.1, "and this one")
+        .help("use an address of another network, or write a longer prefix, such as `/28`");
 }
 
 /// The ISP's router at a place, made when the first home there needs it.

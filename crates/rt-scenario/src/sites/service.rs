@@ -61,6 +61,10 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
 }
 
 fn build_edge(world: &mut World<'_, '_>, service: &Service<'_>, (key, place): (&Key, &str), value: &Value) {
+    let count = value.whole_at("servers").unwrap_or(1).clamp(1, 200);
+    if !world.room_for(count as usize + 2, key.span) {
+        return;
+    }
     let edge = world.add_site_node(service.name, place, NodeKind::Host, "load balancer", key.span);
     let wire = server_wire().read(value.get("link"), ("up", "down"));
     let public = Public {
@@ -89,7 +93,6 @@ fn build_edge(world: &mut World<'_, '_>, service: &Service<'_>, (key, place): (&
     let cable = Wire::both(10_000_000_000, Nanos::from_micros(2));
     let plug = world.add_port(switch, "p0", key.span);
     world.add_link((edge, inside), (switch, plug), cable.clone(), key.span);
-    let count = value.whole_at("servers").unwrap_or(1).clamp(1, 200);
     let mut upstreams = Vec::new();
     for number in 1..=count {
         let address = net(10 + number as u8);

@@ -120,6 +120,23 @@ fn large_inputs_stay_bounded() {
     let chain: String =
         (0..3_999).map(|i| format!("    - endpoints: [\"n{i}:a\", \"n{}:b\"]\n", i + 1)).collect();
     let one_map: String = (0..40_000).map(|i| format!("k{i}: 1\n")).collect();
+    let services: String = (0..2_000)
+        .map(|i| {
+            format!(
+                "  s{i}: {{ kind: service, address: 100.{}.{}.1, names: [a{i}.example], edges: *e }}\n",
+                i / 256,
+                i % 256
+            )
+        })
+        .collect();
+    let routers: String = (0..500).map(|i| format!("    r{i}: {{ kind: router }}\n")).collect();
+    let addresses: String = (0..30_000).map(|i| format!("10.{}.{}.1/24,", i / 256, i % 256)).collect();
+    let zones: String = (0..30_000).map(|i| format!("    z{i}:\n")).collect();
+    let hosts: String = (0..5_000)
+        .map(|i| {
+            format!("  h{i}: {{ kind: host, address: 100.{}.{}.1, names: [a.b{i}] }}\n", i / 256, i % 256)
+        })
+        .collect();
     let cases = [
         ("brackets", "[".repeat(500_000)),
         ("braces", "{a: ".repeat(200_000)),
@@ -141,6 +158,23 @@ fn large_inputs_stay_bounded() {
                 .map(|i| format!("m{i}: &m{i} {{ <<: [*m{0}, *m{0}], k{i}: 1 }}\n", i.max(1) - 1))
                 .collect(),
         ),
+        (
+            "servers",
+            format!(
+                "name: t\nx: &e {{ paris: {{ servers: 200 }}, london: {{ servers: 200 }} }}\nsites:\n  n: {{ kind: internet, places: [paris, london] }}\n{services}"
+            ),
+        ),
+        (
+            "tables",
+            format!(
+                "name: t\ntopology:\n  nodes:\n{routers}    z: {{ kind: router, interfaces: {{ a: {{ addresses: [{addresses}] }} }} }}\n"
+            ),
+        ),
+        (
+            "zones",
+            format!("name: t\nnames:\n  zones:\n{zones}steps: [{}]\n", "a opens http://x.y/,".repeat(900)),
+        ),
+        ("domains", format!("name: t\nsites:\n  n: {{ kind: internet, places: [paris] }}\n{hosts}")),
         ("pings", format!("name: t\nsteps: [{}]\n", "a pings b,".repeat(20_000))),
     ];
     for (name, text) in cases {

@@ -149,3 +149,11 @@ fn sites_can_be_broken_on_purpose() {
     };
     assert_eq!(model.nodes.iter().filter(|n| silent(n)).count(), 2);
 }
+
+#[test]
+fn a_nodes_name_works_as_a_host_name() {
+    let model = two("steps: [ a opens http://b/, a pings b ]\n");
+    let hosts = &model.nodes[0].resolver.hosts;
+    assert_eq!(hosts.iter().map(|(n, a)| format!("{n} {a}")).collect::<Vec<_>>(), ["b 10.0.0.2"]);
+    assert!(model.nodes[1].resolver.hosts.is_empty());
+}

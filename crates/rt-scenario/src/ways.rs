@@ -1,0 +1,167 @@
+//! The way of a packet by the static tables: routes, NAT, what DHCP will tell. A check, not a proof: it follows one packet
+//! without ports and asks no firewall; `rt-lab` sends real probes and the prover looks at all packets.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rt_base::{NodeId, PortId};
+use rt_rules::{NatAction, RouteKind, RouteTable};
+
+use crate::model::{App, NodeKind};
+use crate::routing::Segments;
+use crate::world::World;
+
+/// Longest way that is walked; more is a loop.
+const MOST_HOPS: usize = 64;
+
+/// Where a way ends.
+pub(crate) struct End {
+    pub(crate) node: NodeId,
+    /// The source address that arrives, `None` when it is not known before the run.
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// Why a way does not lead there.
+pub(crate) struct Stop {
+    pub(crate) at: String,
+    pub(crate) why: String,
+    /// The networks that the last machine has routes to.
+    pub(crate) routes: Vec<String>,
+}
+
+/// Finds ways by the static tables. Routing tables are built once per machine.
+pub(crate) struct Ways<'s> {
+    segments: &'s Segments,
+    tables: BTreeMap<NodeId, RouteTable>,
+}
+
+impl<'s> Ways<'s> {
+    pub(crate) fn new(segments: &'s Segments) -> Ways<'s> {
+        Ways { segments, tables: BTreeMap::new() }
+    }
+
+    /// Walks routes (and NAT) from `from` to the machine that bears `target`.
+    pub(crate) fn walk(&mut self, world: &World<'_, '_>, from: NodeId, target: IpAddr) -> Result<End, Stop> {
+        let mut at = from;
+        let mut target = target;
+        let mut source: Option<IpAddr> = None;
+        for hop in 0..MOST_HOPS {
+            let node = &world.nodes[at.index()].node;
+            let own = |a: IpAddr| node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == a);
+            if hop > 0
+                && let Some(to) = translated(world, at, target)
+            {
+                target = to;
+            }
+            if own(target) || target.is_loopback() {
+                return Ok(End { node: at, source: if hop == 0 { None } else { source } });
+            }
+            let stop = |why: String| Stop { at: node.name.clone(), why, routes: routes_of(world, at) };
+            if hop > 0 && node.kind != NodeKind::Router {
+                return Err(stop(format!("`{}` does not forward", node.name)));
+            }
+            let (out, via) = self.next_hop(world, at, target).map_err(stop)?;
+            if hop == 0 {
+                source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
+                source = source.or_else(|| reserved(world, self.segments, at, out));
+            }
+            let snat = node.nat.iter().any(|r| {
+                matches!(r.action, NatAction::Snat { .. } | NatAction::Masquerade { .. })
+                    && r.when.out_port.is_none_or(|p| p == out)
+            });
+            if snat {
+                source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
+            }
+            let segment =
+                self.segments.of(at, out).ok_or_else(|| stop("its interface has no link".to_owned()))?;
+            let next = neighbour(world, self.segments, segment, via);
+            at = next.ok_or_else(|| {
+                stop(format!("nobody on the link of `{}` has the address {via}", node.name))
+            })?;
+        }
+        Err(Stop {
+            at: world.nodes[at.index()].node.name.clone(),
+            why: "the routes lead in a circle".to_owned(),
+            routes: Vec::new(),
+        })
+    }
+
+    /// Interface and next address by the machine's routes, or by what DHCP will tell it.
+    fn next_hop(
+        &mut self,
+        world: &World<'_, '_>,
+        at: NodeId,
+        target: IpAddr,
+    ) -> Result<(PortId, IpAddr), String> {
+        let node = &world.nodes[at.index()].node;
+        let table = self.tables.entry(at).or_insert_with(|| RouteTable::new(node.routes.clone()));
+        if let Some((_, route)) = table.lookup(target) {
+            return match route.kind {
+                RouteKind::Unicast => Ok((route.out, route.via.unwrap_or(target))),
+                RouteKind::Blackhole => Err(format!("`{}` drops it by a blackhole route", node.name)),
+                RouteKind::Unreachable => Err(format!("`{}` has an unreachable route for it", node.name)),
+            };
+        }
+        for app in &node.apps {
+            let App::DhcpClient { port } = app else { continue };
+            if let Some((net, gateway)) = lease(world, self.segments, at, *port) {
+                return Ok((*port, if net.contains(&target) { target } else { gateway }));
+            }
+        }
+        Err(format!("`{}` has no route to it", node.name))
+    }
+}
+
+fn routes_of(world: &World<'_, '_>, at: NodeId) -> Vec<String> {
+    world.nodes[at.index()].node.routes.iter().map(|r| r.prefix.to_string()).collect()
+}
+
+/// The inner address of a port forward, when `target` is an address of the machine itself that is forwarded.
+fn translated(world: &World<'_, '_>, at: NodeId, target: IpAddr) -> Option<IpAddr> {
+    let node = &world.nodes[at.index()].node;
+    let own = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
+    node.nat.iter().find_map(|r| match r.action {
+        NatAction::Dnat { to, .. } if own && r.when.dst.is_none_or(|n| n.contains(&target)) => Some(to),
+        _ => None,
+    })
+}
+
+/// The network and gateway that a DHCP server on the link tells.
+fn lease(world: &World<'_, '_>, segments: &Segments, at: NodeId, port: PortId) -> Option<(IpNet, IpAddr)> {
+    let members = &segments.members[segments.of(at, port)?];
+    members.iter().find_map(|(id, p)| {
+        let node = &world.nodes[id.index()].node;
+        node.apps.iter().find_map(|app| match app {
+            App::DhcpServer { port, gateway, .. } if port == p => {
+                Some((node.interfaces[p.index()].addresses.first()?.trunc(), *gateway))
+            }
+            _ => None,
+        })
+    })
+}
+
+/// The address that a DHCP server reserves for an interface.
+fn reserved(world: &World<'_, '_>, segments: &Segments, at: NodeId, port: PortId) -> Option<IpAddr> {
+    let mac = world.nodes[at.index()].node.interfaces[port.index()].mac;
+    let members = &segments.members[segments.of(at, port)?];
+    members.iter().find_map(|(id, _)| {
+        world.nodes[id.index()].node.apps.iter().find_map(|app| match app {
+            App::DhcpServer { reservations, .. } => {
+                reservations.iter().find(|(m, _)| *m == mac).map(|(_, a)| *a)
+            }
+            _ => None,
+        })
+    })
+}
+
+/// The machine on a segment that bears an address, or gets it by DHCP.
+fn neighbour(world: &World<'_, '_>, segments: &Segments, segment: usize, address: IpAddr) -> Option<NodeId> {
+    let members = &segments.members[segment];
+    let bears = |(id, port): &&(NodeId, PortId)| {
+        let interface = &world.nodes[id.index()].node.interfaces[port.index()];
+        interface.addresses.iter().any(|n| n.addr() == address)
+            || (interface.addresses.is_empty() && reserved(world, segments, *id, *port) == Some(address))
+    };
+    members.iter().find(bears).map(|(id, _)| *id)
+}
