@@ -258,6 +258,7 @@ fn ends(setup: &Setup, url: &str, expected: &str) {
     let (mut world, browser) = World::new(setup);
     let (_, summary) = world.step(open(url, &browser));
     assert_eq!(summary, expected, "{}", world.story());
+    assert_eq!(world.runtime.open_connections(), 0, "{}", world.story());
 }
 
 #[test]

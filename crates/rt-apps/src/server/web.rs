@@ -7,14 +7,13 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use rt_base::{AppRecord, Nanos, ReqId, Wait};
-use tokio::io::AsyncReadExt;
 
 use super::answer::{answer, page};
 use super::pages::PageSet;
 use super::serve::serve;
-use crate::http::{Body, Linger};
+use crate::http::Body;
 use crate::net::Net;
-use crate::socket::{TcpListener, TcpStream};
+use crate::socket::TcpListener;
 use crate::tls::{Identity, ServerTls, TlsHooks};
 
 /// Longest request body that is read, bytes.
@@ -33,7 +32,7 @@ pub struct WebServer {
     pub pages: PageSet,
     /// Time per request.
     pub think: Nanos,
-    /// Accepts and never answers.
+    /// Takes connections and requests, and never answers.
     pub silent: bool,
 }
 
@@ -45,11 +44,8 @@ impl WebServer {
         while let Ok((stream, _)) = listener.accept().await {
             let (net, config, tls) = (net.clone(), Arc::clone(&config), tls.clone());
             drop(net.clone().spawn(async move {
-                if config.silent {
-                    return listen_only(&net, stream).await;
-                }
-                let (host, pages, think) = (net.clone(), config.pages.clone(), config.think);
-                let handler = move |_, _, request| respond(host.clone(), pages.clone(), think, request);
+                let (host, config) = (net.clone(), Arc::clone(&config));
+                let handler = move |_, _, request| respond(host.clone(), Arc::clone(&config), request);
                 serve(&net, stream, tls.as_ref(), handler).await;
             }));
         }
@@ -100,19 +96,15 @@ pub(super) async fn collect(body: Incoming) -> Result<Bytes, Response<Body>> {
     }
 }
 
-async fn respond(net: Net, pages: PageSet, think: Nanos, request: Request<Incoming>) -> Response<Body> {
+async fn respond(net: Net, config: Arc<WebServer>, request: Request<Incoming>) -> Response<Body> {
+    if config.silent {
+        return std::future::pending().await;
+    }
     let (parts, body) = request.into_parts();
     let body = match collect(body).await {
         Ok(body) => body,
         Err(refusal) => return refusal,
     };
-    net.sleep(think, Wait::ServerThink).await;
-    answer(&pages, &parts, &body, net.unix_time())
-}
-
-/// Reads what comes until the client gives up.
-async fn listen_only(net: &Net, stream: TcpStream) {
-    let mut stream = Linger::new(net, stream);
-    let mut heard = [0; 2048];
-    while stream.read(&mut heard).await.is_ok_and(|n| n > 0) {}
+    net.sleep(config.think, Wait::ServerThink).await;
+    answer(&config.pages, &parts, &body, net.unix_time())
 }
