@@ -1,8 +1,8 @@
 //! Questions about one request and its packets: hop by hop, layer by layer, before and after each rewrite, or what one
 //! machine saw of it all.
 //!
-//! A query over the events and frames of the trace, never a second tracer. Each answer is data and
-//! can be printed with [`crate::render::answer`]. The main entry is [`answer`]. The packet numbers are those of [`crate::story::RequestStory::packets`].
+//! A query over the events and frames of the trace, never a second tracer. Each answer is data (with a JSON Schema by
+//! its types) and can be printed with [`text`]. The packet numbers are those of [`crate::story::RequestStory::packets`].
 
 mod text;
 
@@ -13,67 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::Trace;
 use crate::read::Side;
 use crate::story::view::{Leg, View};
-use crate::story::{self, Line, RequestStory, StepStory, Story};
+use crate::story::{self, Line, RequestStory, Story};
 
-pub(crate) use text::answer_text;
-
-/// What is asked.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Question {
-    /// A request's number in the story; the first when not given.
-    pub request: Option<u32>,
-    /// One of its packets, from 1.
-    pub packet: Option<usize>,
-    /// Only what this machine saw.
-    pub at: Option<NodeId>,
-}
-
-/// What is known.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// A request with its packets, and the step that it belongs to.
-    Request {
-        /// The request.
-        request: Box<RequestStory>,
-        /// Its step.
-        step: Box<StepStory>,
-    },
-    /// One packet at every machine, or at the one asked for.
-    Packet(PacketPath),
-    /// All that one machine saw of a request.
-    At(SeenAt),
-}
-
-/// Answers a question.
-///
-/// # Errors
-/// [`Unknown`] with what there is instead.
-pub fn answer(trace: &Trace, story: &Story, question: &Question) -> Result<Answer, Unknown> {
-    let number = question.request.unwrap_or(1);
-    let node = question.at.map(|n| trace.map.node_name(n));
-    match (question.packet, node) {
-        (Some(wanted), node) => {
-            let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-            let mut path = packet(trace, number, wanted)?;
-            if let Some(node) = node {
-                let known = path.hops.iter().map(|h| h.node.clone()).collect();
-                path.hops.retain(|h| h.node == node);
-                if path.hops.is_empty() {
-                    return Err(Unknown::Node { asked: node, known });
-                }
-            }
-            Ok(Answer::Packet(path))
-        }
-        (None, Some(node)) => at(trace, number, &node).map(Answer::At),
-        (None, None) => {
-            let request = find(story, &number.to_string())?;
-            let step = story.steps.iter().find(|s| s.requests.iter().any(|r| r.number == number));
-            let step = step.ok_or(Unknown::Request { asked: number.to_string(), known: Vec::new() })?;
-            Ok(Answer::Request { request: Box::new(request.clone()), step: Box::new(step.clone()) })
-        }
-    }
-}
+pub use text::{at_text, packet_text, request_text};
 
 /// Why a question has no answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

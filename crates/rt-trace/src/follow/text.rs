@@ -2,27 +2,20 @@
 
 use rt_base::Nanos;
 
-use super::{Answer, Change, PacketHop, PacketPath, SeenAt};
+use super::{Change, PacketHop, PacketPath, SeenAt};
 use crate::render::Page;
 use crate::story::words::{bytes, count, ms};
-use crate::story::{RequestStory, StepStory};
-
-/// Any answer.
-pub(crate) fn answer_text(answer: &Answer) -> String {
-    match answer {
-        Answer::Request { request, step } => request_text(step, request),
-        Answer::Packet(path) => packet_text(path),
-        Answer::At(seen) => at_text(seen),
-    }
-}
+use crate::story::{RequestStory, StepStory, Story};
 
 /// The story of one request: its step's chapters and the list of its packets.
-fn request_text(step: &StepStory, request: &RequestStory) -> String {
+#[must_use]
+pub fn request_text(story: &Story, request: &RequestStory) -> String {
     let mut page = Page::new();
+    let step = story.steps.iter().find(|s| s.requests.iter().any(|r| r.number == request.number));
     let took = Nanos(request.end_ns.saturating_sub(request.start_ns));
     page.ruled(&format!("Request {}  {} {}", request.number, request.method, request.target), &ms(took));
     page.prose(2, &verdict(request, step));
-    if request.parent.is_none() {
+    if let Some(step) = step.filter(|_| request.parent.is_none()) {
         page.blank();
         page.append(&crate::render::chapters(step));
     } else {
@@ -46,7 +39,7 @@ fn request_text(step: &StepStory, request: &RequestStory) -> String {
     page.finish()
 }
 
-fn verdict(request: &RequestStory, step: &StepStory) -> String {
+fn verdict(request: &RequestStory, step: Option<&StepStory>) -> String {
     let mut parts = Vec::new();
     if request.status > 0 {
         parts.push(format!("{}", request.status));
@@ -65,7 +58,8 @@ fn verdict(request: &RequestStory, step: &StepStory) -> String {
     if !request.note.is_empty() {
         parts.push(request.note.clone());
     }
-    format!("{} (step {}: {})", parts.join(" · "), step.number, step.text)
+    let step = step.map_or_else(String::new, |s| format!("step {}: {}", s.number, s.text));
+    format!("{} ({step})", parts.join(" · "))
 }
 
 fn headers(request: &RequestStory, page: &mut Page) {
@@ -89,7 +83,8 @@ fn headers(request: &RequestStory, page: &mut Page) {
 }
 
 /// One packet, hop by hop and layer by layer.
-fn packet_text(path: &PacketPath) -> String {
+#[must_use]
+pub fn packet_text(path: &PacketPath) -> String {
     let mut page = Page::new();
     let title = format!("Packet {} of request {}  {}", path.packet, path.request, path.carries);
     page.ruled(&title, &format!("{} bytes", path.len));
@@ -106,11 +101,7 @@ fn packet_text(path: &PacketPath) -> String {
     let total = path.hops.last().map_or(0, |h| h.in_ns.saturating_sub(start));
     let end = match path.end.as_str() {
         "delivered" => {
-            format!(
-                "delivered after {} and {}",
-                ms(Nanos(total)),
-                count((path.hops.len() as u64).saturating_sub(1), "link")
-            )
+            format!("delivered after {} and {}", ms(Nanos(total)), count((path.hops.len() as u64).saturating_sub(1), "link"))
         }
         "under way" => "it was still under way when the run ended".into(),
         code => format!("it ended here: {code}"),
@@ -170,7 +161,8 @@ fn change_words(change: &Change) -> String {
 }
 
 /// What one machine saw.
-fn at_text(seen: &SeenAt) -> String {
+#[must_use]
+pub fn at_text(seen: &SeenAt) -> String {
     let mut page = Page::new();
     let role = if seen.role.is_empty() { String::new() } else { format!(" ({})", seen.role) };
     page.ruled(

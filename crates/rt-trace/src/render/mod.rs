@@ -53,12 +53,6 @@ pub(crate) fn chapters(step: &StepStory) -> String {
     page.finish()
 }
 
-/// An answer of [`crate::follow::answer`].
-#[must_use]
-pub fn answer(answer: &crate::follow::Answer) -> String {
-    crate::follow::answer_text(answer)
-}
-
 /// Colours a text made here: headings bold, what went wrong red, margins and explanations dim (ANSI SGR).
 #[must_use]
 pub fn paint(text: &str) -> String {
