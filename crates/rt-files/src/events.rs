@@ -15,8 +15,8 @@ const MAGIC: [u8; 4] = *b"RTEV";
 const VERSION: u16 = 2;
 /// A chunk is handed on when it holds so many bytes.
 const CHUNK: usize = 64 << 10;
-/// No event is longer: the largest holds a certificate chain's subjects or a key-log line.
-const CHUNK_MAX: usize = CHUNK + (1 << 20);
+/// No chunk is longer: it ends with the first event that fills it.
+const CHUNK_MAX: usize = 16 << 20;
 
 /// Writes events as they come; memory is one chunk.
 #[derive(Debug)]
@@ -72,12 +72,82 @@ impl<W: Write> EventWriter<W> {
     }
 }
 
+/// Reads events one by one; memory is one chunk.
+#[derive(Debug)]
+pub struct EventReader<R: Read> {
+    input: R,
+    chunk: Vec<u8>,
+    used: usize,
+    truncated: bool,
+    ended: bool,
+}
+
+impl<R: Read> EventReader<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// `InvalidData` when it is not an event file of this version, else what `input` says.
+    pub fn new(mut input: R) -> io::Result<EventReader<R>> {
+        let mut header = [0; 6];
+        input.read_exact(&mut header)?;
+        if header[..4] != MAGIC || header[4..] != VERSION.to_le_bytes() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not an event file of this version"));
+        }
+        Ok(EventReader { input, chunk: Vec::new(), used: 0, truncated: false, ended: false })
+    }
+
+    /// The next event, or `None` at the end of the file or of its readable part.
+    ///
+    /// # Errors
+    /// What the input says.
+    pub fn next_event(&mut self) -> io::Result<Option<Event>> {
+        while !self.ended {
+            let mut rest = &self.chunk[self.used..];
+            if rest.is_empty() {
+                self.next_chunk()?;
+                continue;
+            }
+            if let Some(event) = encoding::decode(&mut rest) {
+                self.used = self.chunk.len() - rest.len();
+                return Ok(Some(event));
+            }
+            self.truncated = true;
+            self.ended = true;
+        }
+        Ok(None)
+    }
+
+    /// Whether reading ended in the middle of something.
+    #[must_use]
+    pub fn truncated(&self) -> bool {
+        self.truncated
+    }
+
+    fn next_chunk(&mut self) -> io::Result<()> {
+        self.chunk.clear();
+        self.used = 0;
+        let mut len = Vec::with_capacity(4);
+        self.input.by_ref().take(4).read_to_end(&mut len)?;
+        let Ok(len) = <[u8; 4]>::try_from(len.as_slice()) else {
+            self.truncated |= !len.is_empty();
+            self.ended = true;
+            return Ok(());
+        };
+        let len = u32::from_le_bytes(len) as usize;
+        let got = self.input.by_ref().take(len.min(CHUNK_MAX) as u64).read_to_end(&mut self.chunk)?;
+        // What is whole before the cut still counts.
+        self.truncated |= got < len;
+        self.ended = got == 0 && len > 0;
+        Ok(())
+    }
+}
+
 /// What came out of a file.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct EventFile {
     /// All events that are whole.
     pub events: Vec<Event>,
-    /// Whether the file ends in the middle of something.
+    /// Whether the file ends in the middle of something, or holds more than was asked for.
     pub truncated: bool,
 }
 
@@ -85,45 +155,16 @@ pub struct EventFile {
 ///
 /// # Errors
 /// `InvalidData` when it is not an event file of this version, else what `input` says.
-pub fn read(mut input: impl Read, limit: usize) -> io::Result<EventFile> {
-    let mut header = [0; 6];
-    input.read_exact(&mut header)?;
-    if header[..4] != MAGIC || header[4..] != VERSION.to_le_bytes() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not an event file of this version"));
-    }
-    let mut file = EventFile::default();
-    let mut chunk = Vec::new();
-    while file.events.len() < limit {
-        let mut len = [0; 4];
-        match input.read(&mut len)? {
-            0 => return Ok(file),
-            4 => {}
-            n => {
-                if input.read_exact(&mut len[n..]).is_err() {
-                    break;
-                }
-            }
+pub fn read(input: impl Read, limit: usize) -> io::Result<EventFile> {
+    let mut reader = EventReader::new(input)?;
+    let mut events = Vec::new();
+    while let Some(event) = reader.next_event()? {
+        if events.len() == limit {
+            return Ok(EventFile { events, truncated: true });
         }
-        let len = u32::from_le_bytes(len) as usize;
-        chunk.clear();
-        let got = input.by_ref().take(len.min(CHUNK_MAX) as u64).read_to_end(&mut chunk)?;
-        if !decode(&chunk, limit, &mut file.events) || got < len {
-            break;
-        }
+        events.push(event);
     }
-    file.truncated = true;
-    Ok(file)
-}
-
-/// Adds the events of a chunk; false when it ends inside one.
-fn decode(mut chunk: &[u8], limit: usize, events: &mut Vec<Event>) -> bool {
-    while !chunk.is_empty() && events.len() < limit {
-        match encoding::decode(&mut chunk) {
-            Some(event) => events.push(event),
-            None => return false,
-        }
-    }
-    chunk.is_empty()
+    Ok(EventFile { events, truncated: reader.truncated() })
 }
 
 #[cfg(test)]

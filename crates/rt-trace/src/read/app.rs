@@ -214,6 +214,7 @@ mod tests {
         check(&[22], b"", None);
         check(b"", &[22, 3, 3], Some(Guess::Tls));
         check(b"\0\x01", b"", Some(Guess::Unknown));
+        check(b"", &[0, 0, 18, 4, 0, 0, 0, 0, 0, 0, 3], Some(Guess::H2));
         check(b"", b"SSH-2.0-OpenSSH_9.6 and a long banner", Some(Guess::Unknown));
     }
 }

@@ -15,7 +15,7 @@ pub struct Limits {
     pub body: usize,
     /// A body after decoding (gzip, br, deflate), bytes.
     pub decoded_body: usize,
-    /// All bodies of a node together, bytes kept.
+    /// All bodies of a connection together, bytes kept.
     pub all_bodies: usize,
     /// Open HTTP/2 streams per connection.
     pub streams: usize,

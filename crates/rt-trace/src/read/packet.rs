@@ -41,11 +41,14 @@ pub(super) struct Fragments {
 #[derive(Debug, Default)]
 struct Datagram {
     parts: BTreeMap<u16, Vec<u8>>,
+    bytes: usize,
     len: Option<usize>,
 }
 
 /// Datagrams in reassembly at once.
 const MAX_OPEN: usize = 256;
+/// Bytes kept of one datagram: twice what it can hold, for fragments that overlap.
+const MAX_BYTES: usize = 128 << 10;
 
 impl Fragments {
     /// Reads a frame.
@@ -111,7 +114,10 @@ impl Fragments {
         if !more {
             datagram.len = Some(usize::from(offset) + payload.len());
         }
-        datagram.parts.entry(offset).or_insert_with(|| payload.to_vec());
+        if datagram.bytes + payload.len() <= MAX_BYTES && !datagram.parts.contains_key(&offset) {
+            datagram.bytes += payload.len();
+            datagram.parts.insert(offset, payload.to_vec());
+        }
         let whole = datagram.whole()?;
         self.open.remove(&key);
         self.order.retain(|k| *k != key);
