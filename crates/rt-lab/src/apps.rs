@@ -20,11 +20,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Makes the world's CA and every certificate of the model. A model without certificates needs no CA.
+    /// Makes the world's CA, which every browser trusts, and every certificate of the model.
     pub(crate) fn new(model: &Model, seed: u64) -> Shared {
-        if model.certificates.is_empty() {
-            return Shared { authority: None, identities: Vec::new() };
-        }
         let authority = Authority::new(seed, model.epoch).ok();
         let issue = |c: &Certificate| authority.as_ref().and_then(|a| a.issue(&spec(c)).ok());
         let identities = model.certificates.iter().map(issue).collect();
@@ -85,12 +82,12 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         App::DhcpServer { .. } => start_dhcp_server(net, node, app),
         App::DnsResolver { roots, think, silent } => {
             let config = RecursiveConfig { roots: roots.clone(), think: *think, silent: *silent };
-            drop(net.spawn(recursive_resolver(net.clone(), config)));
+            net.serve("dns resolver", recursive_resolver(net.clone(), config));
         }
         App::DnsServer { zones, think, silent } => {
             let zones = zones.iter().filter_map(|z| model.zones.get(*z));
             let zones: Vec<Zone> = zones.filter_map(|z| Zone::parse(&z.apex, &z.text).ok()).collect();
-            drop(net.spawn(authoritative_server(net.clone(), zones, *think, *silent)));
+            net.serve("dns server", authoritative_server(net.clone(), zones, *think, *silent));
         }
         App::HttpServer { port, certificate, http2, pages, think, silent } => {
             let identity = shared.identity(*certificate);
@@ -126,7 +123,7 @@ fn start_dhcp_client(net: &Net, node: &Node, port: PortId) {
     let Some(interface) = node.interfaces.get(port.index()) else { return };
     let hostname = node.name.rsplit('.').next().unwrap_or(&node.name).to_owned();
     let config = DhcpClientConfig { port, interface: interface.name.clone(), mac: interface.mac, hostname };
-    drop(net.spawn(dhcp_client(net.clone(), config)));
+    net.serve("dhcp client", dhcp_client(net.clone(), config));
 }
 
 fn start_dhcp_server(net: &Net, node: &Node, app: &App) {
@@ -148,7 +145,7 @@ fn start_dhcp_server(net: &Net, node: &Node, app: &App) {
         lease: *lease,
         silent: *silent,
     };
-    drop(net.spawn(dhcp_server(net.clone(), config)));
+    net.serve("dhcp server", dhcp_server(net.clone(), config));
 }
 
 /// DHCPv4 speaks of IPv4 addresses only.

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use rt_files::events::EventWriter;
 use rt_scenario::Model;
-use rt_trace::follow::Question;
-use rt_trace::{Trace, render, story};
+use rt_trace::follow::{self, Unknown};
+use rt_trace::story::{self, Story};
+use rt_trace::{Trace, render};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -51,15 +52,37 @@ pub fn follow(source: &str, query: &FollowQuery) -> Result<Followed, Refusal> {
         let json = crate::output::story_json(&told);
         return Ok(Followed { text: render::text(&told), json, talk });
     }
-    let node = query.at.as_deref().map(|name| node_of(&trace, name)).transpose()?;
-    let request = query.request.as_deref().map(|r| request_of(&told, r)).transpose()?;
-    let question = Question { request, packet: query.packet, at: node };
-    match rt_trace::follow::answer(&trace, &told, &question) {
-        Ok(answer) => {
-            let json = serde_json::to_string_pretty(&answer).unwrap_or_else(|e| e.to_string()) + "\n";
-            Ok(Followed { text: render::answer(&answer), json, talk })
+    let (text, json) = ask(&trace, &told, query)?;
+    Ok(Followed { text, json, talk })
+}
+
+/// The answer to a question about one request, for people and as JSON.
+fn ask(trace: &Trace, told: &Story, query: &FollowQuery) -> Result<(String, String), Refusal> {
+    let unknown = |why: Unknown| Refusal::Misuse { why: why.to_string() };
+    // Without a request, a packet or a machine is asked about for the first thing a person did.
+    let first = told.steps.iter().flat_map(|s| &s.requests).find(|r| r.parent.is_none());
+    let request = match (&query.request, first) {
+        (Some(wanted), _) => follow::find(told, wanted).map_err(unknown)?,
+        (None, Some(first)) => first,
+        (None, None) => return Err(Refusal::Misuse { why: "the run has no request".into() }),
+    };
+    let json = |value: serde_json::Result<String>| value.unwrap_or_else(|e| e.to_string()) + "\n";
+    match (query.packet, &query.at) {
+        (Some(packet), _) => {
+            let packet = u32::try_from(packet).unwrap_or(u32::MAX);
+            let mut path = follow::packet(trace, request.number, packet).map_err(unknown)?;
+            if let Some(node) = &query.at {
+                let node = trace.map.node_name(node_of(trace, node)?);
+                path.hops.retain(|hop| hop.node == node);
+            }
+            Ok((follow::packet_text(&path), json(serde_json::to_string_pretty(&path))))
         }
-        Err(why) => Err(Refusal::Misuse { why: why.to_string() }),
+        (None, Some(node)) => {
+            let node = trace.map.node_name(node_of(trace, node)?);
+            let seen = follow::at(trace, request.number, &node).map_err(unknown)?;
+            Ok((follow::at_text(&seen), json(serde_json::to_string_pretty(&seen))))
+        }
+        (None, None) => Ok((follow::request_text(told, request), json(serde_json::to_string_pretty(request)))),
     }
 }
 
@@ -67,18 +90,6 @@ fn node_of(trace: &Trace, name: &str) -> Result<rt_base::NodeId, Refusal> {
     trace.map.node_named(name).ok_or_else(|| {
         let known: Vec<&str> = trace.map.nodes.iter().map(|n| n.name.as_str()).collect();
         Refusal::unknown("machine", name, &known)
-    })
-}
-
-/// A request by its number, its whole URL, or the end of its URL.
-fn request_of(told: &story::Story, wanted: &str) -> Result<u32, Refusal> {
-    let all: Vec<&story::RequestStory> = told.steps.iter().flat_map(|s| &s.requests).collect();
-    let by_number = wanted.parse().ok().and_then(|n: u32| all.iter().find(|r| r.number == n));
-    let found = by_number.or_else(|| all.iter().find(|r| r.target == wanted && r.kind != "lookup"));
-    let found = found.or_else(|| all.iter().find(|r| r.target == wanted || r.target.ends_with(wanted)));
-    found.map(|r| r.number).ok_or_else(|| {
-        let known: Vec<String> = all.iter().map(|r| format!("{} ({} {})", r.number, r.method, r.target)).collect();
-        Refusal::Unknown { what: "request", name: wanted.to_owned(), known }
     })
 }
 

@@ -1,0 +1,97 @@
+//! tshark and tcpdump open every capture.
+
+use crate::support::{Folder, captures, outside, run_in, tshark};
+
+/// Expert items of severity Warn or above that a scenario's story explains, by tshark's own words.
+const EXPLAINED: &[(&str, &str)] = &[
+    // A refused connection, or one that is given up: the story has the reset and its reason.
+    ("port-closed", "Connection reset (RST)"),
+    ("server-silent", "Connection reset (RST)"),
+    ("resolver-down", "DNS query retransmission"),
+    ("resolver-down", "DNS response missing"),
+    // Lost packets and cut cables: each loss is in the story under "trouble".
+    ("lossy", ""),
+    ("cable-cut", ""),
+];
+
+/// `_ws.expert.severity` of Warn.
+const WARN: &str = "6291456";
+
+fn explained(scenario: &str, line: &str) -> bool {
+    EXPLAINED.iter().any(|(name, words)| *name == scenario && line.contains(words))
+}
+
+#[test]
+fn tshark_finds_nothing_malformed_in_any_capture_of_any_scenario() {
+    for shipped in rt_lab::shipped() {
+        let folder = Folder::new(&format!("tshark-{}", shipped.name));
+        run_in(&folder.0, shipped.name, 1);
+        let mut packets = 0;
+        for capture in captures(&folder.0) {
+            let all = tshark(&capture, &["-T", "fields", "-e", "frame.number"]);
+            packets += all.lines().count();
+            let filter = format!("_ws.malformed or _ws.expert.severity >= {WARN}");
+            let fields = ["-T", "fields", "-e", "frame.number", "-e", "_ws.expert.message", "-e", "_ws.col.Info"];
+            let found = tshark(&capture, &[&["-Y", filter.as_str()], &fields[..]].concat());
+            let bad: Vec<&str> = found.lines().filter(|l| !explained(shipped.name, l)).collect();
+            assert!(bad.is_empty(), "{}: {}:\n{}", shipped.name, capture.display(), bad.join("\n"));
+        }
+        assert!(packets > 0, "{}: no packet in any capture", shipped.name);
+    }
+}
+
+#[test]
+fn the_request_is_readable_without_a_key_file() {
+    let folder = Folder::new("decrypt");
+    run_in(&folder.0, "web-browsing", 1);
+    for capture in ["home.laptop-eth0.pcapng", "internet.paris-to-isp.pcapng", "world.pcapng"] {
+        let path = folder.0.join("captures").join(capture);
+        let fields = ["-T", "fields", "-e", "http2.headers.authority", "-e", "http2.headers.path"];
+        let found = tshark(&path, &[&["-Y", "http2.headers.method == \"GET\""], &fields[..]].concat());
+        assert!(found.lines().any(|l| l == "google.com\t/"), "{capture}:\n{found}");
+    }
+}
+
+#[test]
+fn tcpdump_prints_the_handshake_as_of_real_machines() {
+    let folder = Folder::new("tcpdump");
+    run_in(&folder.0, "web-browsing", 1);
+    let capture = folder.0.join("captures/home.laptop-eth0.pcapng").display().to_string();
+    let text = outside("tcpdump", &["-n", "-v", "-r", &capture, "tcp port 52432"]);
+    let lines: Vec<&str> = text.lines().filter(|l| l.contains("Flags")).take(3).collect();
+    let expected = [
+        "192.168.1.10.52432 > 142.250.190.46.443: Flags [S], cksum [..] (correct), seq 100, win 64240, options \
+         [mss 1460,sackOK,TS val [..] ecr 0,nop,wscale 7], length 0",
+        "142.250.190.46.443 > 192.168.1.10.52432: Flags [S.], cksum [..] (correct), seq 300, ack 101, win 65160, options \
+         [mss 1460,sackOK,TS val [..] ecr [..],nop,wscale 7], length 0",
+        "192.168.1.10.52432 > 142.250.190.46.443: Flags [.], cksum [..] (correct), ack 1, win [..], options [nop,nop,TS \
+         val [..] ecr [..]], length 0",
+    ];
+    for (line, pattern) in lines.iter().zip(expected) {
+        let mut rest = line.trim();
+        for part in pattern.split("[..]") {
+            let at = rest.find(part).unwrap_or_else(|| panic!("{line}\nis not\n{pattern}"));
+            rest = &rest[at + part.len()..];
+        }
+    }
+    assert_eq!(lines.len(), 3, "{text}");
+}
+
+#[test]
+fn the_numbers_of_the_textbook_are_on_the_wire() {
+    let folder = Folder::new("numbers");
+    run_in(&folder.0, "web-browsing", 1);
+    let at = |name: &str| folder.0.join("captures").join(name);
+    let fields = ["-T", "fields", "-E", "separator= ", "-e", "ip.src", "-e", "udp.srcport", "-e", "ip.dst"];
+    let query = ["-Y", "dns.flags.response == 0 and dns.qry.name == \"google.com\""];
+    let inside = tshark(&at("home.laptop-eth0.pcapng"), &[&query[..], &fields[..]].concat());
+    assert_eq!(inside.lines().next(), Some("192.168.1.10 52431 8.8.8.8"));
+    let outside = tshark(&at("home.router-wan.pcapng"), &[&query[..], &fields[..]].concat());
+    assert_eq!(outside.lines().next(), Some("203.0.113.50 10001 8.8.8.8"));
+    let fields = ["-T", "fields", "-E", "separator= ", "-e", "ip.src", "-e", "tcp.srcport", "-e", "ip.dst", "-e", "ip.ttl"];
+    let syn = ["-Y", "tcp.flags.syn == 1 and tcp.flags.ack == 0"];
+    let outside = tshark(&at("home.router-wan.pcapng"), &[&syn[..], &fields[..]].concat());
+    assert_eq!(outside.lines().next(), Some("203.0.113.50 10002 142.250.190.46 63"));
+    let dhcp = tshark(&at("home.laptop-eth0.pcapng"), &["-Y", "dhcp", "-T", "fields", "-e", "dhcp.option.dhcp"]);
+    assert_eq!(dhcp.lines().take(4).collect::<Vec<_>>(), ["1", "2", "3", "5"]);
+}

@@ -1,0 +1,8 @@
+//! The laboratory, judged from outside: whole runs of the shipped scenarios.
+
+mod boundaries;
+mod determinism;
+mod judges;
+mod shipped;
+mod support;
+mod verdicts;
