@@ -45,16 +45,18 @@ pub(crate) enum Place {
     Nowhere,
 }
 
-/// Routes, and the last answer.
+/// Routes, and the last answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Destinations {
     table: RouteTable,
     last: Option<(IpAddr, Place)>,
+    /// Kept apart: a host's packets alternate between its own address and the peer's.
+    last_own: Option<IpAddr>,
 }
 
 impl Destinations {
     pub(crate) fn new(table: RouteTable) -> Destinations {
-        Destinations { table, last: None }
+        Destinations { table, last: None, last_own: None }
     }
 
     /// Where `dst` is.
@@ -65,8 +67,14 @@ impl Destinations {
         {
             return place;
         }
+        if self.last_own == Some(dst) {
+            return Place::Here;
+        }
         let place = self.find(dst, nics);
-        self.last = Some((dst, place));
+        match place {
+            Place::Here => self.last_own = Some(dst),
+            place => self.last = Some((dst, place)),
+        }
         place
     }
 
@@ -94,9 +102,9 @@ impl Destinations {
         &self.table
     }
 
-    /// To change the routes: forgets the last answer.
+    /// To change the routes: forgets the last answers.
     pub(crate) fn table_mut(&mut self) -> &mut RouteTable {
-        self.last = None;
+        (self.last, self.last_own) = (None, None);
         &mut self.table
     }
 }
