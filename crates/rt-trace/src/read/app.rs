@@ -172,11 +172,12 @@ fn guess(heads: &[Vec<u8>; 2], dns_port: bool) -> Option<Guess> {
         return Some(Guess::Dns);
     }
     if client.is_empty() {
-        // Servers of HTTP/1 and HTTP/2 may only be told by what the client says; others are not read.
-        return if server.is_empty() || server.len() < H2_PREFACE.len() {
-            None
-        } else {
-            Some(Guess::Unknown)
+        // An HTTP/2 server may speak first (RFC 9113, 3.4): a SETTINGS frame on stream 0. Other servers that do are
+        // not read.
+        return match server.as_slice() {
+            [_, _, _, 4, 0, 0, 0, 0, 0, ..] => Some(Guess::H2),
+            server if server.len() < H2_PREFACE.len() => None,
+            _ => Some(Guess::Unknown),
         };
     }
     let common = client.len().min(H2_PREFACE.len());
