@@ -44,7 +44,7 @@ impl Page {
 
     /// Wrapped text with a bar beside it: an explanation for those who want it.
     pub(crate) fn aside(&mut self, indent: usize, text: &str) {
-        for line in wrap(text, WIDTH.min(92) - indent - 2) {
+        for line in wrap(text, WIDTH - indent - 2) {
             self.line(&format!("{:indent$}│ {line}", ""));
         }
     }
@@ -55,6 +55,19 @@ impl Page {
         for (i, line) in lines.iter().enumerate() {
             let line = if i == 0 { edge(line, right) } else { line.clone() };
             self.line(&line);
+        }
+    }
+
+    /// Text at the left, a remark beside it when there is room (else below), text at the right edge.
+    pub(crate) fn titled(&mut self, left: &str, remark: &str, right: &str) {
+        let all = left.chars().count() + remark.chars().count() + right.chars().count();
+        if remark.is_empty() || all + 6 > WIDTH {
+            self.split(left, right);
+            if !remark.is_empty() {
+                self.right(remark);
+            }
+        } else {
+            self.split(left, &format!("{remark}  {right:>12}"));
         }
     }
 
@@ -75,6 +88,8 @@ impl Page {
 
     /// A label in its column, wrapped text beside it, something at the margin of the first line.
     pub(crate) fn entry(&mut self, indent: usize, column: usize, label: &str, text: &str, margin: &str) {
+        // A long margin (a rule's origin with an explanation) would leave no room for the text: it goes below.
+        let (margin, below) = if margin.chars().count() > 30 { ("", margin) } else { (margin, "") };
         let start = indent + column.max(label.chars().count()) + 2;
         let margin_room = if margin.is_empty() { 0 } else { margin.chars().count() + 2 };
         let first = WIDTH.saturating_sub(start + margin_room).max(20);
@@ -87,6 +102,11 @@ impl Page {
                 format!("{:width$}{line}", "", width = indent + column + 2)
             };
             self.line(&line);
+        }
+        if !below.is_empty() {
+            for line in wrap(below, WIDTH - indent - column - 2) {
+                self.right(&line);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! Nothing is decided here: every sentence comes from [`crate::story`], this is only layout.
 
+mod glossary;
 mod layout;
 
 use std::collections::BTreeSet;
@@ -108,7 +109,7 @@ fn step_text(step: &StepStory, explained: &mut BTreeSet<String>, page: &mut Page
     page.prose(2, &verdict);
     if !step.outcome.is_empty() {
         page.blank();
-        lines_text(2, &step.outcome, page);
+        lines_text(2, &step.outcome, explained, page);
     }
     let mut number = 0;
     for chapter in &step.chapters {
@@ -118,7 +119,7 @@ fn step_text(step: &StepStory, explained: &mut BTreeSet<String>, page: &mut Page
     if !step.trouble.is_empty() {
         page.blank();
         page.plain(2, "what went wrong on the way");
-        lines_text(INDENT, &step.trouble, page);
+        lines_text(INDENT, &step.trouble, explained, page);
     }
     budget_text(&step.budget, step.duration_ns, explained, page);
     if let Some(saved) = &step.saved {
@@ -132,21 +133,18 @@ fn chapter_text(chapter: &Chapter, number: &str, explained: &mut BTreeSet<String
     let title = if chapter.subject.is_empty() {
         chapter.title.clone()
     } else {
-        format!("{:<18} {}", chapter.title, chapter.subject)
+        format!("{:<18}  {}", chapter.title, chapter.subject)
     };
     let title = if number.is_empty() { format!("  {title}") } else { format!("  {number:<2} {title}") };
-    page.split(&title, &ms(took));
-    if !chapter.remark.is_empty() {
-        page.right(&chapter.remark);
-    }
+    page.titled(&title, &chapter.remark, &ms(took));
     if !chapter.explain.is_empty() && explained.insert(chapter.code.clone()) {
         page.aside(5, &chapter.explain);
     }
-    lines_text(INDENT, &chapter.lines, page);
+    lines_text(INDENT, &chapter.lines, explained, page);
 }
 
 /// Lines of one list: labels of the same depth stand in a column of their own.
-fn lines_text(indent: usize, lines: &[Line], page: &mut Page) {
+fn lines_text(indent: usize, lines: &[Line], explained: &mut BTreeSet<String>, page: &mut Page) {
     let column = |depth: u8| {
         let of_depth = lines.iter().filter(|l| l.depth == depth).map(|l| l.label.chars().count());
         of_depth.max().unwrap_or(0).clamp(8, 22)
@@ -154,6 +152,9 @@ fn lines_text(indent: usize, lines: &[Line], page: &mut Page) {
     for line in lines {
         let indent = indent + 2 * usize::from(line.depth);
         page.entry(indent, column(line.depth), &line.label, &line.text, &line.margin);
+        if let Some(meaning) = glossary::meaning(&line.code).filter(|_| explained.insert(line.code.clone())) {
+            page.aside(indent + column(line.depth) + 2, meaning);
+        }
     }
 }
 
@@ -173,19 +174,25 @@ fn budget_text(budget: &BudgetStory, duration: u64, explained: &mut BTreeSet<Str
     for total in &budget.totals {
         let explain =
             if explained.insert(format!("group {}", total.group)) { total.explain.as_str() } else { "" };
-        page.row(INDENT, &[(26, &total.say), (-16, &exact_ms(Nanos(total.time_ns)))], explain);
+        page.row(INDENT, &[(28, &total.say), (-14, &exact_ms(Nanos(total.time_ns)))], explain);
+        for cause in budget.causes.iter().filter(|c| c.group == total.group) {
+            page.row(INDENT + 2, &[(26, "of this"), (-14, &exact_ms(Nanos(cause.time_ns)))], &cause.say);
+        }
     }
     let sum: u64 = budget.totals.iter().map(|t| t.time_ns).sum();
     let exact =
         if sum == duration { "exactly the whole time, nothing left over" } else { "BUG: not the whole time" };
-    page.row(INDENT, &[(26, "together"), (-16, &exact_ms(Nanos(sum)))], exact);
+    page.row(INDENT, &[(28, "together"), (-14, &exact_ms(Nanos(sum)))], exact);
     if budget.phases.len() > 1 {
         page.blank();
         page.plain(5, "part by part");
         for phase in &budget.phases {
-            let parts: Vec<String> =
-                phase.totals.iter().map(|t| format!("{} {}", t.say, short_ms(Nanos(t.time_ns)))).collect();
-            page.row(INDENT, &[(26, &phase.say), (-16, &exact_ms(Nanos(phase.time_ns)))], &parts.join(" · "));
+            let parts: Vec<String> = phase
+                .totals
+                .iter()
+                .map(|t| format!("{} {}", t.group.replace('-', " "), short_ms(Nanos(t.time_ns))))
+                .collect();
+            page.row(INDENT, &[(28, &phase.say), (-14, &exact_ms(Nanos(phase.time_ns)))], &parts.join(" · "));
         }
     }
     for problem in &budget.problems {
@@ -196,7 +203,7 @@ fn budget_text(budget: &BudgetStory, duration: u64, explained: &mut BTreeSet<Str
 fn saved_text(saved: &Saved, page: &mut Page) {
     page.blank();
     page.plain(2, &format!("compared with step {}", saved.step));
-    lines_text(INDENT, &saved.lines, page);
+    lines_text(INDENT, &saved.lines, &mut BTreeSet::new(), page);
     let (before, now) = (Nanos(saved.before_ns), Nanos(saved.now_ns));
     let text = if saved.now_ns <= saved.before_ns {
         format!("{} instead of {}: {} saved", ms(now), ms(before), ms(before - now))

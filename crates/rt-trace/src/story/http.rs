@@ -83,7 +83,8 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
     let response = exchange.response.as_ref();
     let end =
         response.map_or(step.last, |r| r.body.span.unwrap_or(r.head).readable.at.max(r.head.readable.at));
-    let mut lines = lookup::cache_lines(req);
+    let of_request = |l: &Line| l.data.get("cache").is_some_and(|c| c == "cookies");
+    let mut lines: Vec<Line> = lookup::cache_lines(req).into_iter().filter(of_request).collect();
     let stream = if exchange.stream > 0 { format!(" on stream {}", exchange.stream) } else { String::new() };
     let text = format!(
         "{} {}{stream} · {}",
@@ -207,7 +208,11 @@ fn kept(req: &Req<'_>) -> Vec<Line> {
             outcome: CacheOutcome::Stored { fresh_for },
             ..
         } => {
-            let text = format!("the browser keeps it, fresh for {}", words::about(*fresh_for));
+            let text = if fresh_for.0 == 0 {
+                "the browser keeps it, but must ask each time whether it is still right".to_string()
+            } else {
+                format!("the browser keeps it, fresh for {}", words::about(*fresh_for))
+            };
             Some(Line::new("cache.stored", "remembered", text).at(event.at))
         }
         AppRecord::Cache {
@@ -432,6 +437,39 @@ pub(crate) fn cache_word(req: &Req<'_>) -> &'static str {
     word
 }
 
+/// The chapter of taking the address apart and looking into the browser's own stores.
+pub(crate) fn url(step: &Step<'_, '_>, req: &Req<'_>) -> Option<Chapter> {
+    let _ = step;
+    let (scheme, rest) = req.target.split_once("://")?;
+    let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, p.to_string()));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.to_string()),
+        None => (authority, if scheme == "https" { "443" } else { "80" }.to_string()),
+    };
+    let private = if scheme == "https" { "encrypted (TLS)" } else { "in the clear" };
+    let text = format!("{scheme}: HTTP, {private}, port {port} · with {host} · about /{path}");
+    let mut lines = vec![
+        Line::new("url.parts", "address", text)
+            .at(req.begin.at)
+            .with("scheme", scheme)
+            .with("host", host)
+            .with("port", &port)
+            .with("path", format!("/{path}")),
+    ];
+    let own = |l: &Line| l.data.get("cache").is_some_and(|c| c == "browser-http" || c == "connection-pool");
+    lines.extend(lookup::cache_lines(req).into_iter().filter(own));
+    Some(Chapter {
+        code: "url".into(),
+        title: "read the address".into(),
+        subject: req.target.to_string(),
+        start_ns: req.begin.at.0,
+        end_ns: req.begin.at.0,
+        remark: String::new(),
+        explain: String::new(),
+        lines,
+    })
+}
+
 /// The chapter of the resources that a page names.
 pub(crate) fn resources(step: &Step<'_, '_>, page: &Req<'_>, stories: &[RequestStory]) -> Option<Chapter> {
     let children: Vec<&Req<'_>> =
@@ -453,7 +491,7 @@ pub(crate) fn resources(step: &Step<'_, '_>, page: &Req<'_>, stories: &[RequestS
         if let Some(story) = story {
             parts.push(match story.cache.as_str() {
                 "hit" => "from the browser's cache, no packet needed".to_string(),
-                "revalidated" => format!("{} not changed, so the browser's copy is used", story.status),
+                "revalidated" => "304: not changed, so the browser's copy is used".to_string(),
                 _ => format!("{} · {}", story.status, words::bytes(story.transferred_bytes)),
             });
             if story.stream > 0 {

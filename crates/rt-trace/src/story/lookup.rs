@@ -86,12 +86,31 @@ fn cache_name(cache: CacheKind) -> &'static str {
     }
 }
 
+fn cache_code(cache: CacheKind) -> &'static str {
+    match cache {
+        CacheKind::BrowserHttp => "browser-http",
+        CacheKind::BrowserDns => "browser-dns",
+        CacheKind::OsDns => "os-dns",
+        CacheKind::HostsFile => "hosts-file",
+        CacheKind::Resolver => "resolver",
+        CacheKind::TlsSession => "tls-session",
+        CacheKind::ConnectionPool => "connection-pool",
+        CacheKind::Cookies => "cookies",
+    }
+}
+
 /// One line per store that was asked, in the order asked.
 pub(crate) fn cache_lines(req: &Req<'_>) -> Vec<Line> {
     let line = |(event, record): &(&rt_base::Event, &AppRecord)| {
         let AppRecord::Cache { cache, key, outcome, note, .. } = record else { return None };
         let note = if note.is_empty() { String::new() } else { format!(": {note}") };
         let (code, text) = match outcome {
+            CacheOutcome::Hit { age, .. } if *cache == CacheKind::ConnectionPool => {
+                ("cache.hit", format!("there is one, opened {} ago", words::about(*age)))
+            }
+            CacheOutcome::Hit { .. } if *cache == CacheKind::Cookies => {
+                ("cache.hit", format!("goes along{note}"))
+            }
             CacheOutcome::Hit { age, fresh_for } if *cache == CacheKind::HostsFile || fresh_for.0 == 0 => {
                 let _ = age;
                 ("cache.hit", format!("has it{note}"))
@@ -101,6 +120,12 @@ pub(crate) fn cache_lines(req: &Req<'_>) -> Vec<Line> {
                 ("cache.hit", format!("has it{note} (stored {age} ago, good for {left})"))
             }
             CacheOutcome::Miss if *cache == CacheKind::HostsFile => ("cache.miss", "no entry".to_string()),
+            CacheOutcome::Miss if *cache == CacheKind::ConnectionPool => {
+                ("cache.miss", "none to there".to_string())
+            }
+            CacheOutcome::Miss if *cache == CacheKind::TlsSession => {
+                ("cache.miss", "none from there, so it must be the full handshake".to_string())
+            }
             CacheOutcome::Miss => ("cache.miss", "nothing there".to_string()),
             CacheOutcome::Stale { age } => (
                 "cache.stale",
@@ -109,7 +134,8 @@ pub(crate) fn cache_lines(req: &Req<'_>) -> Vec<Line> {
             CacheOutcome::Revalidated => ("cache.revalidated", format!("still right{note}")),
             CacheOutcome::Stored { .. } | CacheOutcome::NotStored => return None,
         };
-        Some(Line::new(code, cache_name(*cache), text).at(event.at).with("key", key))
+        let line = Line::new(code, cache_name(*cache), text).at(event.at).with("key", key);
+        Some(line.with("cache", cache_code(*cache)))
     };
     req.said.iter().filter_map(line).collect()
 }

@@ -246,6 +246,7 @@ fn chapters(
     for req in &step.requests {
         match (req.kind, places.get(&req.id)) {
             (ReqKind::Page, place) => {
+                chapters.extend(http::url(step, req));
                 chapters.extend(place.map(|p| http::tell(step, req, *p)));
                 chapters.extend(http::resources(step, req, stories));
                 chapters.extend(http::page(step, req));
@@ -256,7 +257,7 @@ fn chapters(
             _ => {}
         }
     }
-    chapters.sort_by_key(|c| c.start_ns);
+    chapters.sort_by_key(|c| (c.start_ns, c.code != "url"));
     chapters.extend(connect::close(step, conns));
     (chapters, lookups)
 }

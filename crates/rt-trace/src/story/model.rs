@@ -390,6 +390,8 @@ pub struct BudgetStory {
     pub slices: Vec<SliceStory>,
     /// Sums by cause; they add up to the duration.
     pub totals: Vec<TotalStory>,
+    /// Sums by single cause, for groups in which it matters which (TCP holding back, losses, time-outs).
+    pub causes: Vec<TotalStory>,
     /// Sums by phase; they add up to the duration.
     pub phases: Vec<PhaseStory>,
     /// What could not be named: a bug of roundtrip, or a trace cut short.

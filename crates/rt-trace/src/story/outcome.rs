@@ -58,7 +58,7 @@ fn name_trouble(step: &Step<'_, '_>, exchange: &DnsExchange) -> Option<Line> {
     let (code, text) = match answer.outcome {
         DnsOutcome::NxDomain => {
             let zone = answer.authority.iter().find(|r| r.rtype == "SOA").map(|r| match r.name.as_str() {
-                "." => "the root of all names".to_string(),
+                "." => "the root servers".to_string(),
                 zone => format!("the servers of {zone}"),
             });
             let knows = zone.map_or(String::new(), |z| format!("; {z} know of none"));
@@ -139,8 +139,14 @@ fn tls_trouble(step: &Step<'_, '_>, tcp: &TcpConversation) -> Vec<Line> {
     });
     let Some(tls) = &tcp.tls else { return lines };
     if let Some((event, name, chain, note)) = judged {
-        let shown =
-            if chain.is_empty() { String::new() } else { format!(" (shown: {})", chain.join(" ← ")) };
+        let shown = if chain.is_empty() {
+            String::new()
+        } else {
+            format!(
+                " (shown: {})",
+                chain.iter().map(|s| super::tls::short(s)).collect::<Vec<_>>().join(" ← ")
+            )
+        };
         let text = format!("the certificate does not hold for {name}: {note}{shown}");
         lines.push(Line::new("tls.certificate_refused", "why", text).at(event.at));
     }
@@ -183,7 +189,8 @@ fn icmp(line: Line) -> Line {
 }
 
 fn drops(trouble: &[Line]) -> Vec<Line> {
-    let dropped: Vec<&Line> = trouble.iter().filter(|l| l.code.starts_with("drop.")).collect();
+    let dropped: Vec<&Line> =
+        trouble.iter().filter(|l| l.code.starts_with("drop.") && l.code != "drop.no_socket").collect();
     let Some(first) = dropped.first() else { return Vec::new() };
     let times = if dropped.len() > 1 { format!(" ({} in all)", dropped.len()) } else { String::new() };
     let text = format!("{} {}{times}", first.label, first.text);

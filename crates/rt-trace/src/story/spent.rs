@@ -66,6 +66,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, chapters: &[Chapter]) -> BudgetStory {
     BudgetStory {
         slices: budget.slices.iter().zip(&phases).map(named).collect(),
         totals: totals(&budget.slices.iter().collect::<Vec<_>>()),
+        causes: causes(&budget),
         phases: by_phase(&budget, &phases),
         problems: budget.problems.iter().map(|p| format!("{} (at {:?})", p.kind.say(), p.at)).collect(),
     }
@@ -100,6 +101,27 @@ fn totals(slices: &[&Slice]) -> Vec<TotalStory> {
     Group::ALL.iter().filter_map(total).collect()
 }
 
+/// Sums by cause where the group's name does not say enough.
+fn causes(budget: &Budget) -> Vec<TotalStory> {
+    let mut all: Vec<TotalStory> = Vec::new();
+    for slice in &budget.slices {
+        let group = slice.cause.group();
+        if !matches!(group, Group::Held | Group::Loss | Group::Timeouts | Group::Protocol | Group::Unnamed) {
+            continue;
+        }
+        match all.iter_mut().find(|t| t.explain == slice.cause.code()) {
+            Some(total) => total.time_ns += slice.len().0,
+            None => all.push(TotalStory {
+                group: group.code().into(),
+                say: slice.cause.say().into(),
+                explain: slice.cause.code().into(),
+                time_ns: slice.len().0,
+            }),
+        }
+    }
+    all
+}
+
 fn by_phase(budget: &Budget, phases: &[Phase]) -> Vec<PhaseStory> {
     let mut all: BTreeMap<Phase, Vec<&Slice>> = BTreeMap::new();
     let mut order: Vec<Phase> = Vec::new();
@@ -121,30 +143,18 @@ fn by_phase(budget: &Budget, phases: &[Phase]) -> Vec<PhaseStory> {
     order.into_iter().map(story).collect()
 }
 
-/// The phase of a slice: by the chapter in whose time it lies at the step's own machine, and inside "ask and answer" by
+/// The phase of a slice: by the chapter in whose time it begins at the step's own machine, and inside "ask and answer" by
 /// whose frame moved.
 fn phase_of(step: &Step<'_, '_>, chapters: &[Chapter], slice: &Slice) -> Phase {
     if slice.cause == Cause::Timer(TimerKind::App(Wait::PageWork)) {
         return Phase::Page;
     }
-    let inside = |c: &&Chapter| c.start_ns <= slice.start.0 && slice.end.0 <= c.end_ns && c.code != "close";
-    let chapter = chapters.iter().filter(inside).min_by_key(|c| c.end_ns - c.start_ns);
-    match chapter.map(|c| c.code.as_str()) {
-        Some("dns") => Phase::Dns,
-        Some("connect" | "probe") => Phase::Connect,
-        Some("tls") => Phase::Tls,
-        Some("resources") => Phase::Resources,
-        Some("page") => Phase::Page,
-        Some("echo") => Phase::Echo,
-        Some("http") => side_of(step.view, slice),
-        _ => between(step, chapters, slice),
+    if let Some(phase) = handshake_of(step, slice) {
+        return phase;
     }
-}
-
-/// A slice that reaches over the end of a chapter belongs to the chapter in which it begins.
-fn between(step: &Step<'_, '_>, chapters: &[Chapter], slice: &Slice) -> Phase {
     let begins = |c: &&Chapter| c.start_ns <= slice.start.0 && slice.start.0 < c.end_ns && c.code != "close";
-    match chapters.iter().filter(begins).min_by_key(|c| c.end_ns - c.start_ns).map(|c| c.code.as_str()) {
+    let chapter = chapters.iter().filter(begins).min_by_key(|c| c.end_ns - c.start_ns);
+    match chapter.map(|c| c.code.as_str()) {
         Some("dns") => Phase::Dns,
         Some("connect" | "probe") => Phase::Connect,
         Some("tls") => Phase::Tls,
@@ -156,6 +166,30 @@ fn between(step: &Step<'_, '_>, chapters: &[Chapter], slice: &Slice) -> Phase {
         _ if step.view.conn_of(slice.frame).is_some() => side_of(step.view, slice),
         _ => Phase::Wait,
     }
+}
+
+/// The handshake that a frame belongs to, when it is one of a connection of the step's own machine for the page itself: a
+/// frame is processed a moment before the capture sees it, so times alone would put that moment into the wrong chapter.
+fn handshake_of(step: &Step<'_, '_>, slice: &Slice) -> Option<Phase> {
+    let (conn, _) = step.view.conn_of(slice.frame)?;
+    let client = step.view.conns[conn].client;
+    let tcp = step.view.tcp(client);
+    let opened = tcp.syn.as_ref()?.mark.at;
+    if client.node != step.node || opened < step.start() {
+        return None;
+    }
+    let sent = step.view.trace.sightings(slice.frame).next()?.at;
+    let earlier_page =
+        step.requests.iter().any(|r| r.kind == rt_base::ReqKind::Subresource && r.begin.at <= opened);
+    if earlier_page {
+        return None;
+    }
+    let before = |done: Option<rt_base::Time>| done.is_none_or(|done| sent < done);
+    if before(tcp.established.map(|m| m.at)) {
+        return Some(Phase::Connect);
+    }
+    let tls = tcp.tls.as_ref()?;
+    before(tls.handshake_done.map(|m| m.at)).then_some(Phase::Tls)
 }
 
 fn side_of(view: &View<'_>, slice: &Slice) -> Phase {

@@ -100,7 +100,7 @@ pub(crate) fn nat_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
             if source { (nat.src_before, nat.src_after) } else { (nat.dst_before, nat.dst_after) };
         let rule = view.trace.map.nodes.get(event.node().index()).and_then(|n| n.nat.get(nat.rule as usize));
         let made = if nat.created { "new entry" } else { "entry from before" };
-        let what = if source { "NAT  from" } else { "NAT  to" };
+        let what = if source { "NAT: sender" } else { "NAT: target" };
         Line::new(
             if source { "nat.snat" } else { "nat.dnat" },
             view.name(event.node()),
@@ -279,5 +279,19 @@ pub(crate) fn way_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
             .at(Time(hop.in_ns))
             .margin(words::after(start, Time(hop.in_ns)))
     };
-    hops.iter().enumerate().map(line).collect()
+    let lines: Vec<Line> = hops.iter().enumerate().map(line).collect();
+    shortened(lines, depth)
+}
+
+/// Machines told one by one on a long way: the first and the last ones; the rest (a routing loop) is counted.
+const WAY_LIMIT: usize = 20;
+
+fn shortened(mut lines: Vec<Line>, depth: u8) -> Vec<Line> {
+    if lines.len() <= WAY_LIMIT {
+        return lines;
+    }
+    let left_out = lines.len() - 10;
+    let text = format!("and so on: {left_out} more machines, one after the other");
+    lines.splice(6..6 + left_out, [Line::new("path.more", "...", text).deep(depth)]);
+    lines
 }

@@ -25,7 +25,10 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Option<Chapter> {
     let start = tls.messages.first().map_or(step.start(), |m| m.span.first.at);
     let end =
         tls.handshake_done.map_or_else(|| tls.messages.last().map_or(start, |m| m.span.last.at), |m| m.at);
-    let mut lines = Vec::new();
+    let tickets = |l: &Line| l.data.get("cache").is_some_and(|c| c == "tls-session");
+    let asked = step.requests.iter().filter(|r| r.used().any(|u| u.local == tcp.client && !u.reused));
+    let mut lines: Vec<Line> =
+        asked.flat_map(|r| super::lookup::cache_lines(r)).filter(tickets).take(1).collect();
     for message in tls.messages.iter().filter(|m| m.span.first.at <= end) {
         message_lines(step, message, start, &mut lines);
     }
@@ -72,10 +75,12 @@ fn message_lines(step: &Step<'_, '_>, message: &TlsMessage, start: Time, lines: 
 fn certificate_line(step: &Step<'_, '_>, depth: usize, c: &CertificateInfo) -> Line {
     let names = if c.names.is_empty() { String::new() } else { format!(" for {}", c.names.join(", ")) };
     let until = c.not_after.map_or(String::new(), |t| format!(", until {}", date(t)));
-    let text = format!("{}{names} · signed by {} · {}{until}", c.subject, c.issuer, c.key);
+    let text = format!("{}{names} · signed by {} · {}{until}", short(&c.subject), short(&c.issuer), c.key);
     let _ = step;
     Line::new("tls.certificate", if depth == 0 { "server" } else { "its signer" }, text)
         .deep(1)
+        .with("subject", &c.subject)
+        .with("issuer", &c.issuer)
         .with("serial", &c.serial)
         .with("signature", &c.signature)
         .with("not_before", c.not_before.map_or(String::new(), |t| t.to_string()))
@@ -169,6 +174,7 @@ fn judged(step: &Step<'_, '_>, tls: &TlsSession) -> Vec<Line> {
         AppRecord::CertificateChecked { name: asked, chain, ok, note, .. }
             if name.is_none_or(|n| n == asked) =>
         {
+            let chain: Vec<&str> = chain.iter().map(|s| short(s)).collect();
             let chain = chain.join(" ← ");
             let (code, verdict) = if *ok { ("tls.verified", "verified") } else { ("tls.refused", "REFUSED") };
             Some(Line::new(code, verdict, format!("{chain}: {note}")).at(event.at).with("name", asked))
@@ -176,6 +182,12 @@ fn judged(step: &Step<'_, '_>, tls: &TlsSession) -> Vec<Line> {
         _ => None,
     };
     of_step.filter_map(line).take(1).collect()
+}
+
+/// The common name of a subject such as `O=Trust Services, CN=Root`; all of it when it has none.
+pub(crate) fn short(subject: &str) -> &str {
+    let named = subject.split(", ").find_map(|part| part.strip_prefix("CN="));
+    named.unwrap_or(subject)
 }
 
 /// `2026-02-28` from seconds since 1970 (proleptic Gregorian; Howard Hinnant's civil_from_days).

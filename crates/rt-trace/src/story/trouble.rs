@@ -155,13 +155,30 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
     let what = seen.map_or(String::new(), |c| rt_wire::summary(&c.bytes));
     let rule = tell::rule_at(view, event, place, rule);
     let by = rule.as_ref().map_or(String::new(), |(text, _)| format!(" by the rule \"{text}\""));
-    let text = format!("drops a packet{by}: {}. It was: {what}", reason.say());
+    let round = circle(view, event.frame).map_or(String::new(), |c| format!(" ({c})"));
+    let text = format!("drops a packet{by}: {}{round}. It was: {what}", reason.say());
     Line::new(reason.code(), view.name(event.node()), text)
         .at(event.at)
         .on(view.name(event.node()))
         .margin(rule.map_or_else(|| words::after(step.start(), event.at), |(_, origin)| origin))
         .with("frame", format!("{:?}", event.frame))
         .with("interface", view.trace.map.port_name(event.node(), port))
+}
+
+/// The machines between which a packet went in circles.
+pub(crate) fn circle(view: &View<'_>, frame: FrameId) -> Option<String> {
+    let way = view.way(frame);
+    let last = way.last()?.to;
+    let before = way.iter().rev().skip(1).position(|leg| leg.to == last)?;
+    let round: Vec<String> = way.iter().rev().take(before + 1).map(|leg| view.name(leg.from)).collect();
+    let mut names = round;
+    names.reverse();
+    let times = way.iter().filter(|leg| leg.to == last).count();
+    Some(format!(
+        "{} sent it round and round: it came to {} {times} times",
+        words::list(&names),
+        view.name(last)
+    ))
 }
 
 /// What the timeline did.

@@ -9,10 +9,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use rt_base::{AppRecord, Event, FixedMap, FrameId, Nanos, NodeId, ReqId, ReqKind, Time, What};
 
-use crate::Trace;
 use crate::read::{
     DnsExchange, HttpExchange, NodeExchanges, Secrets, SeenFrame, Side, TcpConversation, read_node,
 };
+use crate::{NodeClass, Trace};
 
 /// A trace with everything read and joined.
 pub(crate) struct View<'t> {
@@ -111,7 +111,13 @@ impl<'t> View<'t> {
     /// Reads and joins everything.
     pub(crate) fn new(trace: &'t Trace) -> View<'t> {
         let secrets = Secrets::from_lines(trace.secrets.iter().map(|s| s.line.as_str()));
-        let speakers: BTreeSet<NodeId> = trace.said().map(|(event, _)| event.node()).collect();
+        // Hosts, and whatever else runs applications (a home router's DHCP server).
+        let hosts = trace
+            .frames
+            .iter()
+            .map(|c| c.node)
+            .filter(|n| trace.map.nodes.get(n.index()).is_none_or(|f| f.class == NodeClass::Host));
+        let speakers: BTreeSet<NodeId> = trace.said().map(|(event, _)| event.node()).chain(hosts).collect();
         let read_at = |&node: &NodeId| {
             let frames = trace.frames_at(node).map(|c| SeenFrame {
                 at: c.at,
