@@ -263,6 +263,7 @@ impl Sim {
             self.queue.advance(None);
             return false;
         };
+        direction.flight.warm_up();
         let next = direction.flight.head().map(|key| Entry { key, target: entry.target });
         let (node, port) = direction.to;
         self.queue.advance(next);

@@ -183,7 +183,7 @@ impl Direction {
     }
 
     /// Offers a frame of `len` bytes at `at`, never before an earlier offer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn offer(&mut self, at: Time, len: usize) -> Result<Sent, DropReason> {
         if !self.up {
             return Err(DropReason::LinkDown);
@@ -199,7 +199,7 @@ impl Direction {
     }
 
     /// Occupies the transmitter from `start`; returns when the last bit is out.
-    #[inline]
+    #[inline(always)]
     fn transmit(&mut self, start: Time, len: usize) -> Time {
         if self.rate_bps == 0 {
             return start;
