@@ -1,7 +1,7 @@
 //! `events.bin`, the event store's file: every [`Event`] of a run in the engine's total order.
 //!
 //! A header (magic, version), then chunks: length (u32, little-endian) and that many bytes of events, one after the
-//! other, each encoded by [`encoding`]: the frequent kinds with fixed fields, the rest by postcard. A chunk is written
+//! other, each encoded on its own: the frequent kinds with fixed fields, the rest by postcard. A chunk is written
 //! whole; a file cut anywhere gives back all events before the cut. Hostile files cost at most one chunk of memory.
 
 mod encoding;

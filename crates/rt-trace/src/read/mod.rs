@@ -3,7 +3,7 @@
 //! For: TCP conversations with their segments, TLS handshakes with what each message carries, HTTP/1.1 and HTTP/2
 //! exchanges, DNS, DHCP, ARP and ICMP, each part with the frame and the time that carried it. The same code reads the
 //! frames of a simulated host, of a real curl in an attached run and of a foreign capture: nothing here assumes that a
-//! frame came from our simulator ([`FrameId::NONE`] is fine).
+//! frame came from our simulator ([`rt_base::FrameId::NONE`] is fine).
 //!
 //! Not for: joining what two nodes saw (that is `rt-trace`'s story) or reading capture files (`rt-files`).
 //!
