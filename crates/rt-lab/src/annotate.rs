@@ -76,7 +76,8 @@ fn comments_of(told: &Told<'_>, comments: Comments) -> BTreeMap<FrameId, String>
             for packet in &request.packets {
                 let wanted = comments == Comments::All || !packet.carries.is_empty();
                 let Some(id) = ids.get(&packet.frame).filter(|_| wanted) else { continue };
-                let what = if packet.carries.is_empty() { "acknowledges or continues" } else { &packet.carries };
+                let what =
+                    if packet.carries.is_empty() { "acknowledges or continues" } else { &packet.carries };
                 let text = format!(
                     "step {}, request {} {} {}: {what}",
                     step.number, request.number, request.method, request.target

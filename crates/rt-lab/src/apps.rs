@@ -92,11 +92,13 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         App::HttpServer { port, certificate, http2, pages, think, silent } => {
             let identity = shared.identity(*certificate);
             let pages = page_set(pages);
-            let server = WebServer { port: *port, identity, http2: *http2, pages, think: *think, silent: *silent };
+            let server =
+                WebServer { port: *port, identity, http2: *http2, pages, think: *think, silent: *silent };
             drop(net.spawn(server.run(net.clone())));
         }
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
-            let upstreams = upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });
+            let upstreams =
+                upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });
             let edge = Edge {
                 identity: shared.identity(*certificate),
                 http2: *http2,
@@ -127,7 +129,9 @@ fn start_dhcp_client(net: &Net, node: &Node, port: PortId) {
 }
 
 fn start_dhcp_server(net: &Net, node: &Node, app: &App) {
-    let App::DhcpServer { port, first, last, reservations, gateway, resolvers, lease, silent } = app else { return };
+    let App::DhcpServer { port, first, last, reservations, gateway, resolvers, lease, silent } = app else {
+        return;
+    };
     let addresses = node.interfaces.get(port.index()).map_or(&[][..], |i| &i.addresses);
     let own = addresses.iter().find_map(|a| match a {
         IpNet::V4(net) => Some(*net),
@@ -168,7 +172,8 @@ pub(crate) fn step_fn(step: &Step, browser: Option<&Browser>) -> StepFn {
         (Verb::Ping { target, count }, _) => Box::new(move |net| Box::pin(probe::ping(net, target, count))),
         (Verb::Lookup { name, rtype }, _) => Box::new(move |net| Box::pin(probe::lookup(net, name, rtype))),
         (Verb::Probe { target, port }, _) => {
-            let options = ConnectOptions { local_port: step.source_port, isn: step.isn, ..ConnectOptions::default() };
+            let options =
+                ConnectOptions { local_port: step.source_port, isn: step.isn, ..ConnectOptions::default() };
             Box::new(move |net| Box::pin(probe::tcp_probe(net, target, port, options)))
         }
     }

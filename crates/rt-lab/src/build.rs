@@ -6,7 +6,9 @@ use rt_apps::browser::Browser;
 use rt_base::NodeId;
 use rt_devices::{Host, Switch};
 use rt_rules::PortRange;
-use rt_scenario::model::{Congestion, Direction, Interface, Model, Node, NodeKind, PortPolicy, QueueLimit, Step};
+use rt_scenario::model::{
+    Congestion, Direction, Interface, Model, Node, NodeKind, PortPolicy, QueueLimit, Step,
+};
 use rt_sim::{DirectionSpec, LinkSpec, QueueSpec, Sim};
 use rt_stack::tcp::{CongestionKind, TcpConfig};
 use rt_stack::{IfaceConfig, Stack, StackConfig};

@@ -26,7 +26,7 @@ pub struct Checked {
 
 /// Checks all expectations of a model.
 #[must_use]
-pub fn check_all(model: &Model, outcomes: &[StepOutcome], story: &Story) -> Vec<Checked> {
+pub(crate) fn check_all(model: &Model, outcomes: &[StepOutcome], story: &Story) -> Vec<Checked> {
     let all = model.expect.iter().flat_map(|expect| expect.checks.iter().map(move |check| (expect, check)));
     all.map(|(expect, check)| check_one(expect, check, outcomes, story)).collect()
 }
@@ -72,13 +72,17 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
         }
         Check::Within(limit) => {
             let took = outcome.end.since(outcome.begin);
-            (format!("took {took}"), outcome.ok && took <= *limit)
+            (format!("took {took}"), took <= *limit)
         }
         Check::Through(nodes) => through(nodes, step),
         Check::Dns(how) => dns(how, step),
         Check::Tls(how) => tls(how, step),
         Check::Fails(why) => {
-            let codes = step.outcome.iter().chain(&step.trouble).any(|l| l.code.contains(why) || l.text.contains(why));
+            let codes = step
+                .outcome
+                .iter()
+                .chain(&step.trouble)
+                .any(|l| l.code.contains(why) || l.text.contains(why));
             (outcome.summary.clone(), !outcome.ok && (outcome.summary.contains(why) || codes))
         }
         Check::Succeeds => (outcome.summary.clone(), outcome.ok),
@@ -155,9 +159,13 @@ pub(crate) fn verdict(checks: &[Checked], took: Nanos) -> Vec<String> {
     let failed: Vec<&Checked> = checks.iter().filter(|c| !c.holds).collect();
     if failed.is_empty() {
         let n = checks.len();
-        return vec![format!("{n} expectation{} hold ({took} of virtual time)", if n == 1 { "" } else { "s" })];
+        return vec![format!(
+            "{n} expectation{} hold ({took} of virtual time)",
+            if n == 1 { "" } else { "s" }
+        )];
     }
-    let line = |c: &&Checked| format!("{}: step {}: expected {}, found {}", c.origin, c.step, c.expected, c.found);
+    let line =
+        |c: &&Checked| format!("{}: step {}: expected {}, found {}", c.origin, c.step, c.expected, c.found);
     let mut lines: Vec<String> = failed.iter().map(line).collect();
     lines.push(format!("{} of {} expectations do not hold", failed.len(), checks.len()));
     lines

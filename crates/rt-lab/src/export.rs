@@ -76,7 +76,8 @@ fn address_only(end: &str) -> String {
 pub(crate) fn tracks(told: &Told<'_>) -> Vec<Track> {
     let mut tracks = Vec::new();
     for step in &told.story.steps {
-        tracks.push(Track { name: format!("step {}: {}", step.number, step.text), spans: chapter_spans(step) });
+        tracks
+            .push(Track { name: format!("step {}: {}", step.number, step.text), spans: chapter_spans(step) });
         tracks.extend(step.requests.iter().map(request_track));
     }
     for node in &told.trace.map.nodes {
@@ -139,7 +140,11 @@ fn node_spans(step: &StepStory, node: &str) -> Vec<Span> {
         category: s.cause.clone(),
         start: Time(s.start_ns),
         end: Time(s.end_ns),
-        args: vec![("phase".into(), s.phase.clone()), ("to".into(), s.to.clone()), ("frame".into(), s.frame.clone())],
+        args: vec![
+            ("phase".into(), s.phase.clone()),
+            ("to".into(), s.to.clone()),
+            ("frame".into(), s.frame.clone()),
+        ],
     })
     .collect()
 }

@@ -7,12 +7,13 @@ use rt_base::NodeId;
 use rt_rules::{Action, Chain, CtState, Match, NatAction, NatPorts, NatRule, PortRange, Route, RouteKind};
 use rt_scenario::model::{Direction, Link, Model, Node, NodeKind};
 use rt_trace::{
-    ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts, TraceMap,
+    ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts,
+    TraceMap,
 };
 
 /// The facts of a whole model for a run with this seed.
 #[must_use]
-pub fn facts(model: &Model, seed: u64) -> TraceMap {
+pub(crate) fn facts(model: &Model, seed: u64) -> TraceMap {
     TraceMap {
         scenario: model.name.clone(),
         about: model.about.clone(),
@@ -27,13 +28,6 @@ pub fn facts(model: &Model, seed: u64) -> TraceMap {
             .map(|s| StepFacts { node: s.node, text: s.text.clone(), origin: s.origin.to_string() })
             .collect(),
     }
-}
-
-/// The part of a node's name after the site, or all of it.
-#[must_use]
-pub fn short_name(model: &Model, node: NodeId) -> &str {
-    let name = &model.nodes[node.index()].name;
-    name.rsplit_once('.').map_or(name.as_str(), |(_, short)| short)
 }
 
 fn node(node: &Node) -> NodeFacts {
@@ -158,14 +152,20 @@ fn protocol_text(protocol: u8) -> String {
 }
 
 fn range_text(range: PortRange) -> String {
-    if range.first == range.last { range.first.to_string() } else { format!("{}-{}", range.first, range.last) }
+    if range.first == range.last {
+        range.first.to_string()
+    } else {
+        format!("{}-{}", range.first, range.last)
+    }
 }
 
 /// A NAT rule in words.
 fn nat_text(node: &Node, rule: &NatRule) -> String {
     let when = match_text(node, &rule.when);
     match &rule.action {
-        NatAction::Snat { to, ports } => format!("rewrite the source of {when} to {to}, {}", ports_text(*ports)),
+        NatAction::Snat { to, ports } => {
+            format!("rewrite the source of {when} to {to}, {}", ports_text(*ports))
+        }
         NatAction::Masquerade { ports } => {
             format!("rewrite the source of {when} to the address of the way out, {}", ports_text(*ports))
         }
@@ -188,7 +188,7 @@ fn ports_text(ports: NatPorts) -> String {
 
 /// The node with this name; the part after the site is enough when it is unique.
 #[must_use]
-pub fn node_named(model: &Model, name: &str) -> Option<NodeId> {
+pub(crate) fn node_named(model: &Model, name: &str) -> Option<NodeId> {
     let id = |i: usize| u32::try_from(i).ok().map(NodeId);
     if let Some(i) = model.nodes.iter().position(|n| n.name == name) {
         return id(i);

@@ -82,7 +82,9 @@ fn ask(trace: &Trace, told: &Story, query: &FollowQuery) -> Result<(String, Stri
             let seen = follow::at(trace, request.number, &node).map_err(unknown)?;
             Ok((follow::at_text(&seen), json(serde_json::to_string_pretty(&seen))))
         }
-        (None, None) => Ok((follow::request_text(told, request), json(serde_json::to_string_pretty(request)))),
+        (None, None) => {
+            Ok((follow::request_text(told, request), json(serde_json::to_string_pretty(request))))
+        }
     }
 }
 
@@ -118,14 +120,17 @@ fn trace_of(model: &Model, seed: u64, until: Option<Time>) -> Trace {
 fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
     let run_file = folder.join(RUN_FILE);
     let run: Value = read_json(&run_file)?;
-    let malformed = |why: &str| Refusal::Malformed { file: run_file.display().to_string(), why: why.to_owned() };
+    let malformed =
+        |why: &str| Refusal::Malformed { file: run_file.display().to_string(), why: why.to_owned() };
     let seed = run["seed"].as_u64().ok_or_else(|| malformed("it has no seed"))?;
     let model: Model = read_json(&folder.join(MODEL_FILE))?;
     let until = run["until_ns"].as_u64().map(Time);
     let trace = trace_of(&model, seed, until);
     if trace.events_lost == 0 && run["digests"]["events.bin"] != json!(events_digest(&trace)?) {
         let program = run["program"].as_str().unwrap_or("another version");
-        return Err(malformed(&format!("it was written by {program}, whose runs differ from this one's: run it again")));
+        return Err(malformed(&format!(
+            "it was written by {program}, whose runs differ from this one's: run it again"
+        )));
     }
     Ok(trace)
 }

@@ -59,7 +59,8 @@ fn link(map: &TraceMap, link: &LinkFacts) -> Value {
 
 /// Every packet that the story names, at each machine and each layer.
 fn packets(trace: &Trace, story: &Story) -> Value {
-    let names: BTreeMap<String, FrameId> = trace.frames.iter().map(|f| (format!("{:?}", f.frame), f.frame)).collect();
+    let names: BTreeMap<String, FrameId> =
+        trace.frames.iter().map(|f| (format!("{:?}", f.frame), f.frame)).collect();
     let mut packets = Map::new();
     let listed = story.steps.iter().flat_map(|s| &s.requests).flat_map(|r| &r.packets);
     for packet in listed {

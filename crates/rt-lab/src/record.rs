@@ -46,8 +46,10 @@ pub(crate) fn interfaces(model: &Model) -> Vec<((NodeId, PortId), Interface)> {
         for (p, interface) in (0..).zip(&node.interfaces) {
             let end = (NodeId(n), PortId(p));
             let link = model.links.iter().find(|l| l.a == end || l.b == end);
-            let peer = link.map(|l| if l.a == end { l.b.0 } else { l.a.0 }).map(|id| &model.nodes[id.index()].name);
-            let description = peer.map_or_else(|| node.role.clone(), |peer| format!("{}, towards {peer}", node.role));
+            let peer =
+                link.map(|l| if l.a == end { l.b.0 } else { l.a.0 }).map(|id| &model.nodes[id.index()].name);
+            let description =
+                peer.map_or_else(|| node.role.clone(), |peer| format!("{}, towards {peer}", node.role));
             let speed_bps = link.map_or(0, |l| if l.a == end { l.ab.rate_bps } else { l.ba.rate_bps });
             let name = format!("{}:{}", node.name, interface.name);
             found.push((end, Interface { name, description, mac: interface.mac, speed_bps }));
@@ -85,7 +87,8 @@ impl Files {
         std::fs::create_dir_all(&captures)?;
         let all = interfaces(model);
         let list: Vec<Interface> = all.iter().map(|(_, i)| i.clone()).collect();
-        let open = |path: PathBuf, list: &[Interface]| Capture::new(create(&path)?, APPLICATION, model.epoch, list);
+        let open =
+            |path: PathBuf, list: &[Interface]| Capture::new(create(&path)?, APPLICATION, model.epoch, list);
         let world = open(captures.join("world.pcapng"), &list)?;
         let mut own = BTreeMap::new();
         for (end, interface) in &all {

@@ -49,7 +49,11 @@ impl Refusal {
     /// There is no such thing; `known` is what there is.
     #[must_use]
     pub fn unknown(what: &'static str, name: &str, known: &[&str]) -> Refusal {
-        Refusal::Unknown { what, name: name.to_owned(), known: known.iter().map(|k| (*k).to_owned()).collect() }
+        Refusal::Unknown {
+            what,
+            name: name.to_owned(),
+            known: known.iter().map(|k| (*k).to_owned()).collect(),
+        }
     }
 
     /// A system error on `path`.

@@ -84,6 +84,15 @@ fn run(model: &Model, options: RunOptions) -> Result<Run, Refusal> {
 }
 
 impl Run {
+    /// What came of a world whose steps were carried out one by one.
+    pub(crate) fn of_world(world: World) -> Run {
+        let (model, outcomes) = (world.model().clone(), world.outcomes().to_vec());
+        let trace = world.into_trace();
+        let story = rt_trace::story::tell(&trace);
+        let checks = expect::check_all(&model, &outcomes, &story);
+        Run { story, outcomes, checks, trace, out: None }
+    }
+
     /// The story as data.
     #[must_use]
     pub fn story(&self) -> &Story {
@@ -133,7 +142,9 @@ impl Run {
         let mut lines = expect::verdict(&self.checks, end);
         if let Some(out) = &self.out {
             let out = out.display();
-            lines.push(format!("files in {out}: open {out}/story.html in a browser, captures/*.pcapng in Wireshark"));
+            lines.push(format!(
+                "files in {out}: open {out}/story.html in a browser, captures/*.pcapng in Wireshark"
+            ));
         }
         lines
     }

@@ -129,7 +129,12 @@ impl Scenario {
         let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let m = &self.model;
         let checks = m.expect.iter().map(|e| e.checks.len()).sum();
-        let parts = [(m.nodes.len(), "node"), (m.links.len(), "link"), (m.steps.len(), "step"), (checks, "expectation")];
+        let parts = [
+            (m.nodes.len(), "node"),
+            (m.links.len(), "link"),
+            (m.steps.len(), "step"),
+            (checks, "expectation"),
+        ];
         parts.map(|(n, what)| count(n, what)).join(", ")
     }
 
@@ -169,7 +174,8 @@ impl PageFolders for Folders<'_> {
                     if total > LONGEST_PAGES {
                         return Err(format!("it holds more than {} MiB", LONGEST_PAGES >> 20));
                     }
-                    let bytes = fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+                    let bytes =
+                        fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
                     let name = path.strip_prefix(&folder).unwrap_or(&path).display().to_string();
                     files.push((format!("/{name}"), bytes));
                 }

@@ -5,10 +5,12 @@
 
 use rt_base::{LinkId, Nanos, NodeId, Recorder, Signal, Time};
 use rt_devices::Host;
-use rt_scenario::model::{Change, Model, Step};
+use rt_rules::Origin;
+use rt_scenario::model::{Change, Model, Step, Verb};
 use rt_sim::{LinkChange, StopReason};
 use rt_trace::{StoreLimits, Trace, TraceRecorder};
 
+use crate::Run;
 use crate::build::{self, Built};
 use crate::facts;
 use crate::record::Fan;
@@ -199,6 +201,49 @@ impl World {
         self.built.install_step(index, &step);
         self.model.steps.push(step);
         self.run_step(index)
+    }
+
+    /// `machine` opens a page in its browser.
+    ///
+    /// # Panics
+    /// This and the next ones: when there is no such machine. A test that names one is wrong.
+    pub fn open(&mut self, machine: &str, url: &str) -> StepOutcome {
+        self.act(machine, format!("opens {url}"), Verb::Open { url: url.into() })
+    }
+
+    /// `machine` posts JSON.
+    pub fn post(&mut self, machine: &str, url: &str, json: &str) -> StepOutcome {
+        self.act(machine, format!("posts to {url}"), Verb::Post { url: url.into(), json: json.into() })
+    }
+
+    /// `machine` pings `target` so many times.
+    pub fn ping(&mut self, machine: &str, target: &str, count: u32) -> StepOutcome {
+        self.act(machine, format!("pings {target}"), Verb::Ping { target: target.into(), count })
+    }
+
+    /// `machine` looks a name up.
+    pub fn lookup(&mut self, machine: &str, name: &str, rtype: &str) -> StepOutcome {
+        self.act(machine, format!("looks up {name}"), Verb::Lookup { name: name.into(), rtype: rtype.into() })
+    }
+
+    /// `machine` connects to a TCP port and hangs up.
+    pub fn connect(&mut self, machine: &str, target: &str, port: u16) -> StepOutcome {
+        self.act(machine, format!("connects to {target}:{port}"), Verb::Probe { target: target.into(), port })
+    }
+
+    fn act(&mut self, machine: &str, does: String, verb: Verb) -> StepOutcome {
+        let node = facts::node_named(&self.model, machine)
+            .unwrap_or_else(|| panic!("no machine is called {machine}"));
+        let origin = Origin::Resource { address: "code".into() };
+        let text = format!("{machine} {does}");
+        self.step(Step { text, node, verb, after: Nanos::ZERO, source_port: None, isn: None, origin })
+    }
+
+    /// Lets connections come to their end and tells the story of everything so far.
+    #[must_use]
+    pub fn finish(mut self) -> Run {
+        self.come_to_rest();
+        Run::of_world(self)
     }
 
     /// Carries out all steps of the model that were not carried out yet, then lets connections come to their end.

@@ -19,7 +19,8 @@ fn main() {
     // Cargo passes `--bench` to every bench program.
     let names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let all = ["chain", "bulk", "dumbbell", "scale", "record", "pcapng"];
-    let wanted: Vec<&str> = if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
+    let wanted: Vec<&str> =
+        if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
     for name in wanted {
         match name {
             "chain" => chain_report(),
@@ -166,7 +167,8 @@ fn dumbbell() {
     let wall_s = wall.seconds();
     let (mut bytes, mut ends) = (0, Vec::new());
     for flow in 0..FLOWS {
-        if let Traffic::TcpSink(sink) = &sim.node_mut::<Host>(end(3 + 2 * flow)).expect("a sink").traffic()[0] {
+        if let Traffic::TcpSink(sink) = &sim.node_mut::<Host>(end(3 + 2 * flow)).expect("a sink").traffic()[0]
+        {
             bytes += sink.bytes;
             ends.push(sink.last.as_secs_f64());
         }

@@ -77,7 +77,11 @@ impl Net {
     pub(crate) fn build(self) -> Sim {
         let mut sim = Sim::new(1, self.recording);
         for (index, machine) in self.machines.into_iter().enumerate() {
-            let routes = machine.routes.iter().map(|(prefix, via)| route(&machine.interfaces, *prefix, *via)).collect();
+            let routes = machine
+                .routes
+                .iter()
+                .map(|(prefix, via)| route(&machine.interfaces, *prefix, *via))
+                .collect();
             let forwarding = machine.traffic.is_empty();
             let config = StackConfig {
                 interfaces: machine.interfaces,
@@ -98,7 +102,8 @@ impl Net {
 }
 
 fn route(interfaces: &[IfaceConfig], prefix: IpNet, via: IpAddr) -> Route {
-    let out = interfaces.iter().position(|i| i.addresses.iter().any(|a| a.contains(&via))).expect("a link to it");
+    let out =
+        interfaces.iter().position(|i| i.addresses.iter().any(|a| a.contains(&via))).expect("a link to it");
     let out = PortId(u16::try_from(out).expect("few interfaces"));
     let origin = Origin::Resource { address: "bench".into() };
     Route { prefix, via: Some(via), out, kind: RouteKind::Unicast, metric: 0, source: None, origin }

@@ -45,7 +45,9 @@ pub(super) fn cause(model: &Model, probe: &Probe, from: NodeId) -> Option<Cause>
         });
     }
     let failed = trace.said().find_map(|(event, record)| match record {
-        AppRecord::RequestEnd { ok: false, note, .. } if event.node() == from && event.at >= probe.begun => Some(note),
+        AppRecord::RequestEnd { ok: false, note, .. } if event.node() == from && event.at >= probe.begun => {
+            Some(note)
+        }
         _ => None,
     })?;
     Some(Cause {

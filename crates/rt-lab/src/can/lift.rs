@@ -71,7 +71,10 @@ fn lift_route(model: &mut Model, at: NodeId, to: IpAddr) -> Option<String> {
         source: None,
         origin: Origin::Resource { address: "can".into() },
     });
-    Some(via.map_or_else(|| format!("{name} has a route to {to}"), |v| format!("{name} has a route to {to} via {v}")))
+    Some(via.map_or_else(
+        || format!("{name} has a route to {to}"),
+        |v| format!("{name} has a route to {to} via {v}"),
+    ))
 }
 
 /// Gives every machine of the loop a route that leads on.
@@ -87,7 +90,8 @@ fn lift_loop(model: &mut Model, cause: &Cause) -> Option<String> {
             changed.push(model.nodes[node.index()].name.clone());
         }
     }
-    (!changed.is_empty()).then(|| format!("{} have routes to {to} along the shortest path", changed.join(" and ")))
+    (!changed.is_empty())
+        .then(|| format!("{} have routes to {to} along the shortest path", changed.join(" and ")))
 }
 
 fn lift_closed_port(model: &mut Model, at: NodeId, verb: &Verb) -> Option<String> {
@@ -111,7 +115,8 @@ fn next_hop(model: &Model, at: NodeId, to: IpAddr) -> Option<(PortId, Option<IpA
     let mut queue = std::collections::VecDeque::from([at]);
     let mut target = None;
     while let Some(node) = queue.pop_front() {
-        let has = model.nodes[node.index()].interfaces.iter().any(|i| i.addresses.iter().any(|a| a.addr() == to));
+        let has =
+            model.nodes[node.index()].interfaces.iter().any(|i| i.addresses.iter().any(|a| a.addr() == to));
         if has && node != at {
             target = Some(node);
             break;

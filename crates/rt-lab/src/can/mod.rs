@@ -115,8 +115,10 @@ fn probe(model: &Model, node: NodeId, verb: &Verb, seed: u64) -> Probe {
     let mut world = World::of_model(&model, seed);
     let outcome = world.run_all_steps().into_iter().next();
     let trace = world.into_trace();
-    let (ok, summary, begun, ended) = outcome
-        .map_or_else(|| (false, "no answer".to_owned(), Time::ZERO, Time::ZERO), |o| (o.ok, o.summary, o.begin, o.end));
+    let (ok, summary, begun, ended) = outcome.map_or_else(
+        || (false, "no answer".to_owned(), Time::ZERO, Time::ZERO),
+        |o| (o.ok, o.summary, o.begin, o.end),
+    );
     let path = find::path(&trace, node, begun);
     Probe { ok, summary, took: ended.since(begun), begun, path, trace }
 }
@@ -162,7 +164,7 @@ impl Verdict {
         let word = if self.reachable { "yes" } else { "no" };
         lines.push(format!("{word}: {} to {}: {} ({})", self.from, self.to, self.outcome, self.took));
         if !self.path.is_empty() {
-            lines.push(format!("  the probe passed  {}", self.path.join(" > ")));
+            lines.push(format!("  the probe passed  {}", short_path(&self.path)));
         }
         for (number, blocker) in self.blockers.iter().enumerate() {
             lines.push(format!("  {}  {}  [{}]", number + 1, blocker.sentence, blocker.code));
@@ -184,5 +186,22 @@ impl Verdict {
             });
         }
         lines.join("\n") + "\n"
+    }
+}
+
+/// Machines joined by `>`; in a routing loop the same two come again and again, which is said once.
+fn short_path(path: &[String]) -> String {
+    let circle = (0..path.len()).find_map(|start| {
+        let next = path[start + 1..].iter().position(|n| *n == path[start])? + 1;
+        let times = path[start..].chunks(next).filter(|c| *c == &path[start..start + next]).count();
+        Some((start, next, times))
+    });
+    match circle {
+        Some((start, length, times)) => {
+            let round = path[start..start + length].join(" > ");
+            let before: String = path[..start].iter().map(|n| format!("{n} > ")).collect();
+            format!("{before}{round} > {} ... ({times} times round)", path[start])
+        }
+        None => path.join(" > "),
     }
 }

@@ -45,7 +45,10 @@ fn another_process_gives_the_same_bytes() {
     }
     let exe = std::env::current_exe().unwrap().display().to_string();
     let into = there.0.display().to_string();
-    outside("env", &[&format!("ROUNDTRIP_RUN_INTO={into}"), &exe, "--exact", "determinism::run_into_a_folder"]);
+    outside(
+        "env",
+        &[&format!("ROUNDTRIP_RUN_INTO={into}"), &exe, "--exact", "determinism::run_into_a_folder"],
+    );
     assert_eq!(differing(&files(&here.0), &files(&there.0)), Vec::<String>::new());
 }
 
@@ -65,7 +68,8 @@ fn another_seed_gives_other_bytes_and_the_same_story() {
     let changed = differing(&files(&one.0), &files(&two.0));
     assert!(changed.iter().any(|n| n == "captures/home.laptop-eth0.pcapng"), "{changed:?}");
     for (a, b) in first.story().steps.iter().zip(&second.story().steps) {
-        let titles = |s: &rt_lab::story::StepStory| s.chapters.iter().map(|c| c.title.clone()).collect::<Vec<_>>();
+        let titles =
+            |s: &rt_lab::story::StepStory| s.chapters.iter().map(|c| c.title.clone()).collect::<Vec<_>>();
         assert_eq!((titles(a), &a.summary), (titles(b), &b.summary));
     }
     assert!(first.passed() && second.passed());

@@ -37,7 +37,12 @@ fn a_failed_step_says_why_in_a_sentence() {
     for shipped in rt_lab::shipped() {
         let run = Scenario::load(shipped.name).unwrap().run(RunOptions::new(1)).unwrap();
         for step in run.story().steps.iter().filter(|s| s.ended && !s.ok) {
-            assert!(!step.outcome.is_empty(), "{}: step {} failed without a sentence", shipped.name, step.number);
+            assert!(
+                !step.outcome.is_empty(),
+                "{}: step {} failed without a sentence",
+                shipped.name,
+                step.number
+            );
         }
     }
 }

@@ -32,7 +32,8 @@ pub(crate) fn run_in(folder: &Path, scenario: &str, seed: u64) -> Run {
 
 /// What an outside program printed. Its absence is a failure: `cargo xtask ci` installs it.
 pub(crate) fn outside(program: &str, args: &[&str]) -> String {
-    let out = Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program} is needed: {e}"));
+    let out =
+        Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program} is needed: {e}"));
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 

@@ -1,22 +1,6 @@
 //! `can`: one real probe, and every independent blocker.
 
-use rt_lab::{Scenario, can};
-
-/// Two firewalls in a row, both closed: two independent reasons.
-const TWO_BLOCKERS: &str = "
-name: two-blockers
-about: Two independent reasons between a and b.
-topology:
-  nodes:
-    a: { kind: host, address: 10.0.1.2/24, gateway: 10.0.1.1 }
-    r: { kind: router, firewall: { forward: [ 'deny tcp to 10.0.2.2 port 80', 'allow all' ] } }
-    b: { kind: host, address: 10.0.2.2/24, gateway: 10.0.2.1, firewall: { in: [ 'deny tcp port 80', 'allow all' ] } }
-  links:
-    - endpoints: ['a:eth0', 'r:lan']
-      addresses: { r: 10.0.1.1/24 }
-    - endpoints: ['b:eth0', 'r:dmz']
-      addresses: { r: 10.0.2.1/24 }
-";
+use rt_lab::{Network, Scenario, can};
 
 #[test]
 fn reachable_is_yes_with_the_path() {
@@ -35,6 +19,35 @@ fn a_closed_port_a_missing_route_and_a_loop_are_named_and_lifted() {
         assert!(verdict.blockers[0].lifted.is_some(), "{}", verdict.text());
     };
     check("web-browsing", "laptop", "google.com:81", "drop.no_socket");
+}
+
+/// Two firewalls in a row, both closed: two independent reasons.
+fn two_blockers() -> Scenario {
+    let lan = "lan: { address: 10.0.1.1/24 }, dmz: { address: 10.0.2.1/24 }";
+    Network::new("two-blockers")
+        .host("a", "address: 10.0.1.2/24, gateway: 10.0.1.1")
+        .router("r", &format!("interfaces: {{ {lan} }}, firewall: {{ forward: [ deny tcp port 80 ] }}"))
+        .host(
+            "b",
+            "address: 10.0.2.2/24, gateway: 10.0.2.1, run: [ http ], firewall: { in: [ deny tcp port 80 ] }",
+        )
+        .link("a:eth0", "r:lan", "")
+        .link("b:eth0", "r:dmz", "")
+        .scenario()
+        .unwrap_or_else(|refusal| panic!("{refusal}"))
+}
+
+#[test]
+fn every_independent_blocker_comes_out_with_its_rule_and_line() {
+    let verdict = can(&two_blockers(), "a", "b:80", 1).unwrap();
+    assert!(!verdict.reachable && verdict.reachable_when_lifted, "{}", verdict.text());
+    let found: Vec<(&str, &str)> =
+        verdict.blockers.iter().map(|b| (b.node.as_str(), b.code.as_str())).collect();
+    assert_eq!(found, [("r", "drop.filtered"), ("b", "drop.filtered")], "{}", verdict.text());
+    for blocker in &verdict.blockers {
+        assert!(blocker.origin.starts_with("two-blockers.yaml:"), "{blocker:?}");
+        assert!(blocker.rule.is_some(), "{blocker:?}");
+    }
 }
 
 #[test]
