@@ -161,7 +161,7 @@ impl Group {
             Group::Page => "the browser's own work",
             Group::Held => "TCP holding data back",
             Group::Loss => "noticing lost packets",
-            Group::Timeouts => "waiting for answers that did not come",
+            Group::Timeouts => "answers that did not come",
             Group::Protocol => "protocol timers",
             Group::Person => "a person waiting",
             Group::Unnamed => "BUG: unnamed",

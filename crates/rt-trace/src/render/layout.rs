@@ -104,7 +104,7 @@ impl Page {
             self.line(&line);
         }
         if !below.is_empty() {
-            for line in wrap(below, WIDTH - indent - column - 2) {
+            for line in wrap(below, WIDTH - indent) {
                 self.right(&line);
             }
         }

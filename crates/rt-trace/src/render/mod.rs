@@ -174,15 +174,15 @@ fn budget_text(budget: &BudgetStory, duration: u64, explained: &mut BTreeSet<Str
     for total in &budget.totals {
         let explain =
             if explained.insert(format!("group {}", total.group)) { total.explain.as_str() } else { "" };
-        page.row(INDENT, &[(28, &total.say), (-14, &exact_ms(Nanos(total.time_ns)))], explain);
+        page.row(INDENT, &[(28, &total.say), (-16, &exact_ms(Nanos(total.time_ns)))], explain);
         for cause in budget.causes.iter().filter(|c| c.group == total.group) {
-            page.row(INDENT + 2, &[(26, "of this"), (-14, &exact_ms(Nanos(cause.time_ns)))], &cause.say);
+            page.row(INDENT + 2, &[(26, "of this"), (-16, &exact_ms(Nanos(cause.time_ns)))], &cause.say);
         }
     }
     let sum: u64 = budget.totals.iter().map(|t| t.time_ns).sum();
     let exact =
         if sum == duration { "exactly the whole time, nothing left over" } else { "BUG: not the whole time" };
-    page.row(INDENT, &[(28, "together"), (-14, &exact_ms(Nanos(sum)))], exact);
+    page.row(INDENT, &[(28, "together"), (-16, &exact_ms(Nanos(sum)))], exact);
     if budget.phases.len() > 1 {
         page.blank();
         page.plain(5, "part by part");
@@ -192,7 +192,7 @@ fn budget_text(budget: &BudgetStory, duration: u64, explained: &mut BTreeSet<Str
                 .iter()
                 .map(|t| format!("{} {}", t.group.replace('-', " "), short_ms(Nanos(t.time_ns))))
                 .collect();
-            page.row(INDENT, &[(28, &phase.say), (-14, &exact_ms(Nanos(phase.time_ns)))], &parts.join(" · "));
+            page.row(INDENT, &[(28, &phase.say), (-16, &exact_ms(Nanos(phase.time_ns)))], &parts.join(" · "));
         }
     }
     for problem in &budget.problems {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rt_base::{AppRecord, CacheKind, CacheOutcome, FrameId, NodeId, ReqId, ReqKind, Time};
+use rt_base::{AppRecord, CacheKind, CacheOutcome, DropReason, FrameId, NodeId, ReqId, ReqKind, Time, What};
 
 use super::model::{Chapter, Ends, Field, Line, LookupStory, ReferralStory};
 use super::tell::{self, Step};
@@ -176,12 +176,6 @@ fn ask_lines(
             .with("id", exchange.id)
             .with("recursion_desired", exchange.recursion_desired),
     );
-    for (i, mark) in exchange.again.iter().enumerate() {
-        let text = format!("the same question again (try {})", i + 2);
-        lines.push(
-            Line::new("dns.retry", "question", text).at(mark.at).margin(words::after(req.begin.at, mark.at)),
-        );
-    }
     story.question.get_or_insert(ends);
     lines.extend(tell::nat_lines(view, query.first.frame, 1));
     if let Some((resolver, work)) = resolver_work(view, query.first.frame) {
@@ -197,6 +191,15 @@ fn ask_lines(
         }
         walk_lines(view, work, lines, story);
     }
+    if exchange.answer.is_none() {
+        lines.push(silence(view, query.first.frame));
+    }
+    for (i, mark) in exchange.again.iter().enumerate() {
+        let text = format!("the same question again (try {})", i + 2);
+        lines.push(
+            Line::new("dns.retry", "question", text).at(mark.at).margin(words::after(req.begin.at, mark.at)),
+        );
+    }
     if let Some(answer) = &exchange.answer {
         story.rcode = answer.rcode_name.clone();
         story.answer = answer.answers.iter().map(|r| r.data.clone()).collect();
@@ -208,6 +211,25 @@ fn ask_lines(
                 .with("rcode", &answer.rcode_name)
                 .with("authoritative", answer.authoritative),
         );
+    }
+}
+
+/// Where a question ended that nobody answered.
+fn silence(view: &View<'_>, query: FrameId) -> Line {
+    let dropped = view.trace.events_of(query).find_map(|e| match e.what {
+        What::Drop { reason, .. } if reason != DropReason::NotForThisStation => Some((e, reason)),
+        _ => None,
+    });
+    let last = view.way(query).last().map(|leg| leg.to);
+    match (dropped, last) {
+        (Some((event, reason)), _) => {
+            let text = format!("that is where the question ended: {}", reason.say());
+            Line::new(reason.code(), view.name(event.node()), text).deep(1).at(event.at)
+        }
+        (None, Some(node)) => {
+            Line::new("dns.silence", view.name(node), "got the question and says nothing").deep(1)
+        }
+        (None, None) => Line::new("dns.silence", "nobody", "the question never left").deep(1),
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     let mut lines: Vec<(Time, Line)> = Vec::new();
     let mut explained = BTreeSet::new();
     let ends = ends_of(view, conns);
-    let within = |e: &&Event| e.at >= step.start() && e.at <= step.until;
+    let within = |e: &&Event| e.at > step.start() && e.at <= step.until;
     for event in view.trace.events.iter().filter(within) {
         match &event.what {
             What::TcpSend(record) if is_again(record.why) => {
@@ -201,7 +201,7 @@ fn icmp_errors(step: &Step<'_, '_>) -> Vec<(Time, Line)> {
     let of_step = read
         .icmp_errors
         .iter()
-        .filter(|e| !e.outgoing && e.mark.at >= step.start() && e.mark.at <= step.until);
+        .filter(|e| !e.outgoing && e.mark.at > step.start() && e.mark.at <= step.until);
     let line = |e: &crate::read::IcmpError| {
         let about = e.quoted.map_or(String::new(), |q| {
             let names = ["", "ICMP", "", "", "", "", "TCP"];
