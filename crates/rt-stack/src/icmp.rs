@@ -87,6 +87,7 @@ pub(crate) fn quote(datagram: &[u8]) -> &[u8] {
 /// Whether an error may be sent about this packet at all (RFC 1122, 3.2.2).
 pub(crate) fn may_complain(packet: &Packet, to_broadcast: bool) -> bool {
     let source = packet.ip.src;
+    //= rfc1122#3.2.2 MUST NOT
     let single =
         !source.is_unspecified() && !source.is_multicast() && !source.is_broadcast() && !source.is_loopback();
     let about_error = packet.ip.protocol == protocol::ICMP && !is_query(packet.payload().first());
@@ -121,6 +122,7 @@ const MOST_BUCKETS: usize = 256;
 impl Limiter {
     /// Whether an error may go to `dst` now; counts it if so.
     pub(crate) fn permit(&mut self, now: Time, dst: Ipv4Addr) -> bool {
+        //= rfc1812#4.3.2.8 SHOULD
         let all = self.all.get_or_insert(Bucket { level: 50 * TOKEN, at: now });
         if self.each.len() >= MOST_BUCKETS {
             // A bucket untouched for six seconds is full again: forgetting it changes nothing.

@@ -22,6 +22,8 @@ const RETRY: Nanos = Nanos::from_secs(1);
 const MOST_QUESTIONS: u8 = 3;
 /// Packets that wait for one neighbour at most; beyond that the oldest goes.
 const MOST_WAITING: usize = 64;
+/// Packets that wait for all neighbours together at most.
+const MOST_WAITING_ALL: usize = 4_096;
 /// Neighbours at most; a scan of a large network must not fill the memory.
 const MOST_ENTRIES: usize = 65_536;
 
@@ -86,6 +88,9 @@ pub(crate) struct Neighbors {
     last: Option<((PortId, IpAddr), MacAddr, Time)>,
     /// The soonest moment at which a question may be due; never too late.
     deadline: Option<Time>,
+    /// Questions under way, and packets that wait for them.
+    asking: usize,
+    waiting: usize,
     /// Addresses being probed or defended, and who else claimed them.
     watched: Vec<(PortId, Ipv4Addr, Option<MacAddr>)>,
 }
@@ -122,17 +127,23 @@ impl Neighbors {
         (port, address): (PortId, IpAddr),
         waiting: Waiting,
     ) -> Wait {
+        if self.waiting >= MOST_WAITING_ALL {
+            return Wait::Full(Box::new(waiting.packet));
+        }
         let full = self.entries.len() >= MOST_ENTRIES;
         let question = match self.entries.get_mut(&(port, address)) {
             Some(Entry::Asked(question)) => question,
             None if full => return Wait::Full(Box::new(waiting.packet)),
             _ => return self.ask(now, cause, (port, address), waiting),
         };
+        //= rfc1122#2.3.2.2 SHOULD
         question.waiting.push_back(waiting);
+        self.waiting += 1;
         let pushed_out = match question.waiting.len() > MOST_WAITING {
             true => question.waiting.pop_front().map(|w| Box::new(w.packet)),
             false => None,
         };
+        self.waiting -= usize::from(pushed_out.is_some());
         Wait::Waits { ask: false, pushed_out }
     }
 
@@ -140,6 +151,8 @@ impl Neighbors {
         let next = now + RETRY;
         let question = Question { waiting: VecDeque::from([waiting]), asked: 1, next, armed: (cause, now) };
         self.last = None;
+        self.asking += 1;
+        self.waiting += 1;
         self.entries.insert(key, Entry::Asked(Box::new(question)));
         self.deadline = Some(self.deadline.map_or(next, |d| d.min(next)));
         Wait::Waits { ask: true, pushed_out: None }
@@ -171,9 +184,19 @@ impl Neighbors {
         if question.asked < MOST_QUESTIONS {
             return Some(Due { port, address, armed, failed: None });
         }
-        let failed = Some(core::mem::take(&mut question.waiting));
+        let failed = core::mem::take(&mut question.waiting);
         self.entries.remove(&key);
-        Some(Due { port, address, armed, failed })
+        self.answered(failed.len());
+        Some(Due { port, address, armed, failed: Some(failed) })
+    }
+
+    /// A question is over, with so many packets that waited for it.
+    fn answered(&mut self, waited: usize) {
+        self.asking -= 1;
+        self.waiting -= waited;
+        if self.asking == 0 {
+            self.deadline = None;
+        }
     }
 
     /// Asked again, because of this.
@@ -219,7 +242,10 @@ impl Neighbors {
         let old = self.entries.insert((port, address), Entry::Known { mac, until: now + LIFETIME });
         let (new, released) = match old {
             Some(Entry::Known { mac: old, until }) => (old != mac || until <= now, VecDeque::new()),
-            Some(Entry::Asked(question)) => (true, question.waiting),
+            Some(Entry::Asked(question)) => {
+                self.answered(question.waiting.len());
+                (true, question.waiting)
+            }
             None => (true, VecDeque::new()),
         };
         Lesson { learned: new.then_some((address, mac)), released, reply: None }

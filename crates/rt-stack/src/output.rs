@@ -161,6 +161,7 @@ impl Stack {
             return;
         }
         // From the address that was talked to, else from the one towards the culprit (RFC 1812, 4.3.2.4).
+        //= rfc1812#4.3.2.4 MUST
         let source = match place {
             Where::Here => Some(packet.ip.dst),
             _ => self.source_towards(packet.src(), None),

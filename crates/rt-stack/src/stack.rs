@@ -434,6 +434,7 @@ impl Stack {
 
 /// Stage Ttl: may it go on, and does it fit (RFC 1812, 5.3.1 and 4.2.2.7; the order is Linux's)?
 fn ttl(packet: &mut Packet) -> Step {
+    //= rfc1812#5.3.1 MUST
     if packet.ip.ttl <= 1 {
         return Step::Stop(Stop::new(DropReason::TtlExceeded, Place::Route).complaining(Complaint::Ttl));
     }
@@ -461,6 +462,10 @@ mod tests {
     fn an_idle_stack_is_small() {
         assert!(size_of::<Stack>() <= 1_280, "{} bytes", size_of::<Stack>());
         assert!(size_of::<Packet>() <= 128, "{} bytes", size_of::<Packet>());
-        assert!(size_of::<crate::socket::TcpSocket>() <= 1_280, "{} bytes", size_of::<crate::socket::TcpSocket>());
+        assert!(
+            size_of::<crate::socket::TcpSocket>() <= 1_280,
+            "{} bytes",
+            size_of::<crate::socket::TcpSocket>()
+        );
     }
 }

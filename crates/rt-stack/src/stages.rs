@@ -29,6 +29,7 @@ impl Stack {
         if self.good_source == Some(source) {
             return None;
         }
+        //= rfc1812#5.3.7 MUST NOT
         let first = source.octets()[0];
         let never = first == 127 || first >= 224;
         let unnamed = first == 0 && !(source.is_unspecified() && packet.ip.dst.is_broadcast());

@@ -130,6 +130,7 @@ impl Nat {
         draft: &mut Draft,
         table: &Conntrack,
     ) -> Option<SocketAddr> {
+        //= rfc4787#4.1 REQ-1
         let known = self.inner.get(&(protocol, inner, to)).copied();
         let external = match known {
             Some(port) => SocketAddr::new(to, port),

@@ -23,6 +23,7 @@ pub(crate) struct PathMtu {
 impl PathMtu {
     /// Enters a hint; returns the MTU to use from now on.
     pub(crate) fn learn(&mut self, now: Time, dst: IpAddr, mtu: u16) -> u16 {
+        //= rfc1191#3 (with the floor of Linux)
         let mtu = mtu.max(LEAST);
         if self.hints.len() >= MOST_HINTS
             && let Some(oldest) = self.hints.iter().min_by_key(|(_, (_, until))| *until).map(|(dst, _)| *dst)

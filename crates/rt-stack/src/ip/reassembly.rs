@@ -90,6 +90,7 @@ impl Reassembly {
         if datagram.repeats(&packet) {
             return Put::Refused(vec![packet.frame]);
         }
+        //= rfc5722#4 MUST (of IPv6; Linux does the same to IPv4)
         if datagram.clashes(start, len, ip.mf) || datagram.pieces.len() >= MOST_FRAGMENTS {
             return self.give_up(key, packet.frame);
         }

@@ -376,3 +376,36 @@ fn arp_of(sender: &str, mac_of: MacAddr) -> Vec<u8> {
     .emit(&mut bytes);
     bytes
 }
+
+/// What the router tells about one query and its answer, in order.
+#[test]
+fn the_router_tells_every_step_of_a_query() {
+    let mut w = routed(|router| {
+        router.nat = vec![snat_rule()];
+        let hook = rt_base::HookPoint::Forward;
+        router.chains =
+            vec![chain(hook, vec![(Match::default(), rt_rules::Action::Accept)], rt_rules::Action::Drop)];
+    });
+    let (client, server) = (w.udp(0, 0), w.udp(2, 53));
+    w.say(0, client, "203.0.113.1:53", b"question");
+    w.run();
+    w.say(2, server, "203.0.113.50:10001", b"answer");
+    w.run();
+    let line = |e: &rt_base::Event| match &e.what {
+        What::Nat(r) => format!("{:?} {:?} {} > {}", e.frame, r.side, r.src_after, r.dst_after),
+        what => format!("{:?} {what:?}", e.frame),
+    };
+    let told: Vec<String> = w.events.iter().filter(|e| e.node().0 == 1).map(line).collect();
+    insta::assert_snapshot!(told.join("\n"), @r"
+    f0.2 NeighborLearned { address: 192.168.1.10, mac: [2, 0, 0, 0, 0, 0] }
+    f0.1 Route { rule: 1, out: PortId(1), next_hop: 203.0.113.1, ttl: 63 }
+    f0.1 Filter { hook: Forward, rule: 0, accepted: true }
+    f0.1 ConntrackNew { protocol: 17, src: 192.168.1.10:52431 }
+    f0.1 Source 203.0.113.50:10001 > 203.0.113.1:53
+    f0.1 NeighborWait { address: 203.0.113.1 }
+    f2.1 NeighborLearned { address: 203.0.113.1, mac: [2, 0, 0, 0, 2, 0] }
+    f2.2 Destination 203.0.113.1:53 > 192.168.1.10:52431
+    f2.2 Route { rule: 0, out: PortId(0), next_hop: 192.168.1.10, ttl: 63 }
+    f2.2 Filter { hook: Forward, rule: 0, accepted: true }
+    ");
+}

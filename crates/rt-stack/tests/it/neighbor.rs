@@ -120,3 +120,29 @@ fn conflicts_are_seen_while_probing() {
         assert!(!w.app(0, |s| s.arp_conflict(PortId(0), ip(target))), "told once");
     }
 }
+
+/// A scan of a whole network must not fill the memory with packets that wait.
+#[test]
+fn packets_that_wait_are_bounded_over_all_neighbours() {
+    let mut config = machine(0, &["10.0.0.1/8"], vec![]);
+    config.udp_buffer = 1;
+    let mut w = World::new(vec![("a", config)]);
+    let a = w.udp(0, 0);
+    for n in 0..5_000u32 {
+        w.say(0, a, &format!("10.1.{}.{}:9", n / 250, n % 250 + 1), b"x");
+    }
+    assert_eq!(w.drop_reasons(), [DropReason::NeighborQueueFull; 5_000 - 4_096]);
+    w.tamper = None;
+    w.run_for(Nanos::from_millis(500));
+    assert_eq!(w.stacks[0].next_deadline().as_millis(), 1_000);
+}
+
+/// An answered question leaves no timer behind.
+#[test]
+fn an_answer_stops_the_clock() {
+    let mut w = pair();
+    let a = w.udp(0, 0);
+    w.say(0, a, "10.0.0.2:9", b"x");
+    w.run_for(Nanos::from_millis(10));
+    assert_eq!(w.stacks[0].next_deadline(), rt_base::Time::MAX);
+}
