@@ -11,23 +11,31 @@ use crate::protocol;
 /// Sum of `bytes`; an odd last byte is padded with zero. Sums of consecutive pieces may be added when all pieces but
 /// the last have even length.
 #[must_use]
+#[inline]
 pub fn ones_sum(bytes: &[u8]) -> u64 {
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let (words, rest) = rest.as_chunks::<4>();
+    let tail = match *rest {
+        [] => 0,
+        [a] => u64::from(u16::from_ne_bytes([a, 0])),
+        [a, b, ref odd @ ..] => {
+            let odd = odd.first().map_or(0, |c| u64::from(u16::from_ne_bytes([*c, 0])));
+            u64::from(u16::from_ne_bytes([a, b])) + odd
+        }
+    };
+    let words: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    if blocks.is_empty() { words + tail } else { sum_blocks(blocks) + words + tail }
+}
+
+/// Eight independent lanes, so that the compiler can use vector instructions.
+fn sum_blocks(blocks: &[[u8; 32]]) -> u64 {
     let mut lanes = [0u64; 8];
-    let mut chunks = bytes.chunks_exact(32);
-    for chunk in &mut chunks {
-        for (lane, word) in lanes.iter_mut().zip(chunk.chunks_exact(4)) {
-            *lane += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+    for block in blocks {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
+            *lane += u64::from(u32::from_ne_bytes(*word));
         }
     }
-    let mut sum: u64 = lanes.iter().sum();
-    let mut words = chunks.remainder().chunks_exact(2);
-    for word in &mut words {
-        sum += u64::from(u16::from_ne_bytes([word[0], word[1]]));
-    }
-    if let [last] = words.remainder() {
-        sum += u64::from(u16::from_ne_bytes([*last, 0]));
-    }
-    sum
+    lanes.iter().sum()
 }
 
 /// A sum as the 16-bit number that stands on the wire before complementing (write it with `to_be_bytes`).
