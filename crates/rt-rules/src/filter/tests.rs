@@ -1,3 +1,5 @@
+//! What a match and a chain mean.
+
 use rt_base::PortId;
 
 use super::*;

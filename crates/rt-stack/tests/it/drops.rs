@@ -46,31 +46,34 @@ fn patch(frame: &mut [u8], at: usize, word: u16) {
 
 /// Frames that the router of [`routed`] drops at once, and why.
 fn frames() -> Vec<(&'static str, Vec<u8>, DropReason)> {
-    use DropReason as R;
     let kind = |ethertype: u16| changed(|f| f[12..14].copy_from_slice(&ethertype.to_be_bytes()));
     vec![
-        ("short Ethernet", vec![1, 2, 3], R::Malformed),
-        ("another station", changed(|f| f[5] ^= 1), R::NotForThisStation),
-        ("IPv6", kind(0x86dd), R::UnknownEtherType),
-        ("VLAN", kind(0x8100), R::UnknownEtherType),
-        ("short ARP", kind(0x0806)[..30].to_vec(), R::Malformed),
-        ("no IP header", good()[..20].to_vec(), R::Malformed),
-        ("version 5", changed(|f| f[14] = 0x55), R::Malformed),
-        ("total length too long", changed(|f| patch(f, 16, 0x0900)), R::Malformed),
-        ("header checksum", changed(|f| f[24] ^= 1), R::BadChecksum),
-        ("TTL", changed(|f| rewrite_ttl(f, 1)), R::TtlExceeded),
-        ("loopback source", from_to("127.0.0.1", "203.0.113.1"), R::BadSource),
-        ("group source", from_to("224.0.0.1", "203.0.113.1"), R::BadSource),
-        ("own source", from_to("203.0.113.50", "203.0.113.1"), R::BadSource),
-        ("broadcast source", from_to("192.168.1.255", "203.0.113.1"), R::BadSource),
-        ("unnamed source", from_to("0.0.0.0", "203.0.113.1"), R::BadSource),
-        ("loopback destination", from_to("192.168.1.10", "127.0.0.1"), R::BadSource),
-        ("multicast", from_to("192.168.1.10", "239.1.1.1"), R::NotForThisStation),
-        ("no route", from_to("192.168.1.10", "8.8.8.8"), R::NoRoute),
-        ("blackhole", from_to("192.168.1.10", "10.1.0.1"), R::Blackhole),
-        ("unreachable", from_to("192.168.1.10", "10.2.0.1"), R::RouteUnreachable),
-        ("broadcast frame", changed(|f| f[..6].copy_from_slice(&MacAddr::BROADCAST.0)), R::NotForThisStation),
-        ("no socket", from_to("192.168.1.10", "192.168.1.1"), R::NoSocket),
+        ("short Ethernet", vec![1, 2, 3], DropReason::Malformed),
+        ("another station", changed(|f| f[5] ^= 1), DropReason::NotForThisStation),
+        ("IPv6", kind(0x86dd), DropReason::UnknownEtherType),
+        ("VLAN", kind(0x8100), DropReason::UnknownEtherType),
+        ("short ARP", kind(0x0806)[..30].to_vec(), DropReason::Malformed),
+        ("no IP header", good()[..20].to_vec(), DropReason::Malformed),
+        ("version 5", changed(|f| f[14] = 0x55), DropReason::Malformed),
+        ("total length too long", changed(|f| patch(f, 16, 0x0900)), DropReason::Malformed),
+        ("header checksum", changed(|f| f[24] ^= 1), DropReason::BadChecksum),
+        ("TTL", changed(|f| rewrite_ttl(f, 1)), DropReason::TtlExceeded),
+        ("loopback source", from_to("127.0.0.1", "203.0.113.1"), DropReason::BadSource),
+        ("group source", from_to("224.0.0.1", "203.0.113.1"), DropReason::BadSource),
+        ("own source", from_to("203.0.113.50", "203.0.113.1"), DropReason::BadSource),
+        ("broadcast source", from_to("192.168.1.255", "203.0.113.1"), DropReason::BadSource),
+        ("unnamed source", from_to("0.0.0.0", "203.0.113.1"), DropReason::BadSource),
+        ("loopback destination", from_to("192.168.1.10", "127.0.0.1"), DropReason::BadSource),
+        ("multicast", from_to("192.168.1.10", "239.1.1.1"), DropReason::NotForThisStation),
+        ("no route", from_to("192.168.1.10", "8.8.8.8"), DropReason::NoRoute),
+        ("blackhole", from_to("192.168.1.10", "10.1.0.1"), DropReason::Blackhole),
+        ("unreachable", from_to("192.168.1.10", "10.2.0.1"), DropReason::RouteUnreachable),
+        (
+            "broadcast frame",
+            changed(|f| f[..6].copy_from_slice(&MacAddr::BROADCAST.0)),
+            DropReason::NotForThisStation,
+        ),
+        ("no socket", from_to("192.168.1.10", "192.168.1.1"), DropReason::NoSocket),
         (
             "UDP checksum",
             {
@@ -78,7 +81,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>, DropReason)> {
                 frame[41] ^= 1;
                 frame
             },
-            R::BadChecksum,
+            DropReason::BadChecksum,
         ),
         (
             "short UDP",
@@ -87,9 +90,9 @@ fn frames() -> Vec<(&'static str, Vec<u8>, DropReason)> {
                 frame[38] = 9;
                 frame
             },
-            R::Malformed,
+            DropReason::Malformed,
         ),
-        ("no connection", tcp_frame("192.168.1.10", "192.168.1.1", TcpFlags::ACK), R::NoSocket),
+        ("no connection", tcp_frame("192.168.1.10", "192.168.1.1", TcpFlags::ACK), DropReason::NoSocket),
         (
             "DF and too long",
             {
@@ -97,7 +100,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>, DropReason)> {
                 patch(&mut frame, 20, 0x4000);
                 frame
             },
-            R::FragmentationNeeded,
+            DropReason::FragmentationNeeded,
         ),
     ]
 }

@@ -1,3 +1,5 @@
+//! Flows: new, answered, related, expired, reopened, refused.
+
 use super::*;
 
 const SYN: TcpFlags = TcpFlags::SYN;
