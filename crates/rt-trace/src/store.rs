@@ -9,7 +9,8 @@
 use std::sync::{Arc, Mutex};
 
 use rt_base::{
-    AppRecord, ConnId, Event, EventId, FixedMap, Frame, FrameId, NodeId, PortId, Recorder, Time, Way, What,
+    AppRecord, ConnId, Event, EventId, FixedMap, Frame, FrameId, NodeId, PortId, Recorder, SendWhy, Time,
+    Way, What,
 };
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +93,7 @@ struct Index {
     frames_at: Vec<Vec<u32>>,
     events_at: Vec<Vec<u32>>,
     blocked: FixedMap<(NodeId, ConnId), Vec<u32>>,
+    again: FixedMap<(NodeId, ConnId), Vec<u32>>,
 }
 
 impl Trace {
@@ -116,6 +118,20 @@ impl Trace {
             }
             if let What::TcpBlocked { conn, .. } = event.what {
                 index.blocked.entry((event.node(), conn)).or_default().push(at);
+            }
+        }
+        for (i, event) in self.events.iter().enumerate() {
+            let (Ok(at), What::TcpSend(record)) = (u32::try_from(i), &event.what) else { continue };
+            let noticed = match record.why {
+                SendWhy::FastRetransmit | SendWhy::TailLossProbe => true,
+                SendWhy::RtoRetransmit => {
+                    let input = index.event.get(&event.because).map(|&b| &self.events[b as usize].what);
+                    matches!(input, Some(What::TimerFired { .. }))
+                }
+                _ => false,
+            };
+            if noticed && !record.origin.is_none() {
+                index.again.entry((event.node(), record.conn)).or_default().push(at);
             }
         }
         for (i, frame) in self.frames.iter().enumerate() {
@@ -153,6 +169,13 @@ impl Trace {
     /// Every [`What::TcpBlocked`] of a connection, in order.
     pub fn blocked_of(&self, node: NodeId, conn: ConnId) -> impl Iterator<Item = &Event> {
         let list = self.index.blocked.get(&(node, conn)).map_or(&[][..], Vec::as_slice);
+        list.iter().map(|&i| &self.events[i as usize])
+    }
+
+    /// Every retransmission of a connection by which a loss was noticed, in order: by a timer or by later
+    /// acknowledgements, not those that merely followed in the same recovery.
+    pub fn noticed_losses(&self, node: NodeId, conn: ConnId) -> impl Iterator<Item = &Event> {
+        let list = self.index.again.get(&(node, conn)).map_or(&[][..], Vec::as_slice);
         list.iter().map(|&i| &self.events[i as usize])
     }
 

@@ -217,6 +217,29 @@ fn a_lost_segment_leads_to_its_first_sending_and_on_to_the_writing() {
     check(tape, 0);
 }
 
+/// New data waits for the window, but the window is full because something was lost.
+#[test]
+fn a_full_window_behind_a_loss_is_the_loss() {
+    let mut tape = Tape::start(0);
+    let first = tape.frame();
+    let sent = tape.tcp_send(first, SendWhy::NewData, (EventId::NONE, 0));
+    let written = (tape.input, 0);
+    tape.blocked(Blocked::Cwnd);
+    tape.now = Time(200_000);
+    let (armed_by, armed_at) = (tape.input, Time(0));
+    let fired = What::TimerFired { kind: TimerKind::Rto, conn: CONN, armed_by, armed_at };
+    tape.input = tape.record(FrameId::NONE, fired);
+    let again = tape.frame();
+    tape.tcp_send(again, SendWhy::RtoRetransmit, (sent, 0));
+    tape.spend(Cause::Lost(SendWhy::RtoRetransmit), 200_000);
+    tape.elsewhere(260_000);
+    tape.spend(Cause::Blocked(Blocked::Cwnd), 60_000);
+    let frame = tape.frame();
+    tape.tcp_send(frame, SendWhy::NewData, written);
+    tape.hop(frame, 1, [1, 2, 3, 4]);
+    check(tape, 0);
+}
+
 /// Bugs in a trace are told loudly, and even then the sum is exact.
 #[test]
 fn what_cannot_be_named_is_a_problem() {

@@ -167,7 +167,7 @@ impl Walker<'_> {
         for (at, reason, said_by) in reasons.into_iter().rev() {
             let about = About { conn: record.conn, ended_by, ..About::of(sent) };
             match reason {
-                Some(reason) => self.slice(at.max(record.origin_at), Cause::Blocked(reason), about),
+                Some(reason) => self.blocked(at.max(record.origin_at), reason, about),
                 None => {
                     if self.now > at.max(record.origin_at) {
                         self.problem(sent.id, ProblemKind::NoReason);
@@ -176,6 +176,34 @@ impl Walker<'_> {
                 }
             }
             ended_by = said_by;
+        }
+    }
+
+    /// Time for which TCP gave one reason, back to `from`. Where it was also waiting to notice a loss, that is what it
+    /// was really waiting for: the window stays full because an acknowledgement cannot come.
+    fn blocked(&mut self, from: Time, reason: Blocked, about: About) {
+        let from = from.max(self.start);
+        while self.now > from {
+            let losses = self.trace.noticed_losses(about.node, about.conn).filter_map(|e| match &e.what {
+                What::TcpSend(record) => Some((record.origin_at, e, record.why)),
+                _ => None,
+            });
+            let (mut covering, mut below): (Option<(Time, &Event, SendWhy)>, Time) = (None, from);
+            for (since, event, why) in losses {
+                if event.at >= self.now && since < self.now {
+                    let sooner = covering.is_none_or(|(_, best, _)| event.at < best.at);
+                    covering = if sooner { Some((since, event, why)) } else { covering };
+                } else if event.at < self.now {
+                    below = below.max(event.at);
+                }
+            }
+            match covering {
+                Some((since, event, why)) => {
+                    let about = About { frame: event.frame, ended_by: event.id, ..about };
+                    self.slice(since.max(from), Cause::Lost(why), about);
+                }
+                None => self.slice(below, Cause::Blocked(reason), about),
+            }
         }
     }
 

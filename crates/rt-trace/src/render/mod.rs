@@ -119,7 +119,7 @@ fn step_text(step: &StepStory, explained: &mut BTreeSet<String>, page: &mut Page
     if !step.trouble.is_empty() {
         page.blank();
         page.plain(2, "what went wrong on the way");
-        lines_text(INDENT, &step.trouble, explained, page);
+        lines_text(INDENT, &likewise(&step.trouble), explained, page);
     }
     budget_text(&step.budget, step.duration_ns, explained, page);
     if let Some(saved) = &step.saved {
@@ -156,6 +156,20 @@ fn lines_text(indent: usize, lines: &[Line], explained: &mut BTreeSet<String>, p
             page.aside(indent + column(line.depth) + 2, meaning);
         }
     }
+}
+
+/// Retransmissions of one loss are told in full once; the others refer to the first.
+fn likewise(lines: &[Line]) -> Vec<Line> {
+    let mut out: Vec<Line> = Vec::new();
+    let mut before = "";
+    for line in lines {
+        let (what, why) = line.text.split_once(": ").unwrap_or((&line.text, ""));
+        let same = line.code.starts_with("tcp.retransmit") && !why.is_empty() && why == before;
+        let text = if same { format!("{what}; likewise") } else { line.text.clone() };
+        before = why;
+        out.push(Line { text, ..line.clone() });
+    }
+    out
 }
 
 fn budget_text(budget: &BudgetStory, duration: u64, explained: &mut BTreeSet<String>, page: &mut Page) {

@@ -27,7 +27,10 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
                     lines.push((event.at, line));
                 }
             }
-            What::LinkChanged { .. } => lines.extend(link_changed(view, event).map(|l| (event.at, l))),
+            What::LinkChanged { .. } => {
+                let line = link_changed(view, event);
+                lines.extend(line.map(|l| (event.at, l.margin(words::after(step.start(), event.at)))));
+            }
             _ => {}
         }
     }
@@ -103,7 +106,7 @@ fn again(
     };
     let fate = match &lost {
         Some(text) => text.clone(),
-        None => "the first copy did arrive: it or its acknowledgement was only late".to_string(),
+        None => "the first copy did arrive, so its acknowledgement was lost or late".to_string(),
     };
     let noticed = match record.why {
         SendWhy::FastRetransmit => "acknowledgements for later bytes gave it away (fast retransmit)",
