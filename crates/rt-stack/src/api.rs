@@ -190,6 +190,12 @@ impl Stack {
         }
     }
 
+    /// Enters a neighbour by hand (`ip neigh add ... nud permanent`): it is never asked for.
+    pub fn add_neighbor(&mut self, port: PortId, address: IpAddr, mac: MacAddr) {
+        self.shortcuts.clear();
+        self.neighbors.enter(port, address, mac);
+    }
+
     /// Asks the link whether somebody uses `address` (RFC 5227, 2.1.1), and watches for claims from now on.
     pub fn arp_probe(&mut self, port: PortId, address: IpAddr) {
         self.push_arp(port, address, Ipv4Addr::UNSPECIFIED);

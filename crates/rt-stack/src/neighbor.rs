@@ -251,6 +251,15 @@ impl Neighbors {
         Lesson { learned: new.then_some((address, mac)), released, reply: None }
     }
 
+    /// Enters a neighbour for good. Packets that wait for its answer go on waiting for it.
+    pub(crate) fn enter(&mut self, port: PortId, address: IpAddr, mac: MacAddr) {
+        self.last = None;
+        let entry = self.entries.entry((port, address)).or_insert(Entry::Known { mac, until: Time::MAX });
+        if let Entry::Known { .. } = entry {
+            *entry = Entry::Known { mac, until: Time::MAX };
+        }
+    }
+
     /// Notes who else uses, or probes for, an address that we probe for or own.
     fn watch(&mut self, port: PortId, nic: &Nic, arp: &ArpPacket) {
         let probes = arp.operation == ArpOperation::Request && arp.sender_ip.is_unspecified();

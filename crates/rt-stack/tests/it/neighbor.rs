@@ -146,3 +146,15 @@ fn an_answer_stops_the_clock() {
     w.run_for(Nanos::from_millis(10));
     assert_eq!(w.stacks[0].next_deadline(), rt_base::Time::MAX);
 }
+
+#[test]
+fn a_neighbour_entered_by_hand_is_never_asked_for() {
+    let mut w = pair();
+    let (a, b) = (w.udp(0, 0), w.udp(1, 53));
+    w.app(0, |s| s.add_neighbor(rt_base::PortId(0), ip("10.0.0.2"), mac(1, 0)));
+    w.run_for(Nanos::from_secs(5_000));
+    w.say(0, a, "10.0.0.2:53", b"x");
+    w.run();
+    assert!(w.hear(1, b).is_some());
+    assert_eq!(w.wire.len(), 1);
+}
