@@ -88,6 +88,10 @@ impl Failure {
                 if let Some(failure) = TlsFailure::of_io(io) {
                     return Failure::new(failure.code(), format!("{host}: {failure}"));
                 }
+                // hyper reports bytes that are not HTTP this way as well.
+                if matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) {
+                    return Failure::new("http.protocol", format!("{host}: {io}"));
+                }
                 let (code, what) = of_tcp(io);
                 return Failure::new(code, format!("{host} {what} before the response was whole"));
             }

@@ -87,11 +87,14 @@ pub(super) fn open(
 
 /// Takes the whole body, or the answer that it is too long or broken.
 pub(super) async fn collect(body: Incoming) -> Result<Bytes, Response<Body>> {
+    let too_large = || page(StatusCode::PAYLOAD_TOO_LARGE, "This server reads bodies of at most 1 MiB.");
+    // Said at once when the length is told beforehand.
+    if hyper::body::Body::size_hint(&body).lower() > BODY_LIMIT as u64 {
+        return Err(too_large());
+    }
     match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(page(StatusCode::PAYLOAD_TOO_LARGE, "This server reads bodies of at most 1 MiB."))
-        }
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Err(_) => Err(page(StatusCode::BAD_REQUEST, "The body broke off.")),
     }
 }

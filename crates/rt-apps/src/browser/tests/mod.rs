@@ -1,5 +1,7 @@
 //! Browser, balancer and servers together on one machine, over its loopback interface: the whole way of a page.
 
+mod hostile;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
