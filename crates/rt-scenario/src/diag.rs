@@ -20,14 +20,20 @@ pub enum Severity {
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+    ($(#[doc = $doc:literal] $name:ident = $code:literal;)*) => {
         /// The kind of a problem. Its text form (`E019`) never changes its meaning.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum Code { $($(#[$doc])* $name,)* }
+        pub enum Code { $(#[doc = $doc] $name,)* }
 
         impl Code {
             /// Every code, in order.
             pub const ALL: &[Code] = &[$(Code::$name),*];
+
+            /// What it is about, in one sentence.
+            #[must_use]
+            pub fn about(self) -> &'static str {
+                match self { $(Code::$name => $doc,)* }
+            }
 
             /// The stable text, such as `E019` or `W002`.
             #[must_use]

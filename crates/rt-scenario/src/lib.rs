@@ -18,6 +18,7 @@ mod lookup;
 mod machine;
 pub mod model;
 mod plain;
+mod reference;
 mod routing;
 mod rules_text;
 mod schema;
@@ -34,6 +35,7 @@ mod world;
 pub use diag::{Code, Diagnostic, Severity, Snippet, Span, render_all};
 pub use load::{DEFAULT_EPOCH, Loaded, NoFolders, PageFolders, load, load_with, yaml_as_json};
 pub use model::Model;
+pub use reference::reference;
 pub use schema::schema;
 
 /// Reads a span of time as scenarios write it: `4ms`, `50us`, `1.2s`, `2min`.

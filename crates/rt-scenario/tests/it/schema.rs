@@ -128,3 +128,14 @@ fn every_key_is_described() {
     walk(&schema(), "", &mut count);
     assert!(count > 150, "only {count} keys");
 }
+
+/// `docs/scenario-file.md` is what the tables say. `INSTA_UPDATE=always` writes it anew.
+#[test]
+fn the_reference_page_is_current() {
+    let path = format!("{}/../../docs/scenario-file.md", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var("INSTA_UPDATE").is_ok_and(|v| v == "always") {
+        std::fs::write(&path, rt_scenario::reference()).expect("written");
+    }
+    let page = std::fs::read_to_string(&path).expect("docs/scenario-file.md");
+    assert!(page == rt_scenario::reference(), "run the test with INSTA_UPDATE=always");
+}
