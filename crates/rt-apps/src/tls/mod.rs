@@ -1,6 +1,6 @@
 //! TLS 1.3 that is a pure function of the seed: rustls with its time, dice, keys, tickets and certificates given.
 //!
-//! Not for: speaking HTTP over it ([`crate::http`]), or deciding when to connect. tokio-rustls does the handshaking
+//! Not for: speaking HTTP over it (the `http` module), or deciding when to connect. tokio-rustls does the handshaking
 //! over any stream; this module only makes the two configurations, [`ClientTls`] and [`ServerTls`], and the
 //! certificates ([`Authority`]).
 //!
