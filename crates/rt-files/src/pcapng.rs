@@ -5,7 +5,7 @@
 //! interface may be pushed with stamps slightly in the future (a router's processing time): they are held back until
 //! [`Capture::advance`] has passed them, so stamps in the file never go backwards.
 //!
-//! Not for reading: that is `pcap-parser`'s, in tests and in the explainer of foreign captures.
+//! Not for reading: that is [`crate::foreign`]'s.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
