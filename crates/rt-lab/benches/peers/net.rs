@@ -73,9 +73,21 @@ impl Net {
         self.machines[node].traffic.push(traffic);
     }
 
+    /// Who is at the other end of each interface: the peers' point-to-point links have no ARP, so ours know it already.
+    fn neighbors(&self) -> Vec<Vec<(PortId, IpAddr, MacAddr)>> {
+        let mut known = vec![Vec::new(); self.machines.len()];
+        let ends = self.links.iter().flat_map(|link| [(link.a, link.b), (link.b, link.a)]);
+        for ((node, port), (peer, peer_port)) in ends {
+            let iface = &self.machines[peer.index()].interfaces[peer_port.index()];
+            known[node.index()].extend(iface.addresses.iter().map(|net| (port, net.addr(), iface.mac)));
+        }
+        known
+    }
+
     /// The engine with all of it.
     pub(crate) fn build(self) -> Sim {
         let mut sim = Sim::new(1, self.recording);
+        let neighbors = self.neighbors();
         for (index, machine) in self.machines.into_iter().enumerate() {
             let routes = machine
                 .routes
@@ -91,7 +103,10 @@ impl Net {
                 ..StackConfig::default()
             };
             let name = format!("n{index}");
-            let stack = Stack::new(config, 1, &name);
+            let mut stack = Stack::new(config, 1, &name);
+            for &(port, address, mac) in &neighbors[index] {
+                stack.add_neighbor(port, address, mac);
+            }
             sim.add_node(&name, Box::new(Host::with_traffic(stack, machine.traffic)), Nanos::ZERO);
         }
         for link in self.links {

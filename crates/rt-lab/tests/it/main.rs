@@ -2,6 +2,7 @@
 
 mod boundaries;
 mod determinism;
+mod hostile;
 mod judges;
 mod shipped;
 mod support;
