@@ -125,8 +125,9 @@ fn connect(
     (router, span): (NodeId, Span),
 ) -> PortId {
     let written = value.get("public");
-    let address = written.and_then(|v| v.host(24)).unwrap_or_else(|| plan.public_address(world, span));
     let place = place_of(world, plan, value);
+    let address =
+        written.and_then(|v| v.host(24)).unwrap_or_else(|| plan.public_address(world, &place, span));
     let usual = Wire::both(100_000_000, Nanos::from_millis(4));
     let wire = usual.read(value.get("access"), ("up", "down"));
     if let Some(access) = value.get("access") {

@@ -62,8 +62,13 @@ pub(super) fn plan(world: &mut World<'_, '_>, sites: &Value) -> Option<Plan> {
         span: name.span,
         places: places(world, name, value),
         resolvers: resolvers.iter().filter_map(|(_, v)| v.address_at("address")).collect(),
-        next_public: 0,
         next_server: 0,
+        homes_at: Vec::new(),
+        written: sites
+            .entries()
+            .iter()
+            .filter_map(|(_, v)| Some(v.get("public")?.host(24)?.addr()))
+            .collect(),
     })
 }
 

@@ -29,8 +29,11 @@ pub(crate) struct Plan {
     /// Addresses of its public resolvers.
     pub(crate) resolvers: Vec<IpAddr>,
     /// Counters for addresses that nobody wrote.
-    next_public: u8,
     next_server: u8,
+    /// The next last number for homes at each place.
+    homes_at: Vec<(String, u8)>,
+    /// Public addresses that homes say.
+    written: Vec<IpAddr>,
 }
 
 /// Expands all sites.
@@ -101,14 +104,27 @@ fn known_place(world: &mut World<'_, '_>, plan: &Plan, text: &str, span: Span) -
 }
 
 impl Plan {
-    /// The next address of 203.0.113.0/24 (RFC 5737) for a home, from .50.
-    fn public_address(&mut self, world: &mut World<'_, '_>, span: Span) -> IpNet {
-        let last = 50 + self.next_public.min(200);
-        if self.next_public > 200 {
-            no_address_left(world, span, "203.0.113.0/24");
+    /// The next address for a home at `place`, from .50 of 203.0.113.0/24 (RFC 5737); each further place has the next
+    /// /24. Addresses that are written somewhere are left out.
+    fn public_address(&mut self, world: &mut World<'_, '_>, place: &str, span: Span) -> IpNet {
+        let known = self.homes_at.iter().position(|(p, _)| p == place);
+        let at = known.unwrap_or_else(|| {
+            self.homes_at.push((place.to_owned(), 50));
+            self.homes_at.len() - 1
+        });
+        let third = 113 + at.min(100) as u8;
+        loop {
+            let next = &mut self.homes_at[at].1;
+            let last = *next;
+            *next = last.saturating_add(1);
+            if last > 250 {
+                no_address_left(world, span, &format!("203.0.{third}.0/24"));
+            }
+            let address = IpAddr::V4(Ipv4Addr::new(203, 0, third, last.min(250)));
+            if last > 250 || !self.written.contains(&address) {
+                return with_length(address, 24);
+            }
         }
-        self.next_public = self.next_public.saturating_add(1);
-        with_length(Ipv4Addr::new(203, 0, 113, last).into(), 24)
     }
 
     /// The next address for a server that nobody gave one, each in a /24 of its own out of 198.19.0.0/16 (RFC 2544).

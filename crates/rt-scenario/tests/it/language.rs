@@ -157,3 +157,20 @@ fn a_nodes_name_works_as_a_host_name() {
     assert_eq!(hosts.iter().map(|(n, a)| format!("{n} {a}")).collect::<Vec<_>>(), ["b 10.0.0.2"]);
     assert!(model.nodes[1].resolver.hosts.is_empty());
 }
+
+#[test]
+fn homes_get_addresses_of_their_place() {
+    let text = "name: t\nsites:\n  net: { kind: internet, places: [paris, london, berlin] }\n  \
+                a: { kind: home, devices: { x: } }\n  b: { kind: home, devices: { y: } }\n  \
+                c: { kind: home, place: london, devices: { z: } }\n  \
+                d: { kind: home, public: 203.0.113.51, devices: { w: } }\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let outer = |name: &str| {
+        let node = model.nodes.iter().find(|n| n.name == format!("{name}.router")).expect("a router");
+        node.interfaces[1].addresses[0].to_string()
+    };
+    let all = ["a", "b", "c", "d"].map(outer);
+    assert_eq!(all, ["203.0.113.50/24", "203.0.113.52/24", "203.0.114.50/24", "203.0.113.51/24"]);
+    let switches = model.nodes.iter().filter(|n| n.role == "access switch").count();
+    assert_eq!(switches, 1, "homes on one network share a switch of the ISP");
+}
