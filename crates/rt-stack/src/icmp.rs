@@ -11,7 +11,7 @@ use rt_base::{Nanos, Time};
 use rt_wire::{Icmpv4, Ipv4Header, unreachable_code};
 
 use crate::error::SocketError;
-use crate::packet::{Packet, protocol};
+use crate::packet::{LOOPBACK, Packet, protocol};
 
 /// An ICMP error to be sent about a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,8 +88,10 @@ pub(crate) fn quote(datagram: &[u8]) -> &[u8] {
 pub(crate) fn may_complain(packet: &Packet, to_broadcast: bool) -> bool {
     let source = packet.ip.src;
     //= rfc1122#3.2.2 MUST NOT
-    let single =
-        !source.is_unspecified() && !source.is_multicast() && !source.is_broadcast() && !source.is_loopback();
+    let single = !source.is_unspecified()
+        && !source.is_multicast()
+        && !source.is_broadcast()
+        && (!source.is_loopback() || packet.in_port == Some(LOOPBACK));
     let about_error = packet.ip.protocol == protocol::ICMP && !is_query(packet.payload().first());
     let group =
         packet.from_group || to_broadcast || packet.ip.dst.is_multicast() || packet.ip.dst.is_broadcast();

@@ -12,6 +12,10 @@ impl Stack {
     /// When [`Stack::fire_next`] wants to be called; `Time::MAX` for never. It may be too early, never too late.
     #[must_use]
     pub fn next_deadline(&self) -> Time {
+        // A bounded `send` may have left something to do.
+        if self.has_work() {
+            return self.cx.now;
+        }
         let fragments = self.reassembly.as_ref().map_or(Time::MAX, |r| r.deadline());
         self.sockets.deadline().min(self.neighbors.deadline()).min(fragments)
     }

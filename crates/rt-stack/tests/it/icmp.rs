@@ -142,3 +142,15 @@ fn nobody_complains_about_errors_broadcasts_and_later_fragments() {
     w.run();
     assert_eq!((w.drop_reasons(), w.wire.len()), (vec![DropReason::NoRoute], 0));
 }
+
+#[test]
+fn a_closed_port_of_the_machine_itself_is_reported_too() {
+    for target in ["127.0.0.1:9", "10.0.0.1:9"] {
+        let mut w = pair();
+        let socket = w.udp(0, 0);
+        w.say(0, socket, target, b"x");
+        assert_eq!(w.app(0, |s| s.take_error(socket)), Some(SocketError::Refused), "{target}");
+        let c = w.connect(0, target);
+        assert_eq!(w.app(0, |s| s.take_error(c)), Some(SocketError::Refused), "{target}");
+    }
+}
