@@ -78,7 +78,7 @@ impl Tape {
 
     fn timer(&mut self, kind: TimerKind, span: u64) {
         let (armed_by, armed_at) = (self.input, self.now);
-        self.now = self.now + Nanos(span);
+        self.now += Nanos(span);
         self.input = self.record(FrameId::NONE, What::TimerFired { kind, conn: CONN, armed_by, armed_at });
         self.spend(Cause::Timer(kind), span);
     }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rt_base::{AppRecord, CacheKind, CacheOutcome, NodeId, ReqId, ReqKind, Time};
 
-use super::model::{Chapter, Field, Line, RequestStory, Timings, UpstreamStory};
+use super::model::{Chapter, Field, Line, RequestStory, Timings};
 use super::tell::Step;
 use super::view::{Req, View};
-use super::{lookup, words};
+use super::{lookup, upstream, words};
 use crate::read::{HttpExchange, HttpHeader, HttpVersion, TcpConversation};
 
 /// Where a request travelled: a connection and an exchange on it (indices).
@@ -100,13 +100,13 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
             .with("stream", exchange.stream),
     );
     lines.extend(request_fields(exchange));
-    let upstream = upstream(view, place);
+    let upstream = upstream::tell(view, place);
     if let Some(upstream) = &upstream {
-        lines.extend(upstream_lines(upstream, start));
-    } else if let Some(server) = view.conns[place.conn].server {
-        if let Some((_, there)) = view.exchange_at_server(place.conn, exchange) {
-            lines.extend(server_lines(view, server.node, there, start));
-        }
+        lines.extend(upstream::lines(upstream, start));
+    } else if let Some(server) = view.conns[place.conn].server
+        && let Some((_, there)) = view.exchange_at_server(place.conn, exchange)
+    {
+        lines.extend(server_lines(view, server.node, there, start));
     }
     if let Some(response) = response {
         lines.extend(response_lines(tcp, exchange, response, start));
@@ -262,135 +262,6 @@ fn server_lines(view: &View<'_>, node: NodeId, there: &HttpExchange, start: Time
     lines
 }
 
-/// What a proxy did for the request at `place`, if its far end is one.
-pub(crate) fn upstream(view: &View<'_>, place: Place) -> Option<UpstreamStory> {
-    let (_, exchange) = exchange_of(view, place);
-    let (end, there) = view.exchange_at_server(place.conn, exchange)?;
-    let peer = view.tcp(end).client;
-    let got =
-        there.request.body.span.unwrap_or(there.request.head).readable.at.max(there.request.head.readable.at);
-    let chosen =
-        view.requests.range((end.node, ReqId(0))..=(end.node, ReqId(u32::MAX))).find_map(|(_, req)| {
-            let last = req.said.iter().rev().find_map(|(event, record)| match record {
-                AppRecord::ChoseUpstream { downstream, downstream_ordinal, .. }
-                    if *downstream == peer && *downstream_ordinal == there.ordinal && event.at >= got =>
-                {
-                    Some(*record)
-                }
-                _ => None,
-            })?;
-            (req.kind == ReqKind::Upstream).then_some((req, last))
-        });
-    let (req, AppRecord::ChoseUpstream { chosen, address, policy, candidates, .. }) = chosen? else {
-        return None;
-    };
-    let mut story = UpstreamStory {
-        proxy: view.name(end.node),
-        chosen: chosen.clone(),
-        address: address.to_string(),
-        policy: policy.clone(),
-        candidates: candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect(),
-        received_ns: got.0,
-        answered_ns: there.response.as_ref().map_or(0, |r| r.head.first.at.0),
-        ..UpstreamStory::default()
-    };
-    fill_upstream(view, req, there, &mut story);
-    Some(story)
-}
-
-fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &mut UpstreamStory) {
-    let Some(place) = place(view, req, &BTreeMap::new()).or_else(|| upstream_place(view, req)) else {
-        return;
-    };
-    let (_, up) = exchange_of(view, place);
-    story.sent_ns = up.request.head.first.at.0;
-    story.status = up.response.as_ref().map_or(0, |r| r.status);
-    story.added = up
-        .request
-        .headers
-        .iter()
-        .filter(|h| {
-            !there.request.headers.iter().any(|t| t.name.eq_ignore_ascii_case(&h.name) && t.value == h.value)
-                && !h.name.eq_ignore_ascii_case("host")
-        })
-        .map(|h| Field::new(&h.name, &h.value))
-        .collect();
-    if let Some((_, far)) = view.exchange_at_server(place.conn, up) {
-        story.server_got_ns = far.request.head.readable.at.0;
-        story.server_answered_ns = far.response.as_ref().map_or(0, |r| r.head.first.at.0);
-    }
-}
-
-/// A proxy's request keeps the client's Host, so its URL differs from its target: go by time and path.
-fn upstream_place(view: &View<'_>, req: &Req<'_>) -> Option<Place> {
-    let used = req.used().last()?;
-    let conn = view.conn_used(req.node, &used)?;
-    let tcp = view.tcp(view.conns[conn].client);
-    let path = req.target.splitn(4, '/').nth(3).map_or("/".to_string(), |p| format!("/{p}"));
-    let fits = |e: &HttpExchange| {
-        e.request.method == req.method
-            && e.request.target == path
-            && e.request.head.first.at >= used.at
-            && req.end_at().is_none_or(|end| e.request.head.first.at <= end)
-    };
-    let exchange = tcp.http.iter().position(fits)?;
-    Some(Place { conn, exchange, reused: used.reused })
-}
-
-fn upstream_lines(up: &UpstreamStory, start: Time) -> Vec<Line> {
-    let after = |ns: u64| words::after(start, Time(ns));
-    let mut lines = vec![
-        Line::new("http.arrive", up.proxy.clone(), "has the whole request")
-            .deep(1)
-            .at(Time(up.received_ns))
-            .margin(after(up.received_ns)),
-    ];
-    let others: Vec<String> = up
-        .candidates
-        .iter()
-        .map(|c| if c.value.is_empty() { c.name.clone() } else { format!("{} ({})", c.name, c.value) })
-        .collect();
-    let text = format!("chooses {} by {}, out of {}", up.chosen, up.policy, words::list(&others));
-    lines.push(
-        Line::new("balance.choose", up.proxy.clone(), text)
-            .deep(1)
-            .at(Time(up.sent_ns))
-            .with("policy", &up.policy)
-            .with("chosen", &up.chosen)
-            .with("address", &up.address),
-    );
-    if up.sent_ns > 0 {
-        let added: Vec<String> = up.added.iter().map(|f| format!("{}: {}", f.name, f.value)).collect();
-        let added = if added.is_empty() { String::new() } else { format!(", adding {}", added.join(" · ")) };
-        let text = format!("asks {} in plain HTTP/1.1{added}", up.address);
-        lines.push(
-            Line::new("balance.forward", up.proxy.clone(), text)
-                .deep(1)
-                .at(Time(up.sent_ns))
-                .margin(after(up.sent_ns)),
-        );
-    }
-    if up.server_got_ns > 0 && up.server_answered_ns >= up.server_got_ns {
-        let think = words::between(Time(up.server_got_ns), Time(up.server_answered_ns));
-        let text = format!("makes the answer ({}) in {think}", up.status);
-        lines.push(
-            Line::new("http.answer", up.chosen.clone(), text)
-                .deep(2)
-                .at(Time(up.server_answered_ns))
-                .margin(after(up.server_answered_ns)),
-        );
-    }
-    if up.answered_ns > 0 {
-        lines.push(
-            Line::new("balance.return", up.proxy.clone(), "passes it back, encrypted")
-                .deep(1)
-                .at(Time(up.answered_ns))
-                .margin(after(up.answered_ns)),
-        );
-    }
-    lines
-}
-
 /// Reason phrases of the usual status codes (RFC 9110, 15).
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
@@ -437,127 +308,6 @@ pub(crate) fn cache_word(req: &Req<'_>) -> &'static str {
     word
 }
 
-/// The chapter of taking the address apart and looking into the browser's own stores.
-pub(crate) fn url(step: &Step<'_, '_>, req: &Req<'_>) -> Option<Chapter> {
-    let _ = step;
-    let (scheme, rest) = req.target.split_once("://")?;
-    let (authority, path) = rest.split_once('/').map_or((rest, String::new()), |(a, p)| (a, p.to_string()));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) => (host, port.to_string()),
-        None => (authority, if scheme == "https" { "443" } else { "80" }.to_string()),
-    };
-    let private = if scheme == "https" { "encrypted (TLS)" } else { "in the clear" };
-    let text = format!("{scheme}: HTTP, {private}, port {port} · with {host} · about /{path}");
-    let mut lines = vec![
-        Line::new("url.parts", "address", text)
-            .at(req.begin.at)
-            .with("scheme", scheme)
-            .with("host", host)
-            .with("port", &port)
-            .with("path", format!("/{path}")),
-    ];
-    let own = |l: &Line| l.data.get("cache").is_some_and(|c| c == "browser-http" || c == "connection-pool");
-    lines.extend(lookup::cache_lines(req).into_iter().filter(own));
-    Some(Chapter {
-        code: "url".into(),
-        title: "read the address".into(),
-        subject: req.target.to_string(),
-        start_ns: req.begin.at.0,
-        end_ns: req.begin.at.0,
-        remark: String::new(),
-        explain: String::new(),
-        lines,
-    })
-}
-
-/// The chapter of the resources that a page names.
-pub(crate) fn resources(step: &Step<'_, '_>, page: &Req<'_>, stories: &[RequestStory]) -> Option<Chapter> {
-    let children: Vec<&Req<'_>> =
-        step.children(page.id).into_iter().filter(|r| r.kind == ReqKind::Subresource).collect();
-    let start = children.iter().map(|r| r.begin.at).min()?;
-    let end = children.iter().map(|r| r.end_at().unwrap_or(step.last)).max()?;
-    let mut lines = Vec::new();
-    for req in &children {
-        let story = stories
-            .iter()
-            .find(|s| s.start_ns == req.begin.at.0 && s.target == req.target && s.kind == "subresource");
-        let took = words::between(req.begin.at, req.end_at().unwrap_or(step.last));
-        let path = req
-            .target
-            .split_once("://")
-            .and_then(|(_, r)| r.split_once('/'))
-            .map_or(req.target.to_string(), |(_, p)| format!("/{p}"));
-        let mut parts = Vec::new();
-        if let Some(story) = story {
-            parts.push(match story.cache.as_str() {
-                "hit" => "from the browser's cache, no packet needed".to_string(),
-                "revalidated" => "304: not changed, so the browser's copy is used".to_string(),
-                _ => format!("{} · {}", story.status, words::bytes(story.transferred_bytes)),
-            });
-            if story.stream > 0 {
-                parts.push(format!("stream {}", story.stream));
-            }
-            if let Some(up) = &story.upstream {
-                parts.push(format!("by {}", up.chosen));
-            }
-            if story.slack_ns > 0 && story.cache != "hit" {
-                parts.push(format!("could have taken {} longer", words::ms(rt_base::Nanos(story.slack_ns))));
-            }
-        }
-        if let Some(end) = req.end.filter(|e| !e.ok) {
-            parts.push(end.note.to_string());
-        }
-        lines.push(
-            Line::new("http.resource", path, parts.join(" · "))
-                .at(req.begin.at)
-                .margin(took)
-                .with("url", req.target)
-                .with("request", story.map_or(0, |s| s.number)),
-        );
-    }
-    Some(Chapter {
-        code: "resources".into(),
-        title: "fetch what the page needs".into(),
-        subject: format!("{} at the same time", words::count(children.len() as u64, "file")),
-        start_ns: start.0,
-        end_ns: end.0,
-        remark: String::new(),
-        explain: "A page names more files: style sheets say how it looks, scripts what it does, images are pictures."
-            .into(),
-        lines,
-    })
-}
-
-/// The chapter of drawing the page.
-pub(crate) fn page(step: &Step<'_, '_>, page: &Req<'_>) -> Option<Chapter> {
-    let (event, resources, from_cache) = page.said.iter().find_map(|(event, record)| match record {
-        AppRecord::Rendered { resources, from_cache, .. } => Some((*event, *resources, *from_cache)),
-        _ => None,
-    })?;
-    let loaded = step.children(page.id).into_iter().filter(|r| r.kind == ReqKind::Subresource);
-    let start = loaded.filter_map(|r| r.end_at()).max().or(page.end_at()).unwrap_or(event.at).min(event.at);
-    let cached = if from_cache > 0 {
-        format!(", {from_cache} of them from the browser's cache")
-    } else {
-        String::new()
-    };
-    let text = format!("{} loaded{cached}", words::count(u64::from(resources), "file"));
-    Some(Chapter {
-        code: "page".into(),
-        title: "draw the page".into(),
-        subject: String::new(),
-        start_ns: start.0,
-        end_ns: event.at.0,
-        remark: String::new(),
-        explain: "The browser lays everything out and paints it.".into(),
-        lines: vec![
-            Line::new("page.rendered", "rendered", text)
-                .at(event.at)
-                .with("event", format!("{:?}", event.id)),
-        ],
-    })
-}
-
 /// Fills what HAR needs of a request that travelled.
 pub(crate) fn fill(step: &Step<'_, '_>, req: &Req<'_>, place: Place, story: &mut RequestStory) {
     let view = step.view;
@@ -574,7 +324,7 @@ pub(crate) fn fill(step: &Step<'_, '_>, req: &Req<'_>, place: Place, story: &mut
             story.status = response.status;
         }
     }
-    story.upstream = upstream(view, place);
+    story.upstream = upstream::tell(view, place);
     story.timings = timings(step, req, tcp, exchange, place.reused);
 }
 
@@ -603,14 +353,12 @@ fn timings(
         timings.blocked_ns += until(lookup.begin.at);
         timings.dns_ns = lookup.end_at().map(&mut until);
     }
-    if !reused {
-        if let (Some(syn), Some(done)) = (&tcp.syn, tcp.established) {
-            if syn.mark.at >= req.begin.at {
-                timings.blocked_ns += until(syn.mark.at);
-                timings.connect_ns = Some(until(done.at));
-                timings.tls_ns = tcp.tls.as_ref().and_then(|t| t.handshake_done).map(|m| until(m.at));
-            }
-        }
+    if let (false, Some(syn), Some(done)) = (reused, &tcp.syn, tcp.established)
+        && syn.mark.at >= req.begin.at
+    {
+        timings.blocked_ns += until(syn.mark.at);
+        timings.connect_ns = Some(until(done.at));
+        timings.tls_ns = tcp.tls.as_ref().and_then(|t| t.handshake_done).map(|m| until(m.at));
     }
     let request = &exchange.request;
     timings.blocked_ns += until(request.head.first.at);

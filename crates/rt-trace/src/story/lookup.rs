@@ -234,7 +234,7 @@ fn silence(view: &View<'_>, query: FrameId) -> Line {
 }
 
 /// The resolver's own request that serves a query's frame.
-fn resolver_work<'v, 't>(view: &'v View<'t>, query: FrameId) -> Option<(NodeId, &'v Req<'t>)> {
+pub(crate) fn resolver_work<'v, 't>(view: &'v View<'t>, query: FrameId) -> Option<(NodeId, &'v Req<'t>)> {
     let arrived = *view.way(query).last()?;
     let read = view.read.get(&arrived.to)?;
     let conversation = read.udp.iter().find(|u| u.datagrams.iter().any(|d| d.mark.frame == query))?;

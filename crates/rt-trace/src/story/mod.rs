@@ -10,6 +10,7 @@
 
 mod connect;
 mod echo;
+mod files;
 mod http;
 mod lookup;
 mod model;
@@ -21,6 +22,7 @@ mod spent;
 mod tell;
 mod tls;
 mod trouble;
+mod upstream;
 pub(crate) mod view;
 pub(crate) mod words;
 
@@ -231,7 +233,11 @@ fn chapters(
     let (mut chapters, mut lookups) = (Vec::new(), Vec::new());
     for req in step.requests.iter().filter(|r| r.kind == ReqKind::Lookup) {
         let (chapter, story) = lookup::tell(step, req);
-        chapters.push(chapter);
+        // A file's look-up that a cache answered is no news.
+        let for_file = step.requests.iter().any(|r| r.id == req.parent && r.kind == ReqKind::Subresource);
+        if !for_file || story.question.is_some() {
+            chapters.push(chapter);
+        }
         lookups.push(story);
     }
     let inner = conns_of_files(step, places);
@@ -246,10 +252,10 @@ fn chapters(
     for req in &step.requests {
         match (req.kind, places.get(&req.id)) {
             (ReqKind::Page, place) => {
-                chapters.extend(http::url(step, req));
+                chapters.extend(files::url(step, req));
                 chapters.extend(place.map(|p| http::tell(step, req, *p)));
-                chapters.extend(http::resources(step, req, stories));
-                chapters.extend(http::page(step, req));
+                chapters.extend(files::tell(step, req, stories, places));
+                chapters.extend(files::page(step, req));
             }
             (ReqKind::Probe, _) if req.used().next().is_none() && !opened_within(step, req, conns) => {
                 chapters.push(echo::tell(step, req));

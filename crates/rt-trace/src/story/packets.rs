@@ -8,8 +8,9 @@ use super::http::Place;
 use super::lookup;
 use super::model::PacketStory;
 use super::tell::Step;
+use super::upstream;
 use super::view::{Req, View};
-use crate::read::{HttpExchange, Side, TcpConversation, TlsMessageKind};
+use crate::read::{HttpExchange, Segment, Side, Span, TcpConversation, TlsMessageKind};
 
 /// Packets listed per request at most.
 const LIMIT: usize = 400;
@@ -27,6 +28,11 @@ pub(crate) fn frames_of(step: &Step<'_, '_>, req: &Req<'_>, place: Option<Place>
         Some(place) => {
             let to = req.end_at().unwrap_or(step.last);
             conn_frames(view, place, to, &mut frames);
+            if let Some(behind) = upstream::behind(view, place) {
+                let (_, exchange) = super::http::exchange_of(view, behind);
+                let end = exchange.response.as_ref().map(|r| r.body.span.unwrap_or(r.head).readable.at);
+                conn_frames(view, behind, end.unwrap_or(to), &mut frames);
+            }
         }
         None => {
             for used in req.used().filter(|u| u.protocol != "dns") {
@@ -50,23 +56,41 @@ pub(crate) fn frames_of(step: &Step<'_, '_>, req: &Req<'_>, place: Option<Place>
 
 fn dns_frames(view: &View<'_>, req: &Req<'_>, frames: &mut BTreeSet<FrameId>) {
     for exchange in lookup::asked(view, req) {
+        if let Some((node, work)) = exchange.query.and_then(|q| lookup::resolver_work(view, q.first.frame)) {
+            for question in view.children(node, work.id) {
+                dns_frames(view, question, frames);
+            }
+        }
         frames.extend(exchange.query.map(|q| q.first.frame));
         frames.extend(exchange.again.iter().map(|m| m.frame));
         frames.extend(exchange.answer.as_ref().map(|a| a.span.last.frame));
     }
 }
 
+/// Frames of the exchange's connection until `to`. The request that opened the connection owns its handshake and all
+/// that came before its end; a later one owns what carried it, and the bare acknowledgements meanwhile.
 fn conn_frames(view: &View<'_>, place: Place, to: Time, frames: &mut BTreeSet<FrameId>) {
     let conn = view.conns[place.conn];
-    let tcp = view.tcp(conn.client);
-    let exchange = &tcp.http[place.exchange];
-    // The request that opened the connection owns its handshake; a later one only what carried it.
+    let exchange = &view.tcp(conn.client).http[place.exchange];
     let from = if place.reused { exchange.request.head.first.at } else { Time::ZERO };
-    let of_exchange = |at: Time| at >= from && at <= to;
-    frames.extend(tcp.segments.iter().filter(|s| of_exchange(s.mark.at)).map(|s| s.mark.frame));
-    if let Some(end) = conn.server {
-        frames.extend(view.tcp(end).segments.iter().filter(|s| of_exchange(s.mark.at)).map(|s| s.mark.frame));
+    for end in [Some(conn.client), conn.server].into_iter().flatten() {
+        for segment in &view.tcp(end).segments {
+            let sent = view.trace.sightings(segment.mark.frame).next().map_or(segment.mark.at, |c| c.at);
+            if sent >= from && sent <= to && (!place.reused || concerns(segment, exchange)) {
+                frames.insert(segment.mark.frame);
+            }
+        }
     }
+}
+
+/// Whether a segment carries bytes of the exchange, or none at all.
+fn concerns(segment: &Segment, exchange: &HttpExchange) -> bool {
+    let (start, end) = (segment.offset, segment.offset + u64::from(segment.len));
+    let touches = |span: Span| span.start < end && span.end > start;
+    let request = [Some(exchange.request.head), exchange.request.body.span];
+    let response = exchange.response.as_ref().map_or([None, None], |r| [Some(r.head), r.body.span]);
+    let spans = if segment.from == Side::Client { request } else { response };
+    segment.len == 0 || spans.into_iter().flatten().any(touches)
 }
 
 fn echo_frames(step: &Step<'_, '_>, req: &Req<'_>, frames: &mut BTreeSet<FrameId>) {
@@ -162,8 +186,7 @@ fn tcp_carries(tcp: &TcpConversation, frame: FrameId, parts: &mut Vec<String>) {
         });
         return;
     }
-    let touches =
-        |from: Side, span: crate::read::Span| from == segment.from && span.start < end && span.end > start;
+    let touches = |from: Side, span: Span| from == segment.from && span.start < end && span.end > start;
     for message in tcp.tls.iter().flat_map(|t| &t.messages) {
         if touches(message.from, message.span) {
             parts.extend(message_name(&message.what).map(str::to_string));
@@ -185,11 +208,7 @@ fn tcp_carries(tcp: &TcpConversation, frame: FrameId, parts: &mut Vec<String>) {
     }
 }
 
-fn http_carries(
-    exchange: &HttpExchange,
-    touches: &dyn Fn(Side, crate::read::Span) -> bool,
-    parts: &mut Vec<String>,
-) {
+fn http_carries(exchange: &HttpExchange, touches: &dyn Fn(Side, Span) -> bool, parts: &mut Vec<String>) {
     let name = format!("{} {}", exchange.request.method, exchange.request.target);
     if touches(Side::Client, exchange.request.head) {
         parts.push(name.clone());

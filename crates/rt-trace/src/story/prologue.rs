@@ -21,10 +21,10 @@ pub(crate) fn tell(view: &View<'_>) -> Vec<Chapter> {
         }
     }
     for (event, record) in view.trace.said() {
-        if let AppRecord::AddressAssigned { how, address, interface, .. } = record {
-            if how == "link-local" {
-                chapters.push(link_local(view, event, &address.to_string(), interface));
-            }
+        if let AppRecord::AddressAssigned { how, address, interface, .. } = record
+            && how == "link-local"
+        {
+            chapters.push(link_local(view, event, &address.to_string(), interface));
         }
     }
     chapters.sort_by_key(|c| c.start_ns);

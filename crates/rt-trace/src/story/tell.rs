@@ -91,10 +91,10 @@ pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
 /// One line for each address rewrite of a frame, as it was made.
 pub(crate) fn nat_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line> {
     let rewrites = view.trace.events_of(frame).filter_map(|e| match &e.what {
-        What::Nat(record) => Some((e, record)),
+        What::Nat(record) => Some((e, &**record)),
         _ => None,
     });
-    let line = |(event, nat): (&Event, &Box<rt_base::NatRecord>)| {
+    let line = |(event, nat): (&Event, &rt_base::NatRecord)| {
         let source = nat.src_before != nat.src_after;
         let (before, after) =
             if source { (nat.src_before, nat.src_after) } else { (nat.dst_before, nat.dst_after) };
@@ -198,7 +198,9 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
 
 fn nat_lines_of(view: &View<'_>, event: &Event) -> Option<Line> {
     let same = |l: &Line| l.at_ns == Some(event.at.0) && l.node == view.name(event.node());
-    nat_lines(view, event.frame, 0).into_iter().find(same)
+    let line = nat_lines(view, event.frame, 0).into_iter().find(same)?;
+    let text = line.text.trim_start_matches("NAT: ").to_string();
+    Some(Line { label: "NAT".into(), text, ..line })
 }
 
 /// The text and origin of the rule that decided at a place.

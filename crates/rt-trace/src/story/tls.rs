@@ -87,6 +87,7 @@ fn certificate_line(step: &Step<'_, '_>, depth: usize, c: &CertificateInfo) -> L
         .with("not_after", c.not_after.map_or(String::new(), |t| t.to_string()))
 }
 
+#[allow(clippy::too_many_lines, reason = "a table of messages and what they say")]
 fn message_words(what: &TlsMessageKind) -> Option<(&'static str, &'static str, String)> {
     Some(match what {
         TlsMessageKind::ClientHello {
