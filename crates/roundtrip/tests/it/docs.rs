@@ -58,6 +58,41 @@ fn every_page_of_the_lab_has_a_network_or_names_one() {
     }
 }
 
+#[test]
+fn every_line_of_rust_in_the_pages_is_compiled() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let compiled = fs::read_to_string(root.join("crates/roundtrip/tests/it/library.rs")).unwrap();
+    for page in pages(&root) {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in blocks(&text).into_iter().filter(|b| b.info == "rust") {
+            let code = block.lines.join("\n");
+            assert!(
+                compiled.contains(&code),
+                "{}:{}: this code is not in tests/it/library.rs, so nobody knows whether it compiles",
+                page.display(),
+                block.start
+            );
+        }
+    }
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut broken = Vec::new();
+    for page in pages(&root) {
+        let text = fs::read_to_string(&page).unwrap();
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(t, _)| t) {
+            let path = target.split('#').next().unwrap_or_default();
+            let elsewhere = target.contains("://") || path.is_empty();
+            if !elsewhere && !page.parent().unwrap().join(path).exists() {
+                broken.push(format!("{}: {target}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "links that lead nowhere:\n{}", broken.join("\n"));
+}
+
 fn pages(root: &Path) -> Vec<PathBuf> {
     let mut pages = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
     let mut folders = vec![root.join("docs")];

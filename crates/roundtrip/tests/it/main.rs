@@ -1,3 +1,4 @@
 //! Tests of the program as people use it.
 
 mod docs;
+mod library;
