@@ -62,8 +62,9 @@ impl Shared {
         };
         let shown = match serde_json::from_slice::<serde_json::Value>(&answer.body) {
             Ok(value) => {
-                self.note(req, "json.parsed", format!("{} bytes of JSON back", answer.body.len()));
-                value.to_string()
+                let text = value.to_string();
+                self.note(req, "json.parsed", format!("the answer is JSON: {}", shortened(&text)));
+                text
             }
             Err(_) => String::from_utf8_lossy(&answer.body).into_owned(),
         };

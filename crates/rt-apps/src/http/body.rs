@@ -1,10 +1,16 @@
-//! The body of a message we send: bytes at hand, or another message's body passed on as it comes.
+//! The body of a message we send: bytes at hand, or another message's body passed on.
+//!
+//! What is passed on is gathered into pieces of 8 KiB, as nginx's proxy buffers do: sent on packet by packet it would
+//! leave in packets that are a little too long for one segment and cost two.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+
+/// Bytes gathered before they are passed on; the end passes on what is there.
+const PIECE: usize = 8_192;
 
 /// Called once with the bytes that went through, and whether the body was whole.
 type OnEnd = Box<dyn FnOnce(u64, bool) + Send>;
@@ -24,7 +30,14 @@ enum Kind {
 impl Body {
     /// Passes `incoming` on; `on_end` hears when it is over or given up.
     pub(crate) fn relay(incoming: Incoming, on_end: impl FnOnce(u64, bool) + Send + 'static) -> Body {
-        Body(Kind::Relay(Relay { incoming, passed: 0, whole: false, on_end: Some(Box::new(on_end)) }))
+        Body(Kind::Relay(Relay {
+            incoming,
+            gathered: BytesMut::new(),
+            last: None,
+            passed: 0,
+            whole: false,
+            on_end: Some(Box::new(on_end)),
+        }))
     }
 }
 
@@ -55,7 +68,7 @@ impl hyper::body::Body for Body {
         match &self.0 {
             Kind::Empty => true,
             Kind::Full(_) => false,
-            Kind::Relay(relay) => relay.incoming.is_end_stream(),
+            Kind::Relay(relay) => relay.is_over(),
         }
     }
 
@@ -63,13 +76,20 @@ impl hyper::body::Body for Body {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Relay(relay) => relay.incoming.size_hint(),
+            Kind::Relay(relay) => {
+                let (hint, gathered) = (relay.incoming.size_hint(), relay.gathered.len() as u64);
+                hint.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest + gathered))
+            }
         }
     }
 }
 
 struct Relay {
     incoming: Incoming,
+    /// Came, but is not passed on yet.
+    gathered: BytesMut,
+    /// What comes after that: trailers or an error.
+    last: Option<Result<Frame<Bytes>, hyper::Error>>,
     passed: u64,
     whole: bool,
     on_end: Option<OnEnd>,
@@ -77,17 +97,36 @@ struct Relay {
 
 impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => self.passed += frame.data_ref().map_or(0, |data| data.len() as u64),
-            Some(Err(_)) => {}
-            None => self.whole = true,
+        while self.gathered.len() < PIECE && self.last.is_none() && !self.incoming.is_end_stream() {
+            match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+                None => break,
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.gathered.extend_from_slice(&data),
+                    Err(trailers) => self.last = Some(Ok(trailers)),
+                },
+                Some(Err(error)) => self.last = Some(Err(error)),
+            }
         }
-        if frame.is_none() || self.incoming.is_end_stream() {
-            self.whole = !matches!(frame, Some(Err(_)));
+        let piece = if self.gathered.is_empty() {
+            self.last.take()
+        } else {
+            self.passed += self.gathered.len() as u64;
+            Some(Ok(Frame::data(self.gathered.split().freeze())))
+        };
+        let over = match &piece {
+            None | Some(Err(_)) => true,
+            // Trailers are the last thing (RFC 9110, 6.5).
+            Some(Ok(frame)) => frame.is_trailers() || self.is_over(),
+        };
+        if over {
+            self.whole = !matches!(piece, Some(Err(_)));
             self.end();
         }
-        Poll::Ready(frame)
+        Poll::Ready(piece)
+    }
+
+    fn is_over(&self) -> bool {
+        self.gathered.is_empty() && self.last.is_none() && self.incoming.is_end_stream()
     }
 
     fn end(&mut self) {
@@ -100,7 +139,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         // hyper does not poll a body that says it is over from the start (length 0, HEAD, 304).
-        self.whole |= self.incoming.is_end_stream();
+        self.whole |= self.is_over();
         self.end();
     }
 }

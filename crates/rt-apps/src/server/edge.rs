@@ -13,11 +13,11 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
-use rt_base::{AppRecord, Nanos, ReqId, ReqKind, Wait};
+use rt_base::{AppRecord, Candidate, Nanos, ReqId, ReqKind, Wait};
 
 use super::answer::{page, put};
 use super::serve::{Client, serve};
-use super::upstream::{Choice, Connection, Pool};
+use super::upstream::{Busy, Choice, Connection, Pool};
 use super::web::{collect, open};
 use crate::http::{Body, date};
 use crate::net::Net;
@@ -160,27 +160,26 @@ impl Proxy {
     }
 
     async fn forward(&self, client: Client, ordinal: u32, parts: &Parts, body: Bytes) -> Response<Body> {
-        let req = self.net.new_req();
+        let mut begun = Begun { net: &self.net, req: self.net.new_req(), over: false };
+        let req = begun.req;
         let mut failed = Vec::new();
-        while let Some(choice) = self.pool.choose(&failed) {
-            let index = choice.index;
+        while let Some(Choice { busy, candidates }) = self.pool.choose(&failed) {
+            let index = busy.index;
             if failed.is_empty() {
                 self.say_begin(req, parts, index);
             }
-            self.say_chosen(req, client, ordinal, choice);
-            match self.attempt(req, index, client, parts, &body).await {
-                Ok(response) => return response,
+            self.say_chosen(req, client, ordinal, index, candidates);
+            match self.attempt(req, busy, client, parts, &body).await {
+                Ok(response) => {
+                    begun.over = true;
+                    return response;
+                }
                 Err(Trouble::Late) => {
-                    self.pool.give_back(index, None);
                     let name = &self.pool.upstream(index).name;
-                    return self.give_up(
-                        req,
-                        StatusCode::GATEWAY_TIMEOUT,
-                        &format!("{name} did not answer in time"),
-                    );
+                    let why = format!("{name} did not answer in time");
+                    return begun.give_up(StatusCode::GATEWAY_TIMEOUT, &why);
                 }
                 Err(Trouble::Broken(why)) => {
-                    self.pool.give_back(index, None);
                     failed.push((index, why.clone()));
                     let attempt = failed.len() as u32 + 1;
                     if failed.len() < self.pool.len() {
@@ -191,22 +190,20 @@ impl Proxy {
         }
         let reasons: Vec<_> =
             failed.iter().map(|(index, why)| format!("{}: {why}", self.pool.upstream(*index).name)).collect();
-        self.give_up(
-            req,
-            StatusCode::BAD_GATEWAY,
-            &format!("no upstream took the request ({})", reasons.join("; ")),
-        )
+        let why = format!("no upstream took the request ({})", reasons.join("; "));
+        begun.give_up(StatusCode::BAD_GATEWAY, &why)
     }
 
     /// One try with one upstream; a kept connection that turns out dead is replaced once, since nothing was answered.
     async fn attempt(
         &self,
         req: ReqId,
-        index: usize,
+        busy: Busy,
         client: Client,
         parts: &Parts,
         body: &Bytes,
     ) -> Result<Response<Body>, Trouble> {
+        let index = busy.index;
         let mut fresh = false;
         loop {
             let connecting =
@@ -225,7 +222,7 @@ impl Proxy {
             let sending = connection.sender.send_request(request);
             match self.net.timeout(self.timeout, Wait::Timeout, sending).await {
                 Err(_) => return Err(Trouble::Late),
-                Ok(Ok(response)) => return Ok(self.relay(req, index, connection, response)),
+                Ok(Ok(response)) => return Ok(self.relay(req, busy, connection, response)),
                 Ok(Err(_)) if connection.reused => {
                     fresh = true;
                     let why = "the kept connection was closed by the upstream".to_owned();
@@ -240,7 +237,7 @@ impl Proxy {
     fn relay(
         &self,
         req: ReqId,
-        index: usize,
+        busy: Busy,
         connection: Connection,
         response: Response<Incoming>,
     ) -> Response<Body> {
@@ -248,11 +245,14 @@ impl Proxy {
         let status = parts.status.as_u16();
         strip_hop_by_hop(&mut parts.headers);
         append(&mut parts.headers, VIA, &format!("1.1 {}", self.net.name()), ", ");
-        put(&mut parts.headers, SERVED_BY, &self.pool.upstream(index).name);
+        put(&mut parts.headers, SERVED_BY, &self.pool.upstream(busy.index).name);
         parts.version = Version::default();
         let (net, pool) = (self.net.clone(), Arc::clone(&self.pool));
         let body = Body::relay(body, move |body_bytes, whole| {
-            pool.give_back(index, whole.then_some(connection));
+            if whole {
+                pool.park(busy.index, connection);
+            }
+            drop(busy);
             let note = if whole { "passed on" } else { "broke off" };
             net.say(AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note: note.into() });
         });
@@ -270,8 +270,8 @@ impl Proxy {
         });
     }
 
-    fn say_chosen(&self, req: ReqId, client: Client, ordinal: u32, choice: Choice) {
-        let Upstream { name, address } = self.pool.upstream(choice.index).clone();
+    fn say_chosen(&self, req: ReqId, client: Client, ordinal: u32, index: usize, candidates: Vec<Candidate>) {
+        let Upstream { name, address } = self.pool.upstream(index).clone();
         self.net.say(AppRecord::ChoseUpstream {
             req,
             downstream: client.peer,
@@ -279,19 +279,37 @@ impl Proxy {
             chosen: name,
             address,
             policy: self.policy.into(),
-            candidates: choice.candidates,
+            candidates,
         });
     }
+}
 
-    fn give_up(&self, req: ReqId, status: StatusCode, why: &str) -> Response<Body> {
-        self.net.say(AppRecord::RequestEnd {
-            req,
-            status: status.as_u16(),
-            ok: false,
-            body_bytes: 0,
-            note: why.to_owned(),
-        });
+/// A request whose end must be said, also when the client goes away in the middle of it.
+struct Begun<'a> {
+    net: &'a Net,
+    req: ReqId,
+    /// Its end was said, or the response's body will say it.
+    over: bool,
+}
+
+impl Begun<'_> {
+    fn end(&mut self, status: u16, note: &str) {
+        let (req, note) = (self.req, note.to_owned());
+        self.net.say(AppRecord::RequestEnd { req, status, ok: false, body_bytes: 0, note });
+        self.over = true;
+    }
+
+    fn give_up(&mut self, status: StatusCode, why: &str) -> Response<Body> {
+        self.end(status.as_u16(), why);
         page(status, why)
+    }
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.end(0, "the client went away");
+        }
     }
 }
 

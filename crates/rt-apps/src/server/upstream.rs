@@ -48,8 +48,20 @@ pub(super) struct Connection {
 
 /// Which upstream was taken and what was looked at.
 pub(super) struct Choice {
-    pub(super) index: usize,
+    pub(super) busy: Busy,
     pub(super) candidates: Vec<Candidate>,
+}
+
+/// A request that is under way to an upstream; it counts until this is dropped.
+pub(super) struct Busy {
+    pool: Arc<Pool>,
+    pub(super) index: usize,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.pool.state().members[self.index].busy -= 1;
+    }
 }
 
 impl Pool {
@@ -60,7 +72,7 @@ impl Pool {
     }
 
     /// Picks an upstream that is not among `failed` (index and why), and counts a request for it.
-    pub(super) fn choose(&self, failed: &[(usize, String)]) -> Option<Choice> {
+    pub(super) fn choose(self: &Arc<Pool>, failed: &[(usize, String)]) -> Option<Choice> {
         let mut state = self.state();
         let count = self.upstreams.len();
         let turn = |index: usize| (index + count - state.next) % count;
@@ -82,7 +94,7 @@ impl Pool {
             .collect();
         state.next = (index + 1) % count;
         state.members[index].busy += 1;
-        Some(Choice { index, candidates })
+        Some(Choice { busy: Busy { pool: Arc::clone(self), index }, candidates })
     }
 
     /// How many upstreams there are.
@@ -118,11 +130,9 @@ impl Pool {
         Ok(Connection { sender, local, reused: false })
     }
 
-    /// The request of this upstream is over; its connection, if still good, waits for the next.
-    pub(super) fn give_back(self: &Arc<Pool>, index: usize, connection: Option<Connection>) {
+    /// The response was read to its end; the connection waits for the next request.
+    pub(super) fn park(self: &Arc<Pool>, index: usize, connection: Connection) {
         let mut state = self.state();
-        state.members[index].busy -= 1;
-        let Some(connection) = connection else { return };
         state.parked += 1;
         let number = state.parked;
         state.members[index].idle.push((number, connection));

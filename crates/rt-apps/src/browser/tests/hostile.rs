@@ -1,11 +1,11 @@
 //! Servers that answer nonsense, clients that ask nonsense: nobody panics, nobody waits for ever, everybody else is
 //! still served.
 
-use rt_base::Nanos;
+use rt_base::{AppRecord, Nanos};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Setup, World, open};
-use crate::server::{PageSet, Resource, WebServer};
+use crate::server::{Edge, PageSet, Resource, Upstream, WebServer};
 use crate::{ConnectOptions, Net, StepFn, StepResult};
 
 /// Answers every request on port 9000 with the same bytes, whatever it is, and hangs up.
@@ -98,6 +98,74 @@ fn a_browser_survives_its_servers() {
     }
 }
 
+/// What the browser gets of such a server through a balancer, and how the balancer's request ended.
+fn browse_through_edge(answer: &str) -> (String, String) {
+    let (mut world, browser) = World::new(&Setup::default());
+    let net = world.runtime.net();
+    drop(net.spawn(answer_with(net.clone(), answer.into())));
+    let upstream = Upstream { name: "odd".into(), address: "127.0.0.1:9000".parse().unwrap() };
+    let edge = Edge { timeout: Nanos::from_secs(5), ..Edge::new(9001, vec![upstream]) };
+    drop(net.spawn(edge.run(net.clone())));
+    let (_, summary) = world.step(open("http://google.com:9001/", &browser));
+    assert_eq!(world.runtime.open_connections(), 0, "{}", world.story());
+    let ends = world.said().filter_map(|said| match said {
+        AppRecord::RequestEnd { req, note, .. } if req.0 == 3 => Some(note.clone()),
+        _ => None,
+    });
+    (summary, ends.collect::<Vec<_>>().join("; "))
+}
+
+#[test]
+fn a_balancer_survives_its_servers() {
+    let long = "x".repeat(20_000);
+    let cases = [
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Trailer: y\r\n\r\n"
+                .to_owned(),
+            "200 HTTP/1.1, 5 B",
+            "passed on",
+        ),
+        (
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n{long}"),
+            "200 HTTP/1.1, 20.0 kB",
+            "passed on",
+        ),
+        (format!("HTTP/1.0 200 OK\r\n\r\n{long}"), "200 HTTP/1.1, 20.0 kB", "passed on"),
+        (
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 30000\r\n\r\n{long}"),
+            "http.closed: google.com closed the connection before the response was whole",
+            "broke off",
+        ),
+        (
+            "HTTP/1.1 204 No Content\r\nConnection: close, X-Odd\r\nX-Odd: 1\r\n\r\n".to_owned(),
+            "204 HTTP/1.1, 0 B",
+            "passed on",
+        ),
+        (
+            "nonsense\r\n\r\n".to_owned(),
+            "502 HTTP/1.1, 215 B",
+            "no upstream took the request (odd: invalid HTTP version parsed)",
+        ),
+    ];
+    for (answer, summary, end) in cases {
+        let start = answer[..answer.len().min(60)].to_owned();
+        assert_eq!(browse_through_edge(&answer), (summary.to_owned(), end.to_owned()), "{start:?}");
+    }
+}
+
+#[test]
+fn a_balancer_tells_when_the_client_goes_away() {
+    let mut setup = Setup { silent: true, ..Setup::default() };
+    setup.browser.timeout = Nanos::from_secs(2);
+    for url in ["https://google.com/", "http://google.com/"] {
+        let (mut world, browser) = World::new(&setup);
+        let (_, summary) = world.step(open(url, &browser));
+        assert!(summary.starts_with("http.timeout"), "{summary}");
+        assert!(world.story().contains("end 0 ok=false 0 B: the client went away"), "{}", world.story());
+        assert_eq!(world.runtime.open_connections(), 0, "{}", world.story());
+    }
+}
+
 /// Sends `request` to port 8080 and gives the first line of what comes.
 fn send_raw(request: &'static [u8]) -> StepFn {
     Box::new(move |net: Net| {
@@ -155,7 +223,7 @@ fn six_connections_carry_twenty_images() {
     let (ok, summary) = world.step(open("http://google.com:9000/", &browser));
     assert!(ok && summary.ends_with("in 21 resources"), "{summary}");
     // The page, then 20 images by six at a time: 10 ms each round.
-    let rendered = world.said.iter().find(|(_, said)| matches!(said, rt_base::AppRecord::Rendered { .. }));
+    let rendered = world.said.iter().find(|(_, said)| matches!(said, AppRecord::Rendered { .. }));
     assert_eq!(rendered.unwrap().0.0, 1_000_000 * (10 + 5 + 4 * 10 + 14));
     let opened = world.story().matches("reused=false").count();
     assert_eq!(opened, 6, "{}", world.story());
