@@ -6,13 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use ipnet::IpNet;
 use rt_base::{AppRecord, EventId, PortId, ReqId, Rng, Signal, Time};
-use rt_rules::Route;
 use rt_stack::{EchoAnswer, SocketId, Stack};
 
 use crate::clock::Timers;
@@ -196,9 +195,9 @@ impl Net {
         self.core().stack.remove_addresses(port);
     }
 
-    /// Adds a route; returns its index in the machine's table.
-    pub fn add_route(&self, route: Route) -> u32 {
-        self.core().stack.add_route(route)
+    /// Adds a default route that `from` told us of; returns its index in the machine's table.
+    pub fn learn_default_route(&self, out: PortId, via: Ipv4Addr, source: Ipv4Addr, from: String) -> u32 {
+        self.core().stack.learn_default_route(out, via, source, from)
     }
 
     /// The first address of an interface.

@@ -18,6 +18,9 @@ use crate::packet::{protocol, v4};
 use crate::socket::{Socket, SocketId, TcpSocket};
 use crate::stack::Stack;
 use crate::tcp::{Connection, Info, OpenParams, Read};
+
+/// Metric of routes learnt at run time: those that were written win.
+const LEARNED_METRIC: u32 = 100;
 use crate::udp::{self, UdpSocket};
 
 /// What a connect may pin or choose.
@@ -104,6 +107,15 @@ impl Stack {
         }
         // Without an address nobody can answer those that wait: they go with the next question that fails.
         self.neighbors.forget_known(port);
+    }
+
+    /// Adds a default route that somebody told us of (`from`, such as `DHCP server 192.168.1.1`), for packets from
+    /// `source`; returns its index in the machine's table.
+    pub fn learn_default_route(&mut self, out: PortId, via: Ipv4Addr, source: Ipv4Addr, from: String) -> u32 {
+        let (via, source) = (Some(IpAddr::V4(via)), Some(IpAddr::V4(source)));
+        let prefix = IpNet::V4(ipnet::Ipv4Net::default());
+        let (kind, origin) = (RouteKind::Unicast, Origin::Learned { from });
+        self.add_route(Route { prefix, via, out, kind, metric: LEARNED_METRIC, source, origin })
     }
 
     /// Adds a route; returns its index in the machine's table.

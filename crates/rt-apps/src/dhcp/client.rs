@@ -9,7 +9,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use ipnet::{IpNet, Ipv4Net};
 use rt_base::{AppRecord, MacAddr, Nanos, PortId, Rng, Time, Wait};
-use rt_rules::{Origin, Route, RouteKind};
 
 use super::{CLIENT_PORT, SERVER_PORT, codec, linklocal};
 use crate::net::{Net, ReadyHold};
@@ -207,7 +206,8 @@ impl Client {
             self.unbind();
             self.net.add_address(port, IpNet::V4(lease.address));
             if let Some(gateway) = lease.gateway {
-                self.net.add_route(default_route(port, gateway, &lease));
+                let from = format!("DHCP server {}", lease.server);
+                self.net.learn_default_route(port, gateway, lease.address.addr(), from);
             }
         }
         self.net.learn_resolvers(lease.resolvers.iter().map(|&r| IpAddr::V4(r)).collect());
@@ -322,18 +322,6 @@ fn lease_of(ack: &Message, sent_at: Time) -> Option<Lease> {
         rebind_at: after(rebind.max(1)),
         until: after(seconds.max(1)),
     })
-}
-
-fn default_route(port: PortId, gateway: Ipv4Addr, lease: &Lease) -> Route {
-    Route {
-        prefix: IpNet::V4(Ipv4Net::default()),
-        via: Some(IpAddr::V4(gateway)),
-        out: port,
-        kind: RouteKind::Unicast,
-        metric: 100,
-        source: Some(IpAddr::V4(lease.address.addr())),
-        origin: Origin::Learned { from: format!("DHCP server {}", lease.server) },
-    }
 }
 
 /// What we wish to be told (option 55).
