@@ -4,13 +4,13 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rt_lab::Progress;
+use rt_lab::{Progress, Watch};
 
 /// How long a run must last before the line appears.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What to call with each progress report; `None` when nobody looks.
-pub(crate) fn watcher() -> Option<Box<dyn FnMut(&Progress)>> {
+pub(crate) fn watcher() -> Option<Watch> {
     if !std::io::stderr().is_terminal() {
         return None;
     }

@@ -47,4 +47,4 @@ pub use rt_trace::{Trace, story};
 pub use run::{Comments, Run, RunOptions};
 pub use scenario::{Scenario, ShowFormat, default_out, parse_time, schema, write_new};
 pub use shipped::{Shipped, shipped, template};
-pub use world::{Progress, StepOutcome, World};
+pub use world::{Progress, StepOutcome, Watch, World};

@@ -9,7 +9,7 @@ use rt_trace::story::Story;
 
 use crate::expect::{self, Checked};
 use crate::output::{self, Folder};
-use crate::{Progress, Refusal, Scenario, StepOutcome, World};
+use crate::{Refusal, Scenario, StepOutcome, Watch, World};
 
 /// Which packets get a comment in the captures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,7 +34,7 @@ pub struct RunOptions {
     /// Which packets get a comment.
     pub comments: Comments,
     /// Told how far the run is.
-    pub progress: Option<Box<dyn FnMut(&Progress)>>,
+    pub progress: Option<Watch>,
 }
 
 impl RunOptions {

@@ -32,6 +32,9 @@ pub struct StepOutcome {
     pub lines: Vec<String>,
 }
 
+/// Somebody who is told how far a run is.
+pub type Watch = Box<dyn FnMut(&Progress)>;
+
 /// How far a run is, for those who watch.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -79,7 +82,7 @@ pub struct World {
     recorder: TraceRecorder,
     seed: u64,
     until: Option<Time>,
-    watch: Option<Box<dyn FnMut(&Progress)>>,
+    watch: Option<Watch>,
     ready: Option<Time>,
     outcomes: Vec<StepOutcome>,
     /// When the last step ended, from which the next one's wait counts.
@@ -120,7 +123,7 @@ impl World {
     }
 
     /// Tells `watch` how far the run is.
-    pub fn watch(&mut self, watch: Option<Box<dyn FnMut(&Progress)>>) {
+    pub fn watch(&mut self, watch: Option<Watch>) {
         self.watch = watch;
     }
 
