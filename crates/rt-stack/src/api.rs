@@ -28,7 +28,7 @@ use crate::udp::{self, UdpSocket};
 pub struct ConnectOptions {
     /// Source port; an ephemeral one when `None`.
     pub local_port: Option<u16>,
-    /// Initial sequence number; random when `None`.
+    /// Initial sequence number; by RFC 6528 when `None`.
     pub isn: Option<u32>,
     /// Send small segments at once (no Nagle).
     pub nodelay: bool,
@@ -445,9 +445,9 @@ impl Stack {
         let id = self.sockets.next_id();
         let open = OpenParams {
             conn: id.conn(),
-            isn: Seq(options.isn.unwrap_or_else(|| self.isn_rng.next_u32())),
+            isn: Seq(options.isn.unwrap_or_else(|| self.isn.sequence(self.cx.now, local, remote))),
             mss: self.mss_towards(remote.ip()),
-            ts_offset: self.isn_rng.next_u32(),
+            ts_offset: self.isn.timestamp_offset(local, remote),
             nodelay: options.nodelay,
         };
         self.note_open(id, protocol::TCP, true, local, remote);

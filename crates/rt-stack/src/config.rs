@@ -27,7 +27,7 @@ pub struct StackConfig {
     pub ttl: u8,
     /// TCP options and buffers.
     pub tcp: TcpConfig,
-    /// Initial sequence numbers of the first passive opens, in order; random afterwards.
+    /// Initial sequence numbers of the first passive opens, in order; by RFC 6528 afterwards.
     pub listen_isns: Vec<u32>,
     /// Bytes that may wait in one UDP socket.
     pub udp_buffer: usize,

@@ -133,7 +133,8 @@ impl Stack {
         match outcome {
             Outcome::Reopen => {
                 self.settle(id, FrameId::NONE, out);
-                self.sockets.unlink(id);
+                self.sockets.remove(id);
+                self.sockets.wake(id);
                 return self.deliver_tcp_new(packet, &header, payload, out);
             }
             Outcome::Dropped(_) => {
@@ -174,12 +175,13 @@ impl Stack {
         let local = SocketAddr::new(packet.dst(), syn.dst);
         let remote = SocketAddr::new(packet.src(), syn.src);
         let id = self.sockets.next_id();
-        let isn = self.listen_isns.pop_front().unwrap_or_else(|| self.isn_rng.next_u32());
+        let isn =
+            self.listen_isns.pop_front().unwrap_or_else(|| self.isn.sequence(self.cx.now, local, remote));
         let open = OpenParams {
             conn: id.conn(),
             isn: Seq(isn),
             mss: self.mss_towards(remote.ip()),
-            ts_offset: self.isn_rng.next_u32(),
+            ts_offset: self.isn.timestamp_offset(local, remote),
             nodelay: false,
         };
         self.note_open(id, protocol::TCP, false, local, remote);

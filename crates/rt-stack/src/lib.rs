@@ -12,7 +12,7 @@
 //! | `stages`, `deliver`, `output`, `timers`, `api` | its leaves: stages of the pipeline, transports, own packets, time, calls |
 //! | `nic`, `neighbor`, `ip`, `icmp`, `udp`, [`tcp`] | the layers |
 //! | `hooks` | connection tracking, filters, NAT |
-//! | `socket`, `ports` | who a packet is for |
+//! | `socket`, `ports`, `isn` | who a packet is for, and what new ones begin with |
 //! | `shortcut` | what was done with the last forwarded packets, done again |
 //!
 //! Deliberate simplifications stand in each module's header. In short: IPv4 only (addresses are `IpAddr` everywhere, IPv6
@@ -25,6 +25,7 @@ mod error;
 mod hooks;
 mod icmp;
 mod ip;
+mod isn;
 mod neighbor;
 mod nic;
 mod output;

@@ -23,6 +23,7 @@ use crate::ip::destination::{Destinations, Hop};
 use crate::ip::fragment::fragment;
 use crate::ip::path_mtu::PathMtu;
 use crate::ip::reassembly::{Put, Reassembly};
+use crate::isn::Isn;
 use crate::neighbor::{Neighbors, Wait, Waiting};
 use crate::nic::{self, Nic};
 use crate::output::Pending;
@@ -69,7 +70,7 @@ pub struct Stack {
     pub(crate) conntrack_max: usize,
     pub(crate) next_ip_id: u16,
     pub(crate) listen_isns: VecDeque<u32>,
-    pub(crate) isn_rng: Rng,
+    pub(crate) isn: Isn,
     pub(crate) nat_rng: Rng,
 }
 
@@ -150,7 +151,7 @@ impl Stack {
             conntrack_max: config.conntrack_max,
             next_ip_id: dice("stack.ip-id").next_u32() as u16,
             listen_isns: config.listen_isns.into(),
-            isn_rng: dice("stack.isn"),
+            isn: Isn::new(dice("stack.isn")),
             nat_rng: dice("stack.nat"),
         };
         stack.connect_networks();

@@ -28,9 +28,9 @@ fn a_connection_opens_talks_and_closes() {
     w.run();
     let handshake: Vec<String> = w.lines().into_iter().filter(|l| l.contains("443")).take(3).collect();
     insta::assert_snapshot!(handshake.join("\n"), @r"
-    0: IP 10.0.0.1.52431 > 10.0.0.2.443: Flags [S], seq 100, win 64240, options [mss 1460,sackOK,TS val 3205721487 ecr 0,nop,wscale 7], length 0
-    1: IP 10.0.0.2.443 > 10.0.0.1.52431: Flags [S.], seq 300, ack 101, win 65160, options [mss 1460,sackOK,TS val 2863134928 ecr 3205721487,nop,wscale 7], length 0
-    0: IP 10.0.0.1.52431 > 10.0.0.2.443: Flags [.], ack 301, win 502, options [nop,nop,TS val 3205721491 ecr 2863134928], length 0
+    0: IP 10.0.0.1.52431 > 10.0.0.2.443: Flags [S], seq 100, win 64240, options [mss 1460,sackOK,TS val 721713727 ecr 0,nop,wscale 7], length 0
+    1: IP 10.0.0.2.443 > 10.0.0.1.52431: Flags [S.], seq 300, ack 101, win 65160, options [mss 1460,sackOK,TS val 2683149832 ecr 721713727,nop,wscale 7], length 0
+    0: IP 10.0.0.1.52431 > 10.0.0.2.443: Flags [.], ack 301, win 502, options [nop,nop,TS val 721713731 ecr 2683149832], length 0
     ");
     assert_eq!(w.drops(), []);
     assert_eq!(w.stacks[0].tcp_phase(c), TcpPhase::Closed);
@@ -175,4 +175,30 @@ fn data_to_an_application_that_is_gone_is_reset() {
     w.app(1, |st| st.tcp_close(s));
     w.run();
     assert_eq!(w.app(0, |s| s.take_error(c)), Some(SocketError::Reset));
+}
+
+/// RFC 6191: a newer SYN takes over the ends of a connection in TIME-WAIT.
+#[test]
+fn a_connection_in_time_wait_makes_room_for_a_newer_one() {
+    let mut w = pair();
+    let listener = w.app(1, |s| s.tcp_listen(80, 5)).unwrap();
+    let options = ConnectOptions { local_port: Some(4_000), ..ConnectOptions::default() };
+    let to = "10.0.0.2:80".parse().unwrap();
+    let mut ended = Vec::new();
+    for round in 0..3 {
+        let c = w.app(0, |s| s.tcp_connect(to, options)).expect("the client's end is free again");
+        w.run_for(rt_base::Nanos::from_millis(1_500));
+        assert_eq!(w.stacks[0].tcp_phase(c), TcpPhase::Established, "round {round}");
+        let s = w.app(1, |s| s.tcp_accept(listener)).expect("accepted");
+        w.app(1, |st| st.tcp_close(s));
+        w.run_for(rt_base::Nanos::from_millis(10));
+        w.app(0, |st| st.tcp_close(c));
+        w.run_for(rt_base::Nanos::from_millis(1_500));
+        assert_eq!(w.stacks[1].tcp_phase(s), TcpPhase::TimeWait);
+        ended.push(s);
+    }
+    assert_eq!(w.stacks[1].tcp_phase(ended[0]), TcpPhase::Closed);
+    w.run_for(rt_base::Nanos::from_secs(120));
+    assert_eq!(w.stacks[1].tcp_phase(ended[2]), TcpPhase::Closed);
+    assert_eq!(w.stacks[1].next_deadline(), rt_base::Time::MAX);
 }
