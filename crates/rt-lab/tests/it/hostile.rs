@@ -95,7 +95,8 @@ fn frames() {
         machine.send(now, &mut out);
         while machine.fire_next(now, &mut out) {}
         counters = out.counters();
-        (out.frames.clear(), out.events.clear());
+        out.frames.clear();
+        out.events.clear();
     });
 }
 
