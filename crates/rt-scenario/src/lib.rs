@@ -1,10 +1,10 @@
 //! The scenario language: YAML to a checked, lowered [`Model`], with diagnostics for everything that is wrong.
 //!
-//! [`load`] is pure: text in, model or problems out; it touches no file. A model is plain data: nothing here runs TCP.
+//! [`load()`] is pure: text in, model or problems out; it touches no file. A model is plain data: nothing here runs TCP.
 //!
 //! The walk, top to bottom: `tree` (YAML to values with places) - `shape` and `language` (the words, as tables) -
 //! `sites`, `plain`, `machine`, `apps`, `dns` (values to drafts in a `world`) - `routing` (what nobody has to write) -
-//! `check` (what only the whole can show) - [`model`]. [`views`] print a model; [`schema`] prints the language.
+//! `check` (what only the whole can show) - [`model`]. [`views`] print a model; [`schema()`] prints the language.
 
 mod apps;
 mod check;

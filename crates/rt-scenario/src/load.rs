@@ -71,7 +71,7 @@ pub fn load_with(file_name: &str, text: &str, folders: &dyn PageFolders) -> Resu
     }
 }
 
-/// YAML text as JSON, for tools that check it against [`crate::schema`]. The same limits hold as for [`load`].
+/// YAML text as JSON, for tools that check it against [`crate::schema()`]. The same limits hold as for [`load()`].
 ///
 /// # Errors
 /// What keeps the text from being YAML.

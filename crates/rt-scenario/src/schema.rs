@@ -1,6 +1,6 @@
 //! The JSON Schema (draft 2020-12) of the scenario file, made from the same tables that check it.
 //!
-//! Editors complete and check with it. It is looser than [`crate::load`]: it knows shapes and words, not whether an
+//! Editors complete and check with it. It is looser than [`crate::load()`]: it knows shapes and words, not whether an
 //! address lies in its network. YAML's plain scalars may reach an editor as numbers or booleans, so those are allowed
 //! wherever text is.
 

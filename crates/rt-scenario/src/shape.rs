@@ -1,7 +1,7 @@
 //! The shape of the language as data: which keys a mapping has, what each means, and what its values look like.
 //!
 //! One table ([`crate::language`]) drives three things, so that they cannot disagree: the check of a file ([`check`]:
-//! unknown keys, wrong kinds of values, bad units, all reported), the JSON Schema ([`crate::schema`]), and the names
+//! unknown keys, wrong kinds of values, bad units, all reported), the JSON Schema ([`crate::schema()`]), and the names
 //! that diagnostics call known. What the values mean together is checked after lowering, not here.
 
 use std::net::IpAddr;

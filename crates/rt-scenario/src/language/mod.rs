@@ -1,6 +1,6 @@
 //! The words of the scenario language, as tables: every key with its meaning and the shape of its values.
 //!
-//! Read by [`crate::shape::check`] (unknown keys, wrong values) and by [`crate::schema`]. To add a key: add it here with
+//! Read by [`crate::shape::check`] (unknown keys, wrong values) and by [`crate::schema()`]. To add a key: add it here with
 //! a sentence, read it where its site or node is lowered, and show it in `views/plain_yaml` if the model keeps it.
 
 mod links;
