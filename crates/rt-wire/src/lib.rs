@@ -5,8 +5,8 @@
 //!
 //! Each header is a small value with `parse(&[u8]) -> Result<(Self, payload), Error>` and `emit`, and obeys the law
 //! `parse(emit(x)) == x`. Parsing never panics, whatever the bytes. What forwarding and NAT change on the way is
-//! changed in place by [`rewrite`], with checksums mended incrementally. [`summary`] prints a frame as tcpdump would
-//! and [`layers`] shows it field by field.
+//! changed in place by [`rewrite`], with checksums mended incrementally. [`summary()`] prints a frame as tcpdump would
+//! and [`layers()`] shows it field by field.
 //!
 //! Deliberate simplifications: IPv4 options are skipped (an emitted header that had them carries padding instead);
 //! TCP options other than MSS, window scale, SACK and timestamps are skipped; no VLAN tags, no IPv6 yet (both are shown

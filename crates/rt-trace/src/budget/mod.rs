@@ -6,7 +6,7 @@
 //! retransmission gives the time until the loss was noticed and leads to the transmission before it. So slices touch
 //! each other and their sum is the duration, by construction.
 //!
-//! Not for: judging (what could be faster) or reading bytes. The main entry is [`walk`], the result a [`Budget`].
+//! Not for: judging (what could be faster) or reading bytes. The main entry is [`walk()`], the result a [`Budget`].
 //! Deliberate simplification: when a frame waits for two things at once, the path goes through the one that the causal
 //! register names, the input in whose handling it was sent.
 
