@@ -230,7 +230,7 @@ impl Shared {
         (parts.method, parts.uri) = (method, uri);
         let cookie = self.state().cookies.field(&job.url, self.net.unix_time());
         let origin =
-            job.body.is_some().then(|| job.url.to_string().trim_end_matches(&job.url.target()).to_owned());
+            job.body.is_some().then(|| job.url.to_string().trim_end_matches(job.url.target()).to_owned());
         let fields = [
             (CONTENT_TYPE, job.body.is_some().then(|| "application/json".to_owned())),
             (USER_AGENT, Some(self.options.user_agent.clone())),
@@ -314,7 +314,7 @@ async fn send(lease: &mut Lease, request: &RequestParts, job: &Job) -> hyper::Re
         Wire::H1(sender, _) => {
             *message.uri_mut() = job.url.target().parse().unwrap_or_else(|_| Uri::from_static("/"));
             let headers = message.headers_mut();
-            if let Ok(host) = HeaderValue::from_str(&job.url.authority()) {
+            if let Ok(host) = HeaderValue::from_str(job.url.authority()) {
                 headers.insert(HOST, host);
             }
             headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));

@@ -1,23 +1,13 @@
-//! URLs as a browser needs them: `http` and `https` only.
-//!
-//! `http::Uri` splits them and `iri-string` resolves relative references (RFC 3986, 5.2). The `url` crate, which follows
-//! the WHATWG rules, would bring the whole of ICU for names that are not ASCII; those are refused here with a sentence.
+//! URLs as a browser needs them: `http` and `https` only, read by the rules of browsers (WHATWG) through the `url` crate.
 
 use std::fmt;
 
-use http::Uri;
-use iri_string::types::{UriAbsoluteStr, UriReferenceStr};
-
-/// Longest URL taken, bytes: Chrome's limit for sending.
+/// Longest URL taken, bytes.
 const LONGEST: usize = 65_534;
 
 /// An absolute `http` or `https` URL with a host and a path, without user name and fragment.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Url {
-    uri: Uri,
-    secure: bool,
-    port: u16,
-}
+pub struct Url(url::Url);
 
 /// Where connections go: scheme, host and port (RFC 6454).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -36,100 +26,76 @@ impl Url {
     pub fn parse(text: &str) -> Result<Url, String> {
         let text = text.trim();
         let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-        if whole.len() > LONGEST {
-            return Err(format!("a URL of {} bytes is too long", whole.len()));
-        }
-        let whole = whole.split('#').next().unwrap_or_default();
-        let uri: Uri = whole.parse().map_err(|error| format!("`{text}` is not a URL: {error}"))?;
-        let secure = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            other => {
-                return Err(format!(
-                    "this browser speaks http and https, not {}",
-                    other.unwrap_or("nothing")
-                ));
-            }
-        };
-        let authority = uri.authority().ok_or_else(|| format!("`{text}` names no host"))?;
-        if authority.host().is_empty() || authority.as_str().contains('@') {
-            return Err(format!("`{text}` must have a host and no user name"));
-        }
-        let port = match authority.port() {
-            Some(port) if port.as_u16() == 0 => return Err(format!("`{text}` has port 0")),
-            Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') || authority.as_str() == authority.host() => {
-                default_port(secure)
-            }
-            None => return Err(format!("`{text}` has a port that is not one")),
-        };
-        Ok(Url { uri, secure, port })
+        let parsed = url::Url::parse(&whole).map_err(|error| format!("`{text}` is not a URL: {error}"))?;
+        Url::accept(parsed)
     }
 
     /// The URL that a reference in a page of this URL means.
     ///
     /// # Errors
-    /// When the reference has characters that no URL may have, or leads to another scheme.
+    /// When it is no URL, or leads to another scheme.
     pub fn join(&self, reference: &str) -> Result<Url, String> {
-        let wrong = |error: iri_string::validate::Error| format!("`{reference}` is not a URL: {error}");
-        let whole = self.to_string();
-        let base = UriAbsoluteStr::new(&whole).map_err(wrong)?;
-        let reference = UriReferenceStr::new(reference.trim()).map_err(wrong)?;
-        let resolved = reference.resolve_against(base);
-        Url::parse(&resolved.to_string())
+        let wrong = |error: url::ParseError| format!("`{reference}` is not a URL: {error}");
+        Url::accept(self.0.join(reference).map_err(wrong)?)
     }
 
-    /// Host, lower case, without brackets.
+    fn accept(mut url: url::Url) -> Result<Url, String> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("this browser speaks http and https, not {}", url.scheme()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(format!("{url}: this browser sends no user names and passwords"));
+        }
+        if url.port() == Some(0) {
+            return Err(format!("{url}: nobody listens on port 0"));
+        }
+        if url.as_str().len() > LONGEST {
+            return Err(format!("a URL of {} bytes is too long", url.as_str().len()));
+        }
+        url.set_fragment(None);
+        Ok(Url(url))
+    }
+
+    /// Host, lower case, without brackets; names in other scripts in their ASCII form.
     #[must_use]
     pub fn host(&self) -> String {
-        let host = self.uri.host().unwrap_or_default();
-        host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase()
+        let host = self.0.host_str().unwrap_or_default();
+        host.trim_start_matches('[').trim_end_matches(']').to_owned()
     }
 
     /// Path without query; at least `/`.
     #[must_use]
     pub fn path(&self) -> &str {
-        match self.uri.path() {
-            "" => "/",
-            path => path,
-        }
+        self.0.path()
     }
 
     /// Path with query, as the request line has it.
     #[must_use]
-    pub fn target(&self) -> String {
-        match self.uri.query() {
-            Some(query) => format!("{}?{query}", self.path()),
-            None => self.path().to_owned(),
-        }
+    pub fn target(&self) -> &str {
+        &self.0[url::Position::BeforePath..]
     }
 
     /// Whether it is `https`.
     #[must_use]
     pub fn is_secure(&self) -> bool {
-        self.secure
+        self.0.scheme() == "https"
     }
 
     /// Host and port as in the Host field: the default port is left out.
-    pub(super) fn authority(&self) -> String {
-        let host = self.uri.host().unwrap_or_default().to_ascii_lowercase();
-        if self.port == default_port(self.secure) { host } else { format!("{host}:{}", self.port) }
+    pub(super) fn authority(&self) -> &str {
+        &self.0[url::Position::BeforeHost..url::Position::AfterPort]
     }
 
     pub(super) fn origin(&self) -> Origin {
-        Origin { secure: self.secure, host: self.host(), port: self.port }
+        let port = self.0.port_or_known_default().unwrap_or_default();
+        Origin { secure: self.is_secure(), host: self.host(), port }
     }
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.secure { "https" } else { "http" };
-        write!(f, "{scheme}://{}{}", self.authority(), self.target())
+        self.0.fmt(f)
     }
-}
-
-fn default_port(secure: bool) -> u16 {
-    if secure { 443 } else { 80 }
 }
 
 #[cfg(test)]
@@ -145,14 +111,11 @@ mod tests {
             ("http://10.0.0.2:8080", Ok("http://10.0.0.2:8080/")),
             ("http://[2001:db8::1]:8080/x", Ok("http://[2001:db8::1]:8080/x")),
             ("ftp://example.com/", Err("this browser speaks http and https, not ftp")),
-            ("https://", Err("`https://` is not a URL: empty string")),
-            ("http://a:0/", Err("`http://a:0/` has port 0")),
-            ("http://me@a/", Err("`http://me@a/` must have a host and no user name")),
-            ("http://a:70000/", Err("`http://a:70000/` has a port that is not one")),
-            (
-                "http://f\u{e4}hre.example/",
-                Err("`http://f\u{e4}hre.example/` is not a URL: invalid uri character"),
-            ),
+            ("https://", Err("`https://` is not a URL: empty host")),
+            ("http://a:0/", Err("http://a:0/: nobody listens on port 0")),
+            ("http://me@a/", Err("http://me@a/: this browser sends no user names and passwords")),
+            ("http://a:70000/", Err("`http://a:70000/` is not a URL: invalid port number")),
+            ("http://f\u{e4}hre.example/", Ok("http://xn--fhre-loa.example/")),
         ];
         for (text, expected) in cases {
             let got = Url::parse(text).map(|url| url.to_string());
@@ -177,6 +140,6 @@ mod tests {
             assert_eq!(base.join(reference).unwrap().to_string(), expected, "{reference}");
         }
         assert!(base.join("data:text/plain,x").is_err());
-        assert!(base.join("with space").is_err());
+        assert_eq!(base.join("with space").unwrap().to_string(), "http://a/b/c/with%20space");
     }
 }
