@@ -54,6 +54,7 @@ fn entry(page: &str, step: &StepStory, request: &RequestStory) -> Entry {
         url: request.target.clone(),
         http_version: request.protocol.clone(),
         request_headers: pairs(&request.request_headers),
+        request_body: request_length(request),
         status: request.status,
         response_headers: pairs(&request.response_headers),
         body_on_wire: request.transferred_bytes,
@@ -65,6 +66,12 @@ fn entry(page: &str, step: &StepStory, request: &RequestStory) -> Entry {
         comment: request.note.clone(),
         ..Entry::default()
     }
+}
+
+/// Bytes of the request's body, as its head says.
+fn request_length(request: &RequestStory) -> u64 {
+    let length = request.request_headers.iter().find(|f| f.name.eq_ignore_ascii_case("content-length"));
+    length.and_then(|f| f.value.parse().ok()).unwrap_or(0)
 }
 
 /// `142.250.190.46` of `142.250.190.46:443`.
