@@ -170,8 +170,28 @@ pub(crate) fn carries(view: &View<'_>, frame: FrameId) -> String {
             }
         }
     }
+    if parts.is_empty() {
+        parts.extend(icmp_carries(view, frame));
+    }
     parts.dedup();
     parts.join(", ")
+}
+
+fn icmp_carries(view: &View<'_>, frame: FrameId) -> Option<String> {
+    for read in view.read.values() {
+        for echo in &read.echo {
+            if echo.request.frame == frame {
+                return Some(format!("ping {}", echo.seq));
+            }
+            if echo.reply.is_some_and(|r| r.frame == frame) {
+                return Some(format!("answer to ping {}", echo.seq));
+            }
+        }
+        if let Some(error) = read.icmp_errors.iter().find(|e| e.mark.frame == frame) {
+            return Some(format!("ICMP: {}", error.text));
+        }
+    }
+    None
 }
 
 fn tcp_carries(tcp: &TcpConversation, frame: FrameId, parts: &mut Vec<String>) {
