@@ -357,6 +357,7 @@ fn check_step(world: &mut World<'_, '_>, ways: &mut Ways<'_>, (index, draft): (u
     }
     let Some(target) = addresses(world, draft).first().copied() else { return };
     let actor = draft.step.node;
+    ways.ports = !matches!(draft.step.verb, Verb::Ping { .. });
     let way = ways.walk(world, actor, target);
     let back = match &way {
         Ok(end) => end.source.map(|source| (end.node, ways.walk(world, end.node, source))),

@@ -33,12 +33,14 @@ pub(crate) struct Stop {
 /// Finds ways by the static tables. Routing tables are built once per machine.
 pub(crate) struct Ways<'s> {
     segments: &'s Segments,
+    /// Whether port forwards apply: not to pings.
+    pub(crate) ports: bool,
     tables: BTreeMap<NodeId, RouteTable>,
 }
 
 impl<'s> Ways<'s> {
     pub(crate) fn new(segments: &'s Segments) -> Ways<'s> {
-        Ways { segments, tables: BTreeMap::new() }
+        Ways { segments, ports: true, tables: BTreeMap::new() }
     }
 
     /// Walks routes (and NAT) from `from` to the machine that bears `target`.
@@ -50,11 +52,12 @@ impl<'s> Ways<'s> {
             let node = &world.nodes[at.index()].node;
             let own = |a: IpAddr| node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == a);
             if hop > 0
+                && self.ports
                 && let Some(to) = translated(world, at, target)
             {
                 target = to;
             }
-            if own(target) || target.is_loopback() {
+            if own(target) || target.is_loopback() || leased(world, self.segments, at) == Some(target) {
                 return Ok(End { node: at, source: if hop == 0 { None } else { source } });
             }
             let stop = |why: String| Stop { at: node.name.clone(), why, routes: routes_of(world, at) };
@@ -152,6 +155,15 @@ fn reserved(world: &World<'_, '_>, segments: &Segments, at: NodeId, port: PortId
             }
             _ => None,
         })
+    })
+}
+
+/// The address that a DHCP client will get, when it is reserved for it.
+fn leased(world: &World<'_, '_>, segments: &Segments, at: NodeId) -> Option<IpAddr> {
+    let node = &world.nodes[at.index()].node;
+    node.apps.iter().find_map(|app| match app {
+        App::DhcpClient { port } => reserved(world, segments, at, *port),
+        _ => None,
     })
 }
 

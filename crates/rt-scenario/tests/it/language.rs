@@ -174,3 +174,17 @@ fn homes_get_addresses_of_their_place() {
     let switches = model.nodes.iter().filter(|n| n.role == "access switch").count();
     assert_eq!(switches, 1, "homes on one network share a switch of the ISP");
 }
+
+/// The check of ways follows NAT, port forwards and DHCP reservations.
+#[test]
+fn ways_lead_through_port_forwards() {
+    let text = "name: t\nsites:\n  net: { kind: internet, places: [paris] }\n  a: { kind: home, devices: { x: } }\n  \
+                b:\n    kind: home\n    router: { port-forwards: [ tcp 8080 to nas:80 ] }\n    \
+                devices: { nas: { address: 192.168.1.20, run: [ http ] } }\n\
+                steps: [ x opens http://203.0.113.51:8080/ ]\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let router = model.nodes.iter().find(|n| n.name == "b.router").expect("a router");
+    assert_eq!(router.nat.len(), 2);
+    let forward = router.chains.iter().find(|c| c.hook == rt_base::HookPoint::Forward).expect("a chain");
+    assert_eq!(forward.rules.last().map(|r| r.origin.to_string()), Some("t.yaml:7".into()));
+}
