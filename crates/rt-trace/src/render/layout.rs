@@ -79,10 +79,10 @@ impl Page {
     /// A heading with a rule above it.
     pub(crate) fn ruled(&mut self, left: &str, right: &str) {
         self.blank();
+        let right = if right.is_empty() { "━━━" } else { right };
         let room = WIDTH - right.chars().count() - 4;
         let left = cut(left, room.saturating_sub(3));
-        let rule = "━".repeat(room.saturating_sub(left.chars().count() + 2));
-        let right = if right.is_empty() { "━".repeat(3) } else { right.to_string() };
+        let rule = "━".repeat(room.saturating_sub(left.chars().count() + 1));
         self.line(&format!("━━ {left} {rule} {right}"));
     }
 
@@ -213,6 +213,9 @@ mod tests {
         page.aside(5, &long);
         page.split(&long, "12.345 ms");
         page.ruled(&long, "12.345 ms");
+        page.ruled(&long, "");
+        page.titled(&long, "1 round trip", "12.345 ms");
+        page.titled("short", "1 round trip", "12.345 ms");
         page.entry(7, 12, "label", &long, "web-browsing.yaml:9");
         page.entry(7, 12, &"label".repeat(8), &long, "+12.345 ms");
         page.row(7, &[(26, "cell"), (-16, "12.345678 ms")], &long);
