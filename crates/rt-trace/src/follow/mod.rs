@@ -2,7 +2,7 @@
 //! machine saw of it all.
 //!
 //! A query over the events and frames of the trace, never a second tracer. Each answer is data (with a JSON Schema by
-//! its types) and can be printed with [`text`]. The packet numbers are those of [`crate::story::RequestStory::packets`].
+//! its types) and can be printed with [`packet_text`] and its siblings. The packet numbers are those of [`crate::story::RequestStory::packets`].
 
 mod text;
 
