@@ -101,7 +101,11 @@ pub fn packet_text(path: &PacketPath) -> String {
     let total = path.hops.last().map_or(0, |h| h.in_ns.saturating_sub(start));
     let end = match path.end.as_str() {
         "delivered" => {
-            format!("delivered after {} and {}", ms(Nanos(total)), count((path.hops.len() as u64).saturating_sub(1), "link"))
+            format!(
+                "delivered after {} and {}",
+                ms(Nanos(total)),
+                count((path.hops.len() as u64).saturating_sub(1), "link")
+            )
         }
         "under way" => "it was still under way when the run ended".into(),
         code => format!("it ended here: {code}"),
