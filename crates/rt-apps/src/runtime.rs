@@ -137,8 +137,8 @@ impl Runtime {
                 return;
             }
             if stack_at <= app_at {
-                // A wish may be early; then nothing has happened.
-                if !core.stack.fire_next(now, out) {
+                // A wish may be early; then nothing has happened, unless a bounded `send` left work behind.
+                if !core.stack.fire_next(now, out) && !core.stack.has_work() {
                     continue;
                 }
             } else if let Some(armed) = core.timers.fire_next(now) {

@@ -162,7 +162,8 @@ impl Plain {
     fn serve_timers(&mut self, now: Time, out: &mut Outbox) {
         self.wish = Time::MAX;
         while self.stack.next_deadline() <= now {
-            if self.stack.fire_next(now, out) {
+            // Nothing due and yet not done: a bounded `send` left work behind.
+            if self.stack.fire_next(now, out) || self.stack.has_work() {
                 self.stack.send(now, out);
                 self.react(now, out);
             }
