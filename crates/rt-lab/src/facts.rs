@@ -1,11 +1,10 @@
 //! Model to the facts that the story needs: names, places, and the text and origin of every rule.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use rt_base::NodeId;
-use rt_rules::{Action, Chain, CtState, Match, NatAction, NatPorts, NatRule, PortRange, Route, RouteKind};
+use rt_rules::{Chain, Route, RouteKind};
 use rt_scenario::model::{Direction, Link, Model, Node, NodeKind};
+use rt_scenario::views;
 use rt_trace::{
     ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts,
     TraceMap,
@@ -53,7 +52,7 @@ fn node(node: &Node) -> NodeFacts {
             .collect(),
         routes: node.routes.iter().map(|r| fact(route_text(node, r), &r.origin)).collect(),
         chains: node.chains.iter().map(|c| chain(node, c)).collect(),
-        nat: node.nat.iter().map(|n| fact(nat_text(node, n), &n.origin)).collect(),
+        nat: node.nat.iter().map(|n| fact(views::nat_line(node, n), &n.origin)).collect(),
     }
 }
 
@@ -64,12 +63,8 @@ fn fact(text: String, origin: &rt_rules::Origin) -> RuleFacts {
 fn chain(node: &Node, chain: &Chain) -> ChainFacts {
     ChainFacts {
         hook: chain.hook,
-        rules: chain
-            .rules
-            .iter()
-            .map(|r| fact(format!("{} {}", action_text(r.action), match_text(node, &r.when)), &r.origin))
-            .collect(),
-        policy: fact(format!("{} everything else", action_text(chain.policy.action)), &chain.policy.origin),
+        rules: chain.rules.iter().map(|r| fact(views::filter_line(node, r), &r.origin)).collect(),
+        policy: fact(views::policy_line(chain), &chain.policy.origin),
     }
 }
 
@@ -106,84 +101,6 @@ fn route_text(node: &Node, route: &Route) -> String {
 
 fn prefix_text(prefix: IpNet) -> String {
     if prefix.prefix_len() == 0 { "default".into() } else { prefix.to_string() }
-}
-
-fn action_text(action: Action) -> &'static str {
-    match action {
-        Action::Accept => "allow",
-        Action::Drop => "drop",
-        Action::Reject(_) => "reject",
-    }
-}
-
-/// The conditions of a rule in words.
-fn match_text(node: &Node, when: &Match) -> String {
-    let mut words = Vec::new();
-    words.extend(when.protocol.map(protocol_text));
-    words.extend(when.src.map(|n| format!("from {}", prefix_text(n))));
-    words.extend(when.sport.map(|r| format!("source port {}", range_text(r))));
-    words.extend(when.dst.map(|n| format!("to {}", prefix_text(n))));
-    words.extend(when.dport.map(|r| format!("port {}", range_text(r))));
-    words.extend(when.in_port.map(|p| format!("arriving by {}", port_name(node, p))));
-    words.extend(when.out_port.map(|p| format!("leaving by {}", port_name(node, p))));
-    if !when.states.is_empty() {
-        let states: Vec<&str> = when.states.iter().map(|s| state_text(*s)).collect();
-        words.push(format!("state {}", states.join("/")));
-    }
-    if words.is_empty() { "everything".into() } else { words.join(" ") }
-}
-
-fn state_text(state: CtState) -> &'static str {
-    match state {
-        CtState::New => "new",
-        CtState::Established => "established",
-        CtState::Related => "related",
-        CtState::Invalid => "invalid",
-    }
-}
-
-fn protocol_text(protocol: u8) -> String {
-    match protocol {
-        1 => "icmp".into(),
-        6 => "tcp".into(),
-        17 => "udp".into(),
-        other => format!("protocol {other}"),
-    }
-}
-
-fn range_text(range: PortRange) -> String {
-    if range.first == range.last {
-        range.first.to_string()
-    } else {
-        format!("{}-{}", range.first, range.last)
-    }
-}
-
-/// A NAT rule in words.
-fn nat_text(node: &Node, rule: &NatRule) -> String {
-    let when = match_text(node, &rule.when);
-    match &rule.action {
-        NatAction::Snat { to, ports } => {
-            format!("rewrite the source of {when} to {to}, {}", ports_text(*ports))
-        }
-        NatAction::Masquerade { ports } => {
-            format!("rewrite the source of {when} to the address of the way out, {}", ports_text(*ports))
-        }
-        NatAction::Dnat { to, port } => format!("send {when} on to {}", target_text(*to, *port)),
-        NatAction::Accept => format!("leave {when} as it is"),
-    }
-}
-
-fn target_text(to: IpAddr, port: Option<u16>) -> String {
-    port.map_or_else(|| to.to_string(), |p| std::net::SocketAddr::new(to, p).to_string())
-}
-
-fn ports_text(ports: NatPorts) -> String {
-    match ports {
-        NatPorts::Sequential(r) => format!("ports from {} in turn", r.first),
-        NatPorts::Random(r) => format!("a random port of {}", range_text(r)),
-        NatPorts::Preserve(r) => format!("the same port if free, else one of {}", range_text(r)),
-    }
 }
 
 /// The node with this name; the part after the site is enough when it is unique.

@@ -6,7 +6,7 @@ mod text;
 
 pub use diagram::{dot, mermaid};
 pub use plain_yaml::plain_yaml;
-pub use text::text;
+pub use text::{filter_line, nat_line, policy_line, text};
 
 use crate::model::{Model, NodeKind};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use rt_base::PortId;
-use rt_rules::{Origin, RouteKind};
+use rt_rules::{Chain, Filter, NatRule, Origin, RouteKind};
 
 use super::{by_site, kind_word};
 use crate::model::{App, Change, Issuer, Link, Model, Node, Pages};
@@ -58,8 +58,7 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
     let place = node.place.as_ref().map(|p| format!(", {p}")).unwrap_or_default();
     let role = if node.role == kind_word(node.kind) { String::new() } else { format!(" ({})", node.role) };
     let _ = writeln!(out, "  {}  {}{role}{place}", node.name, kind_word(node.kind));
-    let name =
-        |port: PortId| node.interfaces.get(port.index()).map_or_else(|| "?".to_owned(), |i| i.name.clone());
+    let name = |port: PortId| port_name(node, port);
     for interface in node.interfaces.iter().filter(|_| node.kind != crate::model::NodeKind::Switch) {
         let mut addresses: Vec<String> = interface.addresses.iter().map(ToString::to_string).collect();
         if addresses.is_empty() && node.apps.iter().any(|a| matches!(a, App::DhcpClient { .. })) {
@@ -77,24 +76,14 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
         let _ = writeln!(out, "      route {} {via}{}", route.prefix, origin(file, &route.origin));
     }
     for rule in &node.nat {
-        let _ = writeln!(out, "      nat {}{}", show_nat(rule, &name), origin(file, &rule.origin));
+        let _ = writeln!(out, "      nat {}{}", nat_line(node, rule), origin(file, &rule.origin));
     }
     for chain in &node.chains {
         let hook = format!("{:?}", chain.hook).to_lowercase();
         for rule in &chain.rules {
-            let _ = writeln!(
-                out,
-                "      {hook}: {}{}",
-                show_filter(&rule.when, rule.action, &name),
-                origin(file, &rule.origin)
-            );
+            let _ = writeln!(out, "      {hook}: {}{}", filter_line(node, rule), origin(file, &rule.origin));
         }
-        let _ = writeln!(
-            out,
-            "      {hook}: otherwise {}{}",
-            show_action(chain.policy.action),
-            origin(file, &chain.policy.origin)
-        );
+        let _ = writeln!(out, "      {hook}: {}{}", policy_line(chain), origin(file, &chain.policy.origin));
     }
     for app in &node.apps {
         let _ = writeln!(out, "      runs {}", say_app(app, &name));
@@ -186,4 +175,26 @@ fn write_story(out: &mut String, model: &Model) {
             let _ = writeln!(out, "  {}  {} -- {} is {what}", happening.at, name(link.a.0), name(link.b.0));
         }
     }
+}
+
+/// A filter rule in the words of the scenario file: `deny tcp port 80`.
+#[must_use]
+pub fn filter_line(node: &Node, rule: &Filter) -> String {
+    show_filter(&rule.when, rule.action, &|port| port_name(node, port))
+}
+
+/// What a chain does with what no rule names, in the words of the scenario file: `otherwise deny`.
+#[must_use]
+pub fn policy_line(chain: &Chain) -> String {
+    format!("otherwise {}", show_action(chain.policy.action))
+}
+
+/// A NAT rule in the words of the scenario file: `masquerade out wan using 10001-65535`.
+#[must_use]
+pub fn nat_line(node: &Node, rule: &NatRule) -> String {
+    show_nat(rule, &|port| port_name(node, port))
+}
+
+fn port_name(node: &Node, port: PortId) -> String {
+    node.interfaces.get(port.index()).map_or_else(|| format!("port {}", port.0), |i| i.name.clone())
 }
