@@ -157,8 +157,7 @@ fn our_figures(name: &str) -> Result<Figures, String> {
 
 /// Wall time and peak memory of `roundtrip run web-browsing`, by GNU time.
 fn startup() -> Result<Figures, String> {
-    let out = root().join("target/bench-out");
-    let binary = root().join("target/release/roundtrip");
+    let (out, binary) = (target().join("bench-out"), target().join("release/roundtrip"));
     tools::need(&[("/usr/bin/time", "time")])?;
     let result = Command::new("/usr/bin/time")
         .args(["-f", "wall_s=%e rss_kib=%M"])
@@ -171,6 +170,11 @@ fn startup() -> Result<Figures, String> {
     let rss = figures.get("rss_kib").copied().unwrap_or_default();
     figures.insert("peak_rss_mib".into(), rss / 1024.0);
     Ok(figures)
+}
+
+/// Cargo's folder for what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// Where the peer's script is, if ns-3 can be had.
@@ -186,7 +190,7 @@ fn peer_runner(folder: &Path) -> Result<PathBuf, String> {
 }
 
 fn peer_figures(script: &Path, name: &str) -> Result<Figures, String> {
-    let tmp = root().join("target/peers");
+    let tmp = target().join("peers");
     let out = Command::new("bash")
         .arg(script)
         .arg(name)
