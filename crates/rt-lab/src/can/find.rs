@@ -101,8 +101,8 @@ fn link_at(model: &Model, node: NodeId, port: PortId) -> Option<LinkId> {
 }
 
 impl Cause {
-    /// For the verdict: names, sentence, rule and origin.
-    pub(super) fn into_blocker(self, model: &Model, lifted: Option<String>) -> Blocker {
+    /// For the verdict: names, sentence, rule and origin; nothing is lifted yet.
+    pub(super) fn blocker(&self, model: &Model) -> Blocker {
         let facts = crate::facts::facts(model, 0);
         let node = &facts.nodes[self.node.index()];
         let (rule, origin) = self.rule_and_origin(model, node);
@@ -112,7 +112,7 @@ impl Cause {
             (None, None) => format!("{}: {}", node.name, self.reason.say()),
         };
         let code = if self.said.is_some() { "request.failed" } else { self.reason.code() };
-        Blocker { node: node.name.clone(), code: code.into(), sentence, rule, origin, lifted }
+        Blocker { node: node.name.clone(), code: code.into(), sentence, rule, origin, lifted: None }
     }
 
     fn rule_and_origin(&self, model: &Model, node: &rt_trace::NodeFacts) -> (Option<String>, String) {

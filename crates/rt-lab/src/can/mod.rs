@@ -77,9 +77,11 @@ pub fn can(scenario: &Scenario, from: &str, to: &str, seed: u64) -> Result<Verdi
     let mut last = first;
     while !last.ok && verdict.blockers.len() < MOST_BLOCKERS {
         let Some(cause) = find::cause(&model, &last, node) else { break };
-        let lifted = lift::lift(&mut model, &cause, &verb);
-        let stuck = lifted.is_none();
-        verdict.blockers.push(cause.into_blocker(&model, lifted));
+        // Named first: lifting changes the very rule that decided.
+        let mut blocker = cause.blocker(&model);
+        blocker.lifted = lift::lift(&mut model, &cause, &verb);
+        let stuck = blocker.lifted.is_none();
+        verdict.blockers.push(blocker);
         if stuck {
             break;
         }

@@ -46,7 +46,7 @@ fn every_independent_blocker_comes_out_with_its_rule_and_line() {
     assert_eq!(found, [("r", "drop.filtered"), ("b", "drop.filtered")], "{}", verdict.text());
     for blocker in &verdict.blockers {
         assert!(blocker.origin.starts_with("two-blockers.yaml:"), "{blocker:?}");
-        assert!(blocker.rule.is_some(), "{blocker:?}");
+        assert_eq!(blocker.rule.as_deref(), Some("deny tcp port 80"), "{blocker:?}");
     }
 }
 
