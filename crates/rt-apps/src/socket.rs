@@ -169,6 +169,33 @@ impl AsyncWrite for TcpStream {
         self.socket.poll(cx, |core, id| Ok(Some(core.stack.tcp_write(id, data)?).filter(|&n| n > 0)))
     }
 
+    /// All of them in one go, as `writev` does: a TLS library whose handshake failed writes its alert just once.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut written = 0;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            match self.as_mut().poll_write(cx, part) {
+                Poll::Ready(Ok(n)) => {
+                    written += n;
+                    if n < part.len() {
+                        break;
+                    }
+                }
+                other if written == 0 => return other,
+                // What was taken is taken; the next call meets the obstacle again.
+                _ => break,
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
     /// Bytes written are with TCP at once: there is nothing to flush.
     fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))

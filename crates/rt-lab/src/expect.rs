@@ -51,6 +51,7 @@ fn words(check: &Check) -> String {
         Check::Through(nodes) => format!("through {}", nodes.join(", ")),
         Check::Dns(how) => format!("dns {how}"),
         Check::Tls(how) => format!("tls {how}"),
+        Check::Fails(why) if why.is_empty() => "fails".into(),
         Check::Fails(why) => format!("fails with `{why}`"),
         Check::Succeeds => "succeeds".into(),
         Check::Retransmissions(n) => format!("at least {n} retransmissions"),

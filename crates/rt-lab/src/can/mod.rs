@@ -50,6 +50,8 @@ pub struct Verdict {
     pub blockers: Vec<Blocker>,
     /// Whether the probe is answered once all of these are lifted.
     pub reachable_when_lifted: bool,
+    /// Whether any machine has the address asked for (true for names).
+    pub target_exists: bool,
 }
 
 /// At most so many blockers are lifted one after the other.
@@ -73,6 +75,7 @@ pub fn can(scenario: &Scenario, from: &str, to: &str, seed: u64) -> Result<Verdi
         path: first.path.clone(),
         blockers: Vec::new(),
         reachable_when_lifted: first.ok,
+        target_exists: target_exists(&model, &verb),
     };
     let mut last = first;
     while !last.ok && verdict.blockers.len() < MOST_BLOCKERS {
@@ -132,6 +135,14 @@ fn node_named(model: &Model, name: &str) -> Result<NodeId, Refusal> {
     })
 }
 
+/// Whether an address that is asked for is anybody's; names are resolved by the probe itself.
+fn target_exists(model: &Model, verb: &Verb) -> bool {
+    let (Verb::Probe { target, .. } | Verb::Ping { target, .. }) = verb else { return true };
+    let Ok(wanted) = target.parse::<std::net::IpAddr>() else { return true };
+    let mut all = model.nodes.iter().flat_map(|n| &n.interfaces).flat_map(|i| &i.addresses);
+    all.any(|a| a.addr() == wanted)
+}
+
 /// `TO` or `TO:PORT`: a machine (its first address is used), an address or a name.
 fn verb(model: &Model, to: &str) -> Result<Verb, Refusal> {
     let (target, port) = match to.rsplit_once(':') {
@@ -164,7 +175,7 @@ impl Verdict {
     pub fn text(&self) -> String {
         let mut lines = Vec::new();
         let word = if self.reachable { "yes" } else { "no" };
-        lines.push(format!("{word}: {} to {}: {} ({})", self.from, self.to, self.outcome, self.took));
+        lines.push(format!("{word}: {} to {}: {}; in all {}", self.from, self.to, self.outcome, self.took));
         if !self.path.is_empty() {
             lines.push(format!("  the probe passed  {}", short_path(&self.path)));
         }
@@ -184,6 +195,7 @@ impl Verdict {
                 (0, _) => "  no packet was dropped: the other end did not answer".into(),
                 (1, true) => "  lifting this one thing is enough".into(),
                 (n, true) => format!("  all {n} must be lifted, then the answer is yes"),
+                (_, false) if !self.target_exists => "  no machine here has this address".into(),
                 (_, false) => "  even then there is no answer".into(),
             });
         }
