@@ -66,7 +66,8 @@ impl RouteTable {
         let index = u32::try_from(self.routes.len()).expect("invariant: fewer than 2^32 routes");
         if let IpNet::V4(prefix) = route.prefix {
             let prefix = prefix.trunc();
-            let better = self.v4.get(&prefix).is_none_or(|&old| self.routes[old as usize].metric > route.metric);
+            let better =
+                self.v4.get(&prefix).is_none_or(|&old| self.routes[old as usize].metric > route.metric);
             if better {
                 self.v4.insert(prefix, index);
             }
