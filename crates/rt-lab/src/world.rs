@@ -286,6 +286,12 @@ impl World {
         nodes.filter_map(|i| self.built.sim.node_mut::<Host>(NodeId(i)).map(|h| count(h))).sum()
     }
 
+    /// Whether every frame that was sent (or copied by a link) was delivered, dropped with a reason, or is on its way.
+    #[must_use]
+    pub fn conserves_frames(&self) -> bool {
+        self.built.sim.stats().holds()
+    }
+
     /// Everything that was recorded.
     #[must_use]
     pub fn into_trace(self) -> Trace {

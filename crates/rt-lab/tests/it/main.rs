@@ -5,6 +5,7 @@ mod boundaries;
 mod determinism;
 mod hostile;
 mod judges;
+mod laws;
 mod shipped;
 mod support;
 mod verdicts;
