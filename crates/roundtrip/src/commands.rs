@@ -77,7 +77,11 @@ fn list(json: bool) -> Answer {
 
 fn new(template: &str, file: Option<&Path>, json: bool) -> Result<Answer, Refusal> {
     let text = rt_lab::template(template)?;
-    let Some(path) = file else { return Ok(Answer::yes(text.to_owned())) };
+    let Some(path) = file else {
+        let data =
+            if json { pretty(&json!({ "template": template, "text": text })) } else { text.to_owned() };
+        return Ok(Answer::yes(data));
+    };
     rt_lab::write_new(path, text)?;
     let said = format!("wrote {}; run it with: roundtrip run {}", path.display(), path.display());
     let data =

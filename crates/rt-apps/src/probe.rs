@@ -2,6 +2,7 @@
 //!
 //! Each is the work of one step. The lines are those that the well-known tools print (`ping`, `dig +short`, `nc -vz`).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -42,6 +43,9 @@ struct Tally {
     errors: u32,
     unsent: u32,
     trouble: Option<String>,
+    /// Sequence numbers that were answered: a second answer is a duplicate, not another answer.
+    answered: BTreeSet<u16>,
+    duplicates: u32,
 }
 
 async fn run_ping(net: &Net, target: &str, count: u32, req: ReqId) -> StepResult {
@@ -95,8 +99,14 @@ impl Tally {
         let Some(&sent) = self.sent.get(usize::from(*seq).wrapping_sub(1)) else { return };
         let time = now.since(sent);
         let (bytes, shown) = (payload.len() + 8, millis(time));
-        self.lines.push(format!("{bytes} bytes from {from}: icmp_seq={seq} ttl={ttl} time={shown} ms"));
-        self.times.push(time);
+        let again = !self.answered.insert(*seq);
+        let mark = if again { " (DUP!)" } else { "" };
+        self.lines.push(format!("{bytes} bytes from {from}: icmp_seq={seq} ttl={ttl} time={shown} ms{mark}"));
+        if again {
+            self.duplicates += 1;
+        } else {
+            self.times.push(time);
+        }
     }
 }
 
@@ -130,9 +140,11 @@ fn summarise(mut tally: Tally, target: &str, took: Nanos) -> StepResult {
     tally.lines.push(String::new());
     tally.lines.push(format!("--- {target} ping statistics ---"));
     let errors = if tally.errors > 0 { format!("+{} errors, ", tally.errors) } else { String::new() };
+    let duplicates =
+        if tally.duplicates > 0 { format!("+{} duplicates, ", tally.duplicates) } else { String::new() };
     let took = took.as_millis();
     tally.lines.push(format!(
-        "{sent} packets transmitted, {got} received, {errors}{loss}% packet loss, time {took}ms"
+        "{sent} packets transmitted, {got} received, {duplicates}{errors}{loss}% packet loss, time {took}ms"
     ));
     let counted = format!("{got} of {sent} answered");
     if got == 0 {

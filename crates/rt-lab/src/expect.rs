@@ -36,7 +36,7 @@ fn check_one(expect: &Expect, check: &Check, outcomes: &[StepOutcome], story: &S
     let number = u32::try_from(expect.step + 1).unwrap_or(u32::MAX);
     let step = story.steps.iter().find(|s| s.number == number);
     let (expected, found, holds) = match (outcome, step) {
-        (Some(outcome), Some(step)) => judge(check, outcome, step),
+        (Some(outcome), Some(step)) if step.ended => judge(check, outcome, step),
         _ => (words(check), "the run ended before this step".to_owned(), false),
     };
     Checked { step: expect.step + 1, expected, found, holds, origin: expect.origin.to_string() }

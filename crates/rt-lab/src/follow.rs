@@ -74,6 +74,10 @@ fn ask(trace: &Trace, told: &Story, query: &FollowQuery) -> Result<(String, Stri
             if let Some(node) = &query.at {
                 let node = trace.map.node_name(node_of(trace, node)?);
                 path.hops.retain(|hop| hop.node == node);
+                if path.hops.is_empty() {
+                    let why = format!("packet {packet} of request {} does not pass {node}", request.number);
+                    return Err(Refusal::Misuse { why });
+                }
             }
             Ok((follow::packet_text(&path), json(serde_json::to_string_pretty(&path))))
         }

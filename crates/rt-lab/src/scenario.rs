@@ -44,6 +44,10 @@ impl Scenario {
         if path.is_file() {
             return Scenario::of_file(path);
         }
+        if path.exists() {
+            let why = "a folder or a device, not a scenario file".to_owned();
+            return Err(Refusal::Malformed { file: source.to_owned(), why });
+        }
         let all = shipped();
         match all.iter().find(|s| s.name == source) {
             Some(found) => Scenario::of_text(&format!("{}.yaml", found.name), found.text),

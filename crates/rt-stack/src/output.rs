@@ -88,10 +88,11 @@ impl Stack {
         let socket = self.sockets.tcp_mut(id)?;
         let segment = socket.connection.next_segment(cx)?;
         let (src, dst) = (v4(socket.local.ip())?, v4(socket.remote.ip())?);
+        let locked = self.path_mtu.as_ref().is_some_and(|hints| hints.is_locked(cx.now, dst.into()));
         let header = TcpHeader { src: socket.local.port(), dst: socket.remote.port(), ..segment.header };
         let mut ip = Ipv4Header::new(src, dst, protocol::TCP, ttl, header.emit_len() + segment.len as usize);
         self.next_ip_id = self.next_ip_id.wrapping_add(1);
-        (ip.df, ip.id) = (true, self.next_ip_id);
+        (ip.df, ip.id) = (!locked, self.next_ip_id);
         let mut bytes = begin(&ip, out);
         header.emit(&mut bytes);
         let (first, second) = socket.connection.payload(&segment);

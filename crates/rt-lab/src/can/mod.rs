@@ -9,7 +9,7 @@ mod lift;
 
 use rt_base::{Nanos, NodeId, Time};
 use rt_rules::Origin;
-use rt_scenario::model::{Model, Step, Verb};
+use rt_scenario::model::{App, Model, NodeKind, Step, Verb};
 use serde::Serialize;
 
 use crate::{Refusal, Scenario, World};
@@ -64,6 +64,7 @@ const MOST_BLOCKERS: usize = 16;
 pub fn can(scenario: &Scenario, from: &str, to: &str, seed: u64) -> Result<Verdict, Refusal> {
     let mut model = scenario.model().clone();
     let node = node_named(&model, from)?;
+    has_stack(&model, node)?;
     let verb = verb(&model, to)?;
     let first = probe(&model, node, &verb, seed);
     let mut verdict = Verdict {
@@ -83,6 +84,12 @@ pub fn can(scenario: &Scenario, from: &str, to: &str, seed: u64) -> Result<Verdi
         // Named first: lifting changes the very rule that decided.
         let mut blocker = cause.blocker(&model);
         blocker.lifted = lift::lift(&mut model, &cause, &verb);
+        // The same blocker again means that lifting it changed nothing for this packet.
+        let again =
+            verdict.blockers.last().is_some_and(|b| b.node == blocker.node && b.lifted == blocker.lifted);
+        if again {
+            break;
+        }
         let stuck = blocker.lifted.is_none();
         verdict.blockers.push(blocker);
         if stuck {
@@ -139,8 +146,20 @@ fn node_named(model: &Model, name: &str) -> Result<NodeId, Refusal> {
 fn target_exists(model: &Model, verb: &Verb) -> bool {
     let (Verb::Probe { target, .. } | Verb::Ping { target, .. }) = verb else { return true };
     let Ok(wanted) = target.parse::<std::net::IpAddr>() else { return true };
-    let mut all = model.nodes.iter().flat_map(|n| &n.interfaces).flat_map(|i| &i.addresses);
-    all.any(|a| a.addr() == wanted)
+    let mut written = model.nodes.iter().flat_map(|n| &n.interfaces).flat_map(|i| &i.addresses);
+    let reserved = |a: &App| matches!(a, App::DhcpServer { reservations, .. } if reservations.iter().any(|r| r.1 == wanted));
+    written.any(|a| a.addr() == wanted) || model.nodes.iter().flat_map(|n| &n.apps).any(reserved)
+}
+
+/// A switch moves frames and has no address to ask from or to be asked at.
+fn has_stack(model: &Model, node: NodeId) -> Result<(), Refusal> {
+    let found = &model.nodes[node.index()];
+    if found.kind != NodeKind::Switch {
+        return Ok(());
+    }
+    Err(Refusal::Misuse {
+        why: format!("{} is a switch: it has no stack that could ask or answer", found.name),
+    })
 }
 
 /// `TO` or `TO:PORT`: a machine (its first address is used), an address or a name.
@@ -153,14 +172,40 @@ fn verb(model: &Model, to: &str) -> Result<Verb, Refusal> {
         }
         None => (to, None),
     };
-    let address = crate::facts::node_named(model, target)
-        .and_then(|id| model.nodes[id.index()].interfaces.iter().find_map(|i| i.addresses.first()))
-        .map(|net| net.addr().to_string());
-    let target = address.unwrap_or_else(|| target.to_owned());
+    if target.is_empty() || target.contains(['[', ']', ':', ' ']) {
+        let why =
+            format!("`{to}` names no target: write a machine, an IPv4 address or a name, with :PORT for TCP");
+        return Err(Refusal::Misuse { why });
+    }
+    let target = match crate::facts::node_named(model, target) {
+        Some(node) => {
+            has_stack(model, node)?;
+            let why = || Refusal::Misuse {
+                why: format!("{target} has no address before it runs: give an address"),
+            };
+            address_of(model, node).ok_or_else(why)?.to_string()
+        }
+        None => target.to_owned(),
+    };
     Ok(match port {
         Some(port) => Verb::Probe { target, port },
         None => Verb::Ping { target, count: 1 },
     })
+}
+
+/// A machine's first address: written, or reserved for its MAC by a DHCP server.
+fn address_of(model: &Model, node: NodeId) -> Option<std::net::IpAddr> {
+    let interfaces = &model.nodes[node.index()].interfaces;
+    let written = interfaces.iter().find_map(|i| i.addresses.first()).map(ipnet::IpNet::addr);
+    let reserved = || {
+        model.nodes.iter().flat_map(|n| &n.apps).find_map(|app| match app {
+            App::DhcpServer { reservations, .. } => {
+                reservations.iter().find(|(mac, _)| interfaces.iter().any(|i| i.mac == *mac)).map(|(_, a)| *a)
+            }
+            _ => None,
+        })
+    };
+    written.or_else(reserved)
 }
 
 impl Verdict {

@@ -291,11 +291,11 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
     let mut entries = Entries::default();
     let word = match app {
         App::DhcpClient { port } => {
-            entries.put("on", q(&name(*port)));
+            entries.put("\"on\"", q(&name(*port)));
             "dhcp-client"
         }
         App::DhcpServer { port, first, last, reservations, gateway, resolvers, lease, silent } => {
-            entries.put("on", q(&name(*port)));
+            entries.put("\"on\"", q(&name(*port)));
             entries.put("pool", format!("{first}-{last}"));
             let fixed: Vec<(String, String)> =
                 reservations.iter().map(|(m, a)| (q(&m.to_string()), a.to_string())).collect();
