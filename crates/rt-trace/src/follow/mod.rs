@@ -370,6 +370,9 @@ fn why(view: &View<'_>, frame: FrameId) -> String {
         let waited = event.at.since(record.origin_at);
         let held = !record.origin.is_none() && waited > Nanos::ZERO;
         return match record.why {
+            SendWhy::Handshake if held => {
+                format!("part of TCP's handshake, again: {waited} after the copy before")
+            }
             SendWhy::Handshake => "part of TCP's handshake".into(),
             SendWhy::NewData if held => format!("data that the application wrote {waited} before"),
             SendWhy::NewData => "data that the application has just written".into(),
@@ -380,7 +383,7 @@ fn why(view: &View<'_>, frame: FrameId) -> String {
             }
             SendWhy::FastRetransmit => {
                 format!(
-                    "again: acknowledgements for later bytes showed, {waited} after the first copy, that it was lost"
+                    "again: acknowledgements for later bytes showed, {waited} after the copy before, that it was lost"
                 )
             }
             SendWhy::RtoRetransmit => {

@@ -158,15 +158,17 @@ fn lines_text(indent: usize, lines: &[Line], explained: &mut BTreeSet<String>, p
     }
 }
 
-/// Retransmissions of one loss are told in full once; the others refer to the first.
+/// Retransmissions of one loss are told in full once; those that follow it, by the same machine on the same connection,
+/// refer to it.
 fn likewise(lines: &[Line]) -> Vec<Line> {
     let mut out: Vec<Line> = Vec::new();
-    let mut before = "";
+    let mut before = None;
     for line in lines {
         let (what, why) = line.text.split_once(": ").unwrap_or((&line.text, ""));
-        let same = line.code.starts_with("tcp.retransmit") && !why.is_empty() && why == before;
+        let about = Some((why, &line.node, line.data.get("connection")));
+        let same = line.code.starts_with("tcp.retransmit") && !why.is_empty() && about == before;
         let text = if same { format!("{what}; likewise") } else { line.text.clone() };
-        before = why;
+        before = about;
         out.push(Line { text, ..line.clone() });
     }
     out

@@ -79,7 +79,8 @@ pub(crate) fn tell(
                 parts.push(format!("by {}", up.chosen));
             }
             if story.slack_ns > 0 && story.cache != "hit" {
-                parts.push(format!("could have taken {} longer", words::ms(rt_base::Nanos(story.slack_ns))));
+                let slack = words::ms(rt_base::Nanos(story.slack_ns));
+                parts.push(format!("could have taken {slack} longer without making the page later"));
             }
         }
         if let Some(end) = req.end.filter(|e| !e.ok) {

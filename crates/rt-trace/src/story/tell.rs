@@ -234,15 +234,20 @@ pub(crate) fn hook_name(hook: HookPoint) -> &'static str {
     }
 }
 
-/// Machines that bear `address` besides the one that was reached, nearest first.
+/// Machines that bear `address` besides the one that was reached, nearest first. None if that one does not bear it
+/// itself: then a port forward led there, and whoever bears the address passed the packet on.
 pub(crate) fn alternatives(
     view: &View<'_>,
     from: NodeId,
     address: IpAddr,
     reached: NodeId,
 ) -> Vec<Alternative> {
+    let bearers = view.trace.map.nodes_with(address);
+    if !bearers.contains(&reached) {
+        return Vec::new();
+    }
     let distances = view.trace.map.distances(from);
-    let others = view.trace.map.nodes_with(address).into_iter().filter(|n| *n != reached);
+    let others = bearers.into_iter().filter(|n| *n != reached);
     let mut all: Vec<Alternative> = others
         .map(|n| Alternative {
             node: view.name(n),

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use rt_base::{DropReason, Event, FrameId, SendWhy, TcpSendRecord, Time, What};
+use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpSendRecord, Time, Way, What};
 
 use super::model::Line;
 use super::tell::{self, Step};
 use super::view::{Conn, End, View};
 use super::words;
+use crate::read::Side;
 
 /// Lines told at most; more are counted.
 const LIMIT: usize = 200;
@@ -22,7 +23,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     let within = |e: &&Event| e.at > step.start() && e.at <= step.until;
     for event in view.trace.events.iter().filter(within) {
         match &event.what {
-            What::TcpSend(record) if is_again(record.why) => {
+            What::TcpSend(record) if is_again(record) => {
                 if let Some(line) = again(step, event, record, &ends, &mut explained) {
                     lines.push((event.at, line));
                 }
@@ -59,11 +60,13 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     lines
 }
 
-fn is_again(why: SendWhy) -> bool {
-    matches!(
-        why,
-        SendWhy::FastRetransmit | SendWhy::RtoRetransmit | SendWhy::PathMtu | SendWhy::TailLossProbe
-    )
+fn is_again(record: &TcpSendRecord) -> bool {
+    match record.why {
+        SendWhy::FastRetransmit | SendWhy::RtoRetransmit | SendWhy::PathMtu | SendWhy::TailLossProbe => true,
+        // A SYN or SYN-ACK that names the one before it.
+        SendWhy::Handshake => !record.origin.is_none(),
+        _ => false,
+    }
 }
 
 /// Ends of frames that mean nothing to a reader: copies flooded by a switch, and the like.
@@ -89,64 +92,107 @@ fn again(
     explained: &mut BTreeSet<FrameId>,
 ) -> Option<Line> {
     let view = step.view;
-    let (conn, _) = view.conn_of(event.frame)?;
-    if !ends.iter().any(|(end, _)| end.node == event.node())
-        || !ends.iter().any(|(e, _)| *e == view.conns[conn].client)
-    {
+    let (conn, side) = view.conn_of(event.frame)?;
+    let client = view.conns[conn].client;
+    if !ends.iter().any(|(end, _)| end.node == event.node()) || !ends.iter().any(|(e, _)| *e == client) {
         return None;
     }
-    let first = view.trace.event(record.origin);
-    let lost = first.and_then(|f| fate(view, f.frame));
-    explained.extend(first.map(|f| f.frame));
+    let before = view.trace.event(record.origin);
+    let first = first_copy(view, event);
+    let copy = if before.map(|b| b.id) == first.map(|f| f.id) { "the first copy" } else { "the copy before" };
+    // Whoever refused a SYN for good is told with its rule; what was merely lost is told here alone.
+    let told_here =
+        |b: &&Event| record.why != SendWhy::Handshake || end_of(view, b.frame).is_none_or(on_wire);
+    explained.extend(before.filter(told_here).map(|b| b.frame));
     let what = if record.len > 0 {
-        let to = record.seq.wrapping_add(record.len);
-        format!("bytes {}..{to} ({} B)", record.seq, record.len)
+        let stream = if side == Side::Client { "request" } else { "answer" };
+        let to = record.offset + u64::from(record.len);
+        format!("bytes {} to {to} of the {stream}'s stream", record.offset + 1)
     } else {
         format!("{} seq {}", words::flags(record.flags), record.seq)
     };
-    let fate = match &lost {
-        Some(text) => text.clone(),
-        None => "the first copy did arrive, so its acknowledgement was lost or late".to_string(),
-    };
-    let noticed = match record.why {
-        SendWhy::FastRetransmit => "acknowledgements for later bytes gave it away (fast retransmit)",
-        SendWhy::RtoRetransmit => "no acknowledgement came before the timer ran out (RTO)",
-        SendWhy::PathMtu => "a router said that it is too long for the path (path MTU)",
-        _ => "the last packet stayed unanswered, so TCP probed (tail loss probe)",
-    };
+    let fate = before.map_or(String::new(), |b| format!(": {}", fate(view, b.frame, event.at, copy)));
     let waited =
-        first.map_or(String::new(), |f| format!(", {} after the first copy", words::between(f.at, event.at)));
-    let text = format!("sends {what} again{waited}: {fate}; {noticed}");
-    let code = match record.why {
-        SendWhy::FastRetransmit => "tcp.retransmit.fast",
-        SendWhy::RtoRetransmit => "tcp.retransmit.rto",
-        SendWhy::PathMtu => "tcp.retransmit.path_mtu",
-        _ => "tcp.retransmit.probe",
-    };
+        before.map_or(String::new(), |b| format!(", {} after {copy}", words::between(b.at, event.at)));
+    let (code, noticed) = noticed(view, event, record);
+    let text = format!("sends {what} again{waited}{fate}; {noticed}");
+    let tcp = view.tcp(client);
+    let frame = |e: Option<&Event>| e.map_or(String::new(), |e| format!("{:?}", e.frame));
     Some(
         Line::new(code, view.name(event.node()), text)
             .at(event.at)
             .on(view.name(event.node()))
             .margin(words::after(step.start(), event.at))
+            .with("connection", format!("{} → {}", tcp.client, tcp.server))
             .with("seq", record.seq)
             .with("len", record.len)
+            .with("offset", record.offset)
             .with("cwnd", record.cwnd)
-            .with("first_copy", first.map_or(String::new(), |f| format!("{:?}", f.frame))),
+            .with("first_copy", frame(first))
+            .with("copy_before", frame(before)),
     )
 }
 
-/// How a frame was lost, if it was.
-fn fate(view: &View<'_>, frame: FrameId) -> Option<String> {
-    let dropped = view.trace.events_of(frame).find(|e| matches!(e.what, What::Drop { .. }))?;
-    let What::Drop { reason, place, port, .. } = dropped.what else { return None };
-    let at = match place {
-        rt_base::Place::Link | rt_base::Place::Queue => match view.trace.map.link_at(dropped.node(), port) {
+/// What made the sender send again: a line's code and words.
+fn noticed(view: &View<'_>, event: &Event, record: &TcpSendRecord) -> (&'static str, &'static str) {
+    let input = view.trace.event(event.because).map(|e| &e.what);
+    match record.why {
+        SendWhy::FastRetransmit => {
+            ("tcp.retransmit.fast", "acknowledgements for later bytes gave it away (fast retransmit)")
+        }
+        SendWhy::Handshake if !matches!(input, Some(What::TimerFired { .. })) => {
+            ("tcp.retransmit.handshake", "the SYN came again, so it is answered again")
+        }
+        SendWhy::RtoRetransmit | SendWhy::Handshake => {
+            ("tcp.retransmit.rto", "no acknowledgement came before the timer ran out (RTO)")
+        }
+        SendWhy::PathMtu => {
+            ("tcp.retransmit.path_mtu", "a router said that it is too long for the path (path MTU)")
+        }
+        _ => ("tcp.retransmit.probe", "the last packet stayed unanswered, so TCP probed (tail loss probe)"),
+    }
+}
+
+/// The sending that a retransmission repeats, however often it was repeated since.
+fn first_copy<'t>(view: &View<'t>, event: &Event) -> Option<&'t Event> {
+    let before = |e: &Event| match &e.what {
+        What::TcpSend(record) if is_again(record) => view.trace.event(record.origin),
+        _ => None,
+    };
+    let mut first = before(event)?;
+    while let Some(earlier) = before(first) {
+        first = earlier;
+    }
+    Some(first)
+}
+
+/// The drop that ended a frame, if one did.
+fn end_of<'t>(view: &View<'t>, frame: FrameId) -> Option<&'t Event> {
+    let ended = |e: &&Event| matches!(e.what, What::Drop { reason, .. } if !is_harmless(reason));
+    view.trace.events_of(frame).find(ended)
+}
+
+/// Whether a drop happened on a link or before it, where no rule decides.
+fn on_wire(drop: &Event) -> bool {
+    matches!(drop.what, What::Drop { place: Place::Link | Place::Queue, .. })
+}
+
+/// What became of a frame that was sent again at an instant; `copy` is what the sentence calls it.
+fn fate(view: &View<'_>, frame: FrameId, again: Time, copy: &str) -> String {
+    let dropped = end_of(view, frame);
+    if let Some((dropped, What::Drop { reason, port, .. })) = dropped.map(|d| (d, &d.what)) {
+        let link = view.trace.map.link_at(dropped.node(), *port).filter(|_| on_wire(dropped));
+        let at = match link {
             Some(link) => format!("between {}", view.trace.map.link_name(link).replace(" - ", " and ")),
             None => format!("at {}", view.name(dropped.node())),
-        },
-        _ => format!("at {}", view.name(dropped.node())),
-    };
-    Some(format!("the first copy ended {at} ({})", reason.say()))
+        };
+        return format!("{copy} ended {at} ({})", reason.say());
+    }
+    let arrived = view.trace.events_of(frame).find(|e| matches!(e.what, What::Deliver { .. }));
+    match arrived {
+        Some(event) if event.at > again => format!("{copy} was still on its way"),
+        _ => format!("{copy} did arrive, so its acknowledgement was lost or late"),
+    }
 }
 
 fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
@@ -154,8 +200,7 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
     let What::Drop { reason, place, port, rule } = event.what else {
         return Line::default();
     };
-    let seen = view.trace.sightings(event.frame).next();
-    let what = seen.map_or(String::new(), |c| rt_wire::summary(&c.bytes));
+    let what = as_seen(view, event).map_or(String::new(), rt_wire::summary);
     let rule = tell::rule_at(view, event, place, rule);
     let by = rule.as_ref().map_or(String::new(), |(text, _)| format!(" by the rule \"{text}\""));
     let round = circle(view, event.frame).map_or(String::new(), |c| format!(" ({c})"));
@@ -166,6 +211,19 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
         .margin(rule.map_or_else(|| words::after(step.start(), event.at), |(_, origin)| origin))
         .with("frame", format!("{:?}", event.frame))
         .with("interface", view.trace.map.port_name(event.node(), port))
+}
+
+/// The bytes of a dropped packet as the machine that dropped it had them: NAT may have rewritten them before.
+fn as_seen<'t>(view: &View<'t>, drop: &Event) -> Option<&'t [u8]> {
+    let all = || view.trace.sightings(drop.frame).rev();
+    let here = all().find(|c| {
+        let came = c.way == Way::In && c.at <= drop.at;
+        c.node == drop.node() && (came || on_wire(drop))
+    });
+    let seen = here
+        .or_else(|| all().find(|c| c.at <= drop.at))
+        .or_else(|| view.trace.sightings(drop.frame).next())?;
+    Some(&seen.bytes)
 }
 
 /// The machines between which a packet went in circles.
@@ -232,7 +290,7 @@ pub(crate) fn retransmissions(view: &View<'_>, conn: &Conn) -> u32 {
     let of_end = |end: End| {
         let frames: BTreeSet<FrameId> = view.tcp(end).segments.iter().map(|s| s.mark.frame).collect();
         let sent = view.trace.events_at(end.node).filter(|e| frames.contains(&e.frame));
-        let again = sent.filter(|e| matches!(&e.what, What::TcpSend(r) if is_again(r.why)));
+        let again = sent.filter(|e| matches!(&e.what, What::TcpSend(r) if is_again(r)));
         u32::try_from(again.count()).unwrap_or(u32::MAX)
     };
     of_end(conn.client) + conn.server.map_or(0, of_end)
