@@ -251,7 +251,7 @@ fn scale() {
         .print();
 }
 
-/// Captures written to memory that is thrown away: 1 GB of full-size packets.
+/// A capture written to a file: 1 GB of full-size packets.
 fn pcapng() {
     let bytes = measure::pcapng_throughput();
     Report::new("pcapng").put("mb_per_s", bytes).print();
