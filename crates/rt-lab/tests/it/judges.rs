@@ -11,9 +11,8 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("server-silent", "Connection reset (RST)"),
     ("resolver-down", "DNS query retransmission"),
     ("resolver-down", "DNS response missing"),
-    // Lost packets and cut cables: each loss is in the story under "trouble".
-    ("lossy", ""),
-    ("cable-cut", ""),
+    // A copy that had arrived after all: the story says so of that resend.
+    ("cable-cut", "D-SACK Sequence"),
 ];
 
 /// `_ws.expert.severity` of Warn.
