@@ -19,6 +19,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt-scenario", &["rt-base", "rt-wire", "rt-rules"]),
     ("rt-files", &["rt-base", "rt-wire", "rt-trace"]),
     ("rt-devices", &["rt-base", "rt-wire", "rt-sim", "rt-stack", "rt-apps"]),
+    ("rt-drill", &["rt-base", "rt-wire", "rt-rules", "rt-stack"]),
+    ("rt-packetdrill", &["rt-base", "rt-drill"]),
     (
         "rt-lab",
         &[
@@ -32,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rt-scenario",
             "rt-files",
             "rt-devices",
+            "rt-drill",
         ],
     ),
     ("roundtrip", &["rt-lab"]),

@@ -1,0 +1,1 @@
+//! The language of packetdrill scripts: lexer, parser, syntax tree.

@@ -1,0 +1,1 @@
+//! One host as a C program sees it: descriptors, socket calls, options, errno, sysctls, over `rt-stack`.

@@ -1,0 +1,1 @@
+//! Plays a script against a machine.
