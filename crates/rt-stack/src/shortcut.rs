@@ -12,8 +12,10 @@ use rt_wire::{checksum, rewrite};
 use crate::ip::destination::Hop;
 use crate::packet::ETHERNET;
 
-/// Entries, found by a few address bits: room for some flows in both directions.
-const ENTRIES: usize = 16;
+/// Entries of a new table: room for some flows in both directions.
+const FEWEST: usize = 16;
+/// Entries at most: beyond so many flows at once, some take the long way.
+const MOST: usize = 4_096;
 
 /// What became of packets from `src` to `dst` that arrived by `in_port`.
 #[derive(Clone, Copy, Debug)]
@@ -30,33 +32,64 @@ pub(crate) struct Shortcut {
     pub(crate) until: Time,
 }
 
-/// The shortcuts of a machine; empty until it forwards something.
+/// The shortcuts of a machine: a direct-mapped table, empty until it forwards something. It doubles when two flows want the
+/// same place, so that a router at a bottleneck remembers all of them and one on a quiet road stays small.
 #[derive(Debug, Default)]
 pub(crate) struct Shortcuts {
-    entries: Option<Box<[Option<Shortcut>; ENTRIES]>>,
+    /// A power of two, or none.
+    entries: Vec<Option<Shortcut>>,
 }
 
 impl Shortcuts {
     /// Remembers a verdict.
     pub(crate) fn insert(&mut self, shortcut: Shortcut) {
-        let index = index(shortcut.in_port, shortcut.src, shortcut.dst);
-        self.entries.get_or_insert_default()[index] = Some(shortcut);
+        if self.entries.is_empty() {
+            self.entries.resize(FEWEST, None);
+        }
+        loop {
+            let index = self.index(shortcut.in_port, shortcut.src, shortcut.dst);
+            let place = &mut self.entries[index];
+            let taken = place.as_ref().is_some_and(|there| there.key() != shortcut.key());
+            if !taken || self.entries.len() >= MOST {
+                self.entries[index] = Some(shortcut);
+                return;
+            }
+            self.double();
+        }
+    }
+
+    fn double(&mut self) {
+        let twice = vec![None; self.entries.len() * 2];
+        for shortcut in std::mem::replace(&mut self.entries, twice).into_iter().flatten() {
+            let index = self.index(shortcut.in_port, shortcut.src, shortcut.dst);
+            self.entries[index] = Some(shortcut);
+        }
+    }
+
+    /// Fibonacci hashing: the topmost bits of the product depend on all bits of the addresses.
+    #[inline]
+    fn index(&self, in_port: PortId, src: [u8; 4], dst: [u8; 4]) -> usize {
+        let flow = u64::from(u32::from_be_bytes(src)) << 32 | u64::from(u32::from_be_bytes(dst));
+        let mixed = (flow ^ u64::from(in_port.0)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as usize & (self.entries.len() - 1)
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.entries = None;
+        self.entries = Vec::new();
     }
 
     /// Sends a frame the remembered way: TTL and MACs are rewritten. `None` leaves the frame as it was.
     #[inline]
     pub(crate) fn apply(&self, now: Time, in_port: PortId, frame: &mut Frame) -> Option<Hop> {
-        let entries = self.entries.as_ref()?;
+        if self.entries.is_empty() {
+            return None;
+        }
         let len = frame.bytes.len().checked_sub(ETHERNET)?;
         let bytes = frame.bytes.first_chunk_mut::<34>()?;
         let src = [bytes[26], bytes[27], bytes[28], bytes[29]];
         let dst = [bytes[30], bytes[31], bytes[32], bytes[33]];
-        let shortcut = entries[index(in_port, src, dst)].as_ref()?;
+        let shortcut = self.entries[self.index(in_port, src, dst)].as_ref()?;
         let same = shortcut.src == src
             && shortcut.dst == dst
             && shortcut.in_port == in_port
@@ -74,7 +107,8 @@ impl Shortcuts {
     }
 }
 
-fn index(in_port: PortId, src: [u8; 4], dst: [u8; 4]) -> usize {
-    let mix = usize::from(src[3]) ^ usize::from(dst[3]) ^ usize::from(src[2]) ^ usize::from(dst[2]);
-    (mix ^ usize::from(in_port.0)) % ENTRIES
+impl Shortcut {
+    fn key(&self) -> (PortId, [u8; 4], [u8; 4]) {
+        (self.in_port, self.src, self.dst)
+    }
 }
