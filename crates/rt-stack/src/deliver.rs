@@ -11,7 +11,7 @@ use crate::icmp::{self, Complaint};
 use crate::packet::{Packet, protocol};
 use crate::socket::{SocketId, TcpSocket};
 use crate::stack::{NOBODY, Stack, Stop};
-use crate::tcp::{Connection, ListenOutcome, OpenParams, Outcome, on_listen};
+use crate::tcp::{Connection, Ecn, ListenOutcome, OpenParams, Outcome, on_listen};
 
 type Delivered = Result<ConnId, Stop>;
 
@@ -129,7 +129,7 @@ impl Stack {
         };
         let cx = self.cx;
         let Some(socket) = self.sockets.tcp_mut(id) else { return Err(stop(DropReason::NoSocket)) };
-        let outcome = socket.connection.on_segment(cx, &header, payload);
+        let outcome = socket.connection.on_segment(cx, &header, payload, Ecn::from_byte(packet.ip.dscp_ecn));
         match outcome {
             Outcome::Reopen => {
                 self.settle(id, FrameId::NONE, out);

@@ -93,6 +93,7 @@ impl Stack {
         let mut ip = Ipv4Header::new(src, dst, protocol::TCP, ttl, header.emit_len() + segment.len as usize);
         self.next_ip_id = self.next_ip_id.wrapping_add(1);
         (ip.df, ip.id) = (!locked, self.next_ip_id);
+        ip.dscp_ecn |= segment.ecn.bits();
         let mut bytes = begin(&ip, out);
         header.emit(&mut bytes);
         let (first, second) = socket.connection.payload(&segment);

@@ -72,6 +72,12 @@ impl AckPolicy {
         self.due = Due::Now;
     }
 
+    /// The next `n` segments are acknowledged at once.
+    pub(super) fn quickly(&mut self, n: u8) {
+        self.quick = self.quick.max(n);
+        self.pingpong = false;
+    }
+
     /// The delayed-ACK timer fired: nobody answered in time, so this is no dialogue.
     pub(super) fn on_timer(&mut self) {
         if self.due == Due::Delayed {

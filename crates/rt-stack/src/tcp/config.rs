@@ -21,6 +21,8 @@ pub struct TcpConfig {
     pub window_scaling: bool,
     /// Offer and accept SACK (RFC 2018).
     pub sack: bool,
+    /// Explicit congestion notification (RFC 3168).
+    pub ecn: EcnMode,
     /// New sockets send small segments at once (no Nagle).
     pub nodelay: bool,
     /// How often a SYN is repeated before the connect fails.
@@ -60,6 +62,17 @@ pub enum CongestionKind {
     Reno,
 }
 
+/// What to do about ECN (RFC 3168) in a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EcnMode {
+    /// Never.
+    Off,
+    /// Ask for it and accept it (Linux's `tcp_ecn` = 1).
+    On,
+    /// Accept it when the peer asks (2, Linux's default).
+    Passive,
+}
+
 /// When to probe an idle connection (RFC 9293 3.8.4).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KeepaliveConfig {
@@ -89,6 +102,7 @@ impl Default for TcpConfig {
             timestamps: true,
             window_scaling: true,
             sack: true,
+            ecn: EcnMode::Passive,
             nodelay: false,
             syn_retries: 6,
             synack_retries: 5,

@@ -10,6 +10,7 @@ use rt_wire::{Seq, TcpHeader};
 
 use super::ack_policy::AckPolicy;
 use super::config::{KeepaliveConfig, TcpConfig};
+use super::ecn::EcnState;
 use super::open::OpenParams;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
@@ -32,6 +33,7 @@ pub struct Connection {
     pub(super) recovery: Recovery,
     pub(super) timers: Timers,
     pub(super) pending: Pending,
+    pub(super) ecn: EcnState,
     pub(super) keepalive: Option<KeepaliveConfig>,
     pub(super) error: Option<TcpError>,
     /// What ICMP said since the last progress: the reason to give if the connection times out.
@@ -118,6 +120,7 @@ impl Connection {
             recovery: Recovery::new(config.congestion, mss, config.initial_cwnd),
             timers: Timers::default(),
             pending: Pending { syn: true, syn_sent_at: cx.now, ..Pending::default() },
+            ecn: EcnState::default(),
             keepalive: config.keepalive,
             error: None,
             soft: None,

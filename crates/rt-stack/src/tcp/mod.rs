@@ -33,7 +33,7 @@
 //!
 //! # Simplifications, and how a user could notice
 //!
-//! - No urgent data (the pointer is ignored, the bytes are delivered in line), no ECN, no Fast Open.
+//! - No urgent data (the pointer is ignored, the bytes are delivered in line), no Fast Open.
 //! - Loss is found by RFC 6675 and RFC 6582, not by RACK: a lost retransmission waits for the RTO.
 //! - No pacing: a window's worth of segments leaves at once.
 
@@ -41,6 +41,7 @@ mod ack_policy;
 mod config;
 pub mod congestion;
 mod connection;
+mod ecn;
 mod expiry;
 mod flight;
 mod open;
@@ -56,10 +57,10 @@ mod timers;
 mod transitions;
 mod variables;
 
-pub use config::{CongestionKind, KeepaliveConfig, TcpConfig};
+pub use config::{CongestionKind, EcnMode, KeepaliveConfig, TcpConfig};
 pub use connection::{Connection, Info};
 pub use open::{ListenOutcome, OpenParams, on_listen, reset_for};
-pub use segment::{Cx, IcmpError, Ignored, Outcome, Read, Segment, SegmentToken, TcpError};
+pub use segment::{Cx, Ecn, IcmpError, Ignored, Outcome, Read, Segment, SegmentToken, TcpError};
 pub use timers::ArmedTimer;
 
 #[cfg(test)]

@@ -9,14 +9,15 @@ use super::ack_policy::Due;
 use super::connection::Connection;
 use super::open;
 use super::recv_buffer::Stored;
-use super::segment::{Cx, Ignored, Outcome, TcpError};
+use super::segment::{Cx, Ecn, Ignored, Outcome, TcpError};
 use super::states::{Road, State, SynReceived, SynSent};
 use super::timers::Slot;
 use super::variables::MAX_UNSCALED;
 
 impl Connection {
-    /// Takes a segment for this connection; its checksum and ports are the caller's business.
-    pub fn on_segment(&mut self, cx: Cx, header: &TcpHeader, payload: &[u8]) -> Outcome {
+    /// Takes a segment for this connection, with the ECN field of its IP header; its checksum and ports are the caller's
+    /// business.
+    pub fn on_segment(&mut self, cx: Cx, header: &TcpHeader, payload: &[u8], ecn: Ecn) -> Outcome {
         let outcome = match self.state {
             State::Closed(_) => {
                 let reset = open::reset_for(header, payload.len() as u32);
@@ -27,7 +28,7 @@ impl Connection {
             State::SynSent(state) => self.on_syn_sent(cx, state, header, payload),
             State::SynReceived(state) => self.on_syn_received(cx, state, header, payload),
             State::TimeWait(_) => self.on_time_wait(cx, header, payload),
-            _ => self.on_synchronised(cx, header, payload),
+            _ => self.on_synchronised(cx, header, payload, ecn),
         };
         self.arm_delayed_ack(cx);
         outcome
@@ -122,7 +123,7 @@ impl Connection {
     }
 
     /// 3.10.7.4 for all states from ESTABLISHED to LAST-ACK.
-    fn on_synchronised(&mut self, cx: Cx, header: &TcpHeader, payload: &[u8]) -> Outcome {
+    fn on_synchronised(&mut self, cx: Cx, header: &TcpHeader, payload: &[u8], ecn: Ecn) -> Outcome {
         let flags = header.flags;
         // First, sequence number (and PAWS before it).
         if let Some(why) = self.refuse(cx, header, header.seq, payload) {
@@ -151,6 +152,7 @@ impl Connection {
                 return Outcome::EnterClosed;
             }
         }
+        self.ecn_received(header.flags, ecn, payload.len());
         // Seventh and eighth: text and FIN.
         self.take_text_and_fin(cx, header, header.seq, payload)
     }

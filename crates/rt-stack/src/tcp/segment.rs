@@ -22,6 +22,35 @@ impl Cx {
     }
 }
 
+/// The ECN field of an IP header (RFC 3168 section 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ecn {
+    /// The transport knows nothing of ECN, or this packet must not be marked.
+    #[default]
+    NotEct,
+    /// ECN-capable, codepoint ECT(1).
+    Ect1,
+    /// ECN-capable, codepoint ECT(0).
+    Ect0,
+    /// Congestion experienced: a router marked it.
+    Ce,
+}
+
+impl Ecn {
+    /// From the byte that holds DSCP and ECN.
+    #[must_use]
+    pub fn from_byte(dscp_ecn: u8) -> Ecn {
+        //= rfc3168#5
+        [Ecn::NotEct, Ecn::Ect1, Ecn::Ect0, Ecn::Ce][usize::from(dscp_ecn & 3)]
+    }
+
+    /// The two low bits of that byte.
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        self as u8
+    }
+}
+
 /// A segment to be sent. The payload stays in the connection: [`super::Connection::payload`].
 #[derive(Clone, Debug)]
 pub struct Segment {
@@ -42,6 +71,8 @@ pub struct Segment {
     pub cwnd: u32,
     /// Bytes in flight after this segment.
     pub in_flight: u32,
+    /// For the IP header.
+    pub ecn: Ecn,
     /// To be handed back with the id of the recorded event.
     pub token: SegmentToken,
 }

@@ -8,7 +8,7 @@ use super::ack_policy::Due;
 use super::connection::Connection;
 use super::flight::Sent;
 use super::recovery::Phase;
-use super::segment::{Cx, Segment, SegmentToken};
+use super::segment::{Cx, Ecn, Segment, SegmentToken};
 use super::states::State;
 use super::timers::Slot;
 
@@ -254,9 +254,13 @@ impl Connection {
     }
 
     fn build(&mut self, cx: Cx, plan: Plan) -> Segment {
-        let header = self.header(cx, plan.seq, plan.flags, plan.sack);
+        let mut header = self.header(cx, plan.seq, plan.flags, plan.sack);
+        let new_data = plan.len > 0 && plan.why == SendWhy::NewData;
+        let (flags, ecn) = self.ecn_sent(new_data);
+        header.flags = header.flags | flags;
         let offset = self.snd.offset(plan.seq.max(self.snd.una));
         let mut segment = self.segment(header, plan.len, offset, plan.why, plan.origin);
+        segment.ecn = ecn;
         if plan.len > 0 || plan.flags.has(TcpFlags::FIN) {
             segment.token = SegmentToken(Some(plan.seq.0));
         }
@@ -317,6 +321,7 @@ impl Connection {
             origin_at: origin.1,
             cwnd: self.recovery.window.cwnd,
             in_flight: self.pipe(),
+            ecn: Ecn::NotEct,
             token: SegmentToken(None),
         }
     }

@@ -1,6 +1,7 @@
 //! TCP by packet scripts, a file per theme, and by property tests over a simulated pipe.
 
 mod close;
+mod ecn;
 mod handshake;
 mod pipe;
 mod reassembly;

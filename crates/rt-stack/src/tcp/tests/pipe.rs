@@ -9,8 +9,8 @@ use rt_base::{ConnId, Nanos, Rng, Time};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use crate::tcp::{
-    CongestionKind, Connection, Cx, IcmpError, ListenOutcome, OpenParams, Outcome, Read, TcpConfig, TcpError,
-    on_listen, reset_for,
+    CongestionKind, Connection, Cx, Ecn, IcmpError, ListenOutcome, OpenParams, Outcome, Read, TcpConfig,
+    TcpError, on_listen, reset_for,
 };
 
 /// How the path treats segments, per thousand.
@@ -131,7 +131,7 @@ impl World {
         let side = &mut self.sides[to];
         match &mut side.conn {
             Some(conn) if !conn.finished() => {
-                let _ = conn.on_segment(cx, header, bytes);
+                let _ = conn.on_segment(cx, header, bytes, Ecn::NotEct);
                 conn.snd.flight.check();
             }
             // Forgotten: its machine answers for it.
@@ -418,7 +418,7 @@ fn suffer(steps: &[Strange], config: TcpConfig) {
                     options,
                     ..TcpHeader::default()
                 };
-                let _: Outcome = conn.on_segment(cx, &header, &vec![1; *len]);
+                let _: Outcome = conn.on_segment(cx, &header, &vec![1; *len], Ecn::from_byte(*len as u8));
             }
             Strange::Write(n) => {
                 let result = conn.write(cx, &vec![2; *n]);

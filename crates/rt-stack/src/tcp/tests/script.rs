@@ -19,8 +19,8 @@ use rt_base::{ConnId, EventId, TcpPhase, Time};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use crate::tcp::{
-    CongestionKind, Connection, Cx, IcmpError, KeepaliveConfig, ListenOutcome, OpenParams, Outcome, Read,
-    Segment, TcpConfig, on_listen,
+    CongestionKind, Connection, Cx, Ecn, IcmpError, KeepaliveConfig, ListenOutcome, OpenParams, Outcome,
+    Read, Segment, TcpConfig, on_listen,
 };
 
 /// Runs a script; panics with the line that failed.
@@ -177,12 +177,17 @@ impl Run {
     }
 
     fn inject(&mut self, text: &str) -> Step {
+        let (ecn, text) = match text.trim().strip_prefix('[') {
+            Some(rest) => rest.split_once(']').ok_or("[ecn]")?,
+            None => ("noecn", text),
+        };
+        let ecn = ECN.iter().find(|e| e.1 == ecn).map(|e| e.0).ok_or("no such codepoint")?;
         let (header, len) = parse(text)?;
         let payload: Vec<u8> =
             (0..len).map(|i| pattern(u64::from((header.seq + i) - Seq(PEER_FIRST)))).collect();
         let cx = Cx::quiet(self.now);
         match &mut self.conn {
-            Some(conn) => self.last = Some(conn.on_segment(cx, &header, &payload)),
+            Some(conn) => self.last = Some(conn.on_segment(cx, &header, &payload, ecn)),
             None => match on_listen(&header, len) {
                 ListenOutcome::Open => {
                     let config = Arc::new(self.config.clone());
@@ -241,6 +246,8 @@ impl Run {
             "close" => conn.close(cx),
             "abort" => conn.abort(cx),
             "nodelay" => conn.set_nodelay(true),
+            // As if the handshake had agreed on it.
+            "ecn" => conn.ecn.ok = true,
             "icmp" => {
                 let (kind, seq) = rest.split_once(" seq ").ok_or("icmp KIND seq N")?;
                 let seq = Seq(seq.trim().parse().map_err(|e| format!("{e}"))?);
@@ -301,6 +308,9 @@ const ACCEPTED: [&str; 4] = [
     "0.1 < . 301:301(0) ack 101 win 65535",
 ];
 
+const ECN: [(Ecn, &str); 4] =
+    [(Ecn::NotEct, "noecn"), (Ecn::Ect0, "ect0"), (Ecn::Ect1, "ect1"), (Ecn::Ce, "ce")];
+
 /// Content by stream offset.
 fn pattern(offset: u64) -> u8 {
     (offset ^ (offset >> 8)) as u8
@@ -329,7 +339,8 @@ fn show(s: &Segment) -> String {
         text += &format!(" ack {}", h.ack);
     }
     let why = serde_name(s.why);
-    format!("{text} win {} <{}> why {why}", h.window, show_options(&h.options))
+    let ecn = ECN.iter().find(|e| e.0 == s.ecn).map_or("", |e| e.1);
+    format!("[{ecn}] {text} win {} <{}> why {why}", h.window, show_options(&h.options))
 }
 
 fn serde_name(why: rt_base::SendWhy) -> String {

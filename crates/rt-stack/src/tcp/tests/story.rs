@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rt_base::{ConnId, EventId, Nanos, NodeId, Time, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
-use crate::tcp::{Connection, Cx, OpenParams, Outcome, TcpConfig};
+use crate::tcp::{Connection, Cx, Ecn, OpenParams, Outcome, TcpConfig};
 
 /// One end, with a recorder that numbers events as the stack's spine does.
 struct Teller {
@@ -65,7 +65,7 @@ impl Teller {
             options,
             ..TcpHeader::default()
         };
-        assert_eq!(self.conn.on_segment(cx, &header, &[]), Outcome::Accepted);
+        assert_eq!(self.conn.on_segment(cx, &header, &[], Ecn::NotEct), Outcome::Accepted);
         self.settle(cx);
     }
 
@@ -118,7 +118,7 @@ fn open() -> Teller {
         options,
         ..TcpHeader::default()
     };
-    assert_eq!(teller.conn.on_segment(cx, &header, &[]), Outcome::EnterEstablished);
+    assert_eq!(teller.conn.on_segment(cx, &header, &[], Ecn::NotEct), Outcome::EnterEstablished);
     teller.settle(cx);
     teller
 }

@@ -1,0 +1,39 @@
+//! Explicit congestion notification after the handshake: who may be marked, the echo, and its end.
+
+use super::script::check;
+
+//= rfc3168#6.1.2
+//= rfc3168#6.1.3
+//= rfc3168#6.1.4
+//= type=test
+#[test]
+fn a_mark_is_echoed_until_the_peer_says_that_it_heard() {
+    check(
+        "established
+         0.2  ecn
+         0.2  write 1000
+         +0   > [ect0] P. 101:1101(1000) ack 301
+         0.3  < [ect0] . 301:1301(1000) ack 1101
+         +0   > [noecn] . 1101:1101(0) ack 1301
+         0.4  < [ce] . 1301:2301(1000) ack 1101
+         +0   > [noecn] .E 1101:1101(0) ack 2301
+         0.5  < [ect0] . 2301:3301(1000) ack 1101
+         +0   > [noecn] .E 1101:1101(0) ack 3301
+         0.6  < [ect0] W. 3301:4301(1000) ack 1101
+         +0   > [noecn] . 1101:1101(0) ack 4301",
+    );
+}
+
+//= rfc3168#6.1.5
+//= type=test
+#[test]
+fn a_retransmission_may_not_be_marked() {
+    check(
+        "established
+         0.2  ecn
+         0.2  write 1000
+         +0   > [ect0] P. 101:1101(1000) ack 301
+         0.5  > [noecn] P. 101:1101(1000) ack 301 why rto-retransmit
+         0.6  < . 301:301(0) ack 1101",
+    );
+}
