@@ -23,6 +23,7 @@ pub mod rewrite;
 mod seq;
 mod summary;
 mod tcp;
+mod tcp_options;
 mod udp;
 
 use core::fmt;
@@ -35,7 +36,8 @@ pub use layers::{LayerView, layers};
 pub use mac::{MacAddr, NotAMac};
 pub use seq::Seq;
 pub use summary::summary;
-pub use tcp::{TcpFlags, TcpHeader, TcpOptions};
+pub use tcp::{TcpFlags, TcpHeader};
+pub use tcp_options::{FastOpenOption, OptionOrder, TcpOptions};
 pub use udp::UdpHeader;
 
 /// A layer whose header could not be read.

@@ -1,11 +1,11 @@
-//! The TCP header and its options (RFC 9293, 7323, 2018). Options that we do not speak are skipped, as are all after a
-//! malformed one (RFC 9293, 3.1 leaves this open; Linux does the same).
+//! The TCP header (RFC 9293, 3.1). Its options are in `tcp_options`.
 
 use core::fmt;
 use core::ops::BitOr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tcp_options::TcpOptions;
 use crate::{Error, Layer, Seq, be16, be32};
 
 /// The eight flag bits.
@@ -68,114 +68,6 @@ impl fmt::Display for TcpFlags {
 impl fmt::Debug for TcpFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
-    }
-}
-
-/// The options that we speak.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct TcpOptions {
-    /// Maximum segment size, bytes (on SYN).
-    pub mss: Option<u16>,
-    /// Window shift (on SYN).
-    pub window_scale: Option<u8>,
-    /// The sender understands SACK (on SYN).
-    pub sack_permitted: bool,
-    /// Timestamps: value and echo reply (RFC 7323).
-    pub timestamps: Option<(u32, u32)>,
-    sack: [(Seq, Seq); 4],
-    sack_count: u8,
-}
-
-impl TcpOptions {
-    /// Room for options in a header, bytes.
-    pub const ROOM: usize = 40;
-
-    /// The SACK blocks: left edge, right edge (one past the last byte).
-    #[must_use]
-    pub fn sack(&self) -> &[(Seq, Seq)] {
-        &self.sack[..usize::from(self.sack_count)]
-    }
-
-    /// Adds a SACK block; false when there is no room for it (four without timestamps, three with).
-    pub fn push_sack(&mut self, left: Seq, right: Seq) -> bool {
-        let fits = usize::from(self.sack_count) < self.sack.len()
-            && self.emit_len() + if self.sack_count == 0 { 12 } else { 8 } <= Self::ROOM;
-        if fits {
-            self.sack[usize::from(self.sack_count)] = (left, right);
-            self.sack_count += 1;
-        }
-        fits
-    }
-
-    /// Bytes that these options take when emitted, a multiple of four.
-    #[must_use]
-    pub fn emit_len(&self) -> usize {
-        let mut len = if self.mss.is_some() { 4 } else { 0 };
-        len += match (self.timestamps.is_some(), self.sack_permitted) {
-            (true, _) => 12,
-            (false, true) => 4,
-            (false, false) => 0,
-        };
-        len += if self.window_scale.is_some() { 4 } else { 0 };
-        let blocks = self.sack_fitting(len);
-        len + if blocks > 0 { 4 + 8 * blocks } else { 0 }
-    }
-
-    /// How many SACK blocks fit after `used` bytes of other options.
-    fn sack_fitting(&self, used: usize) -> usize {
-        usize::from(self.sack_count).min((Self::ROOM - used).saturating_sub(4) / 8)
-    }
-
-    /// Reads options; stops quietly at the end mark or a malformed one.
-    fn parse(bytes: &[u8]) -> TcpOptions {
-        let mut options = TcpOptions::default();
-        for (kind, body) in RawOptions(bytes) {
-            match (kind, body.len()) {
-                (2, 2) => options.mss = Some(be16(body, 0)),
-                (3, 1) => options.window_scale = Some(body[0]),
-                (4, 0) => options.sack_permitted = true,
-                (5, 8..=32) => options.sack_of(body),
-                (8, 8) => options.timestamps = Some((be32(body, 0), be32(body, 4))),
-                _ => {}
-            }
-        }
-        options
-    }
-
-    fn sack_of(&mut self, body: &[u8]) {
-        self.sack_count = 0;
-        for block in body.chunks_exact(8).take(self.sack.len()) {
-            self.sack[usize::from(self.sack_count)] = (Seq(be32(block, 0)), Seq(be32(block, 4)));
-            self.sack_count += 1;
-        }
-    }
-
-    /// Appends them in the order that Linux uses: MSS, SACK permitted, timestamps, NOP and window scale; then SACK.
-    pub fn emit(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        if let Some(mss) = self.mss {
-            out.extend_from_slice(&[2, 4]);
-            out.extend_from_slice(&mss.to_be_bytes());
-        }
-        if self.timestamps.is_none() && self.sack_permitted {
-            out.extend_from_slice(&[1, 1, 4, 2]);
-        }
-        if let Some((value, echo)) = self.timestamps {
-            out.extend_from_slice(if self.sack_permitted { &[4, 2, 8, 10] } else { &[1, 1, 8, 10] });
-            out.extend_from_slice(&value.to_be_bytes());
-            out.extend_from_slice(&echo.to_be_bytes());
-        }
-        if let Some(shift) = self.window_scale {
-            out.extend_from_slice(&[1, 3, 3, shift]);
-        }
-        let blocks = self.sack_fitting(out.len() - start);
-        if blocks > 0 {
-            out.extend_from_slice(&[1, 1, 5, 2 + 8 * blocks as u8]);
-            for (left, right) in &self.sack()[..blocks] {
-                out.extend_from_slice(&left.0.to_be_bytes());
-                out.extend_from_slice(&right.0.to_be_bytes());
-            }
-        }
     }
 }
 
