@@ -4,6 +4,7 @@
 //! to be looked at come out of [`Stack::take_woken`] as data; there are no callbacks.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use rt_base::{PortId, TcpPhase};
@@ -17,7 +18,7 @@ use crate::output::Pending;
 use crate::packet::{protocol, v4};
 use crate::socket::{Socket, SocketId, TcpSocket};
 use crate::stack::Stack;
-use crate::tcp::{Connection, Info, OpenParams, Read};
+use crate::tcp::{Connection, Info, OpenParams, Read, SocketOptions, TcpConfig};
 
 /// Metric of routes learnt at run time: those that were written win.
 const LEARNED_METRIC: u32 = 100;
@@ -420,6 +421,75 @@ impl Stack {
     /// The next connection whose handshake is over.
     pub fn tcp_accept(&mut self, listener: SocketId) -> Option<SocketId> {
         self.sockets.accept(listener)
+    }
+
+    /// What [`Stack::tcp_listen`] does, with options that the connections inherit.
+    ///
+    /// # Errors
+    /// `AddrInUse`.
+    pub fn tcp_listen_with(
+        &mut self,
+        port: u16,
+        backlog: u32,
+        options: SocketOptions,
+    ) -> Result<SocketId, SocketError> {
+        let id = self.tcp_listen(port, backlog)?;
+        self.tcp_set_options(id, options);
+        Ok(id)
+    }
+
+    /// What [`Stack::tcp_connect`] does, on a socket with options.
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_connect`].
+    pub fn tcp_connect_with(
+        &mut self,
+        remote: SocketAddr,
+        connect: ConnectOptions,
+        options: SocketOptions,
+    ) -> Result<SocketId, SocketError> {
+        let id = self.tcp_connect(remote, connect)?;
+        self.tcp_set_options(id, SocketOptions { nodelay: options.nodelay || connect.nodelay, ..options });
+        Ok(id)
+    }
+
+    /// The options of a socket or listener; the default ones for ids that are gone.
+    #[must_use]
+    pub fn tcp_options(&self, id: SocketId) -> SocketOptions {
+        match self.sockets.lookup(id) {
+            Some(Socket::Tcp(socket)) => socket.connection.options(),
+            Some(Socket::Listener(listener)) => listener.options.clone(),
+            _ => SocketOptions::default(),
+        }
+    }
+
+    /// Sets all options of a socket, or of a listener for the connections to come. Change what
+    /// [`Stack::tcp_options`] gave.
+    pub fn tcp_set_options(&mut self, id: SocketId, options: SocketOptions) {
+        let cx = self.cx;
+        if let Some(listener) = self.sockets.listener_mut(id) {
+            listener.options = options;
+        } else if let Some(socket) = self.sockets.tcp_mut(id) {
+            socket.connection.set_options(cx, &self.tcp, options);
+            self.sockets.touch(id);
+        }
+    }
+
+    /// The machine's TCP options.
+    #[must_use]
+    pub fn tcp_config(&self) -> &TcpConfig {
+        &self.tcp
+    }
+
+    /// Changes the machine's TCP options, for sockets that exist as well (as sysctls do).
+    pub fn set_tcp_config(&mut self, config: TcpConfig) {
+        let cx = self.cx;
+        self.tcp = Arc::new(config);
+        for id in self.sockets.all_tcp() {
+            if let Some(socket) = self.sockets.tcp_mut(id) {
+                socket.connection.set_machine(cx, &self.tcp);
+            }
+        }
     }
 
     /// Begins to connect. The phase leaves SYN-SENT (or becomes Closed, then see [`Stack::take_error`]) when the socket is

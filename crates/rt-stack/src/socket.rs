@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use rt_base::{ConnId, FixedMap, PortId, Time};
 
 use crate::error::SocketError;
-use crate::tcp::Connection;
+use crate::tcp::{Connection, SocketOptions};
 use crate::udp::UdpSocket;
 
 /// A socket of one machine; its number is the [`ConnId`] of the machine's events.
@@ -43,6 +43,8 @@ pub(crate) enum Socket {
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) port: u16,
+    /// What its connections inherit.
+    pub(crate) options: SocketOptions,
     backlog: usize,
     /// Handshakes under way.
     half_open: usize,
@@ -140,7 +142,8 @@ impl Sockets {
         if self.listeners.contains_key(&port) {
             return None;
         }
-        let listener = Listener { port, backlog, half_open: 0, ready: VecDeque::new() };
+        let (options, ready) = (SocketOptions::default(), VecDeque::new());
+        let listener = Listener { port, options, backlog, half_open: 0, ready };
         let id = self.insert(Socket::Listener(Box::new(listener)));
         self.listeners.insert(port, id);
         Some(id)
@@ -212,6 +215,19 @@ impl Sockets {
             Socket::Tcp(socket) => Some(socket),
             _ => None,
         }
+    }
+
+    pub(crate) fn listener_mut(&mut self, id: SocketId) -> Option<&mut Listener> {
+        match self.table.get_mut(&id)? {
+            Socket::Listener(listener) => Some(listener),
+            _ => None,
+        }
+    }
+
+    /// All TCP connections.
+    pub(crate) fn all_tcp(&self) -> Vec<SocketId> {
+        let tcp = self.table.iter().filter(|(_, socket)| matches!(socket, Socket::Tcp(_)));
+        tcp.map(|(id, _)| *id).collect()
     }
 
     /// The UDP socket that a datagram for `dst` and `port`, arrived by `in_port`, is for.

@@ -1,6 +1,7 @@
 //! What differs between one TCP and another, as plain data.
 
 use rt_base::Nanos;
+use rt_wire::OptionOrder;
 
 /// The options of one machine's TCP. The default behaves like Linux.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,6 +52,134 @@ pub struct TcpConfig {
     pub fin_wait2: Nanos,
     /// Least time between two challenge ACKs of a connection (RFC 5961 section 7).
     pub challenge_interval: Nanos,
+    /// Where the code of the systems differs in more than a number.
+    pub family: Family,
+    /// The order of a SYN's options.
+    pub option_order: OptionOrder,
+    /// What keepalive runs by on sockets that only switch it on.
+    pub keepalive_times: KeepaliveConfig,
+    /// How long an ACK may wait at most when the peer is slow; [`TcpConfig::delayed_ack`] is the least.
+    pub delayed_ack_max: Nanos,
+    /// When SYNs are repeated: multiples of [`TcpConfig::rto_initial`], the last for ever. Empty doubles.
+    pub syn_schedule: &'static [u8],
+    /// Give up connecting after this, however many SYNs were sent (FreeBSD's `keepinit`).
+    pub connect_timeout: Option<Nanos>,
+    /// Repeat a SYN that asked for ECN without asking.
+    pub ecn_fallback: bool,
+    /// Fast Open (RFC 7413).
+    pub fast_open: FastOpenConfig,
+    /// SYN cookies (RFC 4987): `net.ipv4.tcp_syncookies`.
+    pub syn_cookies: SynCookies,
+    /// Half-open connections of a listener at most: `tcp_max_syn_backlog`.
+    pub syn_backlog: u32,
+    /// Longest accept queue whatever `listen` says: `somaxconn`.
+    pub accept_backlog: u32,
+    /// Reset a connection instead of dropping its last ACK when the accept queue is full: `tcp_abort_on_overflow`.
+    pub abort_on_overflow: bool,
+    /// Smallest MSS that is accepted from a peer.
+    pub min_mss: u16,
+    /// MSS of a peer that does not say.
+    pub default_mss: u16,
+    /// FreeBSD's `net.inet.tcp.insecure_rst`: a RST anywhere in the window resets (RFC 793).
+    pub insecure_rst: bool,
+    /// FreeBSD's `net.inet.tcp.insecure_syn`: a SYN anywhere in the window resets (RFC 793).
+    pub insecure_syn: bool,
+    /// FreeBSD's `net.inet.tcp.insecure_ack`: any ACK that is not of the future is taken (RFC 793).
+    pub insecure_ack: bool,
+    /// Drop segments with SYN and FIN.
+    pub drop_synfin: bool,
+    /// How silent closed ports are.
+    pub blackhole: Blackhole,
+    /// RST of a listening port for an ACK nobody waits for (off only with [`Blackhole`]); RFC 1337 in TIME-WAIT.
+    pub time_wait_ignores_reset: bool,
+    /// ICMP "too big" changes the segment size.
+    pub path_mtu_discovery: bool,
+    /// Hard ICMP errors reset attempts to connect: `net.inet.tcp.icmp_may_rst`.
+    pub icmp_may_reset: bool,
+    /// ACKs not less than the peer's timestamps: drop segments without timestamps once they were agreed (RFC 7323 3.2).
+    pub timestamps_required: bool,
+    /// Length of a timestamp tick.
+    pub timestamp_tick: Nanos,
+    /// Timestamps begin at a random offset per pair of hosts.
+    pub timestamp_offset: bool,
+    /// RFC 5482, of a socket; zero is off.
+    pub user_timeout: Nanos,
+    /// TCP_MAXSEG of a socket.
+    pub max_segment: Option<u16>,
+    /// TCP_WINDOW_CLAMP of a socket.
+    pub window_clamp: Option<u32>,
+    /// A receive buffer that does not grow (SO_RCVBUF), as the system counts it.
+    pub recv_buffer_fixed: Option<u32>,
+    /// A send buffer that does not grow (SO_SNDBUF).
+    pub send_buffer_fixed: Option<u32>,
+    /// TCP_NOTSENT_LOWAT.
+    pub not_sent_low_water: Option<u32>,
+}
+
+/// Whose code is followed where the differences are in the order of checks and not in numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// Linux.
+    Linux,
+    /// FreeBSD, and macOS which descends from it.
+    Bsd,
+}
+
+/// When a listener answers with a cookie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SynCookies {
+    /// Never: a full queue drops the SYN.
+    Off,
+    /// When the SYN queue is full.
+    WhenFull,
+    /// For every SYN.
+    Always,
+}
+
+/// How silent closed ports are (FreeBSD's `net.inet.tcp.blackhole`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Blackhole {
+    /// A RST answers.
+    Off,
+    /// No RST for a SYN.
+    Syn,
+    /// No RST at all.
+    All,
+}
+
+/// Fast Open, as the bits of Linux's `tcp_fastopen` name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FastOpenConfig {
+    /// 0x1: connecting sockets may send data with the SYN.
+    pub client: bool,
+    /// 0x2: listeners that want it take data with the SYN.
+    pub server: bool,
+    /// 0x4: data goes with the SYN even without a cookie.
+    pub client_no_cookie: bool,
+    /// 0x200: data is taken even without a valid cookie.
+    pub server_no_cookie: bool,
+    /// 0x400: all listeners take it, without asking for it.
+    pub all_listeners: bool,
+    /// `tcp_fastopen_key`: its 16 bytes; drawn by the machine when `None`.
+    pub key: Option<[u8; 16]>,
+    /// The former key: its cookies are still taken.
+    pub backup_key: Option<[u8; 16]>,
+}
+
+impl FastOpenConfig {
+    /// From the bits of `net.ipv4.tcp_fastopen`.
+    #[must_use]
+    pub fn from_bits(bits: u32) -> FastOpenConfig {
+        FastOpenConfig {
+            client: bits & 0x1 != 0,
+            server: bits & 0x2 != 0,
+            client_no_cookie: bits & 0x4 != 0,
+            server_no_cookie: bits & 0x200 != 0,
+            all_listeners: bits & 0x400 != 0,
+            key: None,
+            backup_key: None,
+        }
+    }
 }
 
 /// The congestion control algorithms.
@@ -117,6 +246,37 @@ impl Default for TcpConfig {
             time_wait: Nanos::from_secs(60),
             fin_wait2: Nanos::from_secs(60),
             challenge_interval: Nanos::from_millis(500),
+            family: Family::Linux,
+            option_order: OptionOrder::Linux,
+            keepalive_times: KeepaliveConfig::default(),
+            delayed_ack_max: Nanos::from_millis(200),
+            syn_schedule: &[],
+            connect_timeout: None,
+            ecn_fallback: true,
+            fast_open: FastOpenConfig::from_bits(1),
+            syn_cookies: SynCookies::WhenFull,
+            syn_backlog: 1_024,
+            accept_backlog: 4_096,
+            abort_on_overflow: false,
+            min_mss: 88,
+            default_mss: 536,
+            insecure_rst: false,
+            insecure_syn: false,
+            insecure_ack: false,
+            drop_synfin: false,
+            blackhole: Blackhole::Off,
+            time_wait_ignores_reset: true,
+            path_mtu_discovery: true,
+            icmp_may_reset: true,
+            timestamps_required: false,
+            timestamp_tick: Nanos::from_millis(1),
+            timestamp_offset: true,
+            user_timeout: Nanos::ZERO,
+            max_segment: None,
+            window_clamp: None,
+            recv_buffer_fixed: None,
+            send_buffer_fixed: None,
+            not_sent_low_water: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::ack_policy::AckPolicy;
 use super::config::{KeepaliveConfig, TcpConfig};
 use super::ecn::EcnState;
 use super::open::OpenParams;
+use super::options::SocketOptions;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::segment::{Cx, IcmpError, Read, Segment, SegmentToken, TcpError};
@@ -23,6 +24,8 @@ use super::variables::{Pending, RecvHalf, SendHalf, Timestamps};
 #[derive(Debug)]
 pub struct Connection {
     pub(super) config: Arc<TcpConfig>,
+    /// What the application set, if anything.
+    pub(super) options: Option<Box<SocketOptions>>,
     pub(super) conn: ConnId,
     pub(super) state: State,
     pub(super) snd: SendHalf,
@@ -110,6 +113,7 @@ impl Connection {
         let mss = u32::from(open.mss.max(MIN_MSS));
         Connection {
             config: Arc::clone(config),
+            options: None,
             conn: open.conn,
             state,
             snd: SendHalf::new(open.isn, mss),
@@ -249,6 +253,32 @@ impl Connection {
             IcmpError::Refused => self.fail(cx, TcpError::Refused),
             IcmpError::HostUnreachable => self.fail(cx, TcpError::HostUnreachable),
             IcmpError::NetUnreachable => self.fail(cx, TcpError::NetUnreachable),
+        }
+    }
+
+    /// What the application set on this socket.
+    #[must_use]
+    pub fn options(&self) -> SocketOptions {
+        let asked = self.options.as_deref().cloned().unwrap_or_default();
+        SocketOptions { nodelay: self.nodelay, keepalive: self.keepalive.is_some(), ..asked }
+    }
+
+    /// Sets all options of this socket; `machine` is what it runs on without them.
+    pub fn set_options(&mut self, cx: Cx, machine: &Arc<TcpConfig>, options: SocketOptions) {
+        let config = options.apply(machine);
+        self.config = if config == **machine { Arc::clone(machine) } else { Arc::new(config) };
+        self.nodelay = options.nodelay;
+        if self.keepalive != self.config.keepalive {
+            self.set_keepalive(cx, self.config.keepalive);
+        }
+        self.options = (options != SocketOptions::default()).then(|| Box::new(options));
+    }
+
+    /// The machine's configuration changed: takes it over.
+    pub fn set_machine(&mut self, cx: Cx, machine: &Arc<TcpConfig>) {
+        match self.options.take() {
+            Some(options) => self.set_options(cx, machine, *options),
+            None => self.config = Arc::clone(machine),
         }
     }
 

@@ -45,6 +45,8 @@ mod ecn;
 mod expiry;
 mod flight;
 mod open;
+mod options;
+mod personalities;
 mod recovery;
 mod recv;
 mod recv_buffer;
@@ -60,6 +62,7 @@ mod variables;
 pub use config::{CongestionKind, EcnMode, KeepaliveConfig, TcpConfig};
 pub use connection::{Connection, Info};
 pub use open::{ListenOutcome, OpenParams, on_listen, reset_for};
+pub use options::{MtuDiscovery, SocketOptions};
 pub use segment::{Cx, Ecn, IcmpError, Ignored, Outcome, Read, Segment, SegmentToken, TcpError};
 pub use timers::ArmedTimer;
 

@@ -68,6 +68,7 @@ impl Connection {
         let mut header = self.header(cx, self.snd.iss, flags, false);
         let passive = flags.has(TcpFlags::ACK);
         let o = &mut header.options;
+        o.order = self.config.option_order;
         o.mss = Some(self.rcv.mss);
         o.sack_permitted = self.rcv.sack;
         if !passive {

@@ -1,0 +1,94 @@
+//! The systems that are known by name, as data.
+//!
+//! Each says what its system does without anybody's sysctl. What cannot be said in numbers hangs on
+//! [`Family`] and on the switches of [`TcpConfig`].
+
+use rt_base::Nanos;
+use rt_wire::OptionOrder;
+
+use super::config::{
+    CongestionKind, EcnMode, Family, FastOpenConfig, KeepaliveConfig, SynCookies, TcpConfig,
+};
+
+/// The systems that are known by name.
+impl TcpConfig {
+    /// Linux 6 with its usual sysctls.
+    #[must_use]
+    pub fn linux() -> TcpConfig {
+        TcpConfig::default()
+    }
+
+    /// FreeBSD 14: ACKs are delayed from the start, SYNs repeated five times a second apart, closed sockets leave
+    /// FIN-WAIT-2 after a minute.
+    #[must_use]
+    pub fn freebsd() -> TcpConfig {
+        TcpConfig {
+            family: Family::Bsd,
+            option_order: OptionOrder::FreeBsd,
+            send_buffer: 2 << 20,
+            recv_buffer: 2 << 20,
+            syn_retries: 12,
+            synack_retries: 3,
+            data_retries: 12,
+            orphan_retries: 12,
+            rto_min: Nanos::from_millis(230),
+            rto_max: Nanos::from_secs(64),
+            delayed_ack_max: Nanos::from_millis(40),
+            quickack_segments: 0,
+            keepalive_times: KeepaliveConfig { count: 8, ..KeepaliveConfig::default() },
+            syn_schedule: &[1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64],
+            connect_timeout: Some(Nanos::from_secs(75)),
+            fast_open: FastOpenConfig::from_bits(0),
+            syn_cookies: SynCookies::WhenFull,
+            syn_backlog: 15_360,
+            accept_backlog: 128,
+            min_mss: 216,
+            timestamps_required: true,
+            ..TcpConfig::default()
+        }
+    }
+
+    /// macOS: FreeBSD's forebears with delayed ACKs of 100 ms and a short TIME-WAIT.
+    #[must_use]
+    pub fn macos() -> TcpConfig {
+        TcpConfig {
+            option_order: OptionOrder::MacOs,
+            delayed_ack: Nanos::from_millis(100),
+            delayed_ack_max: Nanos::from_millis(100),
+            time_wait: Nanos::from_secs(30),
+            ecn: EcnMode::On,
+            ..TcpConfig::freebsd()
+        }
+    }
+
+    /// A small device: two segments of buffer, no options but the MSS, delayed ACKs of 250 ms.
+    #[must_use]
+    pub fn constrained() -> TcpConfig {
+        TcpConfig {
+            congestion: CongestionKind::Reno,
+            initial_cwnd: 2,
+            send_buffer: 2_920,
+            recv_buffer: 5_840,
+            initial_window: 5_840,
+            timestamps: false,
+            window_scaling: false,
+            sack: false,
+            quickack_segments: 0,
+            rto_initial: Nanos::from_secs(3),
+            rto_min: Nanos::from_secs(1),
+            rto_max: Nanos::from_secs(60),
+            delayed_ack: Nanos::from_millis(250),
+            delayed_ack_max: Nanos::from_millis(250),
+            syn_retries: 5,
+            synack_retries: 3,
+            data_retries: 12,
+            ecn: EcnMode::Off,
+            fast_open: FastOpenConfig::from_bits(0),
+            syn_cookies: SynCookies::Off,
+            syn_backlog: 4,
+            accept_backlog: 4,
+            timestamp_offset: false,
+            ..TcpConfig::default()
+        }
+    }
+}
