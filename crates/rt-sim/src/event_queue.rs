@@ -4,12 +4,9 @@
 //! they are (a link's own line, a table of controls). A link puts only its earliest frame here, so the queue stays small
 //! however many frames are on their way.
 //!
-//! A binary heap is enough: it holds a dozen entries in a chain of routers, where a sorted ring of the few heads measured
+//! A heap is enough: it holds a dozen entries in a chain of routers, where a sorted ring of the few heads measured
 //! the same (within 1%), and some ten thousand when as many hosts have a timer each, where a push and a pop cost a
 //! fraction of what the nodes do. A calendar of heads would be another [`EventQueue`].
-
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 
 use rt_base::{NodeId, Time};
 
@@ -72,21 +69,6 @@ pub(crate) struct Entry {
     pub(crate) target: u32,
 }
 
-impl Ord for Entry {
-    /// Reversed: the greatest entry of a max-heap is the earliest event.
-    #[inline]
-    fn cmp(&self, other: &Entry) -> Ordering {
-        other.key.as_u128().cmp(&self.key.as_u128())
-    }
-}
-
-impl PartialOrd for Entry {
-    #[inline]
-    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 /// The queue as the engine needs it. Equal keys may be pushed (a stale entry and its renewal); the engine tells them apart.
 pub(crate) trait EventQueue {
     /// Adds an entry.
@@ -99,30 +81,89 @@ pub(crate) trait EventQueue {
     fn advance(&mut self, next: Option<Entry>);
 }
 
-/// std's binary heap; replacing its top costs one sift.
+/// A heap with four children a node: half the levels of a binary one, and the four lie side by side in memory.
 #[derive(Default)]
 pub(crate) struct HeapQueue {
-    heap: BinaryHeap<Entry>,
+    heap: Vec<Entry>,
+}
+
+/// Children of a node.
+const ARITY: usize = 4;
+
+impl HeapQueue {
+    /// Puts `entry` where the hole at `at` or one of its ancestors is.
+    #[inline]
+    fn sift_up(&mut self, mut at: usize, entry: Entry) {
+        while at > 0 {
+            let parent = (at - 1) / ARITY;
+            if self.heap[parent].key.as_u128() <= entry.key.as_u128() {
+                break;
+            }
+            self.heap[at] = self.heap[parent];
+            at = parent;
+        }
+        self.heap[at] = entry;
+    }
+
+    /// Puts `entry` where the hole at the top or one of its descendants is.
+    #[inline]
+    fn sift_down(&mut self, entry: Entry) {
+        let heap = self.heap.as_mut_slice();
+        let (key, mut at) = (entry.key.as_u128(), 0);
+        loop {
+            let first = at * ARITY + 1;
+            let least = match heap.get(first..first + ARITY) {
+                Some([a, b, c, d]) => {
+                    let (ab, cd) =
+                        (earlier((a, first), (b, first + 1)), earlier((c, first + 2), (d, first + 3)));
+                    earlier(ab, cd)
+                }
+                _ => {
+                    match heap.get(first..).and_then(|last| last.iter().zip(first..).min_by_key(|c| c.0.key))
+                    {
+                        Some(least) => least,
+                        None => break,
+                    }
+                }
+            };
+            if least.0.key.as_u128() >= key {
+                break;
+            }
+            let (entry, from) = (*least.0, least.1);
+            heap[at] = entry;
+            at = from;
+        }
+        heap[at] = entry;
+    }
+}
+
+/// Which of two comes first; written so that no jump depends on it.
+#[inline(always)]
+fn earlier<'h>(a: (&'h Entry, usize), b: (&'h Entry, usize)) -> (&'h Entry, usize) {
+    if b.0.key.as_u128() < a.0.key.as_u128() { b } else { a }
 }
 
 impl EventQueue for HeapQueue {
     #[inline]
     fn push(&mut self, entry: Entry) {
         self.heap.push(entry);
+        self.sift_up(self.heap.len() - 1, entry);
     }
 
     #[inline]
     fn peek(&mut self) -> Option<Entry> {
-        self.heap.peek().copied()
+        self.heap.first().copied()
     }
 
     #[inline]
     fn advance(&mut self, next: Option<Entry>) {
         match next {
-            None => drop(self.heap.pop()),
-            Some(next) => {
-                if let Some(mut top) = self.heap.peek_mut() {
-                    *top = next;
+            Some(next) => self.sift_down(next),
+            None => {
+                if let Some(last) = self.heap.pop()
+                    && !self.heap.is_empty()
+                {
+                    self.sift_down(last);
                 }
             }
         }
