@@ -9,7 +9,7 @@
 //! | module | what |
 //! |---|---|
 //! | `stack` | the spine |
-//! | `stages`, `deliver`, `output`, `timers`, `api` | its leaves: stages of the pipeline, transports, own packets, time, calls |
+//! | `stages`, `deliver`, `output`, `timers`, `api`, `inspect` | its leaves: stages of the pipeline, transports, own packets, time, calls |
 //! | `nic`, `neighbor`, `ip`, `icmp`, `udp`, [`tcp`] | the layers |
 //! | `hooks` | connection tracking, filters, NAT |
 //! | `socket`, `ports`, `isn` | who a packet is for, and what new ones begin with |
@@ -24,6 +24,7 @@ mod deliver;
 mod error;
 mod hooks;
 mod icmp;
+mod inspect;
 mod ip;
 mod isn;
 mod neighbor;

@@ -193,6 +193,18 @@ impl Connection {
         }
     }
 
+    /// Copies what `read` would give into `buf` and leaves it there; how many bytes.
+    #[must_use]
+    pub fn peek(&self, buf: &mut [u8]) -> usize {
+        self.rcv.buf.peek_into(buf)
+    }
+
+    /// Bytes that `read` can give.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.rcv.buf.readable() as usize
+    }
+
     /// The application will write no more (a half close): a FIN follows the data written so far.
     pub fn shutdown(&mut self, cx: Cx) {
         //= rfc9293#3.10.4

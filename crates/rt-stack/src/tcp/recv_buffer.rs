@@ -145,8 +145,8 @@ impl RecvBuffer {
         }
     }
 
-    /// Copies what can be read into `buf` and forgets it; how many bytes.
-    pub(super) fn read_into(&mut self, buf: &mut [u8]) -> usize {
+    /// Copies what can be read into `buf`; how many bytes.
+    pub(super) fn peek_into(&self, buf: &mut [u8]) -> usize {
         let n = buf.len().min(self.readable() as usize);
         if n == 0 {
             return 0;
@@ -156,6 +156,15 @@ impl RecvBuffer {
         let first = n.min(self.ring.len() - start);
         buf[..first].copy_from_slice(&self.ring[start..start + first]);
         buf[first..n].copy_from_slice(&self.ring[..n - first]);
+        n
+    }
+
+    /// Copies what can be read into `buf` and forgets it; how many bytes.
+    pub(super) fn read_into(&mut self, buf: &mut [u8]) -> usize {
+        let n = self.peek_into(buf);
+        if n == 0 {
+            return 0;
+        }
         self.read += n as u64;
         if self.read == self.next && self.beyond.is_empty() {
             self.emptied(n);
