@@ -1,15 +1,39 @@
 //! Options of descriptors: `fcntl`, `ioctl`, `getsockopt`, `setsockopt`, with Linux's numbers and layouts.
+//!
+//! Integer options live in the descriptor; what the stack has to know of them is handed over by
+//! `Machine::apply_options`, for a fresh socket when it connects or listens. Known options that mean nothing here (such as
+//! `SO_PRIORITY`) are kept and given back.
 
+use rt_stack::SocketId;
+use rt_stack::tcp::KeepaliveConfig;
+
+use super::descriptor::{Kind, Stream, TcpDescriptor};
+use super::numbers as n;
 use super::{Errno, Fd, Machine};
 
+/// `fcntl` and `ioctl`.
 impl Machine {
     /// `fcntl(fd, F_GETFL)` and `fcntl(fd, F_SETFL, argument)`.
     ///
     /// # Errors
     /// `EBADF`, `EINVAL` for other commands.
     pub fn fcntl(&mut self, fd: Fd, command: i32, argument: i32) -> Result<i32, Errno> {
-        let _ = (fd, command, argument);
-        Err(Errno::ENOSYS)
+        let descriptor = self.table.get_mut(fd)?;
+        match command {
+            n::F_GETFL => {
+                let mode = match descriptor.kind {
+                    Kind::PipeReader(_) => n::O_RDONLY,
+                    Kind::PipeWriter { .. } => n::O_WRONLY,
+                    _ => n::O_RDWR,
+                };
+                Ok(mode | if descriptor.nonblocking { n::O_NONBLOCK } else { 0 })
+            }
+            n::F_SETFL => {
+                descriptor.nonblocking = argument & n::O_NONBLOCK != 0;
+                Ok(0)
+            }
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     /// `ioctl(fd, request, &int)` for requests that give a number (`SIOCINQ`, `SIOCOUTQ`, `SIOCOUTQNSD`) and `FIONBIO`,
@@ -18,18 +42,75 @@ impl Machine {
     /// # Errors
     /// `EBADF`, `ENOTTY`, `EINVAL` (`SIOCINQ` of a listener).
     pub fn ioctl(&mut self, fd: Fd, request: u64, argument: i32) -> Result<i32, Errno> {
-        let _ = (fd, request, argument);
-        Err(Errno::ENOSYS)
+        let request = i32::try_from(request).map_err(|_| Errno::ENOTTY)?;
+        let descriptor = self.table.get_mut(fd)?;
+        if request == n::FIONBIO {
+            descriptor.nonblocking = argument != 0;
+            return Ok(0);
+        }
+        let tcp = match &descriptor.kind {
+            Kind::Tcp(tcp) => tcp,
+            Kind::PipeReader(pipe) if request == n::FIONREAD => return Ok(length(pipe.bytes.len())),
+            Kind::Udp(udp) if request == n::FIONREAD => {
+                return Ok(length(udp.peeked.front().map_or(0, |(payload, _)| payload.len())));
+            }
+            _ => return Err(Errno::ENOTTY),
+        };
+        if !matches!(request, n::SIOCINQ | n::SIOCOUTQ | n::SIOCOUTQNSD) {
+            return Err(Errno::ENOTTY);
+        }
+        let id = match tcp.stream {
+            Stream::Listening(_) => return Err(Errno::EINVAL),
+            Stream::Fresh => return Ok(0),
+            Stream::Open(id) => id,
+        };
+        Ok(match request {
+            n::SIOCINQ => length(self.stack.tcp_unread(id)),
+            n::SIOCOUTQ => {
+                let queued = self.stack.tcp_info(id).map_or(0, |info| info.unacked + info.unsent);
+                length(queued as usize)
+            }
+            _ => length(self.stack.tcp_info(id).map_or(0, |info| info.unsent) as usize),
+        })
     }
+}
 
+/// A number of bytes as C's `int`.
+fn length(bytes: usize) -> i32 {
+    i32::try_from(bytes).unwrap_or(i32::MAX)
+}
+
+/// `getsockopt` and `setsockopt`.
+impl Machine {
     /// `getsockopt(fd, level, name, ..., &len)`: the value as the bytes that Linux gives (native byte order), at most `len`
     /// of them.
     ///
     /// # Errors
     /// `EBADF`, `ENOTSOCK`, `ENOPROTOOPT`, `EINVAL`.
     pub fn getsockopt(&mut self, fd: Fd, level: i32, name: i32, len: usize) -> Result<Vec<u8>, Errno> {
-        let _ = (fd, level, name, len);
-        Err(Errno::ENOSYS)
+        let mut bytes = match (level, name) {
+            (n::SOL_SOCKET, n::SO_ERROR) => {
+                self.table.get(fd)?;
+                self.take_error(fd).map_or(0, |errno| errno.0).to_ne_bytes().to_vec()
+            }
+            (n::SOL_SOCKET, n::SO_LINGER) => {
+                let (on, seconds) = self.table.tcp(fd)?.linger;
+                [on.to_ne_bytes(), seconds.to_ne_bytes()].concat()
+            }
+            (n::IPPROTO_TCP, n::TCP_INFO) => self.tcp_info(fd)?,
+            (n::IPPROTO_TCP, n::TCP_CONGESTION) => {
+                let mut name = self.congestion_name(fd)?.as_bytes().to_vec();
+                name.resize(16, 0);
+                name
+            }
+            (n::IPPROTO_TCP, n::TCP_CC_INFO) => {
+                self.table.tcp(fd)?;
+                Vec::new()
+            }
+            _ => self.integer_option(fd, level, name)?.to_ne_bytes().to_vec(),
+        };
+        bytes.truncate(len);
+        Ok(bytes)
     }
 
     /// `setsockopt(fd, level, name, value, len)`.
@@ -37,7 +118,180 @@ impl Machine {
     /// # Errors
     /// `EBADF`, `ENOTSOCK`, `ENOPROTOOPT`, `EINVAL`.
     pub fn setsockopt(&mut self, fd: Fd, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
-        let _ = (fd, level, name, value);
-        Err(Errno::ENOSYS)
+        if let Kind::Udp(udp) = &mut self.table.get_mut(fd)?.kind {
+            udp.values.insert((level, name), integer(value)?);
+            return Ok(());
+        }
+        let tcp = self.table.tcp_mut(fd)?;
+        match (level, name) {
+            (n::SOL_SOCKET, n::SO_LINGER) => {
+                let (on, seconds) = value.split_at_checked(4).ok_or(Errno::EINVAL)?;
+                tcp.linger = (integer(on)?, integer(seconds)?);
+            }
+            (n::IPPROTO_TCP, n::TCP_CONGESTION) => {
+                let text = value.split(|byte| *byte == 0).next().unwrap_or_default();
+                let text = core::str::from_utf8(text).map_err(|_| Errno::ENOENT)?;
+                super::settings::congestion(text).ok_or(Errno::ENOENT)?;
+                tcp.congestion = Some(text.to_string());
+            }
+            (n::SOL_SOCKET, n::SO_RCVTIMEO | n::SO_SNDTIMEO) => {
+                // Kept as whole milliseconds.
+                let (seconds, micros) = value.split_at_checked(8).ok_or(Errno::EINVAL)?;
+                let ms = long(seconds)?.saturating_mul(1_000).saturating_add(long(micros)? / 1_000);
+                tcp.values.insert((level, name), i32::try_from(ms).unwrap_or(i32::MAX));
+            }
+            (n::SOL_SOCKET, n::SO_ERROR | n::SO_TYPE | n::SO_PROTOCOL | n::SO_DOMAIN | n::SO_ACCEPTCONN)
+            | (n::IPPROTO_TCP, n::TCP_INFO) => return Err(Errno::ENOPROTOOPT),
+            _ => {
+                let kept = admissible(level, name, integer(value)?)?;
+                tcp.values.insert((level, name), kept);
+            }
+        }
+        self.apply_options(fd);
+        Ok(())
+    }
+
+    /// An option whose value is an `int`.
+    fn integer_option(&self, fd: Fd, level: i32, name: i32) -> Result<i32, Errno> {
+        let tcp = match &self.table.get(fd)?.kind {
+            Kind::Tcp(tcp) => tcp,
+            Kind::Udp(udp) => {
+                return match (level, name) {
+                    (n::SOL_SOCKET, n::SO_TYPE) => Ok(n::SOCK_DGRAM),
+                    (n::SOL_SOCKET, n::SO_PROTOCOL) => Ok(n::IPPROTO_UDP),
+                    (n::SOL_SOCKET, n::SO_DOMAIN) => Ok(n::AF_INET),
+                    _ => Ok(udp.values.get(&(level, name)).copied().unwrap_or(0)),
+                };
+            }
+            _ => return Err(Errno::ENOTSOCK),
+        };
+        let live = match tcp.stream {
+            Stream::Open(id) => self.live_option(id, tcp, level, name),
+            _ => None,
+        };
+        match live.or(tcp.value(level, name)) {
+            Some(value) => Ok(value),
+            None => self.default_option(tcp, level, name),
+        }
+    }
+
+    /// Options whose value comes from the connection.
+    fn live_option(&self, id: SocketId, tcp: &TcpDescriptor, level: i32, name: i32) -> Option<i32> {
+        let info = self.stack.tcp_info(id)?;
+        match (level, name) {
+            (n::IPPROTO_TCP, n::TCP_MAXSEG) => i32::try_from(info.mss).ok(),
+            (n::IPPROTO_IP, n::IP_MTU) if tcp.connected => Some(i32::from(self.settings.mtu)),
+            _ => None,
+        }
+    }
+
+    /// What an option is that nobody has set.
+    fn default_option(&self, tcp: &TcpDescriptor, level: i32, name: i32) -> Result<i32, Errno> {
+        let config = &self.settings.tcp;
+        let times = config.keepalive.unwrap_or_default();
+        let seconds = |span: rt_base::Nanos| i32::try_from(span.as_millis() / 1_000).unwrap_or(i32::MAX);
+        Ok(match (level, name) {
+            (n::SOL_SOCKET, n::SO_TYPE) => n::SOCK_STREAM,
+            (n::SOL_SOCKET, n::SO_PROTOCOL) => n::IPPROTO_TCP,
+            (n::SOL_SOCKET, n::SO_DOMAIN) => n::AF_INET,
+            (n::SOL_SOCKET, n::SO_ACCEPTCONN) => i32::from(matches!(tcp.stream, Stream::Listening(_))),
+            (n::SOL_SOCKET, n::SO_KEEPALIVE) => i32::from(config.keepalive.is_some()),
+            (n::SOL_SOCKET, n::SO_RCVLOWAT | n::SO_SNDLOWAT) => 1,
+            (n::SOL_SOCKET, n::SO_MAX_PACING_RATE) => -1,
+            (n::SOL_SOCKET, n::SO_RCVBUF) => self.settings.receive_buffer(),
+            (n::SOL_SOCKET, n::SO_SNDBUF) => self.settings.send_buffer(),
+            (n::IPPROTO_IP, n::IP_TTL) => 64,
+            (n::IPPROTO_IP, n::IP_MTU_DISCOVER) => n::IP_PMTUDISC_WANT,
+            (n::IPPROTO_IP, n::IP_MTU) => return Err(Errno::ENOTCONN),
+            (n::IPPROTO_TCP, n::TCP_MAXSEG) => 536,
+            (n::IPPROTO_TCP, n::TCP_NODELAY) => i32::from(config.nodelay),
+            (n::IPPROTO_TCP, n::TCP_KEEPIDLE) => seconds(times.idle),
+            (n::IPPROTO_TCP, n::TCP_KEEPINTVL) => seconds(times.interval),
+            (n::IPPROTO_TCP, n::TCP_KEEPCNT) => i32::from(times.count),
+            (n::IPPROTO_TCP, n::TCP_SYNCNT) => i32::from(config.syn_retries),
+            (n::IPPROTO_TCP, n::TCP_LINGER2) => seconds(config.fin_wait2),
+            (n::IPPROTO_TCP, n::TCP_QUICKACK) => 1,
+            (n::SOL_SOCKET, name) if known_socket_option(name) => 0,
+            (n::IPPROTO_TCP, n::TCP_NODELAY..=n::TCP_TX_DELAY) | (n::IPPROTO_IP, 1..=50) => 0,
+            _ => return Err(Errno::ENOPROTOOPT),
+        })
+    }
+
+    fn congestion_name(&self, fd: Fd) -> Result<String, Errno> {
+        let own = self.table.tcp(fd)?.congestion.clone();
+        Ok(own.unwrap_or_else(|| super::settings::congestion_name(self.settings.tcp.congestion).to_string()))
+    }
+
+    /// Tells the stack what was set on a descriptor.
+    pub(super) fn apply_options(&mut self, fd: Fd) {
+        let Ok(tcp) = self.table.tcp(fd) else { return };
+        let Stream::Open(id) = tcp.stream else { return };
+        let flag = |level, name| tcp.value(level, name).map(|value| value != 0);
+        if let Some(nodelay) = flag(n::IPPROTO_TCP, n::TCP_NODELAY) {
+            self.app(|stack| stack.tcp_set_nodelay(id, nodelay));
+        }
+    }
+}
+
+/// The value that is kept for an integer option, or why it is impossible.
+fn admissible(level: i32, name: i32, value: i32) -> Result<i32, Errno> {
+    let within = |low: i32, high: i32| {
+        if (low..=high).contains(&value) { Ok(value) } else { Err(Errno::EINVAL) }
+    };
+    match (level, name) {
+        (n::SOL_SOCKET, n::SO_RCVBUF | n::SO_RCVBUFFORCE) => Ok(value.saturating_mul(2).max(2_304)),
+        (n::SOL_SOCKET, n::SO_SNDBUF | n::SO_SNDBUFFORCE) => Ok(value.saturating_mul(2).max(4_608)),
+        (n::SOL_SOCKET, name) if known_socket_option(name) => Ok(value),
+        (n::IPPROTO_TCP, n::TCP_MAXSEG) if value != 0 => within(88, 32_767),
+        (n::IPPROTO_TCP, n::TCP_KEEPIDLE | n::TCP_KEEPINTVL) => within(1, 32_767),
+        (n::IPPROTO_TCP, n::TCP_KEEPCNT | n::TCP_SYNCNT) => within(1, 127),
+        (n::IPPROTO_TCP, n::TCP_LINGER2) => Ok(value.clamp(-1, 120)),
+        (n::IPPROTO_TCP, n::TCP_USER_TIMEOUT) => within(0, i32::MAX),
+        (n::IPPROTO_TCP, n::TCP_NODELAY | n::TCP_CORK | n::TCP_FASTOPEN_NO_COOKIE) => {
+            Ok(i32::from(value != 0))
+        }
+        (n::IPPROTO_TCP, n::TCP_FASTOPEN_CONNECT | n::TCP_INQ | n::TCP_REPAIR) => within(0, 1),
+        (n::IPPROTO_TCP, n::TCP_INFO | n::TCP_CC_INFO | n::TCP_SAVED_SYN) => Err(Errno::ENOPROTOOPT),
+        (n::IPPROTO_TCP, n::TCP_NODELAY..=n::TCP_TX_DELAY | n::TCP_RTO_MAX_MS) => Ok(value),
+        (n::IPPROTO_IP, n::IP_TTL) => {
+            if value == -1 {
+                Ok(64)
+            } else {
+                within(1, 255)
+            }
+        }
+        (n::IPPROTO_IP, n::IP_MTU_DISCOVER) => within(n::IP_PMTUDISC_DONT, n::IP_PMTUDISC_OMIT),
+        (n::IPPROTO_IP, 1..=50) => Ok(value),
+        _ => Err(Errno::ENOPROTOOPT),
+    }
+}
+
+fn known_socket_option(name: i32) -> bool {
+    (n::SO_DEBUG..=n::SO_TXREHASH).contains(&name)
+}
+
+/// An option's value as C's `int`.
+fn integer(value: &[u8]) -> Result<i32, Errno> {
+    value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL)
+}
+
+/// An option's value as C's `long`.
+fn long(value: &[u8]) -> Result<i64, Errno> {
+    value.first_chunk().map(|bytes| i64::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL)
+}
+
+/// The keepalive times of a descriptor.
+pub(super) fn keepalive_times(tcp: &TcpDescriptor, machine: KeepaliveConfig) -> KeepaliveConfig {
+    let seconds = |name, default| {
+        tcp.value(n::IPPROTO_TCP, name)
+            .map_or(default, |value| rt_base::Nanos::from_secs(value.unsigned_abs().into()))
+    };
+    KeepaliveConfig {
+        idle: seconds(n::TCP_KEEPIDLE, machine.idle),
+        interval: seconds(n::TCP_KEEPINTVL, machine.interval),
+        count: tcp
+            .value(n::IPPROTO_TCP, n::TCP_KEEPCNT)
+            .and_then(|count| u8::try_from(count).ok())
+            .unwrap_or(machine.count),
     }
 }

@@ -7,7 +7,7 @@
 use core::fmt;
 use std::net::Ipv4Addr;
 
-use rt_stack::tcp::TcpConfig;
+use rt_stack::tcp::{CongestionKind, TcpConfig};
 
 /// What became of a setting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,5 +86,34 @@ impl Settings {
     pub fn parse_flags(&mut self, flags: &str) -> Result<Vec<String>, SettingError> {
         let _ = flags;
         Ok(Vec::new())
+    }
+}
+
+impl Settings {
+    /// `SO_RCVBUF` of a new socket.
+    pub(super) fn receive_buffer(&self) -> i32 {
+        i32::try_from(self.tcp.recv_buffer).unwrap_or(i32::MAX)
+    }
+
+    /// `SO_SNDBUF` of a new socket.
+    pub(super) fn send_buffer(&self) -> i32 {
+        i32::try_from(self.tcp.send_buffer).unwrap_or(i32::MAX)
+    }
+}
+
+/// A congestion control by Linux's name.
+pub(super) fn congestion(name: &str) -> Option<CongestionKind> {
+    match name {
+        "cubic" => Some(CongestionKind::Cubic),
+        "reno" | "newreno" => Some(CongestionKind::Reno),
+        _ => None,
+    }
+}
+
+/// Linux's name of a congestion control.
+pub(super) fn congestion_name(kind: CongestionKind) -> &'static str {
+    match kind {
+        CongestionKind::Cubic => "cubic",
+        CongestionKind::Reno => "reno",
     }
 }
