@@ -1,18 +1,10 @@
-//! What a socket layer with C semantics wants to know beside what applications need: looking without taking, counting what
-//! waits, and changing the machine's TCP while it runs.
-
-use std::sync::Arc;
+//! What a socket layer with C semantics wants to know beside what applications need: looking without taking, and
+//! counting what waits.
 
 use crate::socket::{Socket, SocketId};
 use crate::stack::Stack;
-use crate::tcp::TcpConfig;
 
 impl Stack {
-    /// Replaces the machine's TCP configuration (a sysctl): connections that begin later run on it.
-    pub fn set_tcp_config(&mut self, config: TcpConfig) {
-        self.tcp = Arc::new(config);
-    }
-
     /// Copies what could be read into `buf` and leaves it there; how many bytes.
     #[must_use]
     pub fn tcp_peek(&self, id: SocketId, buf: &mut [u8]) -> usize {
