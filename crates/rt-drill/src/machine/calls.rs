@@ -168,10 +168,10 @@ impl Machine {
         };
         let backlog = u32::try_from(backlog).unwrap_or(u32::MAX).min(4_096);
         self.used = true;
-        let id = self.app(|stack| stack.tcp_listen(local.port(), backlog)).map_err(errno)?;
+        let options = self.stack_options(tcp);
+        let id = self.app(|stack| stack.tcp_listen_with(local.port(), backlog, options)).map_err(errno)?;
         let tcp = self.table.tcp_mut(fd)?;
         (tcp.bound, tcp.stream) = (Some(local), Stream::Listening(id));
-        self.apply_options(fd);
         Ok(())
     }
 
@@ -248,26 +248,12 @@ impl Machine {
             ..ConnectOptions::default()
         };
         self.used = true;
+        let own = self.stack_options(tcp);
         let to = SocketAddr::V4(to);
-        let id = self.stack_connect(fd, to, options).map_err(errno)?;
+        let id = self.app(|stack| stack.tcp_connect_with(to, options, own)).map_err(errno)?;
         let tcp = self.table.tcp_mut(fd)?;
         (tcp.stream, tcp.error_told, tcp.connected) = (Stream::Open(id), false, false);
         Ok(())
-    }
-
-    /// Opens the connection with what was set on the descriptor before.
-    fn stack_connect(
-        &mut self,
-        fd: Fd,
-        to: SocketAddr,
-        options: ConnectOptions,
-    ) -> Result<SocketId, SocketError> {
-        let id = self.app(|stack| stack.tcp_connect(to, options))?;
-        if let Ok(tcp) = self.table.tcp_mut(fd) {
-            tcp.stream = Stream::Open(id);
-        }
-        self.apply_options(fd);
-        Ok(id)
     }
 
     fn go_on_connecting(&mut self, fd: Fd, id: SocketId, nonblocking: bool) -> Call<()> {

@@ -85,7 +85,15 @@ impl Machine {
             return Step::Done(self.fail_write(fd, Errno::EPIPE));
         }
         let start = tcp.written.min(bytes.len());
+        let (more, had_more) = (flags & n::MSG_MORE != 0, tcp.more);
+        // A write without MSG_MORE lets go of what waited, but only with its own bytes.
+        if more && !had_more {
+            self.set_more(fd, true);
+        }
         let taken = self.app(|stack| stack.tcp_write(id, &bytes[start..]));
+        if had_more && !more {
+            self.set_more(fd, false);
+        }
         let Ok(tcp) = self.table.tcp_mut(fd) else { return Step::Done(Err(Errno::EBADF)) };
         match taken {
             Ok(taken) => {
@@ -97,6 +105,13 @@ impl Machine {
                 Step::Done(Ok(bytes.len()))
             }
             Err(error) => Step::Done(self.fail_write(fd, errno(error))),
+        }
+    }
+
+    fn set_more(&mut self, fd: Fd, more: bool) {
+        if let Ok(tcp) = self.table.tcp_mut(fd) {
+            tcp.more = more;
+            self.apply_options(fd);
         }
     }
 

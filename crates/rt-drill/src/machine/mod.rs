@@ -25,6 +25,7 @@ pub mod numbers;
 mod options;
 mod poll;
 mod settings;
+mod sysctl;
 mod tcp_info;
 
 use std::collections::VecDeque;
@@ -40,7 +41,7 @@ use descriptor::Table;
 
 pub use errno::Errno;
 pub use poll::{EpollEvent, PollFd};
-pub use settings::{Applied, SettingError, Settings};
+pub use settings::{Applied, Personality, SettingError, Settings};
 
 /// A descriptor of the machine; the first is 3.
 pub type Fd = i32;

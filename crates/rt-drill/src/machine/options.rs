@@ -4,8 +4,9 @@
 //! `Machine::apply_options`, for a fresh socket when it connects or listens. Known options that mean nothing here (such as
 //! `SO_PRIORITY`) are kept and given back.
 
+use rt_base::Nanos;
 use rt_stack::SocketId;
-use rt_stack::tcp::KeepaliveConfig;
+use rt_stack::tcp::{KeepaliveConfig, MtuDiscovery, SocketOptions};
 
 use super::descriptor::{Kind, Stream, TcpDescriptor};
 use super::numbers as n;
@@ -122,8 +123,14 @@ impl Machine {
             udp.values.insert((level, name), integer(value)?);
             return Ok(());
         }
+        let bsd = self.settings.is_bsd();
         let tcp = self.table.tcp_mut(fd)?;
         match (level, name) {
+            // Linux doubles a buffer's size, for what it keeps beside the bytes.
+            (n::SOL_SOCKET, n::SO_RCVBUF | n::SO_SNDBUF) if bsd => {
+                let bytes = Some(integer(value)?).filter(|bytes| *bytes > 0).ok_or(Errno::EINVAL)?;
+                tcp.values.insert((level, name), bytes);
+            }
             (n::SOL_SOCKET, n::SO_LINGER) => {
                 let (on, seconds) = value.split_at_checked(4).ok_or(Errno::EINVAL)?;
                 tcp.linger = (integer(on)?, integer(seconds)?);
@@ -188,8 +195,8 @@ impl Machine {
     /// What an option is that nobody has set.
     fn default_option(&self, tcp: &TcpDescriptor, level: i32, name: i32) -> Result<i32, Errno> {
         let config = &self.settings.tcp;
-        let times = config.keepalive.unwrap_or_default();
-        let seconds = |span: rt_base::Nanos| i32::try_from(span.as_millis() / 1_000).unwrap_or(i32::MAX);
+        let times = config.keepalive_times;
+        let seconds = |span: Nanos| i32::try_from(span.as_millis() / 1_000).unwrap_or(i32::MAX);
         Ok(match (level, name) {
             (n::SOL_SOCKET, n::SO_TYPE) => n::SOCK_STREAM,
             (n::SOL_SOCKET, n::SO_PROTOCOL) => n::IPPROTO_TCP,
@@ -222,15 +229,61 @@ impl Machine {
         Ok(own.unwrap_or_else(|| super::settings::congestion_name(self.settings.tcp.congestion).to_string()))
     }
 
-    /// Tells the stack what was set on a descriptor.
+    /// Tells the stack what was set on a descriptor that listens or is connected.
     pub(super) fn apply_options(&mut self, fd: Fd) {
         let Ok(tcp) = self.table.tcp(fd) else { return };
-        let Stream::Open(id) = tcp.stream else { return };
-        let flag = |level, name| tcp.value(level, name).map(|value| value != 0);
-        if let Some(nodelay) = flag(n::IPPROTO_TCP, n::TCP_NODELAY) {
-            self.app(|stack| stack.tcp_set_nodelay(id, nodelay));
+        let (Stream::Open(id) | Stream::Listening(id)) = tcp.stream else { return };
+        let options = self.stack_options(tcp);
+        self.app(|stack| stack.tcp_set_options(id, options));
+    }
+
+    /// What the stack is to know of a descriptor's options.
+    pub(super) fn stack_options(&self, tcp: &TcpDescriptor) -> SocketOptions {
+        let machine = self.stack.tcp_config();
+        let of_tcp = |name| tcp.value(n::IPPROTO_TCP, name);
+        let of_socket = |name| tcp.value(n::SOL_SOCKET, name);
+        let on = |value: Option<i32>| value.is_some_and(|value| value != 0);
+        let times = keepalive_times(tcp, machine.keepalive_times);
+        SocketOptions {
+            nodelay: on(of_tcp(n::TCP_NODELAY)),
+            cork: on(of_tcp(n::TCP_CORK)) || tcp.more,
+            keepalive: on(of_socket(n::SO_KEEPALIVE)),
+            keepalive_times: (times != machine.keepalive_times).then_some(times),
+            user_timeout: Nanos::from_millis(positive(of_tcp(n::TCP_USER_TIMEOUT)).unwrap_or(0).into()),
+            syn_retries: positive(of_tcp(n::TCP_SYNCNT)).and_then(|count| u8::try_from(count).ok()),
+            linger: match tcp.linger {
+                (1.., seconds) => Some(Nanos::from_secs(seconds.unsigned_abs().into())),
+                _ => None,
+            },
+            fin_wait2: of_tcp(n::TCP_LINGER2).map(|seconds| match seconds {
+                0 => machine.fin_wait2,
+                // A negative value ends it at once.
+                _ => Nanos::from_secs(u64::try_from(seconds).unwrap_or(0)),
+            }),
+            max_segment: positive(of_tcp(n::TCP_MAXSEG)).and_then(|bytes| u16::try_from(bytes).ok()),
+            window_clamp: positive(of_tcp(n::TCP_WINDOW_CLAMP)),
+            receive_buffer: positive(of_socket(n::SO_RCVBUF)),
+            send_buffer: positive(of_socket(n::SO_SNDBUF)),
+            defer_accept: Nanos::from_secs(positive(of_tcp(n::TCP_DEFER_ACCEPT)).unwrap_or(0).into()),
+            fast_open_queue: positive(of_tcp(n::TCP_FASTOPEN)).unwrap_or(0),
+            fast_open_no_cookie: on(of_tcp(n::TCP_FASTOPEN_NO_COOKIE)),
+            not_sent_low_water: positive(of_tcp(n::TCP_NOTSENT_LOWAT)),
+            congestion: tcp.congestion.as_deref().and_then(super::settings::congestion),
+            tos: tcp.value(n::IPPROTO_IP, n::IP_TOS).map_or(0, |tos| tos as u8),
+            ttl: positive(tcp.value(n::IPPROTO_IP, n::IP_TTL)).and_then(|ttl| u8::try_from(ttl).ok()),
+            mtu_discovery: tcp.value(n::IPPROTO_IP, n::IP_MTU_DISCOVER).map(|mode| match mode {
+                n::IP_PMTUDISC_DONT => MtuDiscovery::Off,
+                n::IP_PMTUDISC_DO => MtuDiscovery::Always,
+                n::IP_PMTUDISC_PROBE | n::IP_PMTUDISC_INTERFACE => MtuDiscovery::Probe,
+                _ => MtuDiscovery::Want,
+            }),
         }
     }
+}
+
+/// A value that was set and is more than zero.
+fn positive(value: Option<i32>) -> Option<u32> {
+    value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0)
 }
 
 /// The value that is kept for an integer option, or why it is impossible.
@@ -283,8 +336,7 @@ fn long(value: &[u8]) -> Result<i64, Errno> {
 /// The keepalive times of a descriptor.
 pub(super) fn keepalive_times(tcp: &TcpDescriptor, machine: KeepaliveConfig) -> KeepaliveConfig {
     let seconds = |name, default| {
-        tcp.value(n::IPPROTO_TCP, name)
-            .map_or(default, |value| rt_base::Nanos::from_secs(value.unsigned_abs().into()))
+        tcp.value(n::IPPROTO_TCP, name).map_or(default, |value| Nanos::from_secs(value.unsigned_abs().into()))
     };
     KeepaliveConfig {
         idle: seconds(n::TCP_KEEPIDLE, machine.idle),

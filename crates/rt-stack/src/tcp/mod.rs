@@ -59,7 +59,9 @@ mod timers;
 mod transitions;
 mod variables;
 
-pub use config::{CongestionKind, EcnMode, KeepaliveConfig, TcpConfig};
+pub use config::{
+    Blackhole, CongestionKind, EcnMode, Family, FastOpenConfig, KeepaliveConfig, SynCookies, TcpConfig,
+};
 pub use connection::{Connection, Info};
 pub use open::{ListenOutcome, OpenParams, on_listen, reset_for};
 pub use options::{MtuDiscovery, SocketOptions};

@@ -146,8 +146,10 @@ impl RecvHalf {
 
     /// The first window: full segments only (Linux: 44 * 1460 = 64240, or 45 * 1448 = 65160 with timestamps).
     pub(super) fn set_limit(&mut self, config: &TcpConfig, full: u32) {
-        let most = config.initial_window.min(config.recv_buffer).min(MAX_UNSCALED);
-        self.limit = if most > full { most - most % full } else { most };
+        let most = config.initial_window.min(config.recv_buffer);
+        // The order is Linux's: a large buffer gives 65,535, which is no multiple.
+        let whole = if most > full { most - most % full } else { most };
+        self.limit = whole.min(MAX_UNSCALED);
     }
 
     /// RCV.WND.
