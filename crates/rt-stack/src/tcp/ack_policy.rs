@@ -5,7 +5,7 @@
 use rt_base::{Nanos, Time};
 use rt_wire::Seq;
 
-use super::config::TcpConfig;
+use super::config::{Family, TcpConfig};
 
 /// Whether an ACK is owed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,7 +53,9 @@ impl AckPolicy {
         //= rfc5681#4.2
         // Every second full segment at once.
         let second = nxt - self.last_sent > self.segment;
-        if second || (self.quick > 0 && !self.pingpong) {
+        // The Berkeley stacks do not look at the size of the two.
+        let waits = config.family == Family::Bsd && self.due == Due::Delayed;
+        if second || waits || (self.quick > 0 && !self.pingpong) {
             self.due = Due::Now;
         } else if self.due == Due::Nothing {
             self.due = Due::Delayed;

@@ -9,7 +9,7 @@ use rt_base::{Blocked, ConnId, EventId, Nanos, TcpPhase, Time, What};
 use rt_wire::{Seq, TcpHeader};
 
 use super::ack_policy::AckPolicy;
-use super::config::{KeepaliveConfig, TcpConfig};
+use super::config::{Family, KeepaliveConfig, TcpConfig};
 use super::ecn::EcnState;
 use super::open::OpenParams;
 use super::options::SocketOptions;
@@ -226,6 +226,15 @@ impl Connection {
         self.app_closed = true;
         match self.state {
             State::SynSent(_) => self.enter(cx, Closed.into()),
+            State::SynReceived(_) if self.config.family == Family::Bsd => self.enter(cx, Closed.into()),
+            // The Berkeley stacks throw away what was not read and say nothing of it.
+            _ if self.config.family == Family::Bsd => {
+                self.rcv.buf.clear();
+                self.shutdown(cx);
+                if matches!(self.state, State::FinWait2(_)) {
+                    self.await_fin(cx);
+                }
+            }
             //= rfc9293#3.6.1
             // Unread data: the peer must learn that it was not received.
             _ if self.rcv.buf.readable() > 0 => self.reset_now(cx, None),

@@ -49,6 +49,7 @@ mod options;
 mod personalities;
 mod recovery;
 mod recv;
+mod recv_bsd;
 mod recv_buffer;
 mod rtt;
 mod segment;

@@ -27,6 +27,7 @@ impl TcpConfig {
             option_order: OptionOrder::FreeBsd,
             send_buffer: 2 << 20,
             recv_buffer: 2 << 20,
+            initial_window: 65_536,
             syn_retries: 12,
             synack_retries: 3,
             data_retries: 12,

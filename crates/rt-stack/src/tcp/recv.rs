@@ -6,6 +6,7 @@ use rt_base::{Nanos, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
 use super::ack_policy::Due;
+use super::config::Family;
 use super::connection::Connection;
 use super::open;
 use super::recv_buffer::Stored;
@@ -26,6 +27,7 @@ impl Connection {
                 Outcome::Dropped(Ignored::Closed)
             }
             State::SynSent(state) => self.on_syn_sent(cx, state, header, payload),
+            _ if self.config.family == Family::Bsd => self.on_segment_bsd(cx, header, payload, ecn),
             State::SynReceived(state) => self.on_syn_received(cx, state, header, payload),
             State::TimeWait(_) => self.on_time_wait(cx, header, payload),
             _ => self.on_synchronised(cx, header, payload, ecn),
@@ -64,6 +66,9 @@ impl Connection {
             // Simultaneous open. What the segment carries besides the SYN is left to be repeated.
             self.enter(cx, state.syn().into());
             self.pending.syn = true;
+            if self.config.family == Family::Bsd {
+                self.hold_with_syn(payload, flags.has(TcpFlags::FIN));
+            }
             return Outcome::EnterSynReceived;
         }
         self.snd.una = header.ack;
@@ -104,6 +109,12 @@ impl Connection {
             self.pending.reset = Some((header.ack, None));
             return Outcome::Dropped(Ignored::BadAck);
         }
+        self.open_by_ack(cx, state, header, crossing);
+        self.opened_with(cx, header, seq, payload)
+    }
+
+    /// SYN-RECEIVED to ESTABLISHED; `crossing` when a SYN-ACK does it.
+    pub(super) fn open_by_ack(&mut self, cx: Cx, state: SynReceived, header: &TcpHeader, crossing: bool) {
         self.snd.una = header.ack;
         self.enter(cx, state.acked().into());
         let shift = if crossing { 0 } else { self.snd.shift };
@@ -111,7 +122,6 @@ impl Connection {
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         (self.snd.wl1, self.snd.wl2) = (header.seq, header.ack);
         self.on_open(cx, header);
-        self.opened_with(cx, header, seq, payload)
     }
 
     /// The segment that ended the handshake may carry text and FIN.
@@ -199,14 +209,9 @@ impl Connection {
     /// The first step: is the segment acceptable at all? `seq` is its first byte without a SYN.
     fn refuse(&mut self, cx: Cx, header: &TcpHeader, seq: Seq, payload: &[u8]) -> Option<Ignored> {
         let reset = header.flags.has(TcpFlags::RST);
-        if let Some((value, _)) = header.options.timestamps.filter(|_| self.ts.on && !reset) {
-            //= rfc7323#5.3
-            // R1. The clock may have wrapped after 24 days of silence.
-            let stale = Seq(value).lt(Seq(self.ts.recent));
-            if stale && cx.now.since(self.ts.recent_at).0 < PAWS_DAYS * DAY {
-                self.reply_unacceptable(cx, header, payload);
-                return Some(Ignored::Paws);
-            }
+        if !reset && self.is_stale(cx, header) {
+            self.reply_unacceptable(cx, header, payload);
+            return Some(Ignored::Paws);
         }
         let len = payload.len() as u32 + u32::from(header.flags.has(TcpFlags::FIN));
         if !self.acceptable(seq, len) {
@@ -225,6 +230,34 @@ impl Connection {
             }
         }
         None
+    }
+
+    /// R1 of PAWS: an old timestamp. The clock may have wrapped after 24 days of silence.
+    pub(super) fn is_stale(&self, cx: Cx, header: &TcpHeader) -> bool {
+        //= rfc7323#5.3
+        header.options.timestamps.is_some_and(|(value, _)| {
+            self.ts.on
+                && Seq(value).lt(Seq(self.ts.recent))
+                && cx.now.since(self.ts.recent_at).0 < PAWS_DAYS * DAY
+        })
+    }
+
+    /// RFC 7323 3.2: once agreed, timestamps are in every segment but a RST. Linux takes segments without.
+    pub(super) fn lacks_timestamp(&self, header: &TcpHeader) -> bool {
+        //= rfc7323#3.2
+        self.ts.on
+            && self.config.timestamps_required
+            && header.options.timestamps.is_none()
+            && !header.flags.has(TcpFlags::RST)
+    }
+
+    /// The right edge of what is taken: as offered, by the Berkeley stacks as far as the buffer goes.
+    pub(super) fn edge(&self) -> Seq {
+        if self.config.family == Family::Linux {
+            return self.rcv.adv;
+        }
+        let free = self.rcv.limit.saturating_sub(self.rcv.buf.readable());
+        self.rcv.adv.max(self.rcv.nxt + free)
     }
 
     /// The table of RFC 9293 3.10.7.4. Widened in one place: a segment at RCV.NXT passes even when the window is
@@ -304,8 +337,17 @@ impl Connection {
             self.reset_now(cx, None);
             return Outcome::SendReset;
         }
-        let ignored = if payload.is_empty() { None } else { self.take_text(cx, seq, payload) };
-        if fin && end.ge(self.rcv.nxt) && end.le(self.rcv.adv.max(self.rcv.nxt)) {
+        self.take_cut(cx, seq, payload, fin)
+    }
+
+    /// Text and FIN as far as the connection still receives.
+    pub(super) fn take_cut(&mut self, cx: Cx, seq: Seq, text: &[u8], fin: bool) -> Outcome {
+        if (text.is_empty() && !fin) || !self.state.may_receive() {
+            return Outcome::Accepted;
+        }
+        let end = seq + text.len() as u32;
+        let ignored = if text.is_empty() { None } else { self.take_text(cx, seq, text) };
+        if fin && end.ge(self.rcv.nxt) && end.le(self.edge().max(self.rcv.nxt)) {
             self.take_fin(end);
         }
         self.finish_receiving(cx);
@@ -324,8 +366,8 @@ impl Connection {
             self.report_duplicate(seq, old);
         }
         let first = seq + old;
-        let room = self.rcv.adv - first;
-        let room = if first.gt(self.rcv.adv) { 0 } else { room as usize };
+        let edge = self.edge();
+        let room = if first.gt(edge) { 0 } else { (edge - first) as usize };
         let at = self.rcv.offset(first);
         let most = self.rcv.fin.map_or(usize::MAX, |fin| fin.saturating_sub(at) as usize);
         let text = &payload[old as usize..];
@@ -393,7 +435,7 @@ impl Connection {
         self.rcv.limit = self.rcv.limit.saturating_add(2 * received).min(most);
     }
 
-    fn report_duplicate(&mut self, seq: Seq, len: u32) {
+    pub(super) fn report_duplicate(&mut self, seq: Seq, len: u32) {
         //= rfc2883#4
         if self.rcv.sack && len > 0 {
             self.rcv.dsack = Some((seq, seq + len));

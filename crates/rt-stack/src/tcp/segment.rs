@@ -135,6 +135,8 @@ pub enum Ignored {
     Duplicate,
     /// An old timestamp (PAWS, RFC 7323 5.3).
     Paws,
+    /// No timestamp where timestamps were agreed (RFC 7323 3.2).
+    NoTimestamp,
     /// An ACK for something not sent, or too old (RFC 5961 5.2).
     BadAck,
     /// No ACK bit where one is needed.

@@ -5,6 +5,7 @@ use rt_base::{Blocked, EventId, SendWhy, Time, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use super::ack_policy::Due;
+use super::config::Family;
 use super::connection::Connection;
 use super::flight::Sent;
 use super::recovery::Phase;
@@ -250,8 +251,18 @@ impl Connection {
             _ => return None,
         };
         let none = (EventId::NONE, Time::ZERO);
-        let seq = self.snd.nxt;
-        Some(self.build(cx, Plan { seq, len: 0, flags: TcpFlags::ACK, why, origin: none, sack: true }))
+        let (seq, flags) = self.bare_ack(why);
+        Some(self.build(cx, Plan { seq, len: 0, flags, why, origin: none, sack: true }))
+    }
+
+    /// Number and flags of an ACK without text. The Berkeley stacks repeat a FIN that waits for its ACK in all of them
+    /// but challenges.
+    fn bare_ack(&self, why: SendWhy) -> (Seq, TcpFlags) {
+        let repeats = self.config.family == Family::Bsd && self.snd.fin_sent && why != SendWhy::ChallengeAck;
+        if repeats && self.snd.una.lt(self.snd.nxt) && self.state.may_send() {
+            return (self.snd.nxt - 1, TcpFlags::FIN | TcpFlags::ACK);
+        }
+        (self.snd.nxt, TcpFlags::ACK)
     }
 
     fn build(&mut self, cx: Cx, plan: Plan) -> Segment {

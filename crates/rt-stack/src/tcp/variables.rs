@@ -3,9 +3,9 @@
 use rt_base::{EventId, Nanos, Time};
 use rt_wire::{Seq, TcpHeader, TcpOptions};
 
-use super::config::TcpConfig;
+use super::config::{Family, TcpConfig};
 use super::flight::Flight;
-use super::recv_buffer::RecvBuffer;
+use super::recv_buffer::{Early, RecvBuffer};
 use super::send_buffer::SendBuffer;
 
 /// The send sequence variables of RFC 9293 3.3.1 and what goes with them.
@@ -58,6 +58,7 @@ pub(super) struct RecvHalf {
     /// The MSS that we announce.
     pub(super) mss: u16,
     pub(super) buf: RecvBuffer,
+    pub(super) early: Option<Box<Early>>,
     /// Stream offset of the peer's FIN, once seen.
     pub(super) fin: Option<u64>,
     pub(super) fin_received: bool,
@@ -144,9 +145,14 @@ impl RecvHalf {
         self
     }
 
-    /// The first window: full segments only (Linux: 44 * 1460 = 64240, or 45 * 1448 = 65160 with timestamps).
+    /// The first window: full segments only (Linux: 44 * 1460 = 64240, or 45 * 1448 = 65160 with timestamps; FreeBSD
+    /// makes room for the last one too: 45 * 1460 = 65700).
     pub(super) fn set_limit(&mut self, config: &TcpConfig, full: u32) {
         let most = config.initial_window.min(config.recv_buffer);
+        if config.family == Family::Bsd {
+            self.limit = most.next_multiple_of(full.max(1));
+            return;
+        }
         // The order is Linux's: a large buffer gives 65,535, which is no multiple.
         let whole = if most > full { most - most % full } else { most };
         self.limit = whole.min(MAX_UNSCALED);

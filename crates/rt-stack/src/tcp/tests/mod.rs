@@ -1,5 +1,6 @@
 //! TCP by packet scripts, a file per theme, and by property tests over a simulated pipe.
 
+mod bsd;
 mod close;
 mod ecn;
 mod handshake;

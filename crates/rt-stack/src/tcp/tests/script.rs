@@ -143,6 +143,17 @@ impl Run {
             let number = value.parse::<u32>().unwrap_or(0);
             let millis = rt_base::Nanos::from_millis(u64::from(number));
             match key {
+                "personality" => {
+                    let system = match value {
+                        "freebsd" => TcpConfig::freebsd(),
+                        "macos" => TcpConfig::macos(),
+                        _ => TcpConfig::linux(),
+                    };
+                    self.config = TcpConfig { timestamps: false, window_scaling: false, ..system };
+                }
+                "insecure-rst" => self.config.insecure_rst = on,
+                "insecure-syn" => self.config.insecure_syn = on,
+                "insecure-ack" => self.config.insecure_ack = on,
                 "ts" => self.config.timestamps = on,
                 "ws" => self.config.window_scaling = on,
                 "sack" => self.config.sack = on,
