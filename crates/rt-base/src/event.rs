@@ -196,6 +196,13 @@ pub enum What {
         /// Smoothed RTT, microseconds (0 while unknown).
         srtt_us: u32,
     },
+    /// Loss recovery or congestion control decided something, for this reason.
+    TcpDecision {
+        /// The connection.
+        conn: ConnId,
+        /// What and why.
+        decision: Box<TcpDecision>,
+    },
     /// The application got bytes that had become readable in order.
     TcpRead {
         /// The connection.
@@ -251,6 +258,102 @@ pub struct TcpSendRecord {
     pub cwnd: u32,
     /// Bytes in flight after this segment.
     pub in_flight: u32,
+}
+
+/// What TCP's loss recovery or congestion control decided.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TcpDecision {
+    /// Segments are taken for lost.
+    Lost {
+        /// Stream offset of the first of them.
+        first: u64,
+        /// How many.
+        segments: u32,
+        /// What gave it away.
+        by: LossEvidence,
+    },
+    /// Nothing came back in time: all in flight is taken for lost.
+    Timeout {
+        /// Which timeout in a row, from 1.
+        number: u8,
+        /// The next one will be this long, microseconds.
+        next_rto_us: u64,
+    },
+    /// A tail loss probe repaired a loss that nothing else had shown: the window is cut once (RFC 8985 7.4).
+    ProbeLoss,
+    /// The loss was none: the window is what it was before.
+    Undo {
+        /// What showed it.
+        by: UndoEvidence,
+    },
+    /// Slow start ends before a loss ends it.
+    SlowStartEnd {
+        /// What showed that the path is full.
+        by: SlowStartEvidence,
+    },
+    /// The peer says that a router marked a packet (RFC 3168): the window is cut once per round trip.
+    EcnCut,
+}
+
+/// What made TCP take segments for lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossEvidence {
+    /// RACK (RFC 8985): a segment that was sent later has arrived, and the reordering window has passed.
+    Later {
+        /// Stream offset one past the end of the segment that arrived.
+        end: u64,
+        /// When that was sent.
+        sent_at: Time,
+        /// How long it took, microseconds.
+        rtt_us: u64,
+        /// The reordering window, microseconds.
+        window_us: u64,
+        /// Whether the timer for that window ran out (else an acknowledgement came).
+        waited: bool,
+    },
+    /// Enough later segments were SACKed (RFC 6675).
+    Sacks {
+        /// SACKed segments in flight.
+        sacked: u32,
+    },
+    /// Duplicate ACKs (RFC 5681 3.2).
+    DuplicateAcks {
+        /// How many.
+        count: u32,
+    },
+    /// An ACK in recovery that does not cover everything (RFC 6582).
+    PartialAck,
+}
+
+/// What showed that segments were repeated needlessly.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UndoEvidence {
+    /// The acknowledgement answers the first copy: its timestamp is older than the second (Eifel, RFC 3522).
+    Timestamp,
+    /// Nothing had been repeated yet when the data was acknowledged.
+    NothingRepeated,
+    /// Every repetition was reported as a duplicate (RFC 3708).
+    Duplicates,
+    /// After a timeout, data that was never repeated arrived (F-RTO, RFC 5682).
+    ForwardProgress,
+}
+
+/// What ended slow start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowStartEvidence {
+    /// The round-trip time has grown (HyStart, RFC 9406).
+    Delay {
+        /// The smallest of this round, microseconds.
+        rtt_us: u64,
+        /// The smallest before, microseconds.
+        base_us: u64,
+    },
+    /// Closely spaced ACKs came for longer than half a round trip (HyStart).
+    AckTrain,
 }
 
 /// Why a TCP segment was sent.
@@ -410,8 +513,10 @@ pub enum Place {
 pub enum TimerKind {
     /// Retransmission timeout (RFC 6298).
     Rto,
-    /// Tail loss probe or RACK reordering timer (RFC 8985).
+    /// Tail loss probe (RFC 8985 section 7).
     Tlp,
+    /// RACK waits for reordered segments (RFC 8985 6.2).
+    Reorder,
     /// Delayed ACK.
     DelayedAck,
     /// Zero-window probe.

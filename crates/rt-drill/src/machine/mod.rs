@@ -125,8 +125,7 @@ impl Machine {
             kind: RouteKind::Unicast,
             metric: 0,
             source: None,
-            // Not learnt: what is learnt goes when an address goes.
-            origin: Origin::Line { file: "the drill's wire".into(), line: 1 },
+            origin: Origin::Learned { from: "the drill's wire".into() },
         };
         let config = StackConfig {
             interfaces: vec![interface],
@@ -175,9 +174,8 @@ impl Machine {
             return;
         }
         if !self.used {
-            // The way out was written, not learnt: it stays. Neighbours are forgotten.
+            // The way out was written, not learnt: it stays.
             self.stack.remove_addresses(PORT);
-            self.stack.add_neighbor(PORT, self.settings.gateway.into(), GATEWAY_MAC);
             self.settings.local_ip = address;
         }
         self.stack.add_address(PORT, host(address));

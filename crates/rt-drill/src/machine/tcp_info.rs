@@ -1,6 +1,7 @@
 //! `struct tcp_info` of Linux (`TCP_INFO`), byte for byte as a 64-bit little-endian or big-endian host lays it out.
 
-use rt_base::{Nanos, TcpPhase};
+use rt_base::{Nanos, TcpPhase, Time};
+use rt_stack::tcp::Info;
 
 use super::descriptor::Stream;
 use super::{Errno, Fd, Machine};
@@ -65,24 +66,81 @@ impl Machine {
             layout.0.resize(LEN, 0);
             return Ok(layout.0);
         };
-        let mss = info.mss.max(1);
-        let segments = |bytes: u32| bytes.div_ceil(mss);
-        layout.u8(state(info.phase));
-        layout.0.resize(8, 0);
-        layout.u32(micros(info.rto));
-        layout.u32(0);
-        layout.u32(info.mss);
-        layout.u32(info.mss);
-        layout.u32(segments(info.unacked));
-        layout.u32(segments(info.sacked));
-        layout.u32(segments(info.lost));
-        layout.0.resize(68, 0);
-        layout.u32(micros(info.srtt));
-        layout.u32(micros(info.rttvar));
-        layout.u32(if info.ssthresh == u32::MAX { 0x7fff_ffff } else { info.ssthresh / mss });
-        layout.u32(info.cwnd / mss);
-        layout.0.resize(LEN, 0);
-        let _ = Layout::u64;
+        lay_out(&info, self.now(), &mut layout);
         Ok(layout.0)
     }
+}
+
+/// The fields in the order of `include/uapi/linux/tcp.h`.
+fn lay_out(info: &Info, now: Time, layout: &mut Layout) {
+    let options = [info.timestamps, info.sack, info.window_scaling, info.ecn, info.ecn_seen];
+    let bits = options.iter().enumerate().map(|(bit, on)| u8::from(*on) << bit).sum();
+    for byte in [
+        state(info.phase),
+        info.ca_state as u8,
+        info.retransmits,
+        info.probes,
+        info.backoff,
+        bits,
+        info.snd_wscale & 15 | info.rcv_wscale << 4,
+        0,
+    ] {
+        layout.u8(byte);
+    }
+    let threshold = |segments: u32| if segments == u32::MAX { 0x7fff_ffff } else { segments };
+    let quiet = (now.since(info.last_sent).0 / 1_000_000) as u32;
+    for word in [
+        micros(info.rto),
+        micros(info.ato),
+        info.mss,
+        info.rcv_mss,
+        info.unacked_segments,
+        info.sacked,
+        info.lost,
+        info.retrans,
+        0, // fackets
+        quiet,
+        0,
+        0, // last_data_recv
+        0, // last_ack_recv
+        u32::from(info.advmss) + 40,
+        info.rcv_wnd,
+        micros(info.srtt),
+        micros(info.rttvar),
+        threshold(info.ssthresh_segments),
+        info.cwnd_segments,
+        u32::from(info.advmss),
+        info.reordering,
+        0, // rcv_rtt
+        info.rcv_wnd,
+        info.total_retrans,
+    ] {
+        layout.u32(word);
+    }
+    for long in [info.pacing_rate, u64::MAX, info.bytes_acked, info.bytes_received] {
+        layout.u64(long);
+    }
+    for word in [
+        info.segs_out,
+        info.segs_in,
+        info.unsent,
+        micros(info.min_rtt),
+        info.data_segs_in,
+        info.data_segs_out,
+    ] {
+        layout.u32(word);
+    }
+    // delivery_rate, busy_time, rwnd_limited, sndbuf_limited
+    for _ in 0..4 {
+        layout.u64(0);
+    }
+    layout.u32(info.delivered);
+    layout.u32(info.delivered_ce);
+    layout.u64(info.bytes_sent);
+    layout.u64(info.bytes_retrans);
+    layout.u32(info.dsack_dups);
+    layout.u32(u32::from(info.reordering_seen));
+    layout.u32(0); // rcv_ooopack
+    layout.u32(info.snd_wnd);
+    layout.0.resize(LEN, 0);
 }

@@ -37,6 +37,11 @@ pub(super) struct AckPolicy {
 }
 
 impl AckPolicy {
+    /// The peer's segment size as seen, 0 before the first data.
+    pub(super) fn segment(&self) -> u32 {
+        self.segment
+    }
+
     /// The connection is open; `rcv_nxt` is acknowledged by the handshake.
     pub(super) fn open(&mut self, rcv_nxt: Seq) {
         self.last_sent = rcv_nxt;

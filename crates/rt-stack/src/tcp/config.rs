@@ -8,6 +8,18 @@ use rt_wire::OptionOrder;
 pub struct TcpConfig {
     /// Which congestion control.
     pub congestion: CongestionKind,
+    /// What ends slow start before a loss does, with CUBIC.
+    pub hystart: HystartKind,
+    /// Losses are found by time (RACK, RFC 8985) when the peer knows SACK; else by RFC 6675.
+    pub rack: bool,
+    /// Tail loss probes (RFC 8985 section 7), with SACK.
+    pub tail_probe: bool,
+    /// Timeouts are checked for being spurious (F-RTO, RFC 5682).
+    pub frto: bool,
+    /// Duplicate ACKs, or SACKed segments, that make a loss at first (DupThresh of RFC 5681).
+    pub reordering: u32,
+    /// The window shrinks while the connection is idle (RFC 5681 4.1).
+    pub slow_start_after_idle: bool,
     /// Initial congestion window in segments (RFC 6928).
     pub initial_cwnd: u32,
     /// Most bytes that wait in the send buffer.
@@ -60,20 +72,12 @@ pub struct TcpConfig {
     pub keepalive_times: KeepaliveConfig,
     /// How long an ACK may wait at most when the peer is slow; [`TcpConfig::delayed_ack`] is the least.
     pub delayed_ack_max: Nanos,
-    /// So many SYNs are repeated at the same interval before it doubles (`tcp_syn_linear_timeouts`).
-    pub syn_linear: u8,
-    /// Added to every RTO but a connection's first (FreeBSD's `rexmit_slop`).
-    pub rto_slop: Nanos,
-    /// From the fourth repetition on a SYN has no options but the MSS (FreeBSD's `rexmit_drop_options`).
-    pub syn_drops_options: bool,
+    /// When SYNs are repeated: multiples of [`TcpConfig::rto_initial`], the last for ever. Empty doubles.
+    pub syn_schedule: &'static [u8],
     /// Give up connecting after this, however many SYNs were sent (FreeBSD's `keepinit`).
     pub connect_timeout: Option<Nanos>,
-    /// Repeat a SYN that asked for ECN without asking, from the repetition after [`TcpConfig::ecn_retries`] on.
+    /// Repeat a SYN that asked for ECN without asking.
     pub ecn_fallback: bool,
-    /// So often a SYN is repeated that still asks for ECN (FreeBSD's `ecn.maxretries`).
-    pub ecn_retries: u8,
-    /// Send no options, and ignore what the peer offers (TCP_NOOPT of a socket).
-    pub no_options: bool,
     /// Fast Open (RFC 7413).
     pub fast_open: FastOpenConfig,
     /// SYN cookies (RFC 4987): `net.ipv4.tcp_syncookies`.
@@ -199,6 +203,17 @@ pub enum CongestionKind {
     Reno,
 }
 
+/// What may end slow start before a loss does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HystartKind {
+    /// Nothing.
+    Off,
+    /// HyStart++ (RFC 9406).
+    PlusPlus,
+    /// HyStart as Linux has it: delay and ACK trains.
+    Classic,
+}
+
 /// What to do about ECN (RFC 3168) in a handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EcnMode {
@@ -232,6 +247,12 @@ impl Default for TcpConfig {
     fn default() -> TcpConfig {
         TcpConfig {
             congestion: CongestionKind::Cubic,
+            hystart: HystartKind::PlusPlus,
+            rack: true,
+            tail_probe: true,
+            frto: true,
+            reordering: 3,
+            slow_start_after_idle: true,
             initial_cwnd: 10,
             send_buffer: 4 << 20,
             recv_buffer: 6 << 20,
@@ -258,13 +279,9 @@ impl Default for TcpConfig {
             option_order: OptionOrder::Linux,
             keepalive_times: KeepaliveConfig::default(),
             delayed_ack_max: Nanos::from_millis(200),
-            syn_linear: 0,
-            rto_slop: Nanos::ZERO,
-            syn_drops_options: false,
+            syn_schedule: &[],
             connect_timeout: None,
             ecn_fallback: true,
-            ecn_retries: 0,
-            no_options: false,
             fast_open: FastOpenConfig::from_bits(1),
             syn_cookies: SynCookies::WhenFull,
             syn_backlog: 1_024,

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use rt_base::{Blocked, ConnId, EventId, Nanos, TcpPhase, Time, TimerKind, What};
+use rt_base::{Blocked, ConnId, EventId, TcpPhase, Time, What};
 use rt_wire::{Seq, TcpHeader};
 
 use super::ack_policy::AckPolicy;
 use super::config::{Family, KeepaliveConfig, TcpConfig};
 use super::ecn::EcnState;
+use super::info::Totals;
 use super::open::OpenParams;
 use super::options::SocketOptions;
 use super::recovery::Recovery;
@@ -37,6 +38,7 @@ pub struct Connection {
     pub(super) timers: Timers,
     pub(super) pending: Pending,
     pub(super) ecn: EcnState,
+    pub(super) totals: Totals,
     pub(super) keepalive: Option<KeepaliveConfig>,
     pub(super) error: Option<TcpError>,
     /// What ICMP said since the last progress: the reason to give if the connection times out.
@@ -52,51 +54,13 @@ pub struct Connection {
     pub(super) records: Vec<What>,
 }
 
-/// A snapshot of what the connection knows, for people and tests (in the spirit of TCP_INFO).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Info {
-    /// State.
-    pub phase: TcpPhase,
-    /// Congestion window, bytes.
-    pub cwnd: u32,
-    /// Slow start threshold, bytes; `u32::MAX` while unset.
-    pub ssthresh: u32,
-    /// Bytes thought to be in the network.
-    pub in_flight: u32,
-    /// Bytes sent and not acknowledged.
-    pub unacked: u32,
-    /// Of these selectively acknowledged.
-    pub sacked: u32,
-    /// Of these taken for lost.
-    pub lost: u32,
-    /// Bytes written and not sent.
-    pub unsent: u32,
-    /// Payload of a full segment, bytes.
-    pub mss: u32,
-    /// The peer's window, bytes.
-    pub snd_wnd: u32,
-    /// Our window as offered, bytes.
-    pub rcv_wnd: u32,
-    /// Smoothed round-trip time, 0 while unknown.
-    pub srtt: Nanos,
-    /// Its variation.
-    pub rttvar: Nanos,
-    /// Smallest round-trip time seen, 0 while unknown.
-    pub min_rtt: Nanos,
-    /// Retransmission timeout as it stands.
-    pub rto: Nanos,
-}
-
 impl Connection {
     /// An active open (RFC 9293 3.10.1): SYN-SENT, the SYN is the next segment.
     #[must_use]
     pub fn connect(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams) -> Connection {
         let mut c = Connection::new(cx, config, open, SynSent.into());
-        c.ts.on = config.timestamps && !config.no_options;
-        c.rcv.sack = config.sack && !config.no_options;
-        if let Some(limit) = config.connect_timeout {
-            c.timers.arm(cx, Slot::Keepalive, TimerKind::Keepalive, cx.now + limit);
-        }
+        c.ts.on = config.timestamps;
+        c.rcv.sack = config.sack;
         c.record_state(cx, TcpPhase::Closed);
         c
     }
@@ -113,22 +77,22 @@ impl Connection {
     }
 
     fn new(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams, state: State) -> Connection {
-        let announced = open.mss.min(config.max_segment.unwrap_or(u16::MAX)).max(MIN_MSS);
-        let mss = u32::from(announced);
+        let mss = u32::from(open.mss.max(MIN_MSS));
         Connection {
             config: Arc::clone(config),
             options: None,
             conn: open.conn,
             state,
             snd: SendHalf::new(open.isn, mss),
-            rcv: RecvHalf { mss: announced, ..RecvHalf::default() }.with_limit(config, mss),
+            rcv: RecvHalf { mss: open.mss.max(MIN_MSS), ..RecvHalf::default() }.with_limit(config, mss),
             ts: Timestamps { offset: open.ts_offset, ..Timestamps::default() },
             ack: AckPolicy::default(),
             rtt: RttEstimator::default(),
-            recovery: Recovery::new(config.congestion, mss, config.initial_cwnd),
+            recovery: Recovery::new(config, mss, config.initial_cwnd),
             timers: Timers::default(),
             pending: Pending { syn: true, syn_sent_at: cx.now, ..Pending::default() },
             ecn: EcnState::default(),
+            totals: Totals::default(),
             keepalive: config.keepalive,
             error: None,
             soft: None,
@@ -396,35 +360,13 @@ impl Connection {
     pub fn finished(&self) -> bool {
         matches!(self.state, State::Closed(_)) && self.app_closed && self.pending.reset.is_none()
     }
-
-    /// A snapshot.
-    #[must_use]
-    pub fn info(&self) -> Info {
-        Info {
-            phase: self.phase(),
-            cwnd: self.recovery.window.cwnd,
-            ssthresh: self.recovery.window.ssthresh,
-            in_flight: self.pipe(),
-            unacked: self.snd.flight.total(),
-            sacked: self.snd.flight.sacked(),
-            lost: self.snd.flight.lost(),
-            unsent: self.snd.unsent(),
-            mss: self.snd.mss,
-            snd_wnd: self.snd.wnd,
-            rcv_wnd: self.rcv.wnd(),
-            srtt: self.rtt.srtt(),
-            rttvar: self.rtt.rttvar(),
-            min_rtt: self.rtt.min(),
-            rto: self.rtt.rto(&self.config),
-        }
-    }
 }
 
 /// Room.
 impl Connection {
     /// The send buffer follows the congestion window, as Linux's does: two windows are enough to keep it full.
     fn send_limit(&self) -> usize {
-        let want = (2 * self.recovery.window.cwnd as usize).max(MIN_SEND_LIMIT);
+        let want = (2 * self.recovery.window.bytes().0 as usize).max(MIN_SEND_LIMIT);
         want.min(self.config.send_buffer as usize)
     }
 
@@ -439,11 +381,11 @@ impl Connection {
 
     /// Bytes thought to be in the network.
     pub(super) fn pipe(&self) -> u32 {
-        self.snd.flight.pipe(self.recovery.left)
+        self.snd.flight.pipe().saturating_mul(self.snd.mss).min(self.snd.nxt - self.snd.una)
     }
 }
 
-/// Not even the smallest MTU (68 bytes, RFC 791) announces less.
-const MIN_MSS: u16 = 28;
+/// Smaller offers are an attack or a mistake (Linux has the same floor).
+pub(super) const MIN_MSS: u16 = 88;
 /// The send buffer never holds less than this (unless configured smaller).
 const MIN_SEND_LIMIT: usize = 65_536;

@@ -11,8 +11,6 @@ use super::segment::Ecn;
 /// What a connection knows about ECN.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct EcnState {
-    /// Our last SYN asked for it.
-    pub(super) asked: bool,
     /// Both ends agreed in the handshake.
     pub(super) ok: bool,
     /// A mark came: every segment says ECE until the peer says CWR.
@@ -20,7 +18,7 @@ pub(super) struct EcnState {
     /// The window was cut: the next new data says CWR.
     pub(super) tell_cut: bool,
     /// The peer's data came as ECN-capable before.
-    seen: bool,
+    pub(super) seen: bool,
 }
 
 /// So many ACKs leave at once after a mark, so that the sender hears of it soon (Linux's figure).

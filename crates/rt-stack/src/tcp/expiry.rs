@@ -17,6 +17,8 @@ impl Connection {
             (TimerKind::Rto, State::SynSent(_)) => self.on_syn_timeout(cx, self.config.syn_retries),
             (TimerKind::Rto, State::SynReceived(_)) => self.on_syn_timeout(cx, self.config.synack_retries),
             (TimerKind::Rto, _) => self.on_data_timeout(cx),
+            (TimerKind::Tlp, _) => self.on_probe_timer(cx),
+            (TimerKind::Reorder, _) => self.on_reorder_timer(cx),
             (TimerKind::Persist, _) => self.on_persist(cx),
             (TimerKind::DelayedAck, _) => self.ack.on_timer(),
             (TimerKind::Keepalive, _) => self.on_keepalive(cx),
@@ -49,10 +51,10 @@ impl Connection {
             self.give_up(cx);
             return;
         }
-        self.retries += 1;
         //= rfc6298#5.5
         self.rtt.back_off();
-        self.on_rto(cx);
+        self.on_rto(cx, self.retries);
+        self.retries += 1;
     }
 
     fn on_persist(&mut self, cx: Cx) {
@@ -71,14 +73,6 @@ impl Connection {
     }
 
     fn on_keepalive(&mut self, cx: Cx) {
-        if matches!(self.state, State::SynSent(_) | State::SynReceived(_)) {
-            // FreeBSD's `keepinit`: connecting has a limit of its own.
-            match self.state {
-                State::SynSent(_) => self.fail(cx, TcpError::TimedOut),
-                _ => self.reset_now(cx, Some(TcpError::TimedOut)),
-            }
-            return;
-        }
         //= rfc9293#3.8.4
         let Some(k) = self.keepalive else {
             return;

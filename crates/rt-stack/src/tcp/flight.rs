@@ -1,12 +1,14 @@
-//! What was sent and is not acknowledged: one entry per segment, in order, with its fate so far. This is the
-//! scoreboard of RFC 6675; without SACK the fates come from duplicate ACKs (RFC 6582).
+//! What was sent and is not acknowledged: one entry per segment, in order, with its fate so far. This is the scoreboard of
+//! RFC 6675 and RFC 8985; without SACK the fates come from duplicate ACKs (RFC 6582).
 //!
-//! Sums are kept beside the entries, so bytes in flight ("pipe") cost nothing to ask.
+//! All sums are segments and are kept beside the entries, so what is in flight ("pipe") costs nothing to ask.
 
 use std::collections::VecDeque;
 
-use rt_base::{EventId, Time};
+use rt_base::{EventId, Nanos, Time};
 use rt_wire::Seq;
+
+use super::rack::Rack;
 
 /// A segment on its way.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Sent {
     pub(super) repeated: bool,
     /// Repeated at any time: useless for RTT measurement (Karn).
     pub(super) ever_repeated: bool,
+    /// RACK took this copy for lost and does not look at it again.
+    dismissed: bool,
     /// When it was sent last.
     pub(super) sent_at: Time,
     /// The event that recorded the last sending.
@@ -35,30 +39,57 @@ pub(super) struct Flight {
     queue: VecDeque<Sent>,
     /// Entries that ever left at the front: makes positions stable.
     popped: u64,
-    /// Bytes of all entries.
-    total: u32,
     sacked: u32,
     lost: u32,
     repeated: u32,
+    /// Without SACK: segments that duplicate ACKs say have arrived.
+    emulated: u32,
+    /// Losses found since the connection began.
+    found: u32,
     /// Position before which nothing waits to be repeated.
     hint: u64,
     /// Position before which the loss rule has been applied.
     judged: u64,
+    /// Copies sent again, oldest first; some may be stale.
+    again: VecDeque<(Time, Seq)>,
     /// Right edge of the highest SACKed entry, if any is SACKed.
     high_sacked: Option<Seq>,
     /// The blocks of the last ACK: what they cover need not be walked again.
     cache: [(Seq, Seq); 4],
 }
 
-/// What a cumulative ACK took out.
+/// What there is to know while an ACK takes segments out.
+pub(super) struct Watch<'a> {
+    pub(super) now: Time,
+    /// Copies before this were sent before the loss that is being repaired was known (RecoveryPoint).
+    pub(super) high: Seq,
+    pub(super) min_rtt: Nanos,
+    pub(super) rack: &'a mut Rack,
+}
+
+/// What one ACK said about segments in flight.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Removed {
-    /// Bytes that no SACK had reported before.
-    pub(super) newly: u32,
-    /// When the oldest never repeated segment of them was sent.
-    pub(super) sent_at: Option<Time>,
-    /// A repeated segment was among them.
+pub(super) struct Delivered {
+    /// Segments that left at the front.
+    pub(super) acked: u32,
+    /// Segments reported by SACK for the first time.
+    pub(super) sacked: u32,
+    /// Segments of both kinds that were not known to have arrived.
+    pub(super) segments: u32,
+    /// When the first and the last of those acknowledged, never repeated, were sent.
+    pub(super) acked_at: Option<(Time, Time)>,
+    /// The same of those SACKed.
+    pub(super) sacked_at: Option<(Time, Time)>,
+    /// A segment once repeated was acknowledged.
     pub(super) repeated: bool,
+    /// A segment that was never repeated and sent before `Watch::high` arrived.
+    pub(super) original: bool,
+    /// The lowest of the never repeated segments that arrived after later ones.
+    pub(super) late: Option<Seq>,
+    /// Segments of a duplicate SACK block that had been repeated.
+    pub(super) duplicates: u32,
+    /// The first segment still in flight is SACKed: the receiver forgot it.
+    pub(super) reneged: bool,
 }
 
 impl Flight {
@@ -66,28 +97,67 @@ impl Flight {
         self.queue.is_empty()
     }
 
-    /// Bytes between SND.UNA and SND.NXT.
-    pub(super) fn total(&self) -> u32 {
-        self.total
+    /// Segments between SND.UNA and SND.NXT.
+    pub(super) fn segments(&self) -> u32 {
+        self.queue.len() as u32
     }
 
+    /// Of these reported to have arrived, by SACK or duplicate ACKs.
     pub(super) fn sacked(&self) -> u32 {
-        self.sacked
+        self.sacked + self.emulated
     }
 
+    /// Of these taken for lost.
     pub(super) fn lost(&self) -> u32 {
         self.lost
     }
 
-    /// Bytes thought to be in the network (RFC 6675 section 4), less `left` that duplicate ACKs say have left it.
-    pub(super) fn pipe(&self, left: u32) -> u32 {
-        //= rfc6675#4
-        (self.total - self.sacked - self.lost + self.repeated).saturating_sub(left)
+    /// Of these sent again.
+    pub(super) fn repeated(&self) -> u32 {
+        self.repeated
     }
 
-    pub(super) fn push(&mut self, sent: Sent) {
-        self.total += sent.len;
-        self.queue.push_back(sent);
+    /// Losses found since the connection began.
+    pub(super) fn found(&self) -> u32 {
+        self.found
+    }
+
+    /// Segments thought to be in the network (RFC 6675 section 4).
+    pub(super) fn pipe(&self) -> u32 {
+        //= rfc6675#4
+        (self.segments() + self.repeated).saturating_sub(self.sacked + self.emulated + self.lost)
+    }
+
+    /// Right edge of the highest SACKed segment; `una` when there is none.
+    pub(super) fn high_sacked(&self, una: Seq) -> Seq {
+        self.high_sacked.filter(|_| self.sacked > 0).unwrap_or(una)
+    }
+
+    /// The oldest segment in flight.
+    pub(super) fn front(&self) -> Option<&Sent> {
+        self.queue.front()
+    }
+
+    /// The newest segment in flight, with its position.
+    pub(super) fn back(&self) -> Option<(u64, Sent)> {
+        let last = self.queue.len().checked_sub(1)?;
+        Some((self.popped + last as u64, self.queue[last]))
+    }
+
+    /// A new segment leaves.
+    pub(super) fn push(&mut self, seq: Seq, len: u32, fin: bool, now: Time) {
+        self.queue.push_back(Sent {
+            seq,
+            len,
+            fin,
+            sacked: false,
+            lost: false,
+            repeated: false,
+            ever_repeated: false,
+            dismissed: false,
+            sent_at: now,
+            event: EventId::NONE,
+        });
     }
 
     /// The segment that a retransmission would repeat next, with its position.
@@ -112,8 +182,23 @@ impl Flight {
             let rest = Sent { seq: e.seq + most, len: e.len - most, ..*e };
             e.len = most;
             e.fin = false;
+            self.sacked += u32::from(rest.sacked);
+            self.lost += u32::from(rest.lost);
+            self.repeated += u32::from(rest.repeated);
             self.queue.insert(i + 1, rest);
             self.judged += u64::from(self.judged > position);
+            self.hint += u64::from(self.hint > position);
+        }
+    }
+
+    /// Cuts the entry at `position` so that the last part is at most `most` long.
+    pub(super) fn split_back(&mut self, position: u64, most: u32) {
+        if let Some(e) = self.queue.get((position - self.popped) as usize) {
+            let payload = e.len - u32::from(e.fin);
+            let first = payload.saturating_sub(1) / most.max(1) * most;
+            if first > 0 {
+                self.split(position, first);
+            }
         }
     }
 
@@ -122,10 +207,12 @@ impl Flight {
         if let Some(e) = self.queue.get_mut((position - self.popped) as usize) {
             e.sent_at = now;
             e.ever_repeated = true;
+            e.dismissed = false;
             if e.lost && !e.repeated {
                 e.repeated = true;
-                self.repeated += e.len;
+                self.repeated += 1;
             }
+            self.again.push_back((now, e.seq));
         }
     }
 
@@ -145,104 +232,181 @@ impl Flight {
         self.queue.partition_point(|e| (e.seq + e.len).le(seq))
     }
 
-    /// Takes out what a cumulative ACK covers.
-    pub(super) fn ack(&mut self, una: Seq) -> Removed {
-        let mut removed = Removed::default();
-        while let Some(front) = self.queue.front_mut() {
-            let gone = if (front.seq + front.len).le(una) { front.len } else { una - front.seq };
-            if front.seq.ge(una) {
+    /// Takes out what a cumulative ACK covers. `spurious` says of a time of sending whether the ACK's timestamp is older,
+    /// so that an earlier copy arrived.
+    pub(super) fn ack(
+        &mut self,
+        una: Seq,
+        said: &mut Delivered,
+        watch: &mut Watch<'_>,
+        spurious: impl Fn(Time) -> bool,
+    ) {
+        let mut latest = None;
+        while let Some(front) = self.queue.front_mut().filter(|e| e.seq.lt(una)) {
+            let end = front.seq + front.len;
+            if end.gt(una) {
+                front.len = end - una;
+                front.seq = una;
                 break;
             }
             let e = *front;
-            self.total -= gone;
-            self.sacked -= if e.sacked { gone } else { 0 };
-            self.lost -= if e.lost { gone } else { 0 };
-            self.repeated -= if e.repeated { gone } else { 0 };
-            if !e.sacked {
-                removed.newly += gone;
-                removed.repeated |= e.ever_repeated;
-                if !e.ever_repeated && removed.sent_at.is_none() {
-                    removed.sent_at = Some(e.sent_at);
-                }
-            }
-            if gone < e.len {
-                front.seq = una;
-                front.len -= gone;
-                break;
-            }
             self.queue.pop_front();
             self.popped += 1;
+            said.acked += 1;
+            self.sacked -= u32::from(e.sacked);
+            self.lost -= u32::from(e.lost);
+            self.repeated -= u32::from(e.repeated);
+            if e.ever_repeated {
+                said.repeated = true;
+                if !e.sacked && !spurious(e.sent_at) {
+                    watch.rack.advance(watch.now, watch.min_rtt, true, e.sent_at, end);
+                }
+            } else if !e.sacked {
+                said.acked_at = Some((said.acked_at.map_or(e.sent_at, |a| a.0), e.sent_at));
+                said.late = said.late.or(Some(e.seq));
+                said.original |= end.le(watch.high);
+                latest = Some((e.sent_at, end));
+            }
+            said.segments += u32::from(!e.sacked);
         }
-        if self.queue.is_empty() {
-            self.high_sacked = None;
-            self.queue = VecDeque::new();
+        if let Some((sent_at, end)) = latest {
+            watch.rack.advance(watch.now, watch.min_rtt, false, sent_at, end);
         }
-        removed
+        match self.queue.front() {
+            Some(e) => said.reneged = e.sacked,
+            None => self.rest(),
+        }
     }
 
-    /// Marks what the blocks of an ACK cover; blocks at or below `una` (duplicate SACKs) and beyond `nxt` say nothing
-    /// here. Returns the bytes reported for the first time and when the newest of them was sent, if never repeated.
-    pub(super) fn sack(&mut self, blocks: &[(Seq, Seq)], una: Seq, nxt: Seq) -> (u32, Option<Time>) {
-        let mut newly = 0;
-        let mut sent_at = None;
-        let before = self.cache;
-        for (slot, &(left, right)) in blocks.iter().enumerate().take(4) {
-            self.cache[slot] = (left, right);
-            if left.lt(una) || right.gt(nxt) || left.ge(right) {
-                self.cache[slot] = (una, una);
-                continue;
+    /// Nothing is in flight: gives memory back.
+    fn rest(&mut self) {
+        self.high_sacked = None;
+        self.emulated = 0;
+        self.queue = VecDeque::new();
+        self.again = VecDeque::new();
+    }
+
+    /// Marks what a block of an ACK covers, which lies between SND.UNA and SND.NXT. `slot` is its place among the ACK's
+    /// blocks; `marker` is where the data begins whose repetition may yet turn out needless, if the block reports a
+    /// duplicate.
+    pub(super) fn sack(
+        &mut self,
+        slot: usize,
+        block: (Seq, Seq),
+        marker: Option<Seq>,
+        said: &mut Delivered,
+        watch: &mut Watch<'_>,
+    ) {
+        if let Some(marker) = marker {
+            self.count_duplicates(block, marker, said);
+        }
+        // What one of the last ACK's blocks covered inside this one is marked already.
+        let known = self.cache.iter().find(|c| c.0.lt(c.1) && c.0.ge(block.0) && c.1.le(block.1)).copied();
+        match known {
+            Some(known) => {
+                self.mark_sacked(block, (block.0, known.0), said, watch);
+                self.mark_sacked(block, (known.1, block.1), said, watch);
             }
-            // What the last ACK's block covered inside this one is marked already.
-            match before.iter().find(|c| c.0.lt(c.1) && c.0.ge(left) && c.1.le(right)) {
-                Some(known) => {
-                    newly += self.mark_sacked((left, right), (left, known.0), &mut sent_at);
-                    newly += self.mark_sacked((left, right), (known.1, right), &mut sent_at);
+            None => self.mark_sacked(block, block, said, watch),
+        }
+        if let Some(cached) = self.cache.get_mut(slot) {
+            *cached = block;
+        }
+    }
+
+    /// The last ACK had only `blocks` blocks.
+    pub(super) fn sack_done(&mut self, blocks: usize) {
+        for slot in self.cache.iter_mut().skip(blocks) {
+            *slot = (Seq(0), Seq(0));
+        }
+    }
+
+    /// A duplicate SACK over segments still in flight: those once repeated were repeated needlessly.
+    fn count_duplicates(&mut self, block: (Seq, Seq), marker: Seq, said: &mut Delivered) {
+        let first = self.index_of(block.0);
+        for e in self.queue.range(first..) {
+            if e.seq.ge(block.1) || (e.seq + e.len).gt(block.1) {
+                break;
+            }
+            if e.ever_repeated && e.seq.ge(block.0) && (e.seq + e.len).gt(marker) {
+                said.duplicates += 1;
+                if e.sacked {
+                    said.late = Some(said.late.map_or(e.seq, |l| if e.seq.lt(l) { e.seq } else { l }));
                 }
-                None => newly += self.mark_sacked((left, right), (left, right), &mut sent_at),
             }
         }
-        for slot in &mut self.cache[blocks.len().min(4)..] {
-            *slot = (una, una);
-        }
-        (newly, sent_at)
     }
 
     /// Marks the entries that `block` covers and that reach into `part` of it.
-    fn mark_sacked(&mut self, block: (Seq, Seq), part: (Seq, Seq), sent_at: &mut Option<Time>) -> u32 {
-        let mut newly = 0;
+    fn mark_sacked(
+        &mut self,
+        block: (Seq, Seq),
+        part: (Seq, Seq),
+        said: &mut Delivered,
+        watch: &mut Watch<'_>,
+    ) {
         if part.0.ge(part.1) {
-            return 0;
+            return;
         }
         let first = self.index_of(part.0);
         for e in self.queue.range_mut(first..) {
-            if e.seq.ge(part.1) || (e.seq + e.len).gt(block.1) {
+            let end = e.seq + e.len;
+            if e.seq.ge(part.1) || end.gt(block.1) {
                 break;
             }
             if e.sacked || e.seq.lt(block.0) {
                 continue;
             }
-            e.sacked = true;
-            self.sacked += e.len;
-            self.lost -= if e.lost { e.len } else { 0 };
-            self.repeated -= if e.repeated { e.len } else { 0 };
-            e.lost = false;
-            e.repeated = false;
-            newly += e.len;
+            watch.rack.advance(watch.now, watch.min_rtt, e.ever_repeated, e.sent_at, end);
             if !e.ever_repeated {
-                *sent_at = Some(e.sent_at);
+                if self.high_sacked.is_some_and(|h| e.seq.lt(h)) && said.late.is_none_or(|l| e.seq.lt(l)) {
+                    said.late = Some(e.seq);
+                }
+                said.original |= end.le(watch.high);
+                said.sacked_at = Some((said.sacked_at.map_or(e.sent_at, |a| a.0), e.sent_at));
             }
-            let end = e.seq + e.len;
+            e.sacked = true;
+            self.sacked += 1;
+            self.lost -= u32::from(e.lost);
+            self.repeated -= u32::from(e.repeated);
+            (e.lost, e.repeated) = (false, false);
+            said.sacked += 1;
+            said.segments += 1;
             self.high_sacked = Some(self.high_sacked.map_or(end, |h| h.max(end)));
         }
-        newly
+    }
+
+    /// Without SACK: `n` more duplicate ACKs, or `None` to forget them. At least the segments taken for lost (or one) did
+    /// not arrive. Returns how many segments are known to have arrived now that were not, and whether there were more ACKs
+    /// than segments could cause, which means reordering.
+    pub(super) fn emulate(&mut self, n: Option<u32>) -> (u32, bool) {
+        let before = self.emulated;
+        self.emulated = n.map_or(0, |n| before + n);
+        let excess = self.limit_emulated();
+        (self.emulated.saturating_sub(before), excess)
+    }
+
+    /// Without SACK: `acked` segments were acknowledged; one filled the hole, the others account for duplicate ACKs.
+    /// Returns the segments not known to have arrived before, and whether there were too many duplicate ACKs.
+    pub(super) fn emulate_acked(&mut self, acked: u32) -> (u32, bool) {
+        let delivered = if acked > 0 { acked.saturating_sub(self.emulated).max(1) } else { 0 };
+        self.emulated = self.emulated.saturating_sub(acked.saturating_sub(1));
+        (delivered, self.limit_emulated())
+    }
+
+    fn limit_emulated(&mut self) -> bool {
+        let holes = self.lost.max(1).min(self.segments());
+        let most = self.segments() - holes;
+        let excess = self.emulated > most;
+        self.emulated = self.emulated.min(most);
+        excess
     }
 
     /// IsLost of RFC 6675: unSACKed segments with at least `dup_thresh` SACKed ones above them are taken for lost.
-    /// Whether there are new ones.
-    pub(super) fn judge(&mut self, dup_thresh: u32) -> bool {
+    pub(super) fn judge(&mut self, dup_thresh: u32) {
         //= rfc6675#4
         let Some(high) = self.high_sacked else {
-            return false;
+            return;
         };
         let mut i = self.queue.partition_point(|e| e.seq.lt(high));
         let mut above = 0;
@@ -251,74 +415,158 @@ impl Flight {
             above += u32::from(self.queue[i].sacked);
         }
         if above < dup_thresh {
-            return false;
+            return;
         }
         let from = self.judged.saturating_sub(self.popped) as usize;
-        let mut found = false;
         for k in from..i {
-            found |= self.mark_lost(k);
+            if !self.queue[k].lost {
+                self.mark_lost(k);
+            }
         }
         self.judged = self.judged.max(self.popped + i as u64);
-        found
     }
 
-    fn mark_lost(&mut self, index: usize) -> bool {
-        match self.queue.get_mut(index) {
-            Some(e) if !e.sacked && !e.lost => {
-                e.lost = true;
-                self.lost += e.len;
-                self.hint = self.hint.min(self.popped + index as u64);
-                true
+    /// RACK_detect_loss of RFC 8985: copies sent before the latest one that arrived are lost when `window` has passed
+    /// besides. Returns for how long the youngest of those that get more time must be waited for.
+    pub(super) fn judge_by_time(&mut self, rack: &Rack, now: Time, window: Nanos) -> Option<Nanos> {
+        //= rfc8985#6.2
+        let mut wait: Option<Nanos> = None;
+        self.judged = self.judged.max(self.popped);
+        let mut decided = true;
+        for i in (self.judged - self.popped) as usize..self.queue.len() {
+            let e = &self.queue[i];
+            if !(e.sacked || e.lost || e.ever_repeated || e.dismissed) {
+                if !rack.is_after(e.sent_at, e.seq + e.len) {
+                    break;
+                }
+                match rack.remaining(now, e.sent_at, window) {
+                    Nanos::ZERO => {
+                        self.mark_lost(i);
+                        self.queue[i].dismissed = true;
+                    }
+                    more => {
+                        wait = Some(wait.map_or(more, |w| w.max(more)));
+                        decided = false;
+                    }
+                }
             }
-            _ => false,
+            if decided {
+                self.judged = self.popped + i as u64 + 1;
+            }
         }
+        self.judge_again(rack, now, window, wait)
     }
 
-    /// Takes the oldest segment for lost; it will be repeated, even if it was before.
+    /// The same for copies that were sent again.
+    fn judge_again(&mut self, rack: &Rack, now: Time, window: Nanos, wait: Option<Nanos>) -> Option<Nanos> {
+        let mut wait = wait;
+        let mut k = 0;
+        while let Some(&(sent_at, seq)) = self.again.get(k) {
+            let i = self.index_of(seq);
+            let current = |e: &&Sent| {
+                let flying = !e.sacked && (!e.lost || e.repeated) && !e.dismissed;
+                e.ever_repeated && e.sent_at == sent_at && flying && e.seq.le(seq)
+            };
+            let Some(e) = self.queue.get(i).filter(current) else {
+                self.again.remove(k);
+                continue;
+            };
+            if !rack.is_after(e.sent_at, e.seq + e.len) {
+                break;
+            }
+            match rack.remaining(now, e.sent_at, window) {
+                Nanos::ZERO => {
+                    self.mark_lost(i);
+                    self.queue[i].dismissed = true;
+                    self.again.remove(k);
+                }
+                more => {
+                    wait = Some(wait.map_or(more, |w| w.max(more)));
+                    k += 1;
+                }
+            }
+        }
+        wait
+    }
+
+    /// Takes the entry for lost; a repeated one for lost again.
+    fn mark_lost(&mut self, index: usize) {
+        let Some(e) = self.queue.get_mut(index).filter(|e| !e.sacked) else {
+            return;
+        };
+        if e.lost && !e.repeated {
+            return;
+        }
+        self.repeated -= u32::from(e.repeated);
+        self.lost += u32::from(!e.lost);
+        (e.lost, e.repeated) = (true, false);
+        self.found += 1;
+        self.hint = self.hint.min(self.popped + index as u64);
+    }
+
+    /// Takes the oldest segment for lost unless it is already, repeated or not.
     pub(super) fn head_lost(&mut self) {
-        if let Some(e) = self.queue.front_mut().filter(|e| e.repeated) {
-            e.repeated = false;
-            self.repeated -= e.len;
-            self.hint = self.popped;
+        if self.queue.front().is_some_and(|e| !e.lost) {
+            self.mark_lost(0);
         }
-        self.mark_lost(0);
     }
 
-    /// The retransmission timer expired: all that is not SACKed is taken for lost. A SACKed segment at the very front
-    /// means that the receiver threw away what it had reported (RFC 2018 section 8): then no report is believed.
-    pub(super) fn all_lost(&mut self) {
+    /// The retransmission timer expired: all that is not SACKed is taken for lost, but what RACK says was sent too
+    /// recently. A SACKed segment at the very front means that the receiver threw away what it had reported (RFC 2018
+    /// section 8): then no report is believed.
+    pub(super) fn all_lost(&mut self, rack: Option<&Rack>, now: Time) {
         let reneged = self.queue.front().is_some_and(|e| e.sacked);
-        (self.sacked, self.lost, self.repeated) = (0, 0, 0);
-        for e in &mut self.queue {
-            e.sacked &= !reneged;
-            e.lost = !e.sacked;
-            e.repeated = false;
-            if e.sacked {
-                self.sacked += e.len;
-            } else {
-                self.lost += e.len;
+        self.emulated = 0;
+        if reneged {
+            self.sacked = 0;
+            self.high_sacked = None;
+            self.cache = Default::default();
+            for e in &mut self.queue {
+                e.sacked = false;
             }
         }
-        if reneged {
-            self.high_sacked = None;
+        for i in 0..self.queue.len() {
+            let sent_at = self.queue[i].sent_at;
+            let recent = rack.is_some_and(|r| r.remaining(now, sent_at, Nanos::ZERO) > Nanos::ZERO);
+            if i == 0 || reneged || !recent {
+                self.mark_lost(i);
+            }
         }
         self.hint = self.popped;
-        self.cache = [(Seq(0), Seq(0)); 4];
+    }
+
+    /// Takes segments with more than `most` bytes for lost: the path does not take them.
+    pub(super) fn too_long_lost(&mut self, most: u32) {
+        for i in 0..self.queue.len() {
+            if self.queue[i].len - u32::from(self.queue[i].fin) > most {
+                self.mark_lost(i);
+            }
+        }
+    }
+
+    /// The losses were none: nothing is taken for lost any more.
+    pub(super) fn none_lost(&mut self) {
+        for e in &mut self.queue {
+            // A repeated copy is in flight beside the first one; only the first is counted.
+            (e.lost, e.repeated) = (false, false);
+        }
+        (self.lost, self.repeated) = (0, 0);
+        self.hint = self.popped;
     }
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Flight::default();
+        *self = Flight { found: self.found, ..Flight::default() };
     }
 
     /// Recounts from the entries; for tests.
     #[cfg(test)]
     pub(super) fn check(&self) {
-        let sum = |f: fn(&Sent) -> bool| self.queue.iter().filter(|e| f(e)).map(|e| e.len).sum::<u32>();
-        assert_eq!(self.total, sum(|_| true));
+        let sum = |f: fn(&Sent) -> bool| self.queue.iter().filter(|e| f(e)).count() as u32;
         assert_eq!(self.sacked, sum(|e| e.sacked));
         assert_eq!(self.lost, sum(|e| e.lost));
         assert_eq!(self.repeated, sum(|e| e.repeated));
+        assert!(self.sacked + self.emulated + self.lost <= self.segments());
         assert!(self.queue.iter().all(|e| !(e.sacked && e.lost) && (e.lost || !e.repeated) && e.len > 0));
         assert!(self.queue.iter().zip(self.queue.iter().skip(1)).all(|(a, b)| a.seq + a.len == b.seq));
     }

@@ -26,27 +26,32 @@
 //!
 //! [`states`] has a struct per state whose methods consume it, so that an order of states which RFC 9293 does not
 //! have cannot be written. `recv` holds the steps of RFC 9293 3.10.7 in their order, `send` decides what goes out next,
-//! `recovery` keeps what is in flight (`flight`) in step with ACKs and SACKs, `congestion` is a small trait with Reno
-//! and CUBIC behind it, `ack_policy` when an ACK is due, `transitions` what entering a state
+//! `acks` reads the ACK field, `flight` keeps what is in flight, `rack` and `recovery` find losses and say what they mean,
+//! `undo` takes that back, `probe` has the timers of it, `cwnd` spends the window and `congestion` sizes it (a small trait
+//! with Reno and CUBIC behind it), `ecn` is explicit congestion notification, `ack_policy` when an ACK is due, `transitions` what entering a state
 //! means, `expiry` what a timer does. What differs between operating systems is data:
 //! [`TcpConfig`].
 //!
 //! # Simplifications, and how a user could notice
 //!
 //! - No urgent data (the pointer is ignored, the bytes are delivered in line), no Fast Open.
-//! - Loss is found by RFC 6675 and RFC 6582, not by RACK: a lost retransmission waits for the RTO.
 //! - No pacing: a window's worth of segments leaves at once.
 
 mod ack_policy;
+mod acks;
 mod config;
 pub mod congestion;
 mod connection;
+mod cwnd;
 mod ecn;
 mod expiry;
 mod flight;
+mod info;
 mod open;
 mod options;
 mod personalities;
+mod probe;
+mod rack;
 mod recovery;
 mod recv;
 mod recv_bsd;
@@ -55,18 +60,21 @@ mod rtt;
 mod segment;
 mod send;
 mod send_buffer;
-mod send_syn;
 pub mod states;
 mod timers;
 mod transitions;
+mod undo;
 mod variables;
 
 pub use config::{
-    Blackhole, CongestionKind, EcnMode, Family, FastOpenConfig, KeepaliveConfig, SynCookies, TcpConfig,
+    Blackhole, CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, KeepaliveConfig, SynCookies,
+    TcpConfig,
 };
-pub use connection::{Connection, Info};
+pub use connection::Connection;
+pub use info::Info;
 pub use open::{ListenOutcome, OpenParams, on_listen, reset_for};
 pub use options::{MtuDiscovery, SocketOptions};
+pub use recovery::CongestionState;
 pub use segment::{Cx, Ecn, IcmpError, Ignored, Outcome, Read, Segment, SegmentToken, TcpError};
 pub use timers::ArmedTimer;
 

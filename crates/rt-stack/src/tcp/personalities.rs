@@ -7,7 +7,7 @@ use rt_base::Nanos;
 use rt_wire::OptionOrder;
 
 use super::config::{
-    CongestionKind, EcnMode, Family, FastOpenConfig, KeepaliveConfig, SynCookies, TcpConfig,
+    CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, KeepaliveConfig, SynCookies, TcpConfig,
 };
 
 /// The systems that are known by name.
@@ -15,15 +15,18 @@ impl TcpConfig {
     /// Linux 6 with its usual sysctls.
     #[must_use]
     pub fn linux() -> TcpConfig {
-        TcpConfig::default()
+        TcpConfig { hystart: HystartKind::Classic, ..TcpConfig::default() }
     }
 
-    /// FreeBSD 14: ACKs are delayed from the start, no ACK of the peer's FIN is lost on unread data, connecting ends
-    /// after 75 s.
+    /// FreeBSD 14: ACKs are delayed from the start, SYNs repeated five times a second apart, closed sockets leave
+    /// FIN-WAIT-2 after a minute.
     #[must_use]
     pub fn freebsd() -> TcpConfig {
         TcpConfig {
             family: Family::Bsd,
+            rack: false,
+            tail_probe: false,
+            frto: false,
             option_order: OptionOrder::FreeBsd,
             send_buffer: 2 << 20,
             recv_buffer: 2 << 20,
@@ -37,8 +40,7 @@ impl TcpConfig {
             delayed_ack_max: Nanos::from_millis(40),
             quickack_segments: 0,
             keepalive_times: KeepaliveConfig { count: 8, ..KeepaliveConfig::default() },
-            rto_slop: Nanos::from_millis(200),
-            ecn_retries: 1,
+            syn_schedule: &[1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64],
             connect_timeout: Some(Nanos::from_secs(75)),
             fast_open: FastOpenConfig::from_bits(0),
             syn_cookies: SynCookies::WhenFull,
@@ -68,6 +70,7 @@ impl TcpConfig {
     pub fn constrained() -> TcpConfig {
         TcpConfig {
             congestion: CongestionKind::Reno,
+            frto: false,
             initial_cwnd: 2,
             send_buffer: 2_920,
             recv_buffer: 5_840,

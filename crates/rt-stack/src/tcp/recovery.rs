@@ -1,399 +1,539 @@
-//! What an ACK means for the sender: what left the network, what is lost, how much may be sent.
+//! The state machine of loss recovery: what an ACK means for it, when it begins and ends.
 //!
-//! With SACK losses are found by RFC 6675's rule on the scoreboard, without it by counting duplicate ACKs (RFC 5681,
-//! NewReno's partial ACKs of RFC 6582). Both spend the window by Proportional Rate Reduction (RFC 9937). Limited
-//! transmit (RFC 3042) needs no code: an ACK that reports a departure makes room in the window for one new segment.
+//! The states are Linux's (and TCP_INFO shows them): Open, Disorder, CWR, Recovery, Loss. With SACK losses are found by
+//! time (`rack`, RFC 8985) or, where that is off, by RFC 6675's rule on the scoreboard; without SACK by counting
+//! duplicate ACKs (RFC 5681, NewReno's partial ACKs of RFC 6582). The window is spent by Proportional Rate Reduction
+//! (`cwnd`), a needless recovery is undone (`undo`). Limited transmit (RFC 3042) needs no code: an ACK that reports a
+//! departure makes room in the window for one new segment.
 //!
-//! The next step, RACK-TLP (RFC 8985), will replace `Flight::judge` as the judge of losses.
+//! What is sent is not decided here but by `send`, which repeats what is lost as far as the window allows.
 
-use rt_base::{Time, TimerKind, What};
-use rt_wire::{Seq, TcpHeader};
+use rt_base::{LossEvidence, TcpDecision, Time, What};
+use rt_wire::Seq;
 
-use super::config::CongestionKind;
-use super::congestion::{Acked, Algorithm, Controller, Window};
+use super::config::TcpConfig;
+use super::congestion::{Algorithm, Controller, Window};
 use super::connection::Connection;
-use super::flight::Removed;
-use super::segment::{Cx, Ignored};
+use super::cwnd::{Prr, Usage};
+use super::flight::Delivered;
+use super::probe::TailProbe;
+use super::rack::Rack;
+use super::segment::Cx;
 use super::timers::Slot;
 
 /// Where the sender stands between losses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Phase {
-    /// No loss known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum CongestionState {
+    /// Nothing unusual.
+    #[default]
     Open,
-    /// Fast recovery until this is acknowledged.
-    Recovery {
-        /// SND.NXT when the loss was found (RecoveryPoint).
-        until: Seq,
-    },
-    /// After a retransmission timeout, until this is acknowledged.
-    Loss {
-        /// SND.NXT when the timer expired.
-        until: Seq,
-    },
-    /// After ICMP said "too big", until this is acknowledged; the window is not cut.
-    TooLong {
-        /// SND.NXT when it said so.
-        until: Seq,
-    },
+    /// Something is SACKed or duplicate ACKs came; no loss is known.
+    Disorder,
+    /// The window is being reduced for another reason than a loss: ECN.
+    Cwr,
+    /// Fast recovery.
+    Recovery,
+    /// After a retransmission timeout, or what the path does not take is being repeated.
+    Loss,
 }
 
-/// Congestion control's variables.
-#[derive(Clone, Copy, Debug)]
+/// Loss recovery's and congestion control's variables.
+#[derive(Clone, Debug)]
 pub(super) struct Recovery {
     pub(super) window: Window,
     pub(super) controller: Controller,
-    pub(super) phase: Phase,
-    /// Duplicate ACKs in a row, without SACK.
-    duplicates: u32,
-    /// Bytes that these say have left the network.
-    pub(super) left: u32,
-    /// The first retransmission of a recovery is sent whatever the window says.
-    pub(super) force: bool,
-    /// The window, not the application, was the limit when something was sent last.
-    pub(super) limited: bool,
-    prr: Prr,
-    /// cwnd as the story knows it.
-    told: u32,
+    pub(super) state: CongestionState,
+    /// SND.NXT when the state was entered (RecoveryPoint).
+    pub(super) high: Seq,
+    pub(super) rack: Rack,
+    pub(super) probe: TailProbe,
+    pub(super) prr: Prr,
+    pub(super) usage: Usage,
+    pub(super) undo: Undo,
+    /// Segments by which the network may reorder, as seen so far (DupThresh).
+    pub(super) reordering: u32,
+    pub(super) reordering_seen: bool,
+    /// F-RTO runs (RFC 5682).
+    pub(super) frto: bool,
+    /// What may be sent until the next ACK or timeout.
+    pub(super) resend: Resend,
+    /// In Loss because of a smaller path MTU, not of a timeout.
+    pub(super) too_long: bool,
+    /// The echoed timestamp of the ACK at hand.
+    pub(super) echo: Option<u32>,
+    pub(super) counts: Counts,
+    /// cwnd in bytes as the story knows it.
+    pub(super) told: u32,
 }
 
-/// Proportional Rate Reduction's variables (RFC 9937 section 6).
+/// What is needed to take back a cut of the window.
 #[derive(Clone, Copy, Debug, Default)]
-struct Prr {
-    delivered: u32,
-    out: u32,
-    recover_fs: u32,
+pub(super) struct Undo {
+    /// SND.UNA when the window was cut, while that may be taken back.
+    pub(super) marker: Option<Seq>,
+    /// Repetitions since then that were not reported as duplicates; `None`: there were none.
+    pub(super) repeated: Option<u32>,
+    /// When the first of them left.
+    pub(super) first_at: Option<Time>,
+    /// ssthresh before; 0 when the cut must stand.
+    pub(super) ssthresh: u32,
+    /// cwnd before.
+    pub(super) cwnd: u32,
 }
 
-/// Duplicate ACKs, or SACKed segments above, that make a loss (RFC 5681 3.2).
-const DUP_THRESH: u32 = 3;
+/// Segments since the connection began.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) repeated: u32,
+    pub(super) delivered: u32,
+    pub(super) delivered_ce: u32,
+    /// Reported as duplicates by the peer.
+    pub(super) duplicates: u32,
+}
+
+/// What an ACK said, as recovery sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Heard {
+    pub(super) said: Delivered,
+    /// SND.UNA before.
+    pub(super) una: Seq,
+    /// SND.UNA moved.
+    pub(super) advanced: bool,
+    /// It cannot be a duplicate ACK: it has data, moves the window or acknowledges something.
+    pub(super) not_duplicate: bool,
+    /// The peer echoes a mark.
+    pub(super) ece: bool,
+    /// A duplicate SACK that counts.
+    pub(super) dsack: bool,
+    /// It answers the tail loss probe.
+    pub(super) dsack_probe: bool,
+    /// Segments delivered, duplicates among them.
+    pub(super) delivered: u32,
+    /// `Flight::found` before.
+    pub(super) found: u32,
+    /// The transmission timer starts anew.
+    pub(super) arm: bool,
+    /// A retransmission was found lost.
+    pub(super) lost_again: bool,
+}
+
+/// What to send after an ACK.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Resend {
+    /// What is lost, then new data.
+    AsUsual,
+    /// New data; what is lost only when there is none (F-RTO's step 2b).
+    NewFirst,
+    /// New data only: what looks lost may be just late.
+    NewOnly,
+}
 
 impl Recovery {
-    pub(super) fn new(kind: CongestionKind, mss: u32, initial: u32) -> Recovery {
+    pub(super) fn new(config: &TcpConfig, mss: u32, initial: u32) -> Recovery {
         Recovery {
-            window: Window { cwnd: mss.saturating_mul(initial.max(1)), ssthresh: u32::MAX, mss },
-            controller: Controller::new(kind),
-            phase: Phase::Open,
-            duplicates: 0,
-            left: 0,
-            force: false,
-            limited: false,
+            window: Window { cwnd: initial.max(1), ssthresh: u32::MAX, mss, credit: 0 },
+            controller: Controller::new(config.congestion, config.hystart),
+            state: CongestionState::Open,
+            high: Seq(0),
+            rack: Rack::default(),
+            probe: TailProbe::default(),
             prr: Prr::default(),
+            usage: Usage::default(),
+            undo: Undo::default(),
+            reordering: config.reordering,
+            reordering_seen: false,
+            frto: false,
+            resend: Resend::AsUsual,
+            too_long: false,
+            echo: None,
+            counts: Counts::default(),
             told: 0,
         }
     }
 
-    /// Something left: it uses up what PRR allows.
-    pub(super) fn on_sent(&mut self, bytes: u32) {
-        self.force = false;
-        if matches!(self.phase, Phase::Recovery { .. }) {
-            self.prr.out = self.prr.out.saturating_add(bytes);
+    /// Whether PRR says how large the window is.
+    pub(super) fn reducing(&self) -> bool {
+        matches!(self.state, CongestionState::Cwr | CongestionState::Recovery)
+    }
+
+    /// The threshold that a cut now would take back: three quarters of the window at least.
+    pub(super) fn current_ssthresh(&self) -> u32 {
+        if self.reducing() {
+            return self.window.ssthresh;
         }
-    }
-
-    /// RFC 9937 section 6.2 with the slow start reduction bound.
-    fn prr_step(&mut self, delivered: u32, pipe: u32) {
-        //= rfc9937#6.2
-        let ssthresh = self.window.ssthresh;
-        self.prr.delivered = self.prr.delivered.saturating_add(delivered);
-        let room = if pipe > ssthresh {
-            let share = u64::from(self.prr.delivered) * u64::from(ssthresh);
-            let share = share.div_ceil(u64::from(self.prr.recover_fs.max(1)));
-            (share as u32).saturating_sub(self.prr.out)
-        } else {
-            let burst = self.prr.delivered.saturating_sub(self.prr.out).max(delivered) + self.window.mss;
-            burst.min(ssthresh - pipe)
-        };
-        let room = if self.force { room.max(self.window.mss) } else { room };
-        self.window.cwnd = pipe + room;
-    }
-
-    /// Everything up to `nxt` is to be sent again for a reason that says nothing about congestion.
-    pub(super) fn repeat_without_cut(&mut self, nxt: Seq) {
-        self.phase = Phase::TooLong { until: nxt };
-        self.reset_duplicates();
-    }
-
-    fn reset_duplicates(&mut self) {
-        self.duplicates = 0;
-        self.left = 0;
+        self.window.ssthresh.max(self.window.cwnd / 2 + self.window.cwnd / 4)
     }
 }
 
 impl Connection {
-    /// The fifth step of RFC 9293 3.10.7.4: the ACK field and the window.
-    pub(super) fn on_ack(&mut self, cx: Cx, header: &TcpHeader, payload_len: u32) -> Result<(), Ignored> {
-        let ack = header.ack;
-        //= rfc5961#5.2
-        // SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
-        if ack.gt(self.snd.nxt) || ack.lt(self.snd.una - self.snd.max_wnd) {
-            // Two confused ends must not answer each other's bare ACKs for ever.
-            if payload_len > 0 {
-                self.ack.at_once();
-            } else {
-                self.challenge(cx);
-            }
-            return Err(Ignored::BadAck);
-        }
-        self.alive(cx);
-        if ack.lt(self.snd.una) {
-            // Old: says nothing new about our data; its text still counts.
-            return Ok(());
-        }
-        let before = self.snd.flight.total();
-        let advanced = ack != self.snd.una;
-        let same_window = !self.take_window(header);
-        //= rfc5681#2
-        // A duplicate ACK: nothing new, no data, same window, and something is in flight.
-        let duplicate = !advanced && payload_len == 0 && same_window && before > 0;
-        if !advanced && !duplicate && header.options.sack().is_empty() {
-            self.on_idle_ack(before);
-            return Ok(());
-        }
-        let (una, nxt) = (self.snd.una, self.snd.nxt);
-        let (mut sacked, mut sacked_at) = (0, None);
-        if self.rcv.sack && !header.options.sack().is_empty() {
-            (sacked, sacked_at) = self.snd.flight.sack(header.options.sack(), una, nxt);
-        }
-        let removed = if advanced { self.advance(ack) } else { Removed::default() };
-        self.measure(cx, header, &removed, sacked_at.filter(|_| sacked > 0));
-        self.control(cx, before, &removed, sacked, duplicate);
-        if advanced {
-            self.retries = 0;
-            self.soft = None;
-            self.rtt.progress();
-            self.restart_rto(cx);
-        }
-        Ok(())
+    /// RACK is the judge of losses.
+    pub(super) fn by_time(&self) -> bool {
+        self.config.rack && self.rcv.sack
     }
 
-    /// An ACK that acknowledges nothing: the peer is alive, and perhaps its window is open again.
-    fn on_idle_ack(&mut self, in_flight: u32) {
-        if in_flight > 0 {
+    /// Whether the ACK needs more than taking out what it acknowledges.
+    pub(super) fn is_dubious(&self, heard: &Heard) -> bool {
+        !heard.not_duplicate
+            || heard.said.sacked > 0
+            || heard.ece
+            || heard.dsack
+            || self.recovery.state != CongestionState::Open
+    }
+
+    /// The state machine.
+    pub(super) fn alert(&mut self, cx: Cx, heard: &mut Heard) -> Resend {
+        let duplicate = !heard.advanced && !heard.not_duplicate && !heard.dsack;
+        if heard.ece {
+            // The cut is due, whatever else turns out.
+            self.recovery.undo.ssthresh = 0;
+        }
+        if heard.said.reneged && heard.advanced {
+            self.wait_for_reneging(cx, heard);
+            return Resend::NewOnly;
+        }
+        if self.recovery.state == CongestionState::Open {
+            self.recovery.undo.first_at = None;
+        } else if self.snd.una.ge(self.recovery.high) && self.leave_reduction(cx) {
+            return Resend::AsUsual;
+        }
+        match self.recovery.state {
+            CongestionState::Recovery => self.alert_in_recovery(cx, heard, duplicate),
+            CongestionState::Loss => self.alert_in_loss(cx, heard, duplicate),
+            _ => {
+                self.alert_in_open(cx, heard, duplicate);
+                Resend::AsUsual
+            }
+        }
+    }
+
+    /// All that was in flight when the state began is acknowledged. True when the state is to be kept all the same.
+    fn leave_reduction(&mut self, cx: Cx) -> bool {
+        match self.recovery.state {
+            // Something above must be acknowledged, so that CWR has reached the peer.
+            CongestionState::Cwr if self.snd.una != self.recovery.high => {
+                self.end_reduction(cx);
+                self.recovery.state = CongestionState::Open;
+            }
+            CongestionState::Recovery => {
+                if !self.rcv.sack {
+                    self.snd.flight.emulate(None);
+                }
+                if self.undo_recovery(cx) {
+                    return true;
+                }
+                self.end_reduction(cx);
+            }
+            _ => {}
+        }
+        false
+    }
+
+    fn alert_in_recovery(&mut self, cx: Cx, heard: &mut Heard, duplicate: bool) -> Resend {
+        if !heard.advanced {
+            self.count_duplicate(heard, duplicate);
+        } else if self.undo_partial(cx, heard) {
+            return Resend::NewOnly;
+        }
+        if self.undo_by_duplicates(cx) {
+            self.try_to_open(cx, heard);
+        }
+        self.find_losses(cx, heard);
+        if self.recovery.state != CongestionState::Recovery && self.time_to_recover() {
+            self.enter_recovery(cx, heard.ece);
+        }
+        Resend::AsUsual
+    }
+
+    fn alert_in_loss(&mut self, cx: Cx, heard: &mut Heard, duplicate: bool) -> Resend {
+        let resend = self.process_loss(cx, heard, duplicate);
+        self.find_losses(cx, heard);
+        if self.recovery.state == CongestionState::Open || heard.lost_again {
+            self.alert_in_open(cx, heard, duplicate);
+        }
+        resend
+    }
+
+    /// Open, Disorder and CWR, and what other states have become.
+    fn alert_in_open(&mut self, cx: Cx, heard: &mut Heard, duplicate: bool) {
+        if !self.rcv.sack {
+            if heard.advanced {
+                self.snd.flight.emulate(None);
+            }
+            self.count_duplicate(heard, duplicate);
+        }
+        if self.recovery.state <= CongestionState::Disorder {
+            self.undo_by_duplicates(cx);
+        }
+        self.find_losses(cx, heard);
+        if self.time_to_recover() {
+            self.enter_recovery(cx, heard.ece);
+        } else {
+            self.try_to_open(cx, heard);
+        }
+    }
+
+    /// Without SACK: a duplicate ACK is a segment that arrived.
+    fn count_duplicate(&mut self, heard: &mut Heard, duplicate: bool) {
+        if self.rcv.sack || !duplicate {
             return;
         }
-        self.retries = 0;
-        let opened = self.snd.usable() >= self.snd.unsent().min(self.snd.mss);
-        if opened && self.timers.is(Slot::Retransmit, TimerKind::Persist) {
-            self.rtt.progress();
+        let (delivered, excess) = self.snd.flight.emulate(Some(1));
+        self.reordered_without_sack(excess, 0);
+        heard.delivered += delivered;
+        self.count_delivered(delivered, heard.ece);
+    }
+
+    pub(super) fn count_delivered(&mut self, segments: u32, marked: bool) {
+        let counts = &mut self.recovery.counts;
+        counts.delivered = counts.delivered.wrapping_add(segments);
+        if marked {
+            counts.delivered_ce = counts.delivered_ce.wrapping_add(segments);
         }
     }
 
-    /// SND.WND, if the segment is newer than the one that set it. Whether it changed.
-    fn take_window(&mut self, header: &TcpHeader) -> bool {
-        //= rfc9293#3.10.7.4
-        let s = &mut self.snd;
-        if !(s.wl1.lt(header.seq) || (s.wl1 == header.seq && s.wl2.le(header.ack))) {
-            return false;
+    /// More duplicate ACKs than segments could cause: the network reorders.
+    pub(super) fn reordered_without_sack(&mut self, excess: bool, acked: u32) {
+        if excess {
+            self.recovery.reordering = (self.snd.flight.segments() + acked).min(MAX_REORDERING);
+            self.recovery.reordering_seen = true;
         }
-        (s.wl1, s.wl2) = (header.seq, header.ack);
-        let wnd = u32::from(header.window) << s.shift;
-        let changed = wnd != s.wnd;
-        s.wnd = wnd;
-        s.max_wnd = s.max_wnd.max(wnd);
-        changed
     }
 
-    /// Everything before `ack` has arrived.
-    fn advance(&mut self, ack: Seq) -> Removed {
-        let s = &mut self.snd;
-        let removed = s.flight.ack(ack);
-        let acked = ack - s.una;
-        s.una = ack;
-        // A FIN takes a sequence number but no byte of the buffer, which `advance` knows.
-        s.buf.advance(acked);
-        if self.snd.wants_room && self.has_room() {
-            self.snd.wants_room = false;
-            self.woken = true;
+    /// A segment from `low` on, never repeated, arrived after later ones.
+    pub(super) fn reordered(&mut self, low: Seq) {
+        let high = self.snd.flight.high_sacked(self.snd.una);
+        if low.ge(high) {
+            return;
         }
-        removed
+        let mss = self.snd.mss.max(1);
+        if high - low > self.recovery.reordering.saturating_mul(mss) {
+            self.recovery.reordering = (high - low).div_ceil(mss).min(MAX_REORDERING);
+        }
+        self.recovery.reordering_seen = true;
     }
 
-    /// Round-trip time: from a segment that was never repeated (Karn), else from the echoed timestamp.
-    fn measure(&mut self, cx: Cx, header: &TcpHeader, removed: &Removed, sacked_at: Option<Time>) {
-        //= rfc6298#3
-        let sent_at = match removed.repeated {
-            true => None,
-            false => removed.sent_at.or(sacked_at),
+    fn time_to_recover(&self) -> bool {
+        self.snd.flight.lost() > 0
+    }
+
+    /// Looks for losses by whatever rule applies.
+    fn find_losses(&mut self, cx: Cx, heard: &mut Heard) {
+        if self.snd.flight.is_empty() {
+            return;
+        }
+        let (found, repeated) = (self.snd.flight.found(), self.snd.flight.repeated());
+        let evidence = if !self.rcv.sack {
+            self.find_losses_without_sack(heard)
+        } else if self.config.rack {
+            let evidence = self.rack_evidence(false);
+            if self.rack_mark(cx) {
+                heard.arm = false;
+            }
+            evidence
+        } else {
+            self.snd.flight.judge(self.recovery.reordering);
+            LossEvidence::Sacks { sacked: self.snd.flight.sacked() }
         };
-        if let Some(at) = sent_at {
-            self.rtt.sample(cx.now.since(at));
-        } else if removed.newly > 0
-            && let Some(rtt) = self.ts.echoed(cx.now, header)
-        {
-            //= rfc7323#4.1
-            self.rtt.sample(rtt);
-        }
+        heard.lost_again |= self.snd.flight.repeated() < repeated;
+        self.tell_losses(cx, self.snd.flight.found().wrapping_sub(found), evidence);
     }
 
-    /// Loss detection and the congestion window. `before` was outstanding before this ACK.
-    fn control(&mut self, cx: Cx, before: u32, removed: &Removed, sacked: u32, duplicate: bool) {
-        let advanced = self.snd.flight.total() < before;
-        if duplicate && !self.rcv.sack {
-            self.recovery.duplicates += 1;
-            let mss = self.recovery.window.mss;
-            self.recovery.left = (self.recovery.left + mss).min(self.snd.flight.total().saturating_sub(mss));
+    fn find_losses_without_sack(&mut self, heard: &Heard) -> LossEvidence {
+        let sacked = self.snd.flight.sacked();
+        let state = self.recovery.state;
+        //= rfc5681#3.2
+        if state < CongestionState::Recovery && sacked >= self.recovery.reordering {
+            self.snd.flight.head_lost();
+            return LossEvidence::DuplicateAcks { count: sacked };
         }
-        let delivered = removed.newly + sacked;
-        match self.recovery.phase {
-            Phase::Open => {
-                if self.finds_loss() {
-                    self.enter_recovery(cx, delivered.max(u32::from(duplicate) * self.recovery.window.mss));
-                    return;
-                }
-                if advanced {
-                    self.recovery.reset_duplicates();
-                    self.grow(cx, before, delivered);
-                }
-            }
-            Phase::Recovery { until } if self.snd.una.ge(until) => {
-                self.recovery.phase = Phase::Open;
-                self.recovery.reset_duplicates();
-                self.recovery.window.cwnd = self.recovery.window.ssthresh;
-                self.tell_cwnd(cx, true);
-                self.recover_anew(cx, delivered);
-            }
-            Phase::Recovery { .. } => self.on_ack_in_recovery(removed, delivered, advanced, duplicate),
-            Phase::Loss { until } | Phase::TooLong { until } => {
-                if self.snd.una.ge(until) {
-                    self.recovery.phase = Phase::Open;
-                    self.recovery.reset_duplicates();
-                    self.recover_anew(cx, delivered);
-                    return;
-                }
-                self.finds_loss_by_sack();
-                if advanced {
-                    self.recovery.limited = true;
-                    self.grow(cx, before, delivered);
-                }
-            }
-        }
-    }
-
-    /// Losses among what was sent during the recovery that just ended are a new congestion event.
-    fn recover_anew(&mut self, cx: Cx, delivered: u32) {
-        if self.finds_loss() {
-            self.enter_recovery(cx, delivered);
-        }
-    }
-
-    fn finds_loss_by_sack(&mut self) -> bool {
-        self.rcv.sack && self.snd.flight.judge(DUP_THRESH)
-    }
-
-    fn finds_loss(&mut self) -> bool {
-        if self.rcv.sack {
-            return self.finds_loss_by_sack() || self.snd.flight.next_lost().is_some();
-        }
-        let found = self.recovery.duplicates >= DUP_THRESH && !self.snd.flight.is_empty();
-        if found {
+        //= rfc6582#3.2
+        // A partial ACK: the next segment is lost too.
+        if state == CongestionState::Recovery && heard.advanced {
             self.snd.flight.head_lost();
         }
-        found
+        LossEvidence::PartialAck
     }
 
-    /// Fast retransmit and the start of fast recovery.
-    fn enter_recovery(&mut self, cx: Cx, delivered: u32) {
+    pub(super) fn tell_losses(&mut self, cx: Cx, segments: u32, by: LossEvidence) {
+        if segments == 0 || !cx.recording {
+            return;
+        }
+        let first = self.snd.flight.next_lost().map_or(self.snd.una, |(_, e)| e.seq);
+        let first = self.snd.offset(first);
+        self.decided(cx, || TcpDecision::Lost { first, segments, by });
+    }
+
+    /// Notes a decision for the story.
+    pub(super) fn decided(&mut self, cx: Cx, decision: impl FnOnce() -> TcpDecision) {
+        if cx.recording {
+            let decision = Box::new(decision());
+            self.records.push(What::TcpDecision { conn: self.conn, decision });
+        }
+    }
+
+    /// The start of fast recovery.
+    pub(super) fn enter_recovery(&mut self, cx: Cx, ece: bool) {
         //= rfc5681#3.2
         //= rfc6675#5
-        let r = &mut self.recovery;
-        r.window.ssthresh = r.controller.on_loss(&r.window);
-        r.phase = Phase::Recovery { until: self.snd.nxt };
-        r.force = true;
-        r.prr = Prr { recover_fs: self.snd.flight.total().max(1), ..Prr::default() };
-        let pipe = self.pipe();
-        self.recovery.prr_step(delivered, pipe);
+        //= rfc8985#8
+        if !self.any_repeated() {
+            self.recovery.undo.first_at = None;
+        }
+        self.recovery.undo.ssthresh = 0;
+        self.begin_undo();
+        if !self.recovery.reducing() {
+            if !ece {
+                self.recovery.undo.ssthresh = self.recovery.current_ssthresh();
+            }
+            self.begin_reduction();
+        }
+        self.recovery.state = CongestionState::Recovery;
         self.tell_cwnd(cx, true);
     }
 
-    fn on_ack_in_recovery(&mut self, removed: &Removed, delivered: u32, advanced: bool, duplicate: bool) {
-        let mss = self.recovery.window.mss;
-        let delivered = if self.rcv.sack {
-            self.finds_loss_by_sack();
-            delivered
-        } else if advanced {
-            //= rfc6582#3.2
-            // A partial ACK: the next segment is lost too. What it acknowledged is no longer counted as having left by
-            // the duplicate ACKs before.
-            self.recovery.left = self.recovery.left.saturating_sub(removed.newly.saturating_sub(mss));
-            self.snd.flight.head_lost();
-            self.recovery.force = true;
-            mss
-        } else {
-            u32::from(duplicate) * mss
-        };
-        if delivered > 0 {
-            let pipe = self.pipe();
-            self.recovery.prr_step(delivered, pipe);
-        }
-    }
-
-    fn grow(&mut self, cx: Cx, before: u32, bytes: u32) {
+    /// What can be undone starts here.
+    fn begin_undo(&mut self) {
         let r = &mut self.recovery;
-        // A window that is not used is not validated (RFC 7661); in slow start half of it is enough.
-        let slow_start = r.window.cwnd < r.window.ssthresh;
-        if r.limited || (slow_start && r.window.cwnd < before.saturating_mul(2)) {
-            r.controller.on_ack(&mut r.window, Acked { now: cx.now, bytes, srtt: self.rtt.srtt() });
-            let crossed = slow_start && r.window.cwnd >= r.window.ssthresh;
-            self.tell_cwnd(cx, crossed);
+        r.undo.marker = Some(self.snd.una);
+        // Copies that are still under way may cause duplicate SACKs later.
+        let flying = self.snd.flight.repeated() + u32::from(r.probe.repeated());
+        r.undo.repeated = (flying > 0).then_some(flying);
+    }
+
+    /// Whether a repeated segment is in flight, as far as one look tells.
+    pub(super) fn any_repeated(&self) -> bool {
+        let flight = &self.snd.flight;
+        flight.repeated() > 0 || flight.front().is_some_and(|e| e.ever_repeated)
+    }
+
+    /// An ACK in Open, Disorder or CWR brought no loss.
+    pub(super) fn try_to_open(&mut self, cx: Cx, heard: &Heard) {
+        if !self.any_repeated() {
+            self.recovery.undo.first_at = None;
+        }
+        if heard.ece {
+            self.enter_cwr(cx);
+        }
+        if self.recovery.state != CongestionState::Cwr {
+            self.keep_open();
         }
     }
 
-    /// The retransmission timer expired with data in flight.
-    pub(super) fn on_rto(&mut self, cx: Cx) {
+    /// Open or Disorder.
+    pub(super) fn keep_open(&mut self) {
+        let flight = &self.snd.flight;
+        let disorder = flight.sacked() + flight.lost() > 0 || self.any_repeated();
+        let state = if disorder { CongestionState::Disorder } else { CongestionState::Open };
+        if self.recovery.state != state {
+            self.recovery.state = state;
+            self.recovery.high = self.snd.nxt;
+        }
+    }
+
+    /// The peer forgot what it had SACKed, or so it seems: a little patience, then a timeout that believes no SACK.
+    fn wait_for_reneging(&mut self, cx: Cx, heard: &mut Heard) {
+        //= rfc2018#8
+        let patience = (self.rtt.srtt().0 / 2).max(RENEGING_PATIENCE_NS);
+        self.timers.arm(cx, Slot::Retransmit, rt_base::TimerKind::Rto, cx.now + rt_base::Nanos(patience));
+        heard.arm = false;
+    }
+
+    /// An ACK after a timeout (RFC 5682 in its SACK-enhanced form, RFC 6582 4, RFC 5681 3.1).
+    fn process_loss(&mut self, cx: Cx, heard: &mut Heard, duplicate: bool) -> Resend {
+        let recovered = self.snd.una.ge(self.recovery.high);
+        if heard.advanced && self.undo_loss(cx, false) {
+            return Resend::AsUsual;
+        }
+        if self.recovery.frto {
+            //= rfc5682#3.1
+            // Step 3b: never repeated data arrives, so not all was lost.
+            if heard.said.original && self.undo_loss(cx, true) {
+                return Resend::AsUsual;
+            }
+            if self.snd.nxt.gt(self.recovery.high) {
+                // Step 3a: the loss was real.
+                if heard.said.sacked > 0 || duplicate {
+                    self.recovery.frto = false;
+                }
+            } else if heard.advanced && !recovered {
+                // Step 2b: new data shows what the network does.
+                self.recovery.high = self.snd.nxt;
+                if self.snd.unsent() > 0 && self.snd.usable() > 0 {
+                    return Resend::NewFirst;
+                }
+                self.recovery.frto = false;
+            }
+        }
+        if recovered {
+            self.undo_recovery(cx);
+            return Resend::AsUsual;
+        }
+        if !self.rcv.sack {
+            if self.snd.nxt.gt(self.recovery.high) && duplicate {
+                self.count_duplicate(heard, duplicate);
+            } else if heard.advanced {
+                self.snd.flight.emulate(None);
+            }
+        }
+        Resend::AsUsual
+    }
+
+    /// The retransmission timer expired with data in flight. `retries` timeouts came before it in a row.
+    pub(super) fn on_rto(&mut self, cx: Cx, retries: u8) {
+        let fresh = self.recovery.state < CongestionState::Recovery;
+        let rack = self.by_time().then_some(self.recovery.rack);
+        self.snd.flight.all_lost(rack.as_ref(), cx.now);
         let r = &mut self.recovery;
         //= rfc5681#3.1
         // The threshold is cut once for a loss, not again for the same.
-        if matches!(r.phase, Phase::Open | Phase::TooLong { .. }) {
+        let again = !self.snd.una.lt(r.high) || (r.state == CongestionState::Loss && retries == 0);
+        if r.state <= CongestionState::Disorder || again {
+            r.undo.ssthresh = r.current_ssthresh();
+            r.undo.cwnd = r.window.cwnd;
             r.window.ssthresh = r.controller.on_loss(&r.window);
+            self.begin_undo();
         }
-        r.window.cwnd = r.window.mss;
-        r.phase = Phase::Loss { until: self.snd.nxt };
-        r.reset_duplicates();
-        r.force = true;
-        self.snd.flight.all_lost();
+        let pipe = self.snd.flight.pipe();
+        let r = &mut self.recovery;
+        r.window.cwnd = pipe + 1;
+        r.window.credit = 0;
+        r.controller.on_timeout();
+        if fresh && self.snd.flight.sacked() >= self.config.reordering {
+            r.reordering = r.reordering.min(self.config.reordering);
+        }
+        r.state = CongestionState::Loss;
+        r.high = self.snd.nxt;
+        r.probe.end();
+        r.too_long = false;
+        self.ecn.tell_cut = self.ecn.ok;
+        //= rfc5682#2.1
+        // Step 1: not while another recovery runs, but again for the same SND.UNA.
+        r.frto = self.config.frto && (fresh || retries > 0);
+        r.resend = Resend::AsUsual;
+        let next_rto_us = self.rtt.rto(&self.config).0 / 1000;
+        self.decided(cx, || TcpDecision::Timeout { number: retries.saturating_add(1), next_rto_us });
         self.tell_cwnd(cx, true);
     }
 
-    /// RFC 6298 5.2 and 5.3.
-    pub(super) fn restart_rto(&mut self, cx: Cx) {
-        //= rfc6298#5.2
-        //= rfc6298#5.3
-        if self.snd.flight.is_empty() {
-            self.timers.disarm(Slot::Retransmit);
-        } else {
-            let at = cx.now + self.rtt.rto(&self.config);
-            self.timers.arm(cx, Slot::Retransmit, TimerKind::Rto, at);
-        }
-    }
-
-    /// After silence the path is no longer known (RFC 5681 4.1): the window halves for every RTO that passed.
-    pub(super) fn on_restart_after_idle(&mut self, cx: Cx) {
-        let idle = cx.now.since(self.snd.last_sent).0;
-        let rto = self.rtt.rto(&self.config).0.max(1);
-        let r = &mut self.recovery;
-        let floor = r.window.mss.saturating_mul(self.config.initial_cwnd);
-        if idle > rto && r.window.cwnd > floor {
-            r.window.ssthresh = r.window.ssthresh.max(r.window.cwnd / 4 * 3);
-            let halvings = (idle / rto).min(31);
-            r.window.cwnd = (r.window.cwnd >> halvings).max(floor);
-            r.controller.on_idle();
-            self.tell_cwnd(cx, true);
-        }
-    }
-
-    fn tell_cwnd(&mut self, cx: Cx, always: bool) {
-        let Window { cwnd, ssthresh, .. } = self.recovery.window;
-        if !cx.recording || (!always && cwnd.abs_diff(self.recovery.told) < self.recovery.told / 4) {
+    /// The path takes no more than SND.MSS: longer segments are to be sent again, which says nothing about congestion.
+    pub(super) fn repeat_too_long(&mut self) {
+        self.snd.flight.too_long_lost(self.snd.mss);
+        if self.snd.flight.lost() == 0 {
             return;
         }
-        self.recovery.told = cwnd;
-        self.records.push(What::TcpCwnd {
-            conn: self.conn,
-            cwnd,
-            ssthresh,
-            in_flight: self.pipe(),
-            srtt_us: (self.rtt.srtt().0 / 1000) as u32,
-        });
+        let r = &mut self.recovery;
+        if r.state != CongestionState::Loss {
+            r.high = self.snd.nxt;
+            r.window.ssthresh = r.current_ssthresh();
+            r.undo = Undo::default();
+            r.state = CongestionState::Loss;
+            r.frto = false;
+        }
+        r.too_long = true;
     }
 }
+
+/// Reordering beyond this is not believed (Linux's default).
+const MAX_REORDERING: u32 = 300;
+/// How long a receiver may take to put its SACK blocks right.
+const RENEGING_PATIENCE_NS: u64 = 10_000_000;

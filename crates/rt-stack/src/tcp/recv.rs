@@ -19,6 +19,7 @@ impl Connection {
     /// Takes a segment for this connection, with the ECN field of its IP header; its checksum and ports are the caller's
     /// business.
     pub fn on_segment(&mut self, cx: Cx, header: &TcpHeader, payload: &[u8], ecn: Ecn) -> Outcome {
+        self.totals.received(payload.len());
         let outcome = match self.state {
             State::Closed(_) => {
                 let reset = open::reset_for(header, payload.len() as u32);

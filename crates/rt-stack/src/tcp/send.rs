@@ -8,7 +8,8 @@ use super::ack_policy::Due;
 use super::config::Family;
 use super::connection::Connection;
 use super::flight::Sent;
-use super::recovery::Phase;
+use super::probe::Due as Probe;
+use super::recovery::{CongestionState, Resend};
 use super::segment::{Cx, Ecn, Segment, SegmentToken};
 use super::states::State;
 use super::timers::Slot;
@@ -22,6 +23,8 @@ struct Plan {
     why: SendWhy,
     origin: (EventId, Time),
     sack: bool,
+    /// Text that was never sent.
+    fresh: bool,
 }
 
 /// What may be sent of what waits.
@@ -52,36 +55,121 @@ impl Connection {
 
     fn next_synchronised(&mut self, cx: Cx) -> Option<Segment> {
         if self.state.may_send() {
-            let data = self.next_retransmission(cx).or_else(|| self.next_new(cx));
+            let data = self.next_tail_probe(cx).or_else(|| match self.recovery.resend {
+                Resend::AsUsual => self.next_retransmission(cx).or_else(|| self.next_new(cx)),
+                Resend::NewOnly => self.next_new(cx),
+                Resend::NewFirst => self.next_of_frto(cx),
+            });
             if data.is_some() {
                 return data;
             }
+            self.validate_window(cx);
         }
         self.next_probe(cx).or_else(|| self.next_ack(cx))
     }
 
+    /// RFC 5682, step 2b: new data; when there is none, or it may not leave, recovery goes on as always.
+    fn next_of_frto(&mut self, cx: Cx) -> Option<Segment> {
+        let new = self.next_new(cx);
+        if new.is_some() || self.snd.nxt.gt(self.recovery.high) {
+            return new;
+        }
+        self.recovery.frto = false;
+        self.recovery.resend = Resend::AsUsual;
+        self.next_retransmission(cx)
+    }
+
+    /// The tail loss probe (RFC 8985 7.3), whatever the congestion window and Nagle say.
+    fn next_tail_probe(&mut self, cx: Cx) -> Option<Segment> {
+        let probe = self.recovery.probe.take_due()?;
+        let segment = match probe {
+            Probe::NewData => {
+                let full = self.full();
+                let (len, fin) = self.sendable(full);
+                (len > 0 || fin).then(|| self.send_new(cx, len, fin, SendWhy::TailLossProbe))
+            }
+            Probe::Repeat => self.snd.flight.back().map(|(position, _)| {
+                self.snd.flight.split_back(position, self.snd.mss);
+                let (position, sent) = self.snd.flight.back().expect("invariant: it was there");
+                self.snd.flight.repeat(position, cx.now);
+                self.recovery.counts.repeated += 1;
+                self.repeat_segment(cx, &sent, SendWhy::TailLossProbe)
+            }),
+        };
+        if segment.is_some() {
+            self.recovery.probe.sent(self.snd.nxt, probe == Probe::Repeat);
+        }
+        self.arm_rto(cx);
+        segment
+    }
+
+    fn next_syn(&mut self, cx: Cx, flags: TcpFlags) -> Option<Segment> {
+        if !core::mem::take(&mut self.pending.syn) {
+            self.block(cx, (self.snd.unsent() > 0).then_some(Blocked::Handshake));
+            return None;
+        }
+        self.snd.nxt = self.snd.iss + 1;
+        let mut header = self.header(cx, self.snd.iss, flags, false);
+        let passive = flags.has(TcpFlags::ACK);
+        let o = &mut header.options;
+        o.order = self.config.option_order;
+        o.mss = Some(self.rcv.mss);
+        o.sack_permitted = self.rcv.sack;
+        if !passive {
+            header.ack = Seq(0);
+            header.window = self.rcv.limit.min(65_535) as u16;
+            o.timestamps = self.ts.on.then(|| (self.ts.value(cx.now), 0));
+            o.window_scale = self.config.window_scaling.then(|| self.config.window_shift());
+        } else if self.rcv.shift > 0 || self.snd.shift > 0 {
+            o.window_scale = Some(self.rcv.shift);
+        }
+        self.arm_rto(cx);
+        let mut segment = self.segment(header, 0, 0, SendWhy::Handshake, self.pending.syn_origin);
+        segment.token = SegmentToken(Some(self.snd.iss.0));
+        self.pending.syn_origin.1 = cx.now;
+        Some(segment)
+    }
+
     fn next_retransmission(&mut self, cx: Cx) -> Option<Segment> {
-        let (position, _) = self.snd.flight.next_lost()?;
-        self.snd.flight.split(position, self.snd.mss);
         let (position, sent) = self.snd.flight.next_lost()?;
-        let pipe = self.pipe();
-        if pipe > 0 && !self.recovery.force && pipe + sent.len > self.recovery.window.cwnd {
-            self.recovery.limited = true;
+        if self.snd.flight.pipe() >= self.recovery.window.cwnd {
             self.block(cx, Some(Blocked::Cwnd));
             return None;
         }
+        // The window may have shrunk since; only the oldest segment goes out all the same, as a probe.
+        let room = (self.snd.una + self.snd.wnd) - sent.seq;
+        let room = if sent.seq.ge(self.snd.una + self.snd.wnd) { 0 } else { room };
+        if room == 0 && sent.seq != self.snd.una {
+            self.block(cx, Some(Blocked::PeerWindow));
+            return None;
+        }
+        let most = if room == 0 { self.snd.mss } else { self.snd.mss.min(room) };
+        self.snd.flight.split(position, most);
+        let (position, sent) = self.snd.flight.next_lost()?;
         self.snd.flight.repeat(position, cx.now);
         self.blocked = None;
-        self.recovery.on_sent(sent.len);
-        let why = match self.recovery.phase {
-            Phase::Loss { .. } => SendWhy::RtoRetransmit,
-            Phase::TooLong { .. } => SendWhy::PathMtu,
+        self.note_repetition(cx);
+        let why = match self.recovery.state {
+            CongestionState::Loss if self.recovery.too_long => SendWhy::PathMtu,
+            CongestionState::Loss => SendWhy::RtoRetransmit,
             _ => SendWhy::FastRetransmit,
         };
-        if sent.seq == self.snd.una {
+        let waits = self.timers.is(Slot::Retransmit, TimerKind::Reorder);
+        if sent.seq == self.snd.una && !waits {
             self.arm_rto(cx);
         }
         Some(self.repeat_segment(cx, &sent, why))
+    }
+
+    /// Counts a repetition, for PRR and for taking recovery back.
+    fn note_repetition(&mut self, cx: Cx) {
+        let r = &mut self.recovery;
+        r.counts.repeated += 1;
+        r.undo.repeated = Some(r.undo.repeated.unwrap_or(0) + 1);
+        r.undo.first_at = r.undo.first_at.or(Some(cx.now));
+        if r.reducing() {
+            r.prr.out += 1;
+        }
     }
 
     fn repeat_segment(&mut self, cx: Cx, sent: &Sent, why: SendWhy) -> Segment {
@@ -94,47 +182,58 @@ impl Connection {
             flags = flags | TcpFlags::PSH;
         }
         let sack = len + self.sack_room() <= self.snd.mss;
-        self.build(cx, Plan { seq: sent.seq, len, flags, why, origin: (sent.event, sent.sent_at), sack })
+        self.build(
+            cx,
+            Plan { seq: sent.seq, len, flags, why, origin: (sent.event, sent.sent_at), sack, fresh: false },
+        )
     }
 
     fn next_new(&mut self, cx: Cx) -> Option<Segment> {
         match self.new_data(cx) {
             NewData::Nothing => {
-                self.recovery.limited = false;
                 self.block(cx, None);
                 None
             }
             NewData::Wait(reason) => {
-                self.recovery.limited = reason == Blocked::Cwnd;
                 self.block(cx, Some(reason));
                 if reason == Blocked::PeerWindow && self.snd.flight.is_empty() {
                     self.arm_persist(cx);
                 }
                 None
             }
-            NewData::Send { len, fin } => Some(self.send_new(cx, len, fin)),
+            NewData::Send { len, fin } => Some(self.send_new(cx, len, fin, SendWhy::NewData)),
         }
+    }
+
+    /// What a full segment takes now, with the SACK blocks that it has to carry.
+    fn full(&self) -> u32 {
+        self.snd.mss - self.sack_room().min(self.snd.mss / 2)
+    }
+
+    /// How many bytes of a segment of at most `full` the peer's window lets leave, and whether the FIN goes along.
+    fn sendable(&self, full: u32) -> (u32, bool) {
+        let unsent = self.snd.unsent();
+        let fin = self.snd.fin_queued && !self.snd.fin_sent;
+        let usable = self.snd.usable();
+        let len = unsent.min(full).min(usable);
+        (len, fin && len == unsent && len < usable)
     }
 
     /// How much new data may leave: the peer's window, the congestion window, silly windows, Nagle.
     fn new_data(&mut self, cx: Cx) -> NewData {
         let unsent = self.snd.unsent();
-        let fin = self.snd.fin_queued && !self.snd.fin_sent;
-        if unsent == 0 && !fin {
+        if unsent == 0 && (!self.snd.fin_queued || self.snd.fin_sent) {
             return NewData::Nothing;
         }
-        let full = self.snd.mss - self.sack_room().min(self.snd.mss / 2);
-        let usable = self.snd.usable();
-        let len = unsent.min(full).min(usable);
-        let takes_fin = fin && len == unsent && len < usable;
+        let full = self.full();
+        let (len, takes_fin) = self.sendable(full);
         if len == 0 && !takes_fin {
             return NewData::Wait(Blocked::PeerWindow);
         }
         if self.snd.flight.is_empty() {
             self.on_restart_after_idle(cx);
         }
-        let pipe = self.pipe();
-        if pipe > 0 && pipe + len > self.recovery.window.cwnd {
+        if self.snd.flight.pipe() >= self.recovery.window.cwnd {
             return NewData::Wait(Blocked::Cwnd);
         }
         if len == unsent && unsent < full && !takes_fin && self.nagle_holds() {
@@ -156,7 +255,7 @@ impl Connection {
         !self.nodelay && self.snd.small.gt(self.snd.una)
     }
 
-    fn send_new(&mut self, cx: Cx, len: u32, fin: bool) -> Segment {
+    fn send_new(&mut self, cx: Cx, len: u32, fin: bool, why: SendWhy) -> Segment {
         let seq = self.snd.nxt;
         let taken = len + u32::from(fin);
         let end = self.snd.offset(seq) + u64::from(len);
@@ -169,35 +268,28 @@ impl Connection {
             self.snd.fin_sent = true;
         }
         let idle = self.snd.flight.is_empty();
-        self.snd.flight.push(Sent {
-            seq,
-            len: taken,
-            fin,
-            sacked: false,
-            lost: false,
-            repeated: false,
-            ever_repeated: false,
-            sent_at: cx.now,
-            event: EventId::NONE,
-        });
+        self.snd.flight.push(seq, taken, fin, cx.now);
         self.snd.nxt += taken;
         self.snd.last_sent = cx.now;
         if len < self.snd.mss {
             self.snd.small = self.snd.nxt;
         }
-        if idle {
-            //= rfc6298#5.1
-            self.arm_rto(cx);
-        }
         self.pending.window_probe = false;
-        self.recovery.on_sent(taken);
         self.blocked = None;
+        self.recovery.usage.sent = true;
+        if self.recovery.reducing() {
+            self.recovery.prr.out += 1;
+        }
+        if !self.schedule_probe(cx, false) && (idle || self.timers.is(Slot::Retransmit, TimerKind::Tlp)) {
+            //= rfc6298#5.1
+            self.restart_rto(cx);
+        }
         let (why, origin) = match len {
             0 => (SendWhy::Fin, (EventId::NONE, Time::ZERO)),
-            _ if cx.recording => (SendWhy::NewData, self.snd.buf.origin(end)),
-            _ => (SendWhy::NewData, (EventId::NONE, Time::ZERO)),
+            _ if cx.recording => (why, self.snd.buf.origin(end)),
+            _ => (why, (EventId::NONE, Time::ZERO)),
         };
-        self.build(cx, Plan { seq, len, flags, why, origin, sack: true })
+        self.build(cx, Plan { seq, len, flags, why, origin, sack: true, fresh: len > 0 })
     }
 
     /// A zero-window probe or a keepalive: both are an old byte's number without the byte, so that any TCP answers.
@@ -213,7 +305,10 @@ impl Connection {
         //= rfc9293#3.8.4
         let none = (EventId::NONE, Time::ZERO);
         let seq = self.snd.una - 1;
-        Some(self.build(cx, Plan { seq, len: 0, flags: TcpFlags::ACK, why, origin: none, sack: false }))
+        Some(self.build(
+            cx,
+            Plan { seq, len: 0, flags: TcpFlags::ACK, why, origin: none, sack: false, fresh: false },
+        ))
     }
 
     fn next_ack(&mut self, cx: Cx) -> Option<Segment> {
@@ -225,7 +320,7 @@ impl Connection {
         };
         let none = (EventId::NONE, Time::ZERO);
         let (seq, flags) = self.bare_ack(why);
-        Some(self.build(cx, Plan { seq, len: 0, flags, why, origin: none, sack: true }))
+        Some(self.build(cx, Plan { seq, len: 0, flags, why, origin: none, sack: true, fresh: false }))
     }
 
     /// Number and flags of an ACK without text. The Berkeley stacks repeat a FIN that waits for its ACK in all of them
@@ -240,10 +335,10 @@ impl Connection {
 
     fn build(&mut self, cx: Cx, plan: Plan) -> Segment {
         let mut header = self.header(cx, plan.seq, plan.flags, plan.sack);
-        let new_data = plan.len > 0 && plan.why == SendWhy::NewData;
-        let (flags, ecn) = self.ecn_sent(new_data);
+        let (flags, ecn) = self.ecn_sent(plan.fresh);
         header.flags = header.flags | flags;
         let offset = self.snd.offset(plan.seq.max(self.snd.una));
+        self.totals.sent(plan.len, !plan.fresh);
         let mut segment = self.segment(header, plan.len, offset, plan.why, plan.origin);
         segment.ecn = ecn;
         if plan.len > 0 || plan.flags.has(TcpFlags::FIN) {
@@ -253,7 +348,7 @@ impl Connection {
     }
 
     /// A header with everything that the receiving side has to say; whatever was owed is said by it.
-    pub(super) fn header(&mut self, cx: Cx, seq: Seq, flags: TcpFlags, sack: bool) -> TcpHeader {
+    fn header(&mut self, cx: Cx, seq: Seq, flags: TcpFlags, sack: bool) -> TcpHeader {
         let mut options = TcpOptions::default();
         self.ts.option(cx.now, &mut options);
         if sack && self.rcv.sack && (self.rcv.dsack.is_some() || self.rcv.buf.has_holes()) {
@@ -289,7 +384,7 @@ impl Connection {
         4 + 8 * blocks.min(if self.ts.on { 3 } else { 4 })
     }
 
-    pub(super) fn segment(
+    fn segment(
         &self,
         header: TcpHeader,
         len: u32,
@@ -304,7 +399,7 @@ impl Connection {
             why,
             origin: origin.0,
             origin_at: origin.1,
-            cwnd: self.recovery.window.cwnd,
+            cwnd: self.recovery.window.bytes().0,
             in_flight: self.pipe(),
             ecn: Ecn::NotEct,
             token: SegmentToken(None),
@@ -318,7 +413,7 @@ impl Connection {
     }
 
     /// Notes why data waits, once until something is sent.
-    pub(super) fn block(&mut self, cx: Cx, reason: Option<Blocked>) {
+    fn block(&mut self, cx: Cx, reason: Option<Blocked>) {
         if self.blocked == reason {
             return;
         }
@@ -328,11 +423,6 @@ impl Connection {
         {
             self.records.push(What::TcpBlocked { conn: self.conn, reason });
         }
-    }
-
-    pub(super) fn arm_rto(&mut self, cx: Cx) {
-        let at = cx.now + self.rtt.rto(&self.config);
-        self.timers.arm(cx, Slot::Retransmit, TimerKind::Rto, at);
     }
 
     fn arm_persist(&mut self, cx: Cx) {

@@ -19,7 +19,7 @@ pub struct ArmedTimer {
 /// Timers that never run at the same time share a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Slot {
-    /// RTO or persist.
+    /// RTO, tail loss probe, RACK's wait for reordered segments, or persist.
     Retransmit,
     /// Delayed ACK.
     Ack,

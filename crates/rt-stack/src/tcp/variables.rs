@@ -55,8 +55,6 @@ pub(super) struct RecvHalf {
     pub(super) limit: u32,
     /// Our window shift.
     pub(super) shift: u8,
-    /// Both ends sent the option, were it with a shift of 0.
-    pub(super) shift_agreed: bool,
     /// The MSS that we announce.
     pub(super) mss: u16,
     pub(super) buf: RecvBuffer,
@@ -186,7 +184,15 @@ impl Timestamps {
 
     /// Round-trip time by the echoed timestamp (RFC 7323 4.1), at least a millisecond.
     pub(super) fn echoed(&self, now: Time, header: &TcpHeader) -> Option<Nanos> {
-        let (_, echo) = header.options.timestamps.filter(|t| self.on && t.1 != 0)?;
+        let (_, echo) = header.options.timestamps.filter(|t| t.1 != 0)?;
+        self.age(now, echo)
+    }
+
+    /// How long ago the timestamp `echo` was ours, at least a millisecond.
+    pub(super) fn age(&self, now: Time, echo: u32) -> Option<Nanos> {
+        if !self.on {
+            return None;
+        }
         let age = self.value(now).wrapping_sub(echo);
         (age < MAX_AGE_MS).then(|| Nanos::from_millis(u64::from(age.max(1))))
     }

@@ -228,6 +228,7 @@ fn timer_words(kind: TimerKind) -> (&'static str, &'static str) {
     match kind {
         TimerKind::Rto => ("timer.rto", "TCP's retransmission timer ran (RTO)"),
         TimerKind::Tlp => ("timer.tlp", "TCP's tail loss timer ran"),
+        TimerKind::Reorder => ("timer.reorder", "TCP waited for packets that might only be out of order"),
         TimerKind::DelayedAck => ("timer.delayed_ack", "the receiver held its acknowledgement back"),
         TimerKind::Persist => ("timer.persist", "the other end's window was closed"),
         TimerKind::Keepalive => ("timer.keepalive", "keepalive timer"),
@@ -256,7 +257,7 @@ fn wait_words(wait: Wait) -> (&'static str, &'static str) {
 
 fn timer_group(kind: TimerKind) -> Group {
     match kind {
-        TimerKind::Rto | TimerKind::Tlp => Group::Loss,
+        TimerKind::Rto | TimerKind::Tlp | TimerKind::Reorder => Group::Loss,
         TimerKind::DelayedAck | TimerKind::Persist | TimerKind::Pacing => Group::Held,
         TimerKind::Neighbor
         | TimerKind::Keepalive

@@ -1,28 +1,33 @@
 //! How fast a sender may go: a small trait with its algorithms behind it.
 //!
 //! An algorithm only says how the window grows and to what it is cut. When a loss counts, what is in flight and how
-//! recovery spends the window is `recovery`'s business and the same for all of them.
+//! recovery spends the window is `recovery`'s and `cwnd`'s business and the same for all of them.
 //!
-//! All windows are bytes and all arithmetic is whole numbers, so every machine computes the same.
+//! All windows are segments and all arithmetic is whole numbers, so every machine computes the same.
 
 mod cubic;
+mod hystart;
 mod reno;
 
 pub use cubic::Cubic;
+pub use hystart::Hystart;
 pub use reno::Reno;
-use rt_base::{Nanos, Time};
+use rt_base::{Nanos, SlowStartEvidence, Time};
+use rt_wire::Seq;
 
-use super::config::CongestionKind;
+use super::config::{CongestionKind, HystartKind};
 
 /// The variables of RFC 5681 section 2 that every algorithm works on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
-    /// Congestion window, bytes.
+    /// Congestion window, segments.
     pub cwnd: u32,
-    /// Slow start threshold, bytes; `u32::MAX` until the first loss.
+    /// Slow start threshold, segments; `u32::MAX` until the first loss.
     pub ssthresh: u32,
     /// Sender's maximum segment size, bytes.
     pub mss: u32,
+    /// What growth is saved up, in the algorithm's unit.
+    pub credit: u64,
 }
 
 /// New data was acknowledged while the window was in full use.
@@ -30,10 +35,23 @@ pub struct Window {
 pub struct Acked {
     /// Now.
     pub now: Time,
-    /// So many bytes.
-    pub bytes: u32,
+    /// So many segments.
+    pub segments: u32,
     /// Smoothed round-trip time, 0 while unknown.
     pub srtt: Nanos,
+}
+
+/// A round-trip time was measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RttSample {
+    /// Now.
+    pub now: Time,
+    /// How long the latest segment took that was acknowledged.
+    pub rtt: Nanos,
+    /// SND.UNA after the ACK.
+    pub una: Seq,
+    /// SND.NXT.
+    pub nxt: Seq,
 }
 
 /// A congestion control algorithm.
@@ -42,12 +60,26 @@ pub trait Algorithm {
     fn on_ack(&mut self, window: &mut Window, acked: Acked);
     /// A loss: the slow start threshold that follows from it. The caller sets the window.
     fn on_loss(&mut self, window: &Window) -> u32;
-    /// The connection was idle: what was measured about the path is stale.
-    fn on_idle(&mut self);
+    /// The connection was idle for so long and begins to send again.
+    fn on_idle(&mut self, idle: Nanos);
+    /// A retransmission timeout: what was learnt about the path is void.
+    fn on_timeout(&mut self) {}
+    /// A round-trip time was measured. May end slow start, by setting the threshold, and says why then.
+    fn on_rtt(&mut self, _window: &mut Window, _sample: RttSample) -> Option<SlowStartEvidence> {
+        None
+    }
+    /// The loss was none: the window to go back to, when it was `before` the cut.
+    fn undone(&mut self, window: &Window, before: u32) -> u32 {
+        window.cwnd.max(before)
+    }
+    /// Whether the algorithm sets the window itself, in recovery too.
+    fn owns_window(&self) -> bool {
+        false
+    }
 }
 
 /// The algorithm of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Controller {
     /// RFC 5681.
     Reno(Reno),
@@ -58,61 +90,91 @@ pub enum Controller {
 impl Controller {
     /// A new one.
     #[must_use]
-    pub fn new(kind: CongestionKind) -> Controller {
+    pub fn new(kind: CongestionKind, hystart: HystartKind) -> Controller {
         match kind {
-            CongestionKind::Reno => Controller::Reno(Reno::default()),
-            CongestionKind::Cubic => Controller::Cubic(Cubic::default()),
+            CongestionKind::Reno => Controller::Reno(Reno),
+            CongestionKind::Cubic => Controller::Cubic(Cubic::new(hystart)),
         }
     }
+}
+
+macro_rules! each {
+    ($self:ident, $algorithm:ident => $call:expr) => {
+        match $self {
+            Controller::Reno($algorithm) => $call,
+            Controller::Cubic($algorithm) => $call,
+        }
+    };
 }
 
 impl Algorithm for Controller {
     fn on_ack(&mut self, window: &mut Window, acked: Acked) {
-        match self {
-            Controller::Reno(a) => a.on_ack(window, acked),
-            Controller::Cubic(a) => a.on_ack(window, acked),
-        }
+        each!(self, a => a.on_ack(window, acked));
     }
 
     fn on_loss(&mut self, window: &Window) -> u32 {
-        match self {
-            Controller::Reno(a) => a.on_loss(window),
-            Controller::Cubic(a) => a.on_loss(window),
-        }
+        each!(self, a => a.on_loss(window))
     }
 
-    fn on_idle(&mut self) {
-        match self {
-            Controller::Reno(a) => a.on_idle(),
-            Controller::Cubic(a) => a.on_idle(),
-        }
+    fn on_idle(&mut self, idle: Nanos) {
+        each!(self, a => a.on_idle(idle));
+    }
+
+    fn on_timeout(&mut self) {
+        each!(self, a => a.on_timeout());
+    }
+
+    fn on_rtt(&mut self, window: &mut Window, sample: RttSample) -> Option<SlowStartEvidence> {
+        each!(self, a => a.on_rtt(window, sample))
+    }
+
+    fn undone(&mut self, window: &Window, before: u32) -> u32 {
+        each!(self, a => a.undone(window, before))
+    }
+
+    fn owns_window(&self) -> bool {
+        each!(self, a => a.owns_window())
     }
 }
 
 impl Window {
-    /// Slow start (RFC 5681 3.1, counting bytes as RFC 3465): grows by what was acknowledged up to the threshold;
-    /// returns the acknowledged bytes that are left for congestion avoidance.
-    pub fn slow_start(&mut self, bytes: u32) -> u32 {
+    /// Slow start (RFC 5681 3.1, counting what was acknowledged as RFC 3465): grows by that up to the threshold; returns
+    /// the acknowledged segments that are left for congestion avoidance.
+    pub fn slow_start(&mut self, segments: u32) -> u32 {
         //= rfc5681#3.1
         let room = self.ssthresh.saturating_sub(self.cwnd);
-        let used = bytes.min(room);
+        let used = segments.min(room);
         self.cwnd = self.cwnd.saturating_add(used).min(MAX_CWND);
-        bytes - used
+        segments - used
     }
 
-    /// Grows by `mss * bytes / cwnd` (one segment per round trip), keeping the remainder in `credit`.
-    pub fn additive(&mut self, credit: &mut u64, bytes: u32) {
-        *credit += u64::from(bytes) * u64::from(self.mss);
-        let cwnd = u64::from(self.cwnd.max(1));
-        if *credit >= cwnd {
-            self.cwnd = (self.cwnd + (*credit / cwnd) as u32).min(MAX_CWND);
-            *credit %= cwnd;
+    /// Grows by one segment for every `per` acknowledged ones.
+    pub fn additive(&mut self, per: u64, segments: u32) {
+        let per = per.max(1);
+        // What was saved up when growth was slower is spent gently.
+        if self.credit >= per {
+            self.credit = 0;
+            self.cwnd = (self.cwnd + 1).min(MAX_CWND);
         }
+        self.credit += u64::from(segments);
+        if self.credit >= per {
+            let more = (self.credit / per).min(u64::from(MAX_CWND)) as u32;
+            self.cwnd = self.cwnd.saturating_add(more).min(MAX_CWND);
+            self.credit %= per;
+        }
+    }
+
+    /// Window and threshold in bytes; `u32::MAX` for a threshold not set.
+    #[must_use]
+    pub fn bytes(&self) -> (u32, u32) {
+        let ssthresh =
+            if self.ssthresh == u32::MAX { u32::MAX } else { self.ssthresh.saturating_mul(self.mss) };
+        (self.cwnd.saturating_mul(self.mss), ssthresh)
     }
 }
 
 /// A window beyond this has no use: receive windows end at 2^30 (RFC 7323 2.3).
-pub(super) const MAX_CWND: u32 = 1 << 30;
+pub(super) const MAX_CWND: u32 = 1 << 24;
 
 #[cfg(test)]
 mod tests;

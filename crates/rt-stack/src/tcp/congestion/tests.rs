@@ -4,7 +4,7 @@ use rt_base::{Nanos, Time};
 
 use super::cubic::cube_root;
 use super::{Acked, Algorithm, Controller, Window};
-use crate::tcp::CongestionKind;
+use crate::tcp::{CongestionKind, HystartKind};
 
 const MSS: u32 = 1000;
 
@@ -13,10 +13,10 @@ fn rounds(control: &mut Controller, window: &mut Window, start_ms: u64, rounds: 
     (0..rounds)
         .map(|round| {
             let now = Time((start_ms + round * 100) * 1_000_000);
-            for _ in 0..window.cwnd / MSS {
-                control.on_ack(window, Acked { now, bytes: MSS, srtt: Nanos::from_millis(100) });
+            for _ in 0..window.cwnd {
+                control.on_ack(window, Acked { now, segments: 1, srtt: Nanos::from_millis(100) });
             }
-            window.cwnd / MSS
+            window.cwnd
         })
         .collect()
 }
@@ -35,14 +35,14 @@ fn the_cube_root_is_whole_and_exact() {
 //= type=test
 #[test]
 fn reno_doubles_then_adds_one_segment_per_round_trip() {
-    let mut control = Controller::new(CongestionKind::Reno);
-    let mut window = Window { cwnd: 10 * MSS, ssthresh: u32::MAX, mss: MSS };
+    let mut control = Controller::new(CongestionKind::Reno, HystartKind::Off);
+    let mut window = Window { cwnd: 10, ssthresh: u32::MAX, mss: MSS, credit: 0 };
     assert_eq!(rounds(&mut control, &mut window, 0, 3), [20, 40, 80]);
     window.ssthresh = control.on_loss(&window);
     window.cwnd = window.ssthresh;
-    assert_eq!(window.cwnd, 40 * MSS);
+    assert_eq!(window.cwnd, 40);
     let grown = rounds(&mut control, &mut window, 300, 10);
-    assert_eq!((grown[4], grown[9]), (44, 49));
+    assert_eq!((grown[4], grown[9]), (45, 50));
 }
 
 //= rfc9438#4.2
@@ -50,11 +50,11 @@ fn reno_doubles_then_adds_one_segment_per_round_trip() {
 //= type=test
 #[test]
 fn cubic_comes_back_to_its_plateau_after_k() {
-    let mut control = Controller::new(CongestionKind::Cubic);
-    let mut window = Window { cwnd: 1000 * MSS, ssthresh: u32::MAX, mss: MSS };
+    let mut control = Controller::new(CongestionKind::Cubic, HystartKind::Off);
+    let mut window = Window { cwnd: 1000, ssthresh: u32::MAX, mss: MSS, credit: 0 };
     window.ssthresh = control.on_loss(&window);
     window.cwnd = window.ssthresh;
-    assert_eq!(window.cwnd, 700 * MSS);
+    assert_eq!(window.cwnd, 700);
     // K = cbrt(300 / 0.4) = 9.086 s; at half of it W = 1000 - 0.4 * 4.543^3 = 962.
     let grown = rounds(&mut control, &mut window, 0, 150);
     assert!((955..=970).contains(&grown[45]), "{}", grown[45]);
@@ -67,8 +67,8 @@ fn cubic_comes_back_to_its_plateau_after_k() {
 //= type=test
 #[test]
 fn cubic_is_never_slower_than_reno_on_short_paths() {
-    let mut control = Controller::new(CongestionKind::Cubic);
-    let mut window = Window { cwnd: 20 * MSS, ssthresh: u32::MAX, mss: MSS };
+    let mut control = Controller::new(CongestionKind::Cubic, HystartKind::Off);
+    let mut window = Window { cwnd: 20, ssthresh: u32::MAX, mss: MSS, credit: 0 };
     window.ssthresh = control.on_loss(&window);
     window.cwnd = window.ssthresh;
     // alpha = 9/17 of a segment per round trip from 14 until 20, then 1.

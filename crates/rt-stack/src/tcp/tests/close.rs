@@ -121,7 +121,8 @@ fn the_fin_follows_the_data_and_rides_on_the_last_of_it() {
 fn a_lost_fin_is_repeated_in_every_closing_state() {
     // RTO = 100 ms + 4 * 50 ms.
     check(
-        "established
+        "config tlp=off
+         established
          0.2  close
          +0   > F. 101:101(0) ack 301
          0.5  > F. 101:101(0) ack 301 why rto-retransmit
@@ -134,7 +135,8 @@ fn a_lost_fin_is_repeated_in_every_closing_state() {
          +0   is time-wait",
     );
     check(
-        "accepted
+        "config tlp=off
+         accepted
          0.2  < F. 301:301(0) ack 101
          +0   > . 101:101(0) ack 302
          +0   close

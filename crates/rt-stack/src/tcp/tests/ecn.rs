@@ -29,7 +29,8 @@ fn a_mark_is_echoed_until_the_peer_says_that_it_heard() {
 #[test]
 fn a_retransmission_may_not_be_marked() {
     check(
-        "established
+        "config tlp=off
+         established
          0.2  ecn
          0.2  write 1000
          +0   > [ect0] P. 101:1101(1000) ack 301

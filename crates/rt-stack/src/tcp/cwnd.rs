@@ -1,0 +1,225 @@
+//! The congestion window over time: how recovery spends it (Proportional Rate Reduction, RFC 9937), when it may grow
+//! (only when it is used, RFC 7661), and what an idle time does to it (RFC 5681 4.1). How it grows and to what it is cut
+//! is the algorithm's business (`congestion`).
+//!
+//! Windows count segments, as Linux's do: a short segment counts like a full one.
+
+use rt_base::{TcpDecision, Time, What};
+use rt_wire::Seq;
+
+use super::congestion::{Acked, Algorithm, Window};
+use super::connection::Connection;
+use super::recovery::{CongestionState, Heard};
+use super::segment::Cx;
+
+/// Proportional Rate Reduction's variables (RFC 9937 section 6).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Prr {
+    /// Segments delivered since the reduction began (prr_delivered).
+    delivered: u32,
+    /// Segments sent since (prr_out).
+    pub(super) out: u32,
+    /// cwnd at its begin (stands for RecoverFS).
+    before: u32,
+}
+
+/// Whether the window is used, as far as known (RFC 7661).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Usage {
+    /// The window, not the application, was the limit in this round trip.
+    limited: bool,
+    /// Most segments in flight in this round trip.
+    most: u32,
+    /// The round trip ends when this is acknowledged.
+    until: Seq,
+    /// Something was sent since the last look.
+    pub(super) sent: bool,
+    /// Most segments in flight since `stamp`, while the application was the limit.
+    used: u32,
+    /// When the window was last in full use or changed.
+    stamp: Time,
+}
+
+impl Connection {
+    /// The window is to be cut: the threshold now, the window itself by [`Connection::reduce`].
+    pub(super) fn begin_reduction(&mut self) {
+        let r = &mut self.recovery;
+        r.high = self.snd.nxt;
+        r.probe.end();
+        r.window.credit = 0;
+        r.prr = Prr { before: r.window.cwnd, ..Prr::default() };
+        r.undo.cwnd = r.window.cwnd;
+        r.window.ssthresh = r.controller.on_loss(&r.window);
+        self.ecn.tell_cut = self.ecn.ok;
+    }
+
+    /// One step of the reduction: `delivered` segments arrived. Without further loss the window may come back up to the
+    /// threshold (the slow start reduction bound), with loss it only replaces what left (the conservative bound).
+    pub(super) fn reduce(&mut self, cx: Cx, delivered: u32, newly_lost: bool, advanced: bool) {
+        //= rfc9937#6.2
+        let pipe = self.snd.flight.pipe();
+        let r = &mut self.recovery;
+        if delivered == 0 || r.prr.before == 0 || r.controller.owns_window() {
+            return;
+        }
+        let ssthresh = r.window.ssthresh;
+        r.prr.delivered += delivered;
+        let room = if pipe > ssthresh {
+            let share = u64::from(r.prr.delivered) * u64::from(ssthresh);
+            (share.div_ceil(u64::from(r.prr.before)) as u32).saturating_sub(r.prr.out)
+        } else {
+            let burst = r.prr.delivered.saturating_sub(r.prr.out).max(delivered);
+            (burst + u32::from(advanced && !newly_lost)).min(ssthresh - pipe)
+        };
+        // The first retransmission leaves at once.
+        let room = room.max(u32::from(r.prr.out == 0));
+        r.window.cwnd = pipe + room;
+        self.tell_cwnd(cx, false);
+    }
+
+    /// The reduction is over.
+    pub(super) fn end_reduction(&mut self, cx: Cx) {
+        let r = &mut self.recovery;
+        if r.controller.owns_window() {
+            return;
+        }
+        if r.window.ssthresh < u32::MAX && (r.state == CongestionState::Cwr || r.undo.marker.is_some()) {
+            r.window.cwnd = r.window.ssthresh;
+            r.usage.stamp = cx.now;
+        }
+        self.tell_cwnd(cx, true);
+    }
+
+    /// The peer echoes a mark: a cut, once per round trip, that is never taken back.
+    pub(super) fn enter_cwr(&mut self, cx: Cx) {
+        //= rfc3168#6.1.2
+        self.recovery.undo.ssthresh = 0;
+        if self.recovery.state < CongestionState::Cwr {
+            self.recovery.undo.marker = None;
+            self.begin_reduction();
+            self.recovery.state = CongestionState::Cwr;
+            self.decided(cx, || TcpDecision::EcnCut);
+            self.tell_cwnd(cx, true);
+        }
+    }
+
+    /// The end of an ACK: the window follows.
+    pub(super) fn control(&mut self, cx: Cx, heard: &Heard) {
+        if self.recovery.controller.owns_window() {
+            return;
+        }
+        if self.recovery.reducing() {
+            let lost = self.snd.flight.found() != heard.found;
+            self.reduce(cx, heard.delivered, lost, heard.advanced);
+            return;
+        }
+        // Where the network reorders, what arrives out of order counts as well.
+        let sacks = self.recovery.reordering > self.config.reordering && heard.said.sacked > 0;
+        if heard.said.acked > 0 || sacks {
+            self.grow(cx, heard.delivered);
+        }
+    }
+
+    fn grow(&mut self, cx: Cx, segments: u32) {
+        if self.is_window_used() {
+            let srtt = self.rtt.srtt();
+            let r = &mut self.recovery;
+            let slow_start = r.window.cwnd < r.window.ssthresh;
+            r.controller.on_ack(&mut r.window, Acked { now: cx.now, segments, srtt });
+            let crossed = slow_start && r.window.cwnd >= r.window.ssthresh;
+            self.tell_cwnd(cx, crossed);
+        }
+        self.recovery.usage.stamp = cx.now;
+    }
+
+    /// A window that is not used is not validated (RFC 7661); in slow start half of it is enough.
+    fn is_window_used(&self) -> bool {
+        //= rfc7661#4.1
+        let Window { cwnd, ssthresh, .. } = self.recovery.window;
+        let usage = &self.recovery.usage;
+        usage.limited || (cwnd < ssthresh && cwnd < usage.most.saturating_mul(2))
+    }
+
+    /// All that may leave now has left: notes whether the window was the limit.
+    pub(super) fn validate_window(&mut self, cx: Cx) {
+        let (segments, pipe) = (self.snd.flight.segments(), self.snd.flight.pipe());
+        let limited = pipe >= self.recovery.window.cwnd;
+        let u = &mut self.recovery.usage;
+        if !core::mem::take(&mut u.sent) && !limited {
+            return;
+        }
+        if self.snd.una.ge(u.until) || limited || (!u.limited && segments > u.most) {
+            (u.limited, u.most, u.until) = (limited, segments, self.snd.nxt);
+        }
+        if self.is_window_used() {
+            let u = &mut self.recovery.usage;
+            (u.used, u.stamp) = (0, cx.now);
+            return;
+        }
+        let u = &mut self.recovery.usage;
+        u.used = u.used.max(segments);
+        let stale = cx.now.since(u.stamp) >= self.rtt.rto(&self.config);
+        if stale && self.config.slow_start_after_idle && !self.recovery.controller.owns_window() {
+            self.on_application_limited(cx);
+        }
+    }
+
+    /// A whole RTO with less in flight than the window allows: it comes half way down to what is used.
+    fn on_application_limited(&mut self, cx: Cx) {
+        let initial = self.config.initial_cwnd;
+        let r = &mut self.recovery;
+        r.usage.stamp = cx.now;
+        if r.state == CongestionState::Open && !self.snd.wants_room {
+            let used = r.usage.used.max(initial);
+            if used < r.window.cwnd {
+                r.window.ssthresh = r.current_ssthresh();
+                r.window.cwnd = (r.window.cwnd + used) / 2;
+            }
+            r.usage.used = 0;
+            self.tell_cwnd(cx, true);
+        }
+    }
+
+    /// After silence the path is no longer known (RFC 5681 4.1): the window halves for every RTO that passed.
+    pub(super) fn on_restart_after_idle(&mut self, cx: Cx) {
+        //= rfc5681#4.1
+        let idle = cx.now.since(self.snd.last_sent).0;
+        let rto = self.rtt.rto(&self.config).0.max(1);
+        let initial = self.config.initial_cwnd;
+        let r = &mut self.recovery;
+        if idle > 0 {
+            r.controller.on_idle(cx.now.since(self.snd.last_sent));
+        }
+        if !self.config.slow_start_after_idle || idle <= rto || r.controller.owns_window() {
+            return;
+        }
+        r.window.ssthresh = r.current_ssthresh();
+        let floor = initial.min(r.window.cwnd);
+        let halvings = (idle / rto).min(31);
+        let before = r.window.cwnd;
+        r.window.cwnd = (before >> halvings).max(floor);
+        (r.usage.stamp, r.usage.used) = (cx.now, 0);
+        if before != r.window.cwnd {
+            self.tell_cwnd(cx, true);
+        }
+    }
+
+    /// Tells the story the window, when it has changed enough to be worth it.
+    pub(super) fn tell_cwnd(&mut self, cx: Cx, always: bool) {
+        if !cx.recording {
+            return;
+        }
+        let (cwnd, ssthresh) = self.recovery.window.bytes();
+        if !always && cwnd.abs_diff(self.recovery.told) < self.recovery.told / 4 {
+            return;
+        }
+        self.recovery.told = cwnd;
+        self.records.push(What::TcpCwnd {
+            conn: self.conn,
+            cwnd,
+            ssthresh,
+            in_flight: self.pipe(),
+            srtt_us: (self.rtt.srtt().0 / 1000) as u32,
+        });
+    }
+}
