@@ -39,6 +39,7 @@ shipped![
     "certificate-wrong-name",
     "certificate-untrusted",
     "cable-cut",
+    "pravin-dev",
 ];
 
 /// All built-in scenarios.

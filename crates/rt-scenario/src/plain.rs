@@ -118,7 +118,9 @@ fn build_interface(world: &mut World<'_, '_>, id: NodeId, name: &Key, value: &Va
     world.node(id).ports[port.index()].anycast = value.flag_at("anycast").unwrap_or(false);
     world.set_mac((id, port), value.mac_at("mac"), value.get("mac").map(|v| v.span));
     let more = value.get("addresses").map(Value::items).unwrap_or_default();
-    for at in value.get("address").into_iter().chain(more) {
+    // `wan: 203.0.113.2/30` is short for a mapping with an address.
+    let short = matches!(value.kind, Kind::Scalar { .. }).then_some(value);
+    for at in short.into_iter().chain(value.get("address")).chain(more) {
         read_address(world, (id, port), at);
     }
 }

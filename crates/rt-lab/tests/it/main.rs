@@ -8,4 +8,5 @@ mod judges;
 mod laws;
 mod shipped;
 mod support;
+mod traces;
 mod verdicts;

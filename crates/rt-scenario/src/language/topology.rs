@@ -33,7 +33,7 @@ pub(super) static ROUTE: Shape = Shape {
     ]],
 };
 
-pub(super) static INTERFACE_TY: Ty = Ty::OrNothing(&Ty::Object(&INTERFACE));
+pub(super) static INTERFACE_TY: Ty = Ty::OrNothing(&Ty::Either(&Ty::Host, &Ty::Object(&INTERFACE)));
 pub(super) static ROUTE_TY: Ty = Ty::Object(&ROUTE);
 
 pub(super) const NODE_KEYS: &[Key] = &[
@@ -42,7 +42,11 @@ pub(super) const NODE_KEYS: &[Key] = &[
     key("mtu", Ty::Size, "The MTU of its interfaces."),
     key("dhcp", Ty::Flag, "Whether its first interface asks for an address by DHCP."),
     key("gateway", Ty::Address, "Its default gateway; the only router on its link when not given."),
-    key("interfaces", Ty::Map("interface", &INTERFACE_TY), "Its interfaces, when one address is not enough."),
+    key(
+        "interfaces",
+        Ty::Map("interface", &INTERFACE_TY),
+        "Its interfaces, when one address is not enough: `wan: 203.0.113.2/30`, or with properties.",
+    ),
     key(
         "routes",
         Ty::List(&ROUTE_TY),
