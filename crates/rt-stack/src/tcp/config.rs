@@ -18,6 +18,10 @@ pub struct TcpConfig {
     pub frto: bool,
     /// Duplicate ACKs, or SACKed segments, that make a loss at first (DupThresh of RFC 5681).
     pub reordering: u32,
+    /// Segments are spread over the round trip instead of leaving a window at a time.
+    pub pacing: bool,
+    /// The last segment of a burst of several has PSH, even if more waits in the send buffer.
+    pub push_bursts: bool,
     /// The window shrinks while the connection is idle (RFC 5681 4.1).
     pub slow_start_after_idle: bool,
     /// Initial congestion window in segments (RFC 6928).
@@ -252,6 +256,8 @@ impl Default for TcpConfig {
             tail_probe: true,
             frto: true,
             reordering: 3,
+            pacing: false,
+            push_bursts: true,
             slow_start_after_idle: true,
             initial_cwnd: 10,
             send_buffer: 4 << 20,

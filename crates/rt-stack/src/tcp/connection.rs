@@ -14,6 +14,7 @@ use super::ecn::EcnState;
 use super::info::Totals;
 use super::open::OpenParams;
 use super::options::SocketOptions;
+use super::pacing::Burst;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::segment::{Cx, IcmpError, Read, Segment, SegmentToken, TcpError};
@@ -39,6 +40,7 @@ pub struct Connection {
     pub(super) pending: Pending,
     pub(super) ecn: EcnState,
     pub(super) totals: Totals,
+    pub(super) burst: Burst,
     pub(super) keepalive: Option<KeepaliveConfig>,
     pub(super) error: Option<TcpError>,
     /// What ICMP said since the last progress: the reason to give if the connection times out.
@@ -93,6 +95,7 @@ impl Connection {
             pending: Pending { syn: true, syn_sent_at: cx.now, ..Pending::default() },
             ecn: EcnState::default(),
             totals: Totals::default(),
+            burst: Burst::default(),
             keepalive: config.keepalive,
             error: None,
             soft: None,

@@ -175,6 +175,13 @@ impl Flight {
         None
     }
 
+    /// How many segments from `seq` on, at most `most`, are lost and wait to be repeated, without a gap.
+    pub(super) fn lost_run(&self, seq: Seq, most: u32) -> u32 {
+        let first = self.index_of(seq).min(self.queue.len());
+        let waits = |e: &&Sent| e.lost && !e.repeated;
+        self.queue.range(first..).take(most as usize).take_while(waits).count() as u32
+    }
+
     /// Cuts the entry at `position` so that the first part is at most `most` long.
     pub(super) fn split(&mut self, position: u64, most: u32) {
         let i = (position - self.popped) as usize;

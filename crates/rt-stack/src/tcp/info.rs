@@ -195,7 +195,7 @@ impl Connection {
             data_segs_in: self.totals.data_segs_in,
             delivered: r.counts.delivered,
             delivered_ce: r.counts.delivered_ce,
-            pacing_rate: u64::MAX,
+            pacing_rate: self.pacing_rate(),
         }
     }
 }

@@ -35,7 +35,6 @@
 //! # Simplifications, and how a user could notice
 //!
 //! - No urgent data (the pointer is ignored, the bytes are delivered in line), no Fast Open.
-//! - No pacing: a window's worth of segments leaves at once.
 
 mod ack_policy;
 mod acks;
@@ -49,6 +48,7 @@ mod flight;
 mod info;
 mod open;
 mod options;
+mod pacing;
 mod personalities;
 mod probe;
 mod rack;

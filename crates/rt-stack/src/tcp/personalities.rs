@@ -27,6 +27,7 @@ impl TcpConfig {
             rack: false,
             tail_probe: false,
             frto: false,
+            push_bursts: false,
             option_order: OptionOrder::FreeBsd,
             send_buffer: 2 << 20,
             recv_buffer: 2 << 20,
@@ -71,6 +72,7 @@ impl TcpConfig {
         TcpConfig {
             congestion: CongestionKind::Reno,
             frto: false,
+            push_bursts: false,
             initial_cwnd: 2,
             send_buffer: 2_920,
             recv_buffer: 5_840,

@@ -63,6 +63,7 @@ impl Connection {
             if data.is_some() {
                 return data;
             }
+            self.stop_burst();
             self.validate_window(cx);
         }
         self.next_probe(cx).or_else(|| self.next_ack(cx))
@@ -136,6 +137,10 @@ impl Connection {
             self.block(cx, Some(Blocked::Cwnd));
             return None;
         }
+        if !self.may_burst(cx) {
+            self.block(cx, Some(Blocked::Pacing));
+            return None;
+        }
         // The window may have shrunk since; only the oldest segment goes out all the same, as a probe.
         let room = (self.snd.una + self.snd.wnd) - sent.seq;
         let room = if sent.seq.ge(self.snd.una + self.snd.wnd) { 0 } else { room };
@@ -158,7 +163,18 @@ impl Connection {
         if sent.seq == self.snd.una && !waits {
             self.arm_rto(cx);
         }
-        Some(self.repeat_segment(cx, &sent, why))
+        let mut segment = self.repeat_segment(cx, &sent, why);
+        let next = sent.seq + sent.len;
+        if self.ends_burst(cx, segment.len, |c| c.repeatable(next)) {
+            segment.header.flags = segment.header.flags | TcpFlags::PSH;
+        }
+        Some(segment)
+    }
+
+    /// Lost segments from `next` on, without a gap, that could be repeated now.
+    fn repeatable(&self, next: Seq) -> u32 {
+        let room = self.recovery.window.cwnd.saturating_sub(self.snd.flight.pipe());
+        self.snd.flight.lost_run(next, room)
     }
 
     /// Counts a repetition, for PRR and for taking recovery back.
@@ -236,6 +252,9 @@ impl Connection {
         if self.snd.flight.pipe() >= self.recovery.window.cwnd {
             return NewData::Wait(Blocked::Cwnd);
         }
+        if !self.may_burst(cx) {
+            return NewData::Wait(Blocked::Pacing);
+        }
         if len == unsent && unsent < full && !takes_fin && self.nagle_holds() {
             return NewData::Wait(Blocked::Nagle);
         }
@@ -284,12 +303,25 @@ impl Connection {
             //= rfc6298#5.1
             self.restart_rto(cx);
         }
+        if self.ends_burst(cx, len, Connection::followers) {
+            flags = flags | TcpFlags::PSH;
+        }
         let (why, origin) = match len {
             0 => (SendWhy::Fin, (EventId::NONE, Time::ZERO)),
             _ if cx.recording => (why, self.snd.buf.origin(end)),
             _ => (why, (EventId::NONE, Time::ZERO)),
         };
         self.build(cx, Plan { seq, len, flags, why, origin, sack: true, fresh: len > 0 })
+    }
+
+    /// New segments that could follow the one just sent, at once.
+    fn followers(&self) -> u32 {
+        let room = self.recovery.window.cwnd.saturating_sub(self.snd.flight.pipe());
+        let full = self.full().max(1);
+        let ready = self.snd.unsent().min(self.snd.usable());
+        // The short rest goes along unless Nagle holds it.
+        let rest = ready % full > 0 && ready == self.snd.unsent() && !self.nagle_holds();
+        room.min(ready / full + u32::from(rest))
     }
 
     /// A zero-window probe or a keepalive: both are an old byte's number without the byte, so that any TCP answers.

@@ -27,9 +27,11 @@ pub(super) enum Slot {
     Keepalive,
     /// FIN-WAIT-2 or TIME-WAIT.
     Linger,
+    /// Pacing.
+    Pacing,
 }
 
-const SLOTS: usize = 4;
+const SLOTS: usize = 5;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {

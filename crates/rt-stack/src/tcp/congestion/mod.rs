@@ -72,6 +72,10 @@ pub trait Algorithm {
     fn undone(&mut self, window: &Window, before: u32) -> u32 {
         window.cwnd.max(before)
     }
+    /// Bytes per second, when the algorithm wants segments spread.
+    fn rate(&self) -> Option<u64> {
+        None
+    }
     /// Whether the algorithm sets the window itself, in recovery too.
     fn owns_window(&self) -> bool {
         false
@@ -130,6 +134,10 @@ impl Algorithm for Controller {
 
     fn undone(&mut self, window: &Window, before: u32) -> u32 {
         each!(self, a => a.undone(window, before))
+    }
+
+    fn rate(&self) -> Option<u64> {
+        each!(self, a => a.rate())
     }
 
     fn owns_window(&self) -> bool {

@@ -19,8 +19,8 @@ use rt_base::{ConnId, EventId, TcpPhase, Time};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use crate::tcp::{
-    CongestionKind, Connection, Cx, Ecn, IcmpError, KeepaliveConfig, ListenOutcome, OpenParams, Outcome,
-    Read, Segment, TcpConfig, on_listen,
+    CongestionKind, Connection, Cx, Ecn, HystartKind, IcmpError, KeepaliveConfig, ListenOutcome, OpenParams,
+    Outcome, Read, Segment, TcpConfig, on_listen,
 };
 
 /// Runs a script; panics with the line that failed.
@@ -53,7 +53,12 @@ struct Run {
 impl Default for Run {
     fn default() -> Run {
         Run {
-            config: TcpConfig { timestamps: false, window_scaling: false, ..TcpConfig::default() },
+            config: TcpConfig {
+                timestamps: false,
+                window_scaling: false,
+                push_bursts: false,
+                ..TcpConfig::default()
+            },
             mss: 1000,
             isn: 100,
             conn: None,
@@ -156,6 +161,9 @@ impl Run {
                 "insecure-ack" => self.config.insecure_ack = on,
                 "ts" => self.config.timestamps = on,
                 "ws" => self.config.window_scaling = on,
+                "push" => self.config.push_bursts = on,
+                "pacing" => self.config.pacing = on,
+                "hystart" => self.config.hystart = HystartKind::Classic,
                 "tlp" => self.config.tail_probe = on,
                 "rack" => self.config.rack = on,
                 "frto" => self.config.frto = on,

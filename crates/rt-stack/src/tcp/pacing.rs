@@ -1,0 +1,108 @@
+//! Bursts and the time between them. What may leave goes in bursts of about a millisecond of the connection's rate, at
+//! least two segments, as Linux cuts it for its interfaces; a burst ends with PSH, so that the receiver's machine passes it
+//! on at once. With pacing on, bursts are spread over the round trip by a timer.
+//!
+//! The rate is twice the window per round trip in slow start and 1.2 times otherwise, unless the congestion control says
+//! it (BBR).
+
+use rt_base::{Nanos, Time, TimerKind};
+
+use super::congestion::Algorithm;
+use super::connection::Connection;
+use super::segment::Cx;
+use super::timers::Slot;
+
+/// The burst that is leaving.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Burst {
+    /// Segments of it still to come.
+    left: u32,
+    /// The next burst may leave then.
+    next: Time,
+}
+
+/// IPv4, TCP with timestamps, Ethernet: what a segment takes besides its payload.
+const OVERHEAD: u64 = 66;
+/// The first segments are not paced (Linux).
+const FREE: u32 = 10;
+/// A burst is at most what an interface takes at once.
+const LARGEST: u64 = 65_536;
+/// A burst of this kind is never shorter.
+const SMALLEST: u32 = 2;
+/// Burst growth on short paths: halves with each 512 us of the smallest round-trip time.
+const SHORT_PATH_US: u64 = 512;
+
+impl Connection {
+    /// Bytes per second that the window allows; `u64::MAX` while no round-trip time is known.
+    pub(super) fn pacing_rate(&self) -> u64 {
+        let r = &self.recovery;
+        if let Some(rate) = r.controller.rate() {
+            return rate;
+        }
+        let srtt = self.rtt.srtt().0;
+        if srtt == 0 {
+            return u64::MAX;
+        }
+        let percent = if r.window.cwnd < r.window.ssthresh / 2 { 200 } else { 120 };
+        let bytes = u64::from(self.snd.mss) * u64::from(r.window.cwnd.max(self.snd.flight.segments()));
+        // Windows are below 2^40 bytes, so this cannot overflow 128 bits.
+        let rate = u128::from(bytes) * 1_000_000_000 * percent / 100 / u128::from(srtt);
+        u64::try_from(rate).unwrap_or(u64::MAX)
+    }
+
+    /// Segments in a burst.
+    pub(super) fn burst_segments(&self) -> u32 {
+        let mut bytes = self.pacing_rate() >> 10;
+        let shift = self.rtt.min().0 / 1000 / SHORT_PATH_US;
+        if shift < 32 {
+            bytes = bytes.saturating_add(LARGEST >> shift);
+        }
+        let mss = u64::from(self.snd.mss.max(1));
+        ((bytes.min(LARGEST - 1) / mss) as u32).max(SMALLEST)
+    }
+
+    /// Whether a burst may begin now; arms the timer when not.
+    pub(super) fn may_burst(&mut self, cx: Cx) -> bool {
+        let paced = self.config.pacing || self.recovery.controller.rate().is_some();
+        if !paced || self.burst.left > 0 || self.burst.next <= cx.now {
+            return true;
+        }
+        if !self.timers.armed(Slot::Pacing) {
+            self.timers.arm(cx, Slot::Pacing, TimerKind::Pacing, self.burst.next);
+        }
+        false
+    }
+
+    /// A segment of `len` bytes leaves; `more` segments could follow now. Whether it ends a burst of several.
+    pub(super) fn ends_burst(&mut self, cx: Cx, len: u32, more: impl Fn(&Connection) -> u32) -> bool {
+        let first = self.burst.left == 0;
+        if first {
+            self.burst.left = self.burst_segments().min(1 + more(self));
+        }
+        self.burst.left -= 1;
+        self.space(cx, len);
+        self.burst.left == 0 && !first && self.config.push_bursts
+    }
+
+    /// What was begun does not go on: the window closed, or something else goes first.
+    pub(super) fn stop_burst(&mut self) {
+        self.burst.left = 0;
+    }
+
+    /// Moves the time of the next burst on by what `len` bytes take.
+    fn space(&mut self, cx: Cx, len: u32) {
+        let rate = match self.recovery.controller.rate() {
+            Some(rate) => rate,
+            None if self.config.pacing => self.pacing_rate(),
+            None => return,
+        };
+        if rate == 0 || rate == u64::MAX || self.totals.data_segs_out < FREE {
+            return;
+        }
+        let time = (u64::from(len) + OVERHEAD) * 1_000_000_000 / rate;
+        // Idle time counts for half of what it would have allowed.
+        let credit = if self.burst.next == Time::ZERO { 0 } else { cx.now.since(self.burst.next).0 };
+        let time = time - (time / 2).min(credit);
+        self.burst.next = self.burst.next.max(cx.now) + Nanos(time);
+    }
+}
