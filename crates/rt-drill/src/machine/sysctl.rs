@@ -26,9 +26,8 @@ pub(super) fn set(settings: &mut Settings, name: &str, value: &str) -> Outcome {
         "net.core.somaxconn" | "kern.ipc.somaxconn" | "kern.ipc.soacceptqueue" => {
             put(&mut settings.tcp.accept_backlog, number(value))
         }
-        "kern.ipc.maxsockbuf" | "net.core.rmem_max" | "net.core.wmem_max" => {
-            number(value).map(|_| Applied::Ignored)
-        }
+        // FreeBSD chooses the window scale so that it covers this.
+        "kern.ipc.maxsockbuf" => put(&mut settings.tcp.recv_buffer, number(value)),
         _ if ["net.core.", "net.inet.", "net.inet6.", "net.ipv6.", "kern."]
             .iter()
             .any(|p| dotted.starts_with(p)) =>
@@ -123,12 +122,16 @@ fn linux(settings: &mut Settings, name: &str, value: &str) -> Outcome {
 
 /// Names about loss recovery and sending of `net.ipv4.`
 fn recovery(tcp: &mut TcpConfig, name: &str, value: &str) -> Outcome {
-    let _ = (tcp, value);
-    Ok(if name.starts_with("tcp_") || name.starts_with("ip_") || name.starts_with("icmp_") {
-        Applied::Ignored
-    } else {
-        Applied::Unknown
-    })
+    match name {
+        // A bit field; bit 0 is RACK itself.
+        "tcp_recovery" => put(&mut tcp.rack, number(value).map(|bits| bits & 1 != 0)),
+        "tcp_early_retrans" => put(&mut tcp.tail_probe, number(value).map(|mode| mode >= 3)),
+        "tcp_frto" => put(&mut tcp.frto, switch(value)),
+        "tcp_reordering" => put(&mut tcp.reordering, number(value)),
+        "tcp_slow_start_after_idle" => put(&mut tcp.slow_start_after_idle, switch(value)),
+        _ if ["tcp_", "ip_", "icmp_"].iter().any(|prefix| name.starts_with(prefix)) => Ok(Applied::Ignored),
+        _ => Ok(Applied::Unknown),
+    }
 }
 
 /// What `tcp_rmem` means for windows: Linux gives half of a buffer to the window (`tcp_adv_win_scale` 1).
