@@ -19,6 +19,9 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("git clone", "there is no network in a test"),
     ("sudo ", "a test does not become root"),
     ("wireshark", "it opens a window"),
+    ("cargo build --release", "it builds the tree again"),
+    ("cd packetdrill", "the tool is not part of this repository"),
+    ("./packetdrill", "the same"),
 ];
 
 /// One fenced block of a page.
