@@ -277,6 +277,7 @@ impl Machine {
                 n::IP_PMTUDISC_PROBE | n::IP_PMTUDISC_INTERFACE => MtuDiscovery::Probe,
                 _ => MtuDiscovery::Want,
             }),
+            ..SocketOptions::default()
         }
     }
 }

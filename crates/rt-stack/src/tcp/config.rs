@@ -76,12 +76,20 @@ pub struct TcpConfig {
     pub keepalive_times: KeepaliveConfig,
     /// How long an ACK may wait at most when the peer is slow; [`TcpConfig::delayed_ack`] is the least.
     pub delayed_ack_max: Nanos,
-    /// When SYNs are repeated: multiples of [`TcpConfig::rto_initial`], the last for ever. Empty doubles.
-    pub syn_schedule: &'static [u8],
+    /// So many SYNs are repeated at the same interval before it doubles (`tcp_syn_linear_timeouts`).
+    pub syn_linear: u8,
+    /// Added to every RTO but a connection's first (FreeBSD's `rexmit_slop`).
+    pub rto_slop: Nanos,
+    /// From the fourth repetition on a SYN has no options but the MSS (FreeBSD's `rexmit_drop_options`).
+    pub syn_drops_options: bool,
     /// Give up connecting after this, however many SYNs were sent (FreeBSD's `keepinit`).
     pub connect_timeout: Option<Nanos>,
-    /// Repeat a SYN that asked for ECN without asking.
+    /// Repeat a SYN that asked for ECN without asking, from the repetition after [`TcpConfig::ecn_retries`] on.
     pub ecn_fallback: bool,
+    /// So often a SYN is repeated that still asks for ECN (FreeBSD's `ecn.maxretries`).
+    pub ecn_retries: u8,
+    /// Send no options, and ignore what the peer offers (TCP_NOOPT of a socket).
+    pub no_options: bool,
     /// Fast Open (RFC 7413).
     pub fast_open: FastOpenConfig,
     /// SYN cookies (RFC 4987): `net.ipv4.tcp_syncookies`.
@@ -285,9 +293,13 @@ impl Default for TcpConfig {
             option_order: OptionOrder::Linux,
             keepalive_times: KeepaliveConfig::default(),
             delayed_ack_max: Nanos::from_millis(200),
-            syn_schedule: &[],
+            syn_linear: 0,
+            rto_slop: Nanos::ZERO,
+            syn_drops_options: false,
             connect_timeout: None,
             ecn_fallback: true,
+            ecn_retries: 0,
+            no_options: false,
             fast_open: FastOpenConfig::from_bits(1),
             syn_cookies: SynCookies::WhenFull,
             syn_backlog: 1_024,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rt_base::{Blocked, ConnId, EventId, TcpPhase, Time, What};
+use rt_base::{Blocked, ConnId, EventId, TcpPhase, Time, TimerKind, What};
 use rt_wire::{Seq, TcpHeader};
 
 use super::ack_policy::AckPolicy;
@@ -61,8 +61,11 @@ impl Connection {
     #[must_use]
     pub fn connect(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams) -> Connection {
         let mut c = Connection::new(cx, config, open, SynSent.into());
-        c.ts.on = config.timestamps;
-        c.rcv.sack = config.sack;
+        c.ts.on = config.timestamps && !config.no_options;
+        c.rcv.sack = config.sack && !config.no_options;
+        if let Some(limit) = config.connect_timeout {
+            c.timers.arm(cx, Slot::Keepalive, TimerKind::Keepalive, cx.now + limit);
+        }
         c.record_state(cx, TcpPhase::Closed);
         c
     }
@@ -79,14 +82,15 @@ impl Connection {
     }
 
     fn new(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams, state: State) -> Connection {
-        let mss = u32::from(open.mss.max(MIN_MSS));
+        let announced = open.mss.min(config.max_segment.unwrap_or(u16::MAX)).max(MIN_MSS);
+        let mss = u32::from(announced);
         Connection {
             config: Arc::clone(config),
             options: None,
             conn: open.conn,
             state,
             snd: SendHalf::new(open.isn, mss),
-            rcv: RecvHalf { mss: open.mss.max(MIN_MSS), ..RecvHalf::default() }.with_limit(config, mss),
+            rcv: RecvHalf { mss: announced, ..RecvHalf::default() }.with_limit(config, mss),
             ts: Timestamps { offset: open.ts_offset, ..Timestamps::default() },
             ack: AckPolicy::default(),
             rtt: RttEstimator::default(),
@@ -388,7 +392,7 @@ impl Connection {
     }
 }
 
-/// Smaller offers are an attack or a mistake (Linux has the same floor).
-pub(super) const MIN_MSS: u16 = 88;
+/// Not even the smallest MTU (68 bytes, RFC 791) announces less.
+const MIN_MSS: u16 = 28;
 /// The send buffer never holds less than this (unless configured smaller).
 const MIN_SEND_LIMIT: usize = 65_536;

@@ -11,6 +11,8 @@ use super::segment::Ecn;
 /// What a connection knows about ECN.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct EcnState {
+    /// Our last SYN asked for it.
+    pub(super) asked: bool,
     /// Both ends agreed in the handshake.
     pub(super) ok: bool,
     /// A mark came: every segment says ECE until the peer says CWR.

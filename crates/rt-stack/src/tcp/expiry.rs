@@ -73,6 +73,14 @@ impl Connection {
     }
 
     fn on_keepalive(&mut self, cx: Cx) {
+        if matches!(self.state, State::SynSent(_) | State::SynReceived(_)) {
+            // FreeBSD's `keepinit`: connecting has a limit of its own.
+            match self.state {
+                State::SynSent(_) => self.fail(cx, TcpError::TimedOut),
+                _ => self.reset_now(cx, Some(TcpError::TimedOut)),
+            }
+            return;
+        }
         //= rfc9293#3.8.4
         let Some(k) = self.keepalive else {
             return;

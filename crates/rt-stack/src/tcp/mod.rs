@@ -60,6 +60,7 @@ mod rtt;
 mod segment;
 mod send;
 mod send_buffer;
+mod send_syn;
 pub mod states;
 mod timers;
 mod transitions;

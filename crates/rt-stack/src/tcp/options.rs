@@ -22,6 +22,10 @@ pub struct SocketOptions {
     pub user_timeout: Nanos,
     /// TCP_SYNCNT.
     pub syn_retries: Option<u8>,
+    /// TCP_KEEPINIT (FreeBSD): connecting fails after this.
+    pub connect_timeout: Option<Nanos>,
+    /// TCP_NOOPT (FreeBSD): no options are sent, and what the peer offers is ignored.
+    pub no_options: bool,
     /// SO_LINGER: how long `close` may wait; zero resets.
     pub linger: Option<Nanos>,
     /// TCP_LINGER2: the life of FIN-WAIT-2 without an application. `Some(Nanos::ZERO)` ends it at once.
@@ -75,6 +79,8 @@ impl SocketOptions {
             keepalive: if self.keepalive { Some(times) } else { machine.keepalive },
             user_timeout: self.user_timeout,
             syn_retries: self.syn_retries.unwrap_or(machine.syn_retries),
+            connect_timeout: self.connect_timeout.or(machine.connect_timeout),
+            no_options: self.no_options,
             fin_wait2: self.fin_wait2.unwrap_or(machine.fin_wait2),
             max_segment: self.max_segment,
             window_clamp: self.window_clamp,

@@ -18,8 +18,8 @@ impl TcpConfig {
         TcpConfig { hystart: HystartKind::Classic, ..TcpConfig::default() }
     }
 
-    /// FreeBSD 14: ACKs are delayed from the start, SYNs repeated five times a second apart, closed sockets leave
-    /// FIN-WAIT-2 after a minute.
+    /// FreeBSD 14: ACKs are delayed from the start, no ACK of the peer's FIN is lost on unread data, connecting ends
+    /// after 75 s.
     #[must_use]
     pub fn freebsd() -> TcpConfig {
         TcpConfig {
@@ -41,7 +41,8 @@ impl TcpConfig {
             delayed_ack_max: Nanos::from_millis(40),
             quickack_segments: 0,
             keepalive_times: KeepaliveConfig { count: 8, ..KeepaliveConfig::default() },
-            syn_schedule: &[1, 1, 1, 1, 1, 2, 4, 8, 16, 32, 64],
+            rto_slop: Nanos::from_millis(200),
+            ecn_retries: 1,
             connect_timeout: Some(Nanos::from_secs(75)),
             fast_open: FastOpenConfig::from_bits(0),
             syn_cookies: SynCookies::WhenFull,

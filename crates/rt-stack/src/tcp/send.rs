@@ -104,33 +104,6 @@ impl Connection {
         segment
     }
 
-    fn next_syn(&mut self, cx: Cx, flags: TcpFlags) -> Option<Segment> {
-        if !core::mem::take(&mut self.pending.syn) {
-            self.block(cx, (self.snd.unsent() > 0).then_some(Blocked::Handshake));
-            return None;
-        }
-        self.snd.nxt = self.snd.iss + 1;
-        let mut header = self.header(cx, self.snd.iss, flags, false);
-        let passive = flags.has(TcpFlags::ACK);
-        let o = &mut header.options;
-        o.order = self.config.option_order;
-        o.mss = Some(self.rcv.mss);
-        o.sack_permitted = self.rcv.sack;
-        if !passive {
-            header.ack = Seq(0);
-            header.window = self.rcv.limit.min(65_535) as u16;
-            o.timestamps = self.ts.on.then(|| (self.ts.value(cx.now), 0));
-            o.window_scale = self.config.window_scaling.then(|| self.config.window_shift());
-        } else if self.rcv.shift > 0 || self.snd.shift > 0 {
-            o.window_scale = Some(self.rcv.shift);
-        }
-        self.arm_rto(cx);
-        let mut segment = self.segment(header, 0, 0, SendWhy::Handshake, self.pending.syn_origin);
-        segment.token = SegmentToken(Some(self.snd.iss.0));
-        self.pending.syn_origin.1 = cx.now;
-        Some(segment)
-    }
-
     fn next_retransmission(&mut self, cx: Cx) -> Option<Segment> {
         let (position, sent) = self.snd.flight.next_lost()?;
         if self.snd.flight.pipe() >= self.recovery.window.cwnd {
@@ -380,7 +353,7 @@ impl Connection {
     }
 
     /// A header with everything that the receiving side has to say; whatever was owed is said by it.
-    fn header(&mut self, cx: Cx, seq: Seq, flags: TcpFlags, sack: bool) -> TcpHeader {
+    pub(super) fn header(&mut self, cx: Cx, seq: Seq, flags: TcpFlags, sack: bool) -> TcpHeader {
         let mut options = TcpOptions::default();
         self.ts.option(cx.now, &mut options);
         if sack && self.rcv.sack && (self.rcv.dsack.is_some() || self.rcv.buf.has_holes()) {
@@ -416,7 +389,7 @@ impl Connection {
         4 + 8 * blocks.min(if self.ts.on { 3 } else { 4 })
     }
 
-    fn segment(
+    pub(super) fn segment(
         &self,
         header: TcpHeader,
         len: u32,
@@ -445,7 +418,7 @@ impl Connection {
     }
 
     /// Notes why data waits, once until something is sent.
-    fn block(&mut self, cx: Cx, reason: Option<Blocked>) {
+    pub(super) fn block(&mut self, cx: Cx, reason: Option<Blocked>) {
         if self.blocked == reason {
             return;
         }

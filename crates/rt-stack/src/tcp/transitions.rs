@@ -1,9 +1,10 @@
 //! From state to state: what entering one always means, what the handshake settles, and how a connection fails.
 
 use rt_base::{Nanos, TcpPhase, TimerKind, What};
-use rt_wire::{Seq, TcpHeader};
+use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
-use super::connection::{Connection, MIN_MSS};
+use super::config::{EcnMode, Family};
+use super::connection::Connection;
 use super::recovery::Recovery;
 use super::segment::{Cx, TcpError};
 use super::states::{Closed, State, TimeWait};
@@ -85,6 +86,7 @@ impl Connection {
         self.retries = 0;
         self.pending.syn = false;
         self.timers.disarm(Slot::Retransmit);
+        self.timers.disarm(Slot::Keepalive);
         //= rfc6928#2
         // Several lost SYNs: the path is worse than ten segments.
         let initial = if repeated > 1 { 1 } else { self.config.initial_cwnd };
@@ -106,7 +108,8 @@ impl Connection {
 
     /// Takes what the peer's SYN or SYN-ACK says, as far as we offered or want it.
     pub(super) fn negotiate(&mut self, cx: Cx, syn: &TcpHeader) {
-        let o = &syn.options;
+        let none = TcpOptions::default();
+        let o = if self.config.no_options { &none } else { &syn.options };
         self.rcv.irs = syn.seq;
         self.rcv.nxt = syn.seq + 1;
         self.ack.last_sent = self.rcv.nxt;
@@ -119,17 +122,19 @@ impl Connection {
         //= rfc9293#3.7.1
         //= rfc6691#2
         // 536 without the option; the options of every segment come out of it.
-        let mss = o.mss.unwrap_or(DEFAULT_MSS).clamp(MIN_MSS, self.rcv.mss);
-        self.snd.mss = u32::from(mss) - if self.ts.on { TIMESTAMPS_LEN } else { 0 };
+        let mss = o.mss.unwrap_or(self.config.default_mss).max(self.config.min_mss).min(self.rcv.mss);
+        let options = if self.ts.on { TIMESTAMPS_LEN } else { 0 };
+        self.snd.mss = u32::from(mss).saturating_sub(options).max(MIN_PAYLOAD);
         //= rfc7323#2.2
         match o.window_scale.filter(|_| self.config.window_scaling) {
             Some(shift) => {
                 self.snd.shift = shift.min(14);
-                self.rcv.shift = self.config.window_shift();
+                (self.rcv.shift, self.rcv.shift_agreed) = (self.config.window_shift(), true);
             }
-            None => (self.snd.shift, self.rcv.shift) = (0, 0),
+            None => (self.snd.shift, self.rcv.shift, self.rcv.shift_agreed) = (0, 0, false),
         }
-        let full = u32::from(self.rcv.mss) - if self.ts.on { TIMESTAMPS_LEN } else { 0 };
+        self.negotiate_ecn(syn.flags);
+        let full = u32::from(self.rcv.mss).saturating_sub(options).max(MIN_PAYLOAD);
         if matches!(self.state, State::SynReceived(_)) {
             self.rcv.set_limit(&self.config, full);
         }
@@ -140,6 +145,17 @@ impl Connection {
         self.snd.max_wnd = self.snd.wnd;
         self.snd.wl1 = syn.seq;
         self.snd.wl2 = syn.ack;
+    }
+
+    /// ECN is on when one end asked and the other agreed; two that ask at the same time (simultaneous open) agree.
+    fn negotiate_ecn(&mut self, flags: TcpFlags) {
+        //= rfc3168#6.1.1
+        let (ece, cwr) = (flags.has(TcpFlags::ECE), flags.has(TcpFlags::CWR));
+        self.ecn.ok = match (flags.has(TcpFlags::ACK), self.state) {
+            (true, _) => self.ecn.asked && ece && !cwr,
+            (false, State::SynSent(_)) if self.config.family == Family::Linux => self.ecn.asked && ece && cwr,
+            (false, _) => self.config.ecn != EcnMode::Off && ece && cwr,
+        };
     }
 
     /// Something was heard from the peer (or sent to it): idle time starts anew.
@@ -171,7 +187,7 @@ impl Connection {
 
 /// IPv4 and TCP headers without options.
 const HEADERS: u32 = 40;
-/// RFC 9293 3.7.1: without the option.
-const DEFAULT_MSS: u16 = 536;
+/// Payload of a segment, whatever the options take.
+const MIN_PAYLOAD: u32 = 8;
 /// RFC 791: every link takes this much, and our floor for the MSS.
 const MIN_MTU: u16 = 88 + 40;

@@ -55,6 +55,8 @@ pub(super) struct RecvHalf {
     pub(super) limit: u32,
     /// Our window shift.
     pub(super) shift: u8,
+    /// Both ends sent the option, were it with a shift of 0.
+    pub(super) shift_agreed: bool,
     /// The MSS that we announce.
     pub(super) mss: u16,
     pub(super) buf: RecvBuffer,
