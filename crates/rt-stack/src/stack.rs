@@ -464,7 +464,7 @@ mod tests {
         assert!(size_of::<Stack>() <= 1_280, "{} bytes", size_of::<Stack>());
         assert!(size_of::<Packet>() <= 128, "{} bytes", size_of::<Packet>());
         assert!(
-            size_of::<crate::socket::TcpSocket>() <= 1_280,
+            size_of::<crate::socket::TcpSocket>() <= 1_408,
             "{} bytes",
             size_of::<crate::socket::TcpSocket>()
         );

@@ -4,6 +4,7 @@ mod bsd;
 mod close;
 mod ecn;
 mod handshake;
+mod loss;
 mod pipe;
 mod reassembly;
 mod receive;
