@@ -4,14 +4,14 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rt_base::{ConnId, DropReason, FrameId, Outbox, Place, Time, What};
-use rt_wire::{Icmpv4, Ipv4Header, Seq, TcpHeader, UdpHeader, checksum};
+use rt_wire::{Icmpv4, Ipv4Header, Seq, TcpFlags, TcpHeader, UdpHeader, checksum};
 
 use crate::api::EchoAnswer;
 use crate::icmp::{self, Complaint};
 use crate::packet::{Packet, protocol};
 use crate::socket::{SocketId, TcpSocket};
 use crate::stack::{NOBODY, Stack, Stop};
-use crate::tcp::{Connection, Ecn, ListenOutcome, OpenParams, Outcome, SocketOptions, on_listen};
+use crate::tcp::{Blackhole, Connection, Ecn, ListenOutcome, OpenParams, Outcome, SocketOptions, on_listen};
 
 type Delivered = Result<ConnId, Stop>;
 
@@ -122,6 +122,9 @@ impl Stack {
         let (header, payload) =
             TcpHeader::parse(packet.payload()).map_err(|_| stop(DropReason::Malformed))?;
         check(packet, packet.payload())?;
+        if self.tcp.drop_synfin && header.flags.has(TcpFlags::SYN | TcpFlags::FIN) {
+            return Err(stop(DropReason::TcpUnacceptable));
+        }
         let local = SocketAddr::new(packet.dst(), header.dst);
         let remote = SocketAddr::new(packet.src(), header.src);
         let Some(id) = self.sockets.find_tcp(local, remote) else {
@@ -154,7 +157,12 @@ impl Stack {
         payload: &[u8],
         out: &mut Outbox,
     ) -> Delivered {
-        let nobody = Err(Stop { reset: true, ..stop(DropReason::NoSocket) });
+        let silent = match self.tcp.blackhole {
+            Blackhole::Off => false,
+            Blackhole::Syn => header.flags.has(TcpFlags::SYN),
+            Blackhole::All => true,
+        };
+        let nobody = Err(Stop { reset: !silent, ..stop(DropReason::NoSocket) });
         let group = packet.from_group || packet.ip.dst.is_broadcast();
         let Some((listener, queues)) = self.sockets.find_listener(header.dst).filter(|_| !group) else {
             return nobody;

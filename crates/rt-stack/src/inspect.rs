@@ -11,6 +11,12 @@ impl Stack {
         self.sockets.tcp_ref(id).map_or(0, |socket| socket.connection.peek(buf))
     }
 
+    /// Room for what the application has not read yet, at most, in bytes.
+    #[must_use]
+    pub fn tcp_receive_buffer(&self, id: SocketId) -> u32 {
+        self.sockets.tcp_ref(id).map_or(0, |socket| socket.connection.receive_buffer())
+    }
+
     /// Bytes that can be read.
     #[must_use]
     pub fn tcp_unread(&self, id: SocketId) -> usize {

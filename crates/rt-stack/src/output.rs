@@ -19,7 +19,7 @@ use crate::nic::{self, Nic};
 use crate::packet::{LOOPBACK, Packet, begin, protocol, v4};
 use crate::socket::{Socket, SocketId};
 use crate::stack::{Stack, Stop};
-use crate::tcp::{IcmpError, TcpError, reset_for};
+use crate::tcp::{Family, IcmpError, TcpError, reset_for};
 
 /// Something that waits for `send`.
 #[derive(Debug)]
@@ -279,6 +279,7 @@ impl Stack {
         seq: Option<u32>,
     ) {
         let cx = self.cx;
+        let family = self.tcp.family;
         match self.sockets.lookup(id) {
             Some(Socket::Udp(_)) => {
                 if let Some(socket) = self.sockets.udp_mut(id) {
@@ -295,11 +296,13 @@ impl Stack {
                         _,
                         SocketError::Refused | SocketError::ProtocolUnreachable | SocketError::Prohibited,
                     ) => IcmpError::Refused,
+                    (_, SocketError::TtlExceeded) => IcmpError::TtlExceeded,
                     _ => IcmpError::HostUnreachable,
                 };
                 let open_before = socket.connection.error().is_none();
                 socket.connection.on_icmp(cx, Seq(seq), said);
-                if open_before && socket.connection.error().is_some() {
+                // Linux tells the application what ICMP said, the Berkeley stacks what it means.
+                if open_before && socket.connection.error().is_some() && family == Family::Linux {
                     socket.error = Some(error);
                 }
                 self.sockets.touch(id);

@@ -125,6 +125,9 @@ numbers! {
     TCP_INQ = 36;
     TCP_CM_INQ = 36;
     TCP_TX_DELAY = 37;
+    // FreeBSD's; the numbers are ours, because Linux has others for them.
+    TCP_NOOPT = 0x1008;
+    TCP_KEEPINIT = 0x1080;
     TCP_RTO_MAX_MS = 44;
 
     MSG_OOB = 0x1;

@@ -4,7 +4,7 @@
 //! `Machine::apply_options`, for a fresh socket when it connects or listens. Known options that mean nothing here (such as
 //! `SO_PRIORITY`) are kept and given back.
 
-use rt_base::Nanos;
+use rt_base::{Nanos, TcpPhase};
 use rt_stack::SocketId;
 use rt_stack::tcp::{KeepaliveConfig, MtuDiscovery, SocketOptions};
 
@@ -187,6 +187,13 @@ impl Machine {
         let info = self.stack.tcp_info(id)?;
         match (level, name) {
             (n::IPPROTO_TCP, n::TCP_MAXSEG) => i32::try_from(info.mss).ok(),
+            // A round number of segments, once the peer has said how long these are.
+            (n::SOL_SOCKET, n::SO_RCVBUF)
+                if self.settings.is_bsd()
+                    && !matches!(info.phase, TcpPhase::SynSent | TcpPhase::SynReceived) =>
+            {
+                i32::try_from(self.stack.tcp_receive_buffer(id)).ok()
+            }
             (n::IPPROTO_IP, n::IP_MTU) if tcp.connected => Some(i32::from(self.settings.mtu)),
             _ => None,
         }
@@ -277,7 +284,8 @@ impl Machine {
                 n::IP_PMTUDISC_PROBE | n::IP_PMTUDISC_INTERFACE => MtuDiscovery::Probe,
                 _ => MtuDiscovery::Want,
             }),
-            ..SocketOptions::default()
+            connect_timeout: positive(of_tcp(n::TCP_KEEPINIT)).map(|seconds| Nanos::from_secs(seconds.into())),
+            no_options: on(of_tcp(n::TCP_NOOPT)),
         }
     }
 }
@@ -306,7 +314,10 @@ fn admissible(level: i32, name: i32, value: i32) -> Result<i32, Errno> {
         }
         (n::IPPROTO_TCP, n::TCP_FASTOPEN_CONNECT | n::TCP_INQ | n::TCP_REPAIR) => within(0, 1),
         (n::IPPROTO_TCP, n::TCP_INFO | n::TCP_CC_INFO | n::TCP_SAVED_SYN) => Err(Errno::ENOPROTOOPT),
-        (n::IPPROTO_TCP, n::TCP_NODELAY..=n::TCP_TX_DELAY | n::TCP_RTO_MAX_MS) => Ok(value),
+        (
+            n::IPPROTO_TCP,
+            n::TCP_NODELAY..=n::TCP_TX_DELAY | n::TCP_RTO_MAX_MS | n::TCP_NOOPT | n::TCP_KEEPINIT,
+        ) => Ok(value),
         (n::IPPROTO_IP, n::IP_TTL) => {
             if value == -1 {
                 Ok(64)

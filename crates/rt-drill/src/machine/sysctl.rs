@@ -163,6 +163,8 @@ fn freebsd(settings: &mut Settings, name: &str, value: &str) -> Outcome {
         "insecure_rst" => put(&mut tcp.insecure_rst, switch(value)),
         "insecure_syn" => put(&mut tcp.insecure_syn, switch(value)),
         "insecure_ack" => put(&mut tcp.insecure_ack, switch(value)),
+        "ecn.maxretries" => put(&mut tcp.ecn_retries, small(value)),
+        "rexmit_drop_options" => put(&mut tcp.syn_drops_options, switch(value)),
         "drop_synfin" => put(&mut tcp.drop_synfin, switch(value)),
         "blackhole" => {
             tcp.blackhole = match number(value)? {
@@ -242,7 +244,11 @@ fn freebsd_times(settings: &mut Settings, name: &str, value: &str) -> Outcome {
             Ok(Applied::Yes)
         }
         // The retransmission timer's slack: the smallest RTO is rexmit_min plus it.
-        "rexmit_slop" => put(&mut tcp.rto_min, millis(value).map(|slop| Nanos::from_millis(30) + slop)),
+        "rexmit_slop" => {
+            tcp.rto_slop = millis(value)?;
+            tcp.rto_min = Nanos::from_millis(30) + tcp.rto_slop;
+            Ok(Applied::Yes)
+        }
         _ => Ok(Applied::Ignored),
     }
 }

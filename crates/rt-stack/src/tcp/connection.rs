@@ -174,6 +174,12 @@ impl Connection {
         self.rcv.buf.peek_into(buf)
     }
 
+    /// Room for what the application has not read yet, at most, in bytes.
+    #[must_use]
+    pub fn receive_buffer(&self) -> u32 {
+        self.rcv.limit
+    }
+
     /// Bytes that `read` can give.
     #[must_use]
     pub fn unread(&self) -> usize {
@@ -238,17 +244,44 @@ impl Connection {
         if !(self.snd.una.le(seq) && seq.lt(self.snd.nxt)) {
             return;
         }
+        match (error, self.config.family) {
+            (IcmpError::TooBig { mtu }, _) => self.path_mtu(mtu),
+            (error, Family::Linux) => self.on_icmp_linux(cx, error),
+            (error, Family::Bsd) => self.on_icmp_bsd(cx, error),
+        }
+    }
+
+    fn on_icmp_linux(&mut self, cx: Cx, error: IcmpError) {
+        //= rfc5461#3
+        // Any error ends an attempt to connect; a connection only remembers why it may time out.
         let opening = matches!(self.state, State::SynSent(_) | State::SynReceived(_));
-        match error {
-            IcmpError::TooBig { mtu } => self.path_mtu(mtu),
-            //= rfc5461#3
-            // Soft errors end an attempt to connect; a connection only remembers why it may time out.
-            IcmpError::HostUnreachable if !opening => self.soft = Some(TcpError::HostUnreachable),
-            IcmpError::NetUnreachable if !opening => self.soft = Some(TcpError::NetUnreachable),
-            IcmpError::Refused if !opening => {}
-            IcmpError::Refused => self.fail(cx, TcpError::Refused),
-            IcmpError::HostUnreachable => self.fail(cx, TcpError::HostUnreachable),
-            IcmpError::NetUnreachable => self.fail(cx, TcpError::NetUnreachable),
+        let meaning = match error {
+            IcmpError::NetUnreachable => TcpError::NetUnreachable,
+            IcmpError::Refused => TcpError::Refused,
+            _ => TcpError::HostUnreachable,
+        };
+        if opening {
+            self.fail(cx, meaning);
+        } else if error != IcmpError::Refused {
+            self.soft = Some(meaning);
+        }
+    }
+
+    fn on_icmp_bsd(&mut self, cx: Cx, error: IcmpError) {
+        //= rfc5461#3
+        // Hard errors end an attempt to connect, soft ones only when SYNs have been repeated for a while.
+        let meaning = match error {
+            IcmpError::Refused => TcpError::Refused,
+            IcmpError::NetUnreachable => TcpError::NetUnreachable,
+            _ => TcpError::HostUnreachable,
+        };
+        let hard = matches!(error, IcmpError::Refused | IcmpError::TtlExceeded) && self.config.icmp_may_reset;
+        let opening = matches!(self.state, State::SynSent(_) | State::SynReceived(_));
+        let long_enough = opening && self.retries > 3 && self.soft.is_some();
+        if (hard && matches!(self.state, State::SynSent(_))) || (!hard && long_enough) {
+            self.fail(cx, meaning);
+        } else if !hard {
+            self.soft = Some(meaning);
         }
     }
 

@@ -484,6 +484,12 @@ impl Connection {
         }
         let free = self.rcv.limit.saturating_sub(self.rcv.buf.readable());
         let now = self.rcv.wnd();
+        if self.config.family == Family::Bsd {
+            if self.worth_telling_bsd(free.min(MAX_UNSCALED << self.rcv.shift), now) {
+                self.ack.at_once();
+            }
+            return;
+        }
         let step = u32::from(self.rcv.mss).min(self.rcv.limit / 2);
         if free >= now.saturating_mul(2) && free - now >= step {
             self.ack.at_once();

@@ -14,6 +14,7 @@ use super::recv_buffer::Early;
 use super::segment::{Cx, Ecn, Ignored, Outcome, TcpError};
 use super::states::{Road, State, SynReceived};
 use super::timers::Slot;
+use super::variables::MAX_UNSCALED;
 
 /// What is left of a segment after the window has cut it.
 struct Cut<'a> {
@@ -145,7 +146,7 @@ impl Connection {
             self.open_by_ack(cx, state, header, header.flags.has(TcpFlags::SYN));
             let early = self.rcv.early.take();
             if let Some(early) = early {
-                let _ = self.take_cut(cx, self.rcv.nxt, &early.text, early.fin);
+                let _ = self.take_cut(cx, self.rcv.nxt, &early.text, false);
             }
             let _ = self.take_cut(cx, cut.seq, cut.text, cut.fin);
             return Outcome::EnterEstablished;
@@ -165,10 +166,10 @@ impl Connection {
         self.take_cut(cx, cut.seq, cut.text, cut.fin)
     }
 
-    /// The SYN-SENT and SYN-RECEIVED states keep text until the connection is open.
+    /// The SYN-SENT and SYN-RECEIVED states keep text until the connection is open, but no FIN.
     fn hold_early(&mut self, cut: &Cut) {
         if self.rcv.early.is_none() && cut.seq == self.rcv.nxt && (!cut.text.is_empty() || cut.fin) {
-            self.rcv.early = Some(Box::new(Early { text: cut.text.to_vec(), fin: cut.fin }));
+            self.rcv.early = Some(Box::new(Early { text: cut.text.to_vec() }));
             self.pending.syn = true;
         }
     }
@@ -313,6 +314,18 @@ impl Connection {
             self.ack.at_once();
         }
         Outcome::Dropped(Ignored::Duplicate)
+    }
+
+    /// Whether a window of `could` bytes instead of `is` is worth a segment of its own: two segments more and a good part
+    /// of the buffer.
+    pub(super) fn worth_telling_bsd(&self, could: u32, is: u32) -> bool {
+        //= rfc9293#3.8.6.2.2
+        let (more, limit, mss) = (could.saturating_sub(is), self.rcv.limit, u32::from(self.rcv.mss));
+        let much = more >= limit / 4
+            || could <= limit / 8
+            || limit <= 8 * mss
+            || more >= MAX_UNSCALED << self.rcv.shift;
+        (more >= 2 * mss && much) || (more > 0 && more.saturating_mul(2) >= limit)
     }
 
     /// An ACK is due at once; before the connection is open the SYN-ACK carries it.

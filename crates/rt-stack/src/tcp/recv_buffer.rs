@@ -20,11 +20,10 @@ pub(super) struct RecvBuffer {
     recent: [u64; RECENT],
 }
 
-/// Text and FIN that came before the connection was open (RFC 9293 3.10.7.3: "queue for processing later").
+/// Text that came before the connection was open (RFC 9293 3.10.7.3: "queue for processing later").
 #[derive(Debug, Default)]
 pub(super) struct Early {
     pub(super) text: Vec<u8>,
-    pub(super) fin: bool,
 }
 
 /// So many ranges are remembered in order of their age; a segment carries at most three or four.

@@ -191,6 +191,8 @@ pub enum IcmpError {
     NetUnreachable,
     /// Port or protocol unreachable, prohibited: refuses a connection attempt.
     Refused,
+    /// The TTL ran out on the way.
+    TtlExceeded,
     /// Fragmentation needed: the next hop's MTU (RFC 1191).
     TooBig {
         /// That MTU in bytes, IP header included.
