@@ -1,0 +1,101 @@
+//! The interpreter: what passes, what fails, and what is said then.
+
+use super::{Options, Outcome, Verdict, run};
+
+const HANDSHAKE: &str = "\
+0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3
++0 setsockopt(3, SOL_SOCKET, SO_REUSEADDR, [1], 4) = 0
++0 bind(3, ..., ...) = 0
++0 listen(3, 1) = 0
++0 < S 0:0(0) win 32792 <mss 1000,sackOK,nop,nop,nop,wscale 7>
++0 > S. 0:0(0) ack 1 <...>
++.1 < . 1:1(0) ack 1 win 257
++0 accept(3, ..., ...) = 4
+";
+
+fn play(more: &str) -> Outcome {
+    run(&format!("{HANDSHAKE}{more}"), &Options::default())
+}
+
+#[track_caller]
+fn passes(more: &str) {
+    let outcome = play(more);
+    if let Verdict::Failed(failure) = &outcome.verdict {
+        panic!("{}", failure.show("script", &format!("{HANDSHAKE}{more}")));
+    }
+    assert!(matches!(outcome.verdict, Verdict::Passed), "{:?}", outcome.verdict);
+}
+
+#[track_caller]
+fn fails(more: &str) -> String {
+    let text = format!("{HANDSHAKE}{more}");
+    match play(more).verdict {
+        Verdict::Failed(failure) => failure.show("script", &text),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_write_leaves_and_is_acknowledged() {
+    passes("+0 write(4, ..., 1000) = 1000\n+0 > P. 1:1001(1000) ack 1\n+.1 < . 1:1(0) ack 1001 win 257\n");
+}
+
+#[test]
+fn the_strict_end_sees_what_no_line_mentions() {
+    let said = fails("+0 write(4, ..., 1000) = 1000\n");
+    assert!(said.contains("a packet was sent that no line mentions"), "{said}");
+    assert!(said.contains("> P. 1:1001(1000) ack 1"), "{said}");
+}
+
+#[test]
+fn both_packets_stand_side_by_side() {
+    let said = fails("+0 write(4, ..., 1000) = 1000\n+0 > . 1:1001(1000) ack 2\n");
+    assert!(said.contains("the packet differs in flags, ack"), "{said}");
+}
+
+#[test]
+fn a_microsecond_late_is_late() {
+    let said = fails("+0 write(4, ..., 1000) = 1000\n+0.000001 > P. 1:1001(1000) ack 1\n");
+    assert!(said.contains("0.000001 s early"), "{said}");
+}
+
+#[test]
+fn segments_add_up_to_a_line() {
+    passes("+0 write(4, ..., 2000) = 2000\n+0 > P. 1:2001(2000) ack 1\n+.1 < . 1:1(0) ack 2001 win 257\n");
+}
+
+#[test]
+fn a_blocking_read_returns_when_data_comes() {
+    passes("0.2...0.3 read(4, ..., 1000) = 10\n0.3 < P. 1:11(10) ack 1 win 257\n* > . 1:1(0) ack 11\n");
+    let said =
+        fails("0.2...0.4 read(4, ..., 1000) = 10\n0.3 < P. 1:11(10) ack 1 win 257\n* > . 1:1(0) ack 11\n");
+    assert!(said.contains("read returned 0.100000 s early"), "{said}");
+    let said = fails("0.2...0.3 read(4, ..., 1000) = 10\n");
+    assert!(said.contains("has not"), "{said}");
+}
+
+#[test]
+fn assertions_read_tcp_info() {
+    passes("+0 %{ assert tcpi_state == TCP_ESTABLISHED, tcpi_state }%\n");
+    let said = fails("+0 %{ assert tcpi_state == TCP_CLOSE }%\n");
+    assert!(said.contains("tcpi_state = 1"), "{said}");
+    let outcome = play("+0 %{ import os; for x in y: pass }%\n");
+    assert!(matches!(outcome.verdict, Verdict::Unsupported { line: 9, .. }), "{:?}", outcome.verdict);
+}
+
+#[test]
+fn ports_choose_among_several_peers() {
+    passes(
+        "+0 < 6000 > 8080 S 500:500(0) win 1000 <mss 1000>\n\
+         +0 > 8080 > 6000 S. 0:0(0) ack 501 <...>\n\
+         +0 < 6000 > 8080 R 1:1(0) win 0\n\
+         +0 < P. 1:11(10) ack 1 win 257\n* > . 1:1(0) ack 11\n",
+    );
+}
+
+#[test]
+fn shell_lines_set_sysctls_and_others_are_noted() {
+    let outcome = run("0 `ip link show; sysctl -q net.ipv4.tcp_sack=0`\n", &Options::default());
+    assert!(matches!(outcome.verdict, Verdict::Passed));
+    assert_eq!(outcome.notes, [(1, "skipped, it needs a real host: `ip link show`".to_owned())]);
+}
