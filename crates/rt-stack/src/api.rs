@@ -438,19 +438,13 @@ impl Stack {
         Ok(id)
     }
 
-    /// What [`Stack::tcp_connect`] does, on a socket with options.
-    ///
-    /// # Errors
-    /// As [`Stack::tcp_connect`].
-    pub fn tcp_connect_with(
-        &mut self,
-        remote: SocketAddr,
-        connect: ConnectOptions,
-        options: SocketOptions,
-    ) -> Result<SocketId, SocketError> {
-        let id = self.tcp_connect(remote, connect)?;
-        self.tcp_set_options(id, SocketOptions { nodelay: options.nodelay || connect.nodelay, ..options });
-        Ok(id)
+    /// The configuration of a connection with these options; shared with all others if they say nothing.
+    pub(crate) fn tcp_config_of(&self, options: &SocketOptions) -> Arc<TcpConfig> {
+        if *options == SocketOptions::default() {
+            return Arc::clone(&self.tcp);
+        }
+        let config = options.apply(&self.tcp);
+        if config == *self.tcp { Arc::clone(&self.tcp) } else { Arc::new(config) }
     }
 
     /// The options of a socket or listener; the default ones for ids that are gone.
@@ -503,6 +497,19 @@ impl Stack {
         remote: SocketAddr,
         options: ConnectOptions,
     ) -> Result<SocketId, SocketError> {
+        self.tcp_connect_with(remote, options, SocketOptions::default())
+    }
+
+    /// What [`Stack::tcp_connect`] does, on a socket with options.
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_connect`].
+    pub fn tcp_connect_with(
+        &mut self,
+        remote: SocketAddr,
+        options: ConnectOptions,
+        own: SocketOptions,
+    ) -> Result<SocketId, SocketError> {
         v4(remote.ip()).ok_or(SocketError::AddressFamily)?;
         let source = self.datagram_source(remote.ip(), None)?;
         let free = |port| self.sockets.tcp_is_free(SocketAddr::new(source, port), remote);
@@ -518,10 +525,13 @@ impl Stack {
             isn: Seq(options.isn.unwrap_or_else(|| self.isn.sequence(self.cx.now, local, remote))),
             mss: self.mss_towards(remote.ip()),
             ts_offset: self.isn.timestamp_offset(local, remote),
-            nodelay: options.nodelay,
+            nodelay: options.nodelay || own.nodelay,
         };
         self.note_open(id, protocol::TCP, true, local, remote);
-        let connection = Connection::connect(self.cx, &self.tcp, &open);
+        let own = SocketOptions { nodelay: own.nodelay || options.nodelay, ..own };
+        let config = self.tcp_config_of(&own);
+        let mut connection = Connection::connect(self.cx, &config, &open);
+        connection.keep_options(own);
         self.sockets.add_tcp(TcpSocket::new(connection, local, remote), None);
         self.sockets.touch(id);
         Ok(id)

@@ -11,7 +11,7 @@ use crate::icmp::{self, Complaint};
 use crate::packet::{Packet, protocol};
 use crate::socket::{SocketId, TcpSocket};
 use crate::stack::{NOBODY, Stack, Stop};
-use crate::tcp::{Blackhole, Connection, Ecn, ListenOutcome, OpenParams, Outcome, SocketOptions, on_listen};
+use crate::tcp::{Blackhole, Connection, Ecn, ListenOutcome, OpenParams, Outcome, on_listen};
 
 type Delivered = Result<ConnId, Stop>;
 
@@ -194,10 +194,10 @@ impl Stack {
         };
         self.note_open(id, protocol::TCP, false, local, remote);
         let options = self.sockets.listener_mut(listener).map(|listener| listener.options.clone());
-        let mut connection = Connection::accept(self.cx, &self.tcp, &open, syn);
-        if let Some(options) = options.filter(|options| *options != SocketOptions::default()) {
-            connection.set_options(self.cx, &self.tcp, options);
-        }
+        let options = options.unwrap_or_default();
+        let config = self.tcp_config_of(&options);
+        let mut connection = Connection::accept(self.cx, &config, &open, syn);
+        connection.keep_options(options);
         self.sockets.add_tcp(TcpSocket::new(connection, local, remote), Some(listener));
         self.sockets.touch(id);
         id.conn()

@@ -188,10 +188,7 @@ impl Machine {
         match (level, name) {
             (n::IPPROTO_TCP, n::TCP_MAXSEG) => i32::try_from(info.mss).ok(),
             // A round number of segments, once the peer has said how long these are.
-            (n::SOL_SOCKET, n::SO_RCVBUF)
-                if self.settings.is_bsd()
-                    && !matches!(info.phase, TcpPhase::SynSent | TcpPhase::SynReceived) =>
-            {
+            (n::SOL_SOCKET, n::SO_RCVBUF) if self.settings.is_bsd() && info.phase != TcpPhase::SynSent => {
                 i32::try_from(self.stack.tcp_receive_buffer(id)).ok()
             }
             (n::IPPROTO_IP, n::IP_MTU) if tcp.connected => Some(i32::from(self.settings.mtu)),
@@ -284,7 +281,8 @@ impl Machine {
                 n::IP_PMTUDISC_PROBE | n::IP_PMTUDISC_INTERFACE => MtuDiscovery::Probe,
                 _ => MtuDiscovery::Want,
             }),
-            connect_timeout: positive(of_tcp(n::TCP_KEEPINIT)).map(|seconds| Nanos::from_secs(seconds.into())),
+            connect_timeout: positive(of_tcp(n::TCP_KEEPINIT))
+                .map(|seconds| Nanos::from_secs(seconds.into())),
             no_options: on(of_tcp(n::TCP_NOOPT)),
         }
     }

@@ -292,6 +292,11 @@ impl Connection {
         SocketOptions { nodelay: self.nodelay, keepalive: self.keepalive.is_some(), ..asked }
     }
 
+    /// Keeps what the application set before the connection was opened; its configuration has it in already.
+    pub fn keep_options(&mut self, options: SocketOptions) {
+        self.options = (options != SocketOptions::default()).then(|| Box::new(options));
+    }
+
     /// Sets all options of this socket; `machine` is what it runs on without them.
     pub fn set_options(&mut self, cx: Cx, machine: &Arc<TcpConfig>, options: SocketOptions) {
         let config = options.apply(machine);
@@ -300,7 +305,7 @@ impl Connection {
         if self.keepalive != self.config.keepalive {
             self.set_keepalive(cx, self.config.keepalive);
         }
-        self.options = (options != SocketOptions::default()).then(|| Box::new(options));
+        self.keep_options(options);
     }
 
     /// The machine's configuration changed: takes it over.
