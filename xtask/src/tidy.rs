@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt-files", &["rt-base", "rt-wire", "rt-trace"]),
     ("rt-devices", &["rt-base", "rt-wire", "rt-sim", "rt-stack", "rt-apps"]),
     ("rt-drill", &["rt-base", "rt-wire", "rt-rules", "rt-stack"]),
-    ("rt-packetdrill", &["rt-base", "rt-drill"]),
+    ("rt-packetdrill", &["rt-base", "rt-wire", "rt-drill"]),
     (
         "rt-lab",
         &[

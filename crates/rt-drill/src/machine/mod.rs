@@ -125,7 +125,8 @@ impl Machine {
             kind: RouteKind::Unicast,
             metric: 0,
             source: None,
-            origin: Origin::Learned { from: "the drill's wire".into() },
+            // Not learnt: what is learnt goes when an address goes.
+            origin: Origin::Line { file: "the drill's wire".into(), line: 1 },
         };
         let config = StackConfig {
             interfaces: vec![interface],
@@ -174,8 +175,9 @@ impl Machine {
             return;
         }
         if !self.used {
-            // The way out was written, not learnt: it stays.
+            // The way out was written, not learnt: it stays. Neighbours are forgotten.
             self.stack.remove_addresses(PORT);
+            self.stack.add_neighbor(PORT, self.settings.gateway.into(), GATEWAY_MAC);
             self.settings.local_ip = address;
         }
         self.stack.add_address(PORT, host(address));
