@@ -222,6 +222,7 @@ pub(super) fn congestion(name: &str) -> Option<CongestionKind> {
     match name {
         "cubic" => Some(CongestionKind::Cubic),
         "reno" | "newreno" => Some(CongestionKind::Reno),
+        "bbr" => Some(CongestionKind::Bbr),
         _ => None,
     }
 }
@@ -231,6 +232,7 @@ pub(super) fn congestion_name(kind: CongestionKind) -> &'static str {
     match kind {
         CongestionKind::Cubic => "cubic",
         CongestionKind::Reno => "reno",
+        CongestionKind::Bbr => "bbr",
     }
 }
 

@@ -38,6 +38,7 @@ impl Connection {
             not_duplicate: payload_len > 0,
             ece: self.ecn.ok && header.flags.has(TcpFlags::ECE) && !header.flags.has(TcpFlags::SYN),
             found: self.snd.flight.found(),
+            prior_in_flight: self.snd.flight.pipe(),
             ..Heard::default()
         };
         heard.not_duplicate |= self.take_window(header);
@@ -228,9 +229,9 @@ impl Connection {
 
     /// Round-trip time: from segments that were never repeated (Karn), else from the echoed timestamp. Whether there was a
     /// sample.
-    fn measure(&mut self, cx: Cx, heard: &Heard, prior_sacked: u32) -> bool {
+    fn measure(&mut self, cx: Cx, heard: &mut Heard, prior_sacked: u32) -> bool {
         //= rfc6298#3
-        let said = &heard.said;
+        let said = heard.said;
         let acked = said.acked_at.filter(|_| !said.repeated);
         let since = |at| cx.now.since(at);
         let echoed = || {
@@ -252,6 +253,7 @@ impl Connection {
             && prior_sacked == 0
             && self.snd.una - heard.una < self.snd.mss
             && said.sacked + u32::from(heard.ece) + u32::from(heard.dsack) == 0;
+        heard.rtt = Some(latest).filter(|_| !delayed);
         if !delayed || latest < self.rtt.min() || self.rtt.min() == Nanos::ZERO {
             self.rtt.note_min(latest);
         }

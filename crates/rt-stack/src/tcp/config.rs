@@ -213,6 +213,8 @@ pub enum CongestionKind {
     Cubic,
     /// RFC 5681.
     Reno,
+    /// BBR version 1, always paced.
+    Bbr,
 }
 
 /// What may end slow start before a loss does.

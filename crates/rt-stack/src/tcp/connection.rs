@@ -94,7 +94,7 @@ impl Connection {
             ts: Timestamps { offset: open.ts_offset, ..Timestamps::default() },
             ack: AckPolicy::default(),
             rtt: RttEstimator::default(),
-            recovery: Recovery::new(config, mss, config.initial_cwnd),
+            recovery: Recovery::new(config, mss, config.initial_cwnd, open.isn.0),
             timers: Timers::default(),
             pending: Pending { syn: true, syn_sent_at: cx.now, ..Pending::default() },
             ecn: EcnState::default(),

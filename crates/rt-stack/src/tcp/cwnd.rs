@@ -7,7 +7,7 @@
 use rt_base::{TcpDecision, Time, What};
 use rt_wire::Seq;
 
-use super::congestion::{Acked, Algorithm, Window};
+use super::congestion::{Acked, Algorithm, Delivery, Window};
 use super::connection::Connection;
 use super::recovery::{CongestionState, Heard};
 use super::segment::Cx;
@@ -106,6 +106,7 @@ impl Connection {
     /// The end of an ACK: the window follows.
     pub(super) fn control(&mut self, cx: Cx, heard: &Heard) {
         if self.recovery.controller.owns_window() {
+            self.model(cx, heard);
             return;
         }
         if self.recovery.reducing() {
@@ -117,6 +118,38 @@ impl Connection {
         let sacks = self.recovery.reordering > self.config.reordering && heard.said.sacked > 0;
         if heard.said.acked > 0 || sacks {
             self.grow(cx, heard.delivered);
+        }
+    }
+
+    /// The algorithm has a model of the path: it is told what the ACK says and sets the window.
+    fn model(&mut self, cx: Cx, heard: &Heard) {
+        let total = self.recovery.counts.delivered;
+        let min_rtt = self.rtt.min();
+        let sample = self.snd.flight.rates.as_mut().and_then(|r| r.sample(cx.now, total, min_rtt));
+        let delivery = Delivery {
+            now: cx.now,
+            sample,
+            rtt: heard.rtt,
+            srtt: self.rtt.srtt(),
+            delivered: heard.delivered,
+            delivered_total: total,
+            losses: self.snd.flight.found().wrapping_sub(heard.found),
+            prior_in_flight: heard.prior_in_flight,
+            in_flight: self.snd.flight.pipe(),
+            mss: self.snd.mss,
+            burst: self.burst_segments(),
+            initial_cwnd: self.config.initial_cwnd,
+            state: self.recovery.state,
+        };
+        let r = &mut self.recovery;
+        r.controller.on_delivery(&mut r.window, &delivery);
+        self.tell_cwnd(cx, false);
+    }
+
+    /// Begins to keep delivery rates, if the algorithm wants them.
+    pub(super) fn watch_rate(&mut self, cx: Cx) {
+        if self.recovery.controller.owns_window() {
+            self.snd.flight.watch_rate(cx.now);
         }
     }
 
@@ -144,6 +177,12 @@ impl Connection {
     pub(super) fn validate_window(&mut self, cx: Cx) {
         let (segments, pipe) = (self.snd.flight.segments(), self.snd.flight.pipe());
         let limited = pipe >= self.recovery.window.cwnd;
+        if !limited
+            && self.snd.unsent() < self.snd.mss
+            && let Some(rates) = &mut self.snd.flight.rates
+        {
+            rates.limited_by_application(self.recovery.counts.delivered, pipe);
+        }
         let u = &mut self.recovery.usage;
         if !core::mem::take(&mut u.sent) && !limited {
             return;

@@ -9,6 +9,7 @@ use rt_base::{EventId, Nanos, Time};
 use rt_wire::Seq;
 
 use super::rack::Rack;
+use super::rate::Rates;
 
 /// A segment on its way.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,8 @@ pub(super) struct Flight {
     high_sacked: Option<Seq>,
     /// The blocks of the last ACK: what they cover need not be walked again.
     cache: [(Seq, Seq); 4],
+    /// For congestion control that wants delivery rates.
+    pub(super) rates: Option<Box<Rates>>,
 }
 
 /// What there is to know while an ACK takes segments out.
@@ -145,7 +148,10 @@ impl Flight {
     }
 
     /// A new segment leaves.
-    pub(super) fn push(&mut self, seq: Seq, len: u32, fin: bool, now: Time) {
+    pub(super) fn push(&mut self, seq: Seq, len: u32, fin: bool, now: Time, delivered: u32) {
+        if let Some(rates) = &mut self.rates {
+            rates.sent(now, delivered);
+        }
         self.queue.push_back(Sent {
             seq,
             len,
@@ -193,6 +199,9 @@ impl Flight {
             self.lost += u32::from(rest.lost);
             self.repeated += u32::from(rest.repeated);
             self.queue.insert(i + 1, rest);
+            if let Some(rates) = &mut self.rates {
+                rates.split(i);
+            }
             self.judged += u64::from(self.judged > position);
             self.hint += u64::from(self.hint > position);
         }
@@ -210,8 +219,12 @@ impl Flight {
     }
 
     /// The entry at `position` is sent again now.
-    pub(super) fn repeat(&mut self, position: u64, now: Time) {
-        if let Some(e) = self.queue.get_mut((position - self.popped) as usize) {
+    pub(super) fn repeat(&mut self, position: u64, now: Time, delivered: u32) {
+        let index = (position - self.popped) as usize;
+        if let Some(rates) = &mut self.rates {
+            rates.sent_again(index, delivered);
+        }
+        if let Some(e) = self.queue.get_mut(index) {
             e.sent_at = now;
             e.ever_repeated = true;
             e.dismissed = false;
@@ -257,6 +270,10 @@ impl Flight {
                 break;
             }
             let e = *front;
+            if let Some(rates) = &mut self.rates {
+                rates.arrived(0, e.sent_at, end);
+                rates.pop();
+            }
             self.queue.pop_front();
             self.popped += 1;
             said.acked += 1;
@@ -356,7 +373,7 @@ impl Flight {
             return;
         }
         let first = self.index_of(part.0);
-        for e in self.queue.range_mut(first..) {
+        for (i, e) in self.queue.range_mut(first..).enumerate() {
             let end = e.seq + e.len;
             if e.seq.ge(part.1) || end.gt(block.1) {
                 break;
@@ -371,6 +388,9 @@ impl Flight {
                 }
                 said.original |= end.le(watch.high);
                 said.sacked_at = Some((said.sacked_at.map_or(e.sent_at, |a| a.0), e.sent_at));
+            }
+            if let Some(rates) = &mut self.rates {
+                rates.arrived(first + i, e.sent_at, end);
             }
             e.sacked = true;
             self.sacked += 1;
@@ -564,6 +584,13 @@ impl Flight {
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Flight { found: self.found, ..Flight::default() };
+    }
+
+    /// Begins to keep delivery rates.
+    pub(super) fn watch_rate(&mut self, now: Time) {
+        let mut rates = Box::<Rates>::default();
+        rates.begin(self.queue.len(), now);
+        self.rates = Some(rates);
     }
 
     /// Recounts from the entries; for tests.

@@ -52,6 +52,7 @@ mod pacing;
 mod personalities;
 mod probe;
 mod rack;
+mod rate;
 mod recovery;
 mod recv;
 mod recv_bsd;

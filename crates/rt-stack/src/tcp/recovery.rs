@@ -8,7 +8,7 @@
 //!
 //! What is sent is not decided here but by `send`, which repeats what is lost as far as the window allows.
 
-use rt_base::{LossEvidence, TcpDecision, Time, What};
+use rt_base::{LossEvidence, Nanos, TcpDecision, Time, What};
 use rt_wire::Seq;
 
 use super::config::TcpConfig;
@@ -115,6 +115,10 @@ pub(super) struct Heard {
     pub(super) arm: bool,
     /// A retransmission was found lost.
     pub(super) lost_again: bool,
+    /// How long the latest of the delivered segments took.
+    pub(super) rtt: Option<Nanos>,
+    /// Segments in flight before.
+    pub(super) prior_in_flight: u32,
 }
 
 /// What to send after an ACK.
@@ -129,10 +133,10 @@ pub(super) enum Resend {
 }
 
 impl Recovery {
-    pub(super) fn new(config: &TcpConfig, mss: u32, initial: u32) -> Recovery {
+    pub(super) fn new(config: &TcpConfig, mss: u32, initial: u32, seed: u32) -> Recovery {
         Recovery {
             window: Window { cwnd: initial.max(1), ssthresh: u32::MAX, mss, credit: 0 },
-            controller: Controller::new(config.congestion, config.hystart),
+            controller: Controller::new(config.congestion, config.hystart, seed),
             state: CongestionState::Open,
             high: Seq(0),
             rack: Rack::default(),

@@ -92,7 +92,7 @@ impl Connection {
             Probe::Repeat => self.snd.flight.back().map(|(position, _)| {
                 self.snd.flight.split_back(position, self.snd.mss);
                 let (position, sent) = self.snd.flight.back().expect("invariant: it was there");
-                self.snd.flight.repeat(position, cx.now);
+                self.snd.flight.repeat(position, cx.now, self.recovery.counts.delivered);
                 self.recovery.counts.repeated += 1;
                 self.repeat_segment(cx, &sent, SendWhy::TailLossProbe)
             }),
@@ -124,7 +124,7 @@ impl Connection {
         let most = if room == 0 { self.snd.mss } else { self.snd.mss.min(room) };
         self.snd.flight.split(position, most);
         let (position, sent) = self.snd.flight.next_lost()?;
-        self.snd.flight.repeat(position, cx.now);
+        self.snd.flight.repeat(position, cx.now, self.recovery.counts.delivered);
         self.blocked = None;
         self.note_repetition(cx);
         let why = match self.recovery.state {
@@ -260,7 +260,7 @@ impl Connection {
             self.snd.fin_sent = true;
         }
         let idle = self.snd.flight.is_empty();
-        self.snd.flight.push(seq, taken, fin, cx.now);
+        self.snd.flight.push(seq, taken, fin, cx.now, self.recovery.counts.delivered);
         self.snd.nxt += taken;
         self.snd.last_sent = cx.now;
         if len < self.snd.mss {

@@ -90,7 +90,8 @@ impl Connection {
         //= rfc6928#2
         // Several lost SYNs: the path is worse than ten segments.
         let initial = if repeated > 1 { 1 } else { self.config.initial_cwnd };
-        self.recovery = Recovery::new(&self.config, self.snd.mss, initial);
+        self.recovery = Recovery::new(&self.config, self.snd.mss, initial, self.snd.iss.0);
+        self.watch_rate(cx);
         self.ack.open(self.rcv.nxt);
         self.snd.last_sent = cx.now;
         self.alive(cx);

@@ -5,10 +5,12 @@
 //!
 //! All windows are segments and all arithmetic is whole numbers, so every machine computes the same.
 
+mod bbr;
 mod cubic;
 mod hystart;
 mod reno;
 
+pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use hystart::Hystart;
 pub use reno::Reno;
@@ -16,6 +18,8 @@ use rt_base::{Nanos, SlowStartEvidence, Time};
 use rt_wire::Seq;
 
 use super::config::{CongestionKind, HystartKind};
+use super::rate::RateSample;
+use super::recovery::CongestionState;
 
 /// The variables of RFC 5681 section 2 that every algorithm works on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +58,37 @@ pub struct RttSample {
     pub nxt: Seq,
 }
 
+/// What an ACK said, for algorithms that model the path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delivery {
+    /// Now.
+    pub now: Time,
+    /// The delivery rate, if this ACK measures it.
+    pub sample: Option<RateSample>,
+    /// How long the latest segment took that was delivered.
+    pub rtt: Option<Nanos>,
+    /// Smoothed round-trip time, 0 while unknown.
+    pub srtt: Nanos,
+    /// Segments that this ACK delivered.
+    pub delivered: u32,
+    /// Since the connection began.
+    pub delivered_total: u32,
+    /// Losses that it showed.
+    pub losses: u32,
+    /// Segments in flight before it.
+    pub prior_in_flight: u32,
+    /// And after it.
+    pub in_flight: u32,
+    /// Payload of a full segment, bytes.
+    pub mss: u32,
+    /// Segments in a burst.
+    pub burst: u32,
+    /// The initial window, segments.
+    pub initial_cwnd: u32,
+    /// Where recovery stands.
+    pub state: CongestionState,
+}
+
 /// A congestion control algorithm.
 pub trait Algorithm {
     /// Grows the window.
@@ -68,6 +103,8 @@ pub trait Algorithm {
     fn on_rtt(&mut self, _window: &mut Window, _sample: RttSample) -> Option<SlowStartEvidence> {
         None
     }
+    /// An ACK came, for algorithms that own the window.
+    fn on_delivery(&mut self, _window: &mut Window, _delivery: &Delivery) {}
     /// The loss was none: the window to go back to, when it was `before` the cut.
     fn undone(&mut self, window: &Window, before: u32) -> u32 {
         window.cwnd.max(before)
@@ -89,14 +126,17 @@ pub enum Controller {
     Reno(Reno),
     /// RFC 9438.
     Cubic(Cubic),
+    /// Version 1.
+    Bbr(Box<Bbr>),
 }
 
 impl Controller {
-    /// A new one.
+    /// A new one; `seed` is any number that differs between connections.
     #[must_use]
-    pub fn new(kind: CongestionKind, hystart: HystartKind) -> Controller {
+    pub fn new(kind: CongestionKind, hystart: HystartKind, seed: u32) -> Controller {
         match kind {
             CongestionKind::Reno => Controller::Reno(Reno),
+            CongestionKind::Bbr => Controller::Bbr(Box::new(Bbr::new(seed))),
             CongestionKind::Cubic => Controller::Cubic(Cubic::new(hystart)),
         }
     }
@@ -107,6 +147,7 @@ macro_rules! each {
         match $self {
             Controller::Reno($algorithm) => $call,
             Controller::Cubic($algorithm) => $call,
+            Controller::Bbr($algorithm) => $call,
         }
     };
 }
@@ -130,6 +171,10 @@ impl Algorithm for Controller {
 
     fn on_rtt(&mut self, window: &mut Window, sample: RttSample) -> Option<SlowStartEvidence> {
         each!(self, a => a.on_rtt(window, sample))
+    }
+
+    fn on_delivery(&mut self, window: &mut Window, delivery: &Delivery) {
+        each!(self, a => a.on_delivery(window, delivery));
     }
 
     fn undone(&mut self, window: &Window, before: u32) -> u32 {

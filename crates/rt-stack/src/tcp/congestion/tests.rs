@@ -35,7 +35,7 @@ fn the_cube_root_is_whole_and_exact() {
 //= type=test
 #[test]
 fn reno_doubles_then_adds_one_segment_per_round_trip() {
-    let mut control = Controller::new(CongestionKind::Reno, HystartKind::Off);
+    let mut control = Controller::new(CongestionKind::Reno, HystartKind::Off, 0);
     let mut window = Window { cwnd: 10, ssthresh: u32::MAX, mss: MSS, credit: 0 };
     assert_eq!(rounds(&mut control, &mut window, 0, 3), [20, 40, 80]);
     window.ssthresh = control.on_loss(&window);
@@ -50,7 +50,7 @@ fn reno_doubles_then_adds_one_segment_per_round_trip() {
 //= type=test
 #[test]
 fn cubic_comes_back_to_its_plateau_after_k() {
-    let mut control = Controller::new(CongestionKind::Cubic, HystartKind::Off);
+    let mut control = Controller::new(CongestionKind::Cubic, HystartKind::Off, 0);
     let mut window = Window { cwnd: 1000, ssthresh: u32::MAX, mss: MSS, credit: 0 };
     window.ssthresh = control.on_loss(&window);
     window.cwnd = window.ssthresh;
@@ -67,7 +67,7 @@ fn cubic_comes_back_to_its_plateau_after_k() {
 //= type=test
 #[test]
 fn cubic_is_never_slower_than_reno_on_short_paths() {
-    let mut control = Controller::new(CongestionKind::Cubic, HystartKind::Off);
+    let mut control = Controller::new(CongestionKind::Cubic, HystartKind::Off, 0);
     let mut window = Window { cwnd: 20, ssthresh: u32::MAX, mss: MSS, credit: 0 };
     window.ssthresh = control.on_loss(&window);
     window.cwnd = window.ssthresh;

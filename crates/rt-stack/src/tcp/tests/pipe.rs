@@ -288,6 +288,23 @@ fn loss_costs_little_more_than_what_was_lost() {
     assert!((2073..2200).contains(&world.data_segments), "{}", world.data_segments);
 }
 
+/// Seconds that 20 MB take over 10 ms each way with this loss per thousand.
+fn seconds(congestion: CongestionKind, loss: u64) -> f64 {
+    let sender = Plan { config: TcpConfig { congestion, ..TcpConfig::default() }, ..plan(20_000_000) };
+    let mut world = World::new(Path { loss, ..CLEAN }, [sender, plan(10)], 1);
+    world.run();
+    world.check_complete();
+    world.now.0 as f64 / 1e9 - 60.0 // TIME-WAIT
+}
+
+#[test]
+fn bbr_does_not_take_loss_for_congestion() {
+    let (clean, lossy) = (seconds(CongestionKind::Bbr, 0), seconds(CongestionKind::Bbr, 20));
+    assert!(lossy < 3.0 * clean, "{clean} {lossy}");
+    let cubic = seconds(CongestionKind::Cubic, 20);
+    assert!(cubic > 2.0 * lossy, "{cubic} {lossy}");
+}
+
 #[test]
 fn a_slow_reader_closes_and_opens_the_window() {
     let slow = Plan { read: 3000, pause_ms: 20, ..plan(10) };
@@ -298,20 +315,29 @@ fn a_slow_reader_closes_and_opens_the_window() {
 
 fn configs() -> impl Strategy<Value = TcpConfig> {
     let buffers = prop_oneof![Just(6u32 << 20), Just(65_535), Just(8000), Just(1500)];
-    (any::<[bool; 5]>(), buffers).prop_map(|([ts, ws, sack, reno, nodelay], buffer)| TcpConfig {
-        timestamps: ts,
-        window_scaling: ws,
-        sack,
-        congestion: if reno { CongestionKind::Reno } else { CongestionKind::Cubic },
-        nodelay,
-        recv_buffer: buffer,
-        send_buffer: buffer,
-        data_retries: 30,
-        orphan_retries: 30,
-        syn_retries: 30,
-        synack_retries: 30,
-        fin_wait2: Nanos::from_secs(1_000_000),
-        ..TcpConfig::default()
+    (any::<[bool; 8]>(), buffers).prop_map(|([ts, ws, sack, reno, nodelay, bbr, pacing, rack], buffer)| {
+        TcpConfig {
+            timestamps: ts,
+            window_scaling: ws,
+            sack,
+            congestion: match (reno, bbr) {
+                (true, false) => CongestionKind::Reno,
+                (_, true) => CongestionKind::Bbr,
+                _ => CongestionKind::Cubic,
+            },
+            pacing,
+            rack,
+            tail_probe: rack,
+            nodelay,
+            recv_buffer: buffer,
+            send_buffer: buffer,
+            data_retries: 30,
+            orphan_retries: 30,
+            syn_retries: 30,
+            synack_retries: 30,
+            fin_wait2: Nanos::from_secs(1_000_000),
+            ..TcpConfig::default()
+        }
     })
 }
 
