@@ -6,11 +6,8 @@ use rt_apps::browser::Browser;
 use rt_base::NodeId;
 use rt_devices::{Host, Switch};
 use rt_rules::PortRange;
-use rt_scenario::model::{
-    Congestion, Direction, Interface, Model, Node, NodeKind, PortPolicy, QueueLimit, Step,
-};
+use rt_scenario::model::{Direction, Interface, Model, Node, NodeKind, PortPolicy, QueueLimit, Step};
 use rt_sim::{DirectionSpec, LinkSpec, QueueSpec, Sim};
-use rt_stack::tcp::{CongestionKind, TcpConfig};
 use rt_stack::{IfaceConfig, Stack, StackConfig};
 
 use crate::apps::{self, Shared};
@@ -94,19 +91,7 @@ fn stack_config(node: &Node) -> StackConfig {
         },
         ports: PortRange { first: o.ports_first, last: o.ports_last },
         ttl: o.ttl,
-        tcp: TcpConfig {
-            congestion: match o.congestion {
-                Congestion::Cubic => CongestionKind::Cubic,
-                Congestion::Reno => CongestionKind::Reno,
-            },
-            send_buffer: o.buffers,
-            recv_buffer: o.buffers,
-            timestamps: o.timestamps,
-            sack: o.sack,
-            nodelay: !o.nagle,
-            time_wait: o.msl + o.msl,
-            ..TcpConfig::default()
-        },
+        tcp: crate::tcp::config(&o.tcp),
         listen_isns: o.listen_isns.clone(),
         ..StackConfig::default()
     }

@@ -34,6 +34,7 @@ mod refusal;
 mod run;
 mod scenario;
 mod shipped;
+mod tcp;
 mod world;
 
 pub use can::{Blocker, Verdict, can};

@@ -25,6 +25,7 @@ mod schema;
 mod shape;
 mod sites;
 mod steps;
+mod tcp;
 pub mod templates;
 mod tree;
 mod units;

@@ -4,8 +4,9 @@ use rt_base::{HookPoint, Nanos, NodeId, PortId};
 use rt_rules::{Action, Chain, Filter, NatPorts, NatRule, Policy, PortRange};
 
 use crate::diag::{Code, Span};
-use crate::model::{Congestion, PortPolicy};
+use crate::model::PortPolicy;
 use crate::rules_text::{self, Line};
+use crate::tcp;
 use crate::tree::{Kind, Value};
 use crate::units;
 use crate::world::World;
@@ -39,19 +40,11 @@ impl World<'_, '_> {
         if let Some(ttl) = value.whole_at("ttl") {
             stack.ttl = u8::try_from(ttl).unwrap_or(64);
         }
-        let Some(tcp) = value.get("tcp") else { return };
-        if let Some(word) = tcp.str_at("congestion") {
-            stack.congestion = if word == "reno" { Congestion::Reno } else { Congestion::Cubic };
+        if let Some(tcp) = value.get("tcp") {
+            tcp::read(tcp, &mut stack.tcp);
+            let isns = tcp.get("isns").map(Value::items).unwrap_or_default();
+            stack.listen_isns.extend(isns.iter().filter_map(|v| v.text()?.parse::<u32>().ok()));
         }
-        stack.nagle = tcp.flag_at("nagle").unwrap_or(stack.nagle);
-        stack.timestamps = tcp.flag_at("timestamps").unwrap_or(stack.timestamps);
-        stack.sack = tcp.flag_at("sack").unwrap_or(stack.sack);
-        stack.msl = tcp.duration_at("msl").unwrap_or(stack.msl);
-        if let Some(size) = tcp.str_at("buffers").and_then(|t| units::size(t).ok()) {
-            stack.buffers = u32::try_from(size).unwrap_or(u32::MAX);
-        }
-        let isns = tcp.get("isns").map(Value::items).unwrap_or_default();
-        stack.listen_isns.extend(isns.iter().filter_map(|v| v.text()?.parse::<u32>().ok()));
     }
 
     fn read_resolver(&mut self, id: NodeId, value: &Value) {

@@ -13,8 +13,8 @@ use rt_rules::{Origin, Route, RouteKind};
 use crate::diag::{Code, Problems, Span};
 use crate::dns::Domain;
 use crate::model::{
-    BrowserOptions, Certificate, Congestion, Direction, Interface, Node, NodeKind, PortPolicy, QueueLimit,
-    ResolverOptions, StackOptions, Zone,
+    BrowserOptions, Certificate, Direction, Interface, Node, NodeKind, PortPolicy, QueueLimit,
+    ResolverOptions, StackOptions, TcpOptions, Zone,
 };
 use crate::tree::Value;
 use crate::{PageFolders, units};
@@ -418,13 +418,8 @@ pub(crate) fn plain_stack() -> StackOptions {
         ports_first: 32_768,
         ports_last: 60_999,
         ttl: 64,
-        congestion: Congestion::Cubic,
-        nagle: true,
-        timestamps: true,
-        sack: true,
-        buffers: 4 << 20,
+        tcp: TcpOptions::default(),
         listen_isns: Vec::new(),
-        msl: Nanos::from_secs(30),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every machine may have, and what may run on it.
 
 use crate::shape::{Key, Shape, Ty, key, must};
+use crate::tcp;
 
 pub(super) static PORTS: Shape = Shape {
     name: "a range of ports",
@@ -16,21 +17,87 @@ pub(super) static PORTS: Shape = Shape {
 };
 pub(super) const PORTS_TY: Ty = Ty::Either(&Ty::Ports, &Ty::Object(&PORTS));
 
-pub(super) static TCP: Shape = Shape {
-    name: "TCP options",
-    about: "How the machine's TCP behaves.",
+static KEEPALIVE: Shape = Shape {
+    name: "keepalive",
+    about: "Probes of idle connections (RFC 9293, 3.8.4).",
     keys: &[&[
-        key("congestion", Ty::OneOf(&["cubic", "reno"]), "Congestion control (cubic by default)."),
+        key("idle", Ty::Duration, "Idle for so long before the first probe (2h by default)."),
+        key("interval", Ty::Duration, "Between probes (75s by default)."),
+        key("count", Ty::Whole(1, 127), "Unanswered probes before the connection fails (9 by default)."),
+    ]],
+};
+
+pub(crate) static TCP: Shape = Shape {
+    name: "TCP options",
+    about: "How the machine's TCP behaves. What is not said is as its system has it.",
+    keys: &[&[
+        key(
+            "system",
+            Ty::OneOf(tcp::SYSTEMS),
+            "Whose TCP it is: option order, timers, ACK policy, buffers, handshakes (linux by default).",
+        ),
+        key("congestion", Ty::OneOf(tcp::CONGESTION), "Congestion control (cubic by default)."),
+        key("initial-window", Ty::Whole(1, 1000), "Initial congestion window in segments (10: RFC 6928)."),
+        key("hystart", Ty::Flag, "Whether CUBIC leaves slow start before a loss (HyStart++, RFC 9406)."),
+        key(
+            "pacing",
+            Ty::Flag,
+            "Whether segments are spread over the round trip instead of leaving a window at a time.",
+        ),
+        key("rack", Ty::Flag, "Whether losses are found by time (RFC 8985); by RFC 6675 without."),
+        key(
+            "tail-probes",
+            Ty::Flag,
+            "Whether a silent tail is probed before its timeout (RFC 8985, section 7).",
+        ),
         key("nagle", Ty::Flag, "Whether small segments wait for outstanding data (RFC 896)."),
         key("timestamps", Ty::Flag, "Whether the timestamps option is used (RFC 7323)."),
+        key("window-scaling", Ty::Flag, "Whether the window scale option is used (RFC 7323)."),
         key("sack", Ty::Flag, "Whether selective acknowledgement is used (RFC 2018)."),
+        key(
+            "ecn",
+            Ty::OneOf(tcp::ECN),
+            "Explicit congestion notification (RFC 3168): never, when asked, or by asking.",
+        ),
+        key("fast-open", Ty::OneOf(tcp::FAST_OPEN), "Which side of Fast Open it knows (RFC 7413)."),
+        key(
+            "syn-cookies",
+            Ty::OneOf(tcp::SYN_COOKIES),
+            "When a listener answers a SYN with a cookie (RFC 4987).",
+        ),
+        key("syn-queue", Ty::Whole(1, 1_000_000), "Longest queue of half-open connections of a listener."),
+        key(
+            "accept-queue",
+            Ty::Whole(1, 1_000_000),
+            "Longest queue of connections that wait to be accepted.",
+        ),
+        key("delayed-ack", Ty::Duration, "How long an ACK may wait for company (40ms: Linux)."),
+        key("quick-acks", Ty::Whole(0, 255), "So many first segments are acknowledged at once (16: Linux)."),
+        key(
+            "rto-initial",
+            Ty::Duration,
+            "Retransmission timeout before the first measurement (1s: RFC 6298).",
+        ),
+        key("rto-min", Ty::Duration, "Smallest retransmission timeout (200ms: Linux)."),
+        key("keepalive", Ty::Object(&KEEPALIVE), "Probes of idle connections; none when not given."),
+        key("user-timeout", Ty::Duration, "Unacknowledged data ends the connection after this (RFC 5482)."),
+        key(
+            "max-segment",
+            Ty::Size,
+            "Largest segment offered and sent, in bytes: what a router's MSS clamp would do.",
+        ),
+        key(
+            "path-mtu-discovery",
+            Ty::Flag,
+            "Whether ICMP's \"too big\" is believed (RFC 1191; yes by default).",
+        ),
         key("buffers", Ty::Size, "Largest send and receive buffer of a connection."),
         key(
             "isns",
             Ty::List(&Ty::Whole(0, 0xffff_ffff)),
             "Initial sequence numbers of the first connections that are accepted, in order.",
         ),
-        key("msl", Ty::Duration, "Maximum segment lifetime: TIME-WAIT lasts twice this."),
+        key("msl", Ty::Duration, "Maximum segment lifetime: TIME-WAIT lasts twice this (30s: Linux)."),
     ]],
 };
 

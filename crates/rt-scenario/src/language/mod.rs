@@ -10,6 +10,8 @@ mod story;
 mod topology;
 
 use crate::shape::{Shape, Ty, key, must};
+#[cfg(test)]
+pub(crate) use machine::TCP;
 use sites::SITES;
 pub(crate) use story::EXPECT;
 use story::{HAPPENING, NAMES_SHAPE, STEP};

@@ -10,12 +10,12 @@ use rt_rules::{Route, RouteKind};
 
 use super::kind_word;
 use crate::model::{
-    App, Balance, BrowserOptions, Certificate, Change, Check, Congestion, Direction, Expect, Happening,
-    Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
+    App, Balance, BrowserOptions, Certificate, Change, Check, Direction, Expect, Happening, Issuer, Link,
+    Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
 };
 use crate::rules_text::{show_action, show_filter, show_nat};
 use crate::units::{show_duration, show_queue, show_rate, show_share};
-use crate::world::{plain_browser, plain_stack};
+use crate::world::plain_browser;
 
 /// The plain level.
 #[must_use]
@@ -246,17 +246,12 @@ fn yes_no(flag: bool) -> String {
 }
 
 fn tcp_entries(stack: &StackOptions) -> Vec<(String, String)> {
-    let usual = plain_stack();
-    let mut out = Entries::default();
-    out.put_if(stack.congestion == Congestion::Reno, "congestion", || "reno".to_owned());
-    out.put_if(stack.nagle != usual.nagle, "nagle", || yes_no(stack.nagle));
-    out.put_if(stack.timestamps != usual.timestamps, "timestamps", || yes_no(stack.timestamps));
-    out.put_if(stack.sack != usual.sack, "sack", || yes_no(stack.sack));
-    out.put_if(stack.buffers != usual.buffers, "buffers", || stack.buffers.to_string());
-    let isns = || list(stack.listen_isns.iter().map(ToString::to_string));
-    out.put_if(!stack.listen_isns.is_empty(), "isns", isns);
-    out.put_if(stack.msl != usual.msl, "msl", || show_duration(stack.msl));
-    out.0
+    let mut out: Vec<(String, String)> =
+        crate::tcp::written(&stack.tcp).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    if !stack.listen_isns.is_empty() {
+        out.push(("isns".to_owned(), list(stack.listen_isns.iter().map(ToString::to_string))));
+    }
+    out
 }
 
 fn browser_entries(browser: &BrowserOptions) -> Vec<(String, String)> {
