@@ -55,6 +55,7 @@ fn sending(said: &TcpOptions, c: &mut TcpConfig) {
         c.congestion = match congestion {
             Congestion::Cubic => CongestionKind::Cubic,
             Congestion::Reno => CongestionKind::Reno,
+            Congestion::Bbr => CongestionKind::Bbr,
         };
     }
 }

@@ -163,6 +163,8 @@ pub enum Congestion {
     Cubic,
     /// RFC 5681 with NewReno (RFC 6582).
     Reno,
+    /// BBR version 1.
+    Bbr,
 }
 
 /// Options of a machine's stack.

@@ -11,7 +11,7 @@ use crate::units::{self, show_duration};
 /// The words of `system:`, in the order of [`System`].
 pub(crate) const SYSTEMS: &[&str] = &["linux", "freebsd", "macos", "constrained"];
 /// The words of `congestion:`.
-pub(crate) const CONGESTION: &[&str] = &["cubic", "reno"];
+pub(crate) const CONGESTION: &[&str] = &["cubic", "reno", "bbr"];
 /// The words of `ecn:`.
 pub(crate) const ECN: &[&str] = &["off", "accept", "ask"];
 /// The words of `fast-open:`.
@@ -20,7 +20,7 @@ pub(crate) const FAST_OPEN: &[&str] = &["off", "client", "server", "both"];
 pub(crate) const SYN_COOKIES: &[&str] = &["off", "when-full", "always"];
 
 const SYSTEM_VALUES: &[System] = &[System::Linux, System::Freebsd, System::Macos, System::Constrained];
-const CONGESTION_VALUES: &[Congestion] = &[Congestion::Cubic, Congestion::Reno];
+const CONGESTION_VALUES: &[Congestion] = &[Congestion::Cubic, Congestion::Reno, Congestion::Bbr];
 const ECN_VALUES: &[Ecn] = &[Ecn::Off, Ecn::Accept, Ecn::Ask];
 const FAST_OPEN_VALUES: &[FastOpen] = &[FastOpen::Off, FastOpen::Client, FastOpen::Server, FastOpen::Both];
 const SYN_COOKIES_VALUES: &[SynCookies] = &[SynCookies::Off, SynCookies::WhenFull, SynCookies::Always];
