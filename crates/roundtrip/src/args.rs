@@ -133,6 +133,43 @@ Exit codes: 0 yes, 1 no, 2 could not answer.")]
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Play packetdrill scripts: write down what you believe about TCP and have it checked.
+    #[command(after_help = DRILL_HELP)]
+    Drill {
+        /// Scripts, or folders (every *.pkt below them).
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        /// Whose habits the machine has: linux, freebsd, macos or constrained.
+        #[arg(long)]
+        personality: Option<String>,
+        /// A setting of the machine, such as net.ipv4.tcp_sack=0; may be given several times.
+        #[arg(long, value_name = "NAME=VALUE")]
+        sysctl: Vec<String>,
+        /// How far a time may be off, such as 1ms; exact to the microsecond without it.
+        #[arg(long)]
+        tolerance: Option<String>,
+        /// Leave windows and options of outbound segments unchecked.
+        #[arg(long)]
+        relaxed: bool,
+        /// Do not mind packets after the last line that no line mentions.
+        #[arg(long)]
+        lenient_end: bool,
+        /// How long after the last line nothing may be sent; 5ms without it.
+        #[arg(long, value_name = "TIME")]
+        horizon: Option<String>,
+        /// Check also which timestamps outbound segments echo.
+        #[arg(long)]
+        check_echo: bool,
+        /// Replace a word in the scripts; may be given several times.
+        #[arg(long, short = 'D', value_name = "NAME=VALUE")]
+        define: Vec<String>,
+        /// Print all that happened.
+        #[arg(long)]
+        trace: bool,
+        /// Write the packets of one script to this file (pcapng, opens in Wireshark).
+        #[arg(long, value_name = "FILE")]
+        pcap: Option<PathBuf>,
+    },
     /// Print the JSON Schema of the scenario file (editors complete and check with it) or of story.json.
     Schema {
         /// scenario or story.
@@ -140,6 +177,25 @@ Exit codes: 0 yes, 1 no, 2 could not answer.")]
         which: String,
     },
 }
+
+/// What `drill --help` teaches.
+const DRILL_HELP: &str = "\
+A script is a list of events, each with a time in seconds:
+
+  0   socket(..., SOCK_STREAM, IPPROTO_TCP) = 3        a system call and what it must return
+  +0  bind(3, ..., ...) = 0                            `+`: so long after the event before
+  +0  listen(3, 1) = 0
+  +0  < S 0:0(0) win 65535 <mss 1460>                  `<`: this packet arrives
+  +0  > S. 0:0(0) ack 1 <...>                          `>`: this packet must leave, now, and no other before it
+  +.1 < . 1:1(0) ack 1 win 257                         numbers count from each side's SYN
+  +0  accept(3, ..., ...) = 4
+  +0  %{ assert tcpi_snd_cwnd == 10 }%                 what TCP_INFO must say
+
+Examples:
+  roundtrip drill drills                               every script of a folder
+  roundtrip drill my.pkt --trace                       one script, with all that happened
+  roundtrip drill my.pkt --personality freebsd         the same belief about another system
+The whole language is in docs/drill.md. Exit codes: 0 all pass, 1 one fails, 2 one cannot be read or judged.";
 
 /// Which packets get a comment in the captures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

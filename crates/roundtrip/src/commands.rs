@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rt_lab::{Comments, FollowQuery, Refusal, RunOptions, Scenario, ShowFormat};
+use rt_lab::{Comments, DrillQuery, FollowQuery, Refusal, RunOptions, Scenario, ShowFormat};
 use serde_json::json;
 
 use crate::args::{Args, Command, CommentChoice, Format};
@@ -47,6 +47,7 @@ pub(crate) fn answer(args: &Args) -> Answer {
             follow(run, &query, json)
         }
         Command::Can { scenario, from, to, seed } => can(scenario, from, to, *seed, json),
+        Command::Drill { .. } => drill(&args.command, json),
         Command::Schema { which } => Ok(Answer::yes(rt_lab::schema(which))),
     };
     result.unwrap_or_else(|refusal| refused(&refusal, json))
@@ -147,4 +148,40 @@ fn can(source: &str, from: &str, to: &str, seed: u64, json: bool) -> Result<Answ
     let verdict = rt_lab::can(&scenario, from, to, seed)?;
     let data = if json { verdict.json() } else { verdict.text() };
     Ok(Answer { data, talk: Vec::new(), exit: u8::from(!verdict.reachable) })
+}
+
+fn drill(command: &Command, json: bool) -> Result<Answer, Refusal> {
+    let Command::Drill {
+        paths,
+        personality,
+        sysctl,
+        tolerance,
+        relaxed,
+        lenient_end,
+        horizon,
+        check_echo,
+        define,
+        trace,
+        pcap,
+    } = command
+    else {
+        return Ok(Answer::default());
+    };
+    let query = DrillQuery {
+        paths: paths.clone(),
+        personality: personality.clone(),
+        sysctls: sysctl.clone(),
+        tolerance: tolerance.clone(),
+        relaxed: *relaxed,
+        lenient_end: *lenient_end,
+        horizon: horizon.clone(),
+        check_echo: *check_echo,
+        defines: define.clone(),
+        trace: *trace,
+        pcap: pcap.clone(),
+    };
+    let drilled = rt_lab::drill(&query)?;
+    let exit = drilled.exit();
+    let data = if json { pretty(&drilled.json) } else { drilled.text };
+    Ok(Answer { data, talk: Vec::new(), exit })
 }

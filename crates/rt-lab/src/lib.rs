@@ -22,6 +22,7 @@ mod annotate;
 mod apps;
 mod build;
 mod can;
+mod drill;
 mod expect;
 mod export;
 mod facts;
@@ -38,6 +39,7 @@ mod tcp;
 mod world;
 
 pub use can::{Blocker, Verdict, can};
+pub use drill::{DrillQuery, Drilled, drill};
 pub use expect::Checked;
 pub use follow::{FollowQuery, Followed, follow};
 pub use network::Network;

@@ -101,10 +101,11 @@ fn statement(text: &str) -> Option<Statement> {
         }
         _ => {
             let mut reader = Reader::new(text);
-            if reader.take_word().is_some() && reader.eat("=") {
-                if let Some(value) = reader.value(0).filter(|_| reader.done()) {
-                    return Some(Statement::Assign(keyword.to_owned(), value));
-                }
+            if reader.take_word().is_some()
+                && reader.eat("=")
+                && let Some(value) = reader.value(0).filter(|_| reader.done())
+            {
+                return Some(Statement::Assign(keyword.to_owned(), value));
             }
         }
     }

@@ -244,7 +244,7 @@ impl Parser {
         if bytes > OPTION_ROOM {
             return Err(Mistake::new(place, "at most 40 bytes of options", format!("{bytes}")));
         }
-        if bytes % 4 != 0 {
+        if !bytes.is_multiple_of(4) {
             let say = format!("options of a multiple of 4 bytes (add nop or eol: {} short)", 4 - bytes % 4);
             return Err(Mistake::new(place, say, format!("{bytes}")));
         }

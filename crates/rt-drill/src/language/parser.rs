@@ -62,14 +62,8 @@ fn out_of_order(script: &Script) -> Vec<Mistake> {
         if i == 0 && time != Some(0) {
             mistakes.push(Mistake::new(event.place, "the first event at time 0", "another time"));
         }
-        if let (Some(time), Some(before)) = (time, before) {
-            if time < before {
-                mistakes.push(Mistake::new(
-                    event.place,
-                    "a time not before the event above",
-                    "an earlier one",
-                ));
-            }
+        if time.zip(before).is_some_and(|(time, before)| time < before) {
+            mistakes.push(Mistake::new(event.place, "a time not before the event above", "an earlier one"));
         }
         before = time;
     }

@@ -215,12 +215,13 @@ impl<'a> Lexer<'a> {
             return self.number();
         }
         let text = self.take(word);
-        if let Some(hex) = text.strip_prefix("0x") {
-            if !hex.is_empty() && hex.chars().all(|c| c.is_ascii_hexdigit()) {
-                return u64::from_str_radix(hex, 16).map(|n| Token::Hex(n as i64)).map_err(|_| {
-                    Mistake::new(self.place, "a number of at most 64 bits", format!("'{text}'"))
-                });
-            }
+        if let Some(hex) = text.strip_prefix("0x")
+            && !hex.is_empty()
+            && hex.chars().all(|c| c.is_ascii_hexdigit())
+        {
+            return u64::from_str_radix(hex, 16)
+                .map(|n| Token::Hex(n as i64))
+                .map_err(|_| Mistake::new(self.place, "a number of at most 64 bits", format!("'{text}'")));
         }
         Ok(Token::Word(text.to_owned()))
     }
@@ -229,11 +230,11 @@ impl<'a> Lexer<'a> {
         let place = self.place;
         let dotted = length(self.rest, |c| c.is_ascii_digit() || c == '.');
         let address = self.rest[..dotted].trim_end_matches('.');
-        if address.matches('.').count() == 3 {
-            if let Ok(address) = address.parse::<Ipv4Addr>() {
-                self.take(address.to_string().len());
-                return Ok(Token::Address(address));
-            }
+        if address.matches('.').count() == 3
+            && let Ok(parsed) = address.parse::<Ipv4Addr>()
+        {
+            self.take(address.len());
+            return Ok(Token::Address(parsed));
         }
         let sign = usize::from(self.rest.starts_with('-'));
         let whole = sign + length(&self.rest[sign..], |c| c.is_ascii_digit());

@@ -83,8 +83,19 @@ pub struct Outcome {
     pub notes: Vec<(u32, String)>,
     /// Everything that happened, in order.
     pub trace: Vec<TraceLine>,
-    /// Every packet on the wire, in order, from its IPv4 header on.
-    pub packets: Vec<(Time, Vec<u8>)>,
+    /// Every packet on the wire, in order.
+    pub packets: Vec<WirePacket>,
+}
+
+/// A packet on the wire.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WirePacket {
+    /// When.
+    pub at: Time,
+    /// The machine sent it.
+    pub outbound: bool,
+    /// From the IPv4 header on.
+    pub bytes: Vec<u8>,
 }
 
 /// A line of the trace.

@@ -8,7 +8,7 @@ use super::calls::{Attempt, PendingCall};
 use super::flow::Flow;
 use super::report::Failure;
 use super::segment::Seen;
-use super::{Options, Outcome, TraceLine, Verdict, shell, state};
+use super::{Options, Outcome, TraceLine, Verdict, WirePacket, shell, state};
 use crate::language::ast::{Action, Direction, Event, Script, SystemCall, When};
 use crate::language::code::{Code, Statement};
 use crate::machine::{Emitted, Fd, Machine, Settings};
@@ -192,7 +192,7 @@ impl<'a> Player<'a> {
     /// Takes what has left, noting it for the record.
     pub(super) fn collect(&mut self) {
         while let Some(emitted) = self.machine.take_packet() {
-            self.keep_packet(emitted.at, &emitted.bytes);
+            self.keep_packet(emitted.at, true, &emitted.bytes);
             if let Some(seen) = Seen::read(&emitted.bytes) {
                 self.unmentioned.push_back((emitted, seen));
             }
@@ -422,10 +422,10 @@ impl<'a> Player<'a> {
     }
 
     /// Keeps a packet for the capture.
-    pub(super) fn keep_packet(&mut self, at: Time, bytes: &[u8]) {
+    pub(super) fn keep_packet(&mut self, at: Time, outbound: bool, bytes: &[u8]) {
         self.bytes_kept += bytes.len();
         if self.bytes_kept <= MOST_BYTES {
-            self.outcome.packets.push((at, bytes.to_vec()));
+            self.outcome.packets.push(WirePacket { at, outbound, bytes: bytes.to_vec() });
         }
     }
 }

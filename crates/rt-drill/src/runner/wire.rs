@@ -43,7 +43,7 @@ impl Player<'_> {
                 segment::ip_packet(ends, 1, &packet.ip, quoted)
             }
         };
-        self.keep_packet(now, &bytes);
+        self.keep_packet(now, false, &bytes);
         self.machine.inject(&bytes);
         self.collect();
         Ok(())
