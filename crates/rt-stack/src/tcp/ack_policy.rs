@@ -72,6 +72,13 @@ impl AckPolicy {
         self.due = Due::Now;
     }
 
+    /// An ACK that text is expected to carry.
+    pub(super) fn soon(&mut self) {
+        if self.due == Due::Nothing {
+            self.due = Due::Delayed;
+        }
+    }
+
     /// Disorder means that the sender needs every ACK it can get.
     pub(super) fn disorder(&mut self, config: &TcpConfig) {
         self.quick = config.quickack_segments;

@@ -11,6 +11,7 @@ use rt_wire::{Seq, TcpHeader};
 use super::ack_policy::AckPolicy;
 use super::config::{Family, KeepaliveConfig, TcpConfig};
 use super::ecn::EcnState;
+use super::fast_open::FastOpen;
 use super::info::Totals;
 use super::open::OpenParams;
 use super::options::SocketOptions;
@@ -45,6 +46,11 @@ pub struct Connection {
     pub(super) error: Option<TcpError>,
     /// What ICMP said since the last progress: the reason to give if the connection times out.
     pub(super) soft: Option<TcpError>,
+    pub(super) fast_open: Option<Box<FastOpen>>,
+    /// An application waits to write as soon as the connection is open.
+    pub(super) write_waits: bool,
+    /// The SYN had to be sent again.
+    pub(super) rtt_was_repeated: bool,
     /// Timeouts or probes in a row without an answer.
     pub(super) retries: u8,
     pub(super) nodelay: bool,
@@ -81,7 +87,7 @@ impl Connection {
         c
     }
 
-    fn new(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams, state: State) -> Connection {
+    pub(super) fn new(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams, state: State) -> Connection {
         let announced = open.mss.min(config.max_segment.unwrap_or(u16::MAX)).max(MIN_MSS);
         let mss = u32::from(announced);
         Connection {
@@ -103,6 +109,9 @@ impl Connection {
             keepalive: config.keepalive,
             error: None,
             soft: None,
+            fast_open: None,
+            write_waits: false,
+            rtt_was_repeated: false,
             retries: 0,
             nodelay: open.nodelay || config.nodelay,
             app_closed: false,
@@ -132,6 +141,7 @@ impl Connection {
         if n > 0 {
             let offset = self.snd.buf.end();
             self.snd.buf.push(&bytes[..n]);
+            self.wake_deferred();
             if cx.recording {
                 self.snd.buf.mark(cx.cause, cx.now);
                 self.records.push(What::TcpWrite { conn: self.conn, offset, len: n as u32 });
@@ -316,6 +326,12 @@ impl Connection {
         }
     }
 
+    /// Says that an application waits to write as soon as the connection is open: its text carries the last ACK of the
+    /// handshake then.
+    pub fn expect_write(&mut self, waits: bool) {
+        self.write_waits = waits;
+    }
+
     /// Switches Nagle off (or on).
     pub fn set_nodelay(&mut self, nodelay: bool) {
         self.nodelay = nodelay;
@@ -389,7 +405,9 @@ impl Connection {
     pub fn writable(&self) -> bool {
         match self.state {
             State::Established(_) | State::CloseWait(_) if !self.snd.fin_queued => self.has_room(),
-            State::SynSent(_) | State::SynReceived(_) => false,
+            State::SynReceived(SynReceived { road: Road::FastOpen }) => self.has_room(),
+            State::SynSent(_) => self.is_deferred(),
+            State::SynReceived(_) => false,
             _ => true,
         }
     }

@@ -44,6 +44,7 @@ mod connection;
 mod cwnd;
 mod ecn;
 mod expiry;
+mod fast_open;
 mod flight;
 mod info;
 mod open;
@@ -73,6 +74,7 @@ pub use config::{
     TcpConfig,
 };
 pub use connection::Connection;
+pub use fast_open::{FastOpenLesson, FastOpenStart};
 pub use info::Info;
 pub use open::{ListenOutcome, OpenParams, on_listen, reset_for};
 pub use options::{MtuDiscovery, SocketOptions};

@@ -71,7 +71,7 @@ impl Connection {
         //= rfc8985#7.2
         let open = matches!(self.recovery.state, CongestionState::Open | CongestionState::Cwr);
         let in_flight = self.snd.flight.segments();
-        if !self.config.tail_probe || !self.rcv.sack || !open || in_flight == 0 {
+        if self.is_fast_open() || !self.config.tail_probe || !self.rcv.sack || !open || in_flight == 0 {
             return false;
         }
         let srtt = self.rtt.srtt();
@@ -102,6 +102,10 @@ impl Connection {
     pub(super) fn restart_rto(&mut self, cx: Cx) {
         //= rfc6298#5.2
         //= rfc6298#5.3
+        if self.is_fast_open() {
+            // The timer is the SYN-ACK's.
+            return;
+        }
         if self.snd.flight.is_empty() {
             self.timers.disarm(Slot::Retransmit);
             return;

@@ -521,7 +521,17 @@ impl Connection {
 
     /// The path takes no more than SND.MSS: longer segments are to be sent again, which says nothing about congestion.
     pub(super) fn repeat_too_long(&mut self) {
-        self.snd.flight.too_long_lost(self.snd.mss);
+        self.repeat_without_cut(self.snd.mss);
+    }
+
+    /// Text of a SYN that its SYN-ACK did not acknowledge.
+    pub(super) fn repeat_unanswered(&mut self) {
+        self.repeat_without_cut(0);
+    }
+
+    /// What is longer than `most` bytes is lost, and not by congestion.
+    fn repeat_without_cut(&mut self, most: u32) {
+        self.snd.flight.too_long_lost(most);
         if self.snd.flight.lost() == 0 {
             return;
         }

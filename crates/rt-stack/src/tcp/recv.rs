@@ -72,11 +72,24 @@ impl Connection {
             }
             return Outcome::EnterSynReceived;
         }
-        self.snd.una = header.ack;
+        self.snd.una = self.snd.iss + 1;
         self.enter(cx, state.syn_ack().into());
-        self.on_open(cx, header);
-        self.ack.at_once();
-        self.opened_with(cx, header, header.seq + 1, payload)
+        self.on_open(cx, header, None);
+        self.acked_with_syn(cx, header);
+        let welcome = self.after_syn_ack(header);
+        if self.write_waits {
+            self.ack.soon();
+        } else {
+            self.ack.at_once();
+        }
+        // Linux has no use for text in a SYN-ACK outside of Fast Open.
+        let taken = welcome || self.config.family == Family::Bsd;
+        let payload = if taken { payload } else { &[] };
+        let fin = flags.has(TcpFlags::FIN) && taken;
+        match self.take_cut(cx, header.seq + 1, payload, fin) {
+            Outcome::SendReset => Outcome::SendReset,
+            _ => Outcome::EnterEstablished,
+        }
     }
 
     /// 3.10.7.4 for SYN-RECEIVED, until the connection is open.
@@ -116,13 +129,17 @@ impl Connection {
 
     /// SYN-RECEIVED to ESTABLISHED; `crossing` when a SYN-ACK does it.
     pub(super) fn open_by_ack(&mut self, cx: Cx, state: SynReceived, header: &TcpHeader, crossing: bool) {
-        self.snd.una = header.ack;
+        self.snd.una = self.snd.iss + 1;
         self.enter(cx, state.acked().into());
         let shift = if crossing { 0 } else { self.snd.shift };
         self.snd.wnd = u32::from(header.window) << shift;
         self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
         (self.snd.wl1, self.snd.wl2) = (header.seq, header.ack);
-        self.on_open(cx, header);
+        self.on_open(cx, header, Some(state.road));
+        self.acked_with_syn(cx, header);
+        if state.road == Road::Simultaneous {
+            self.after_syn_ack(header);
+        }
     }
 
     /// The segment that ended the handshake may carry text and FIN.

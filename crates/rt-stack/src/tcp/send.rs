@@ -47,7 +47,11 @@ impl Connection {
             State::Closed(_) => None,
             State::SynSent(_) => self.next_syn(cx, TcpFlags::SYN),
             State::SynReceived(_) => {
-                self.next_syn(cx, TcpFlags::SYN | TcpFlags::ACK).or_else(|| self.next_ack(cx))
+                let flags = TcpFlags::SYN | TcpFlags::ACK;
+                if self.is_fast_open() {
+                    return self.next_syn(cx, flags).or_else(|| self.next_synchronised(cx));
+                }
+                self.next_syn(cx, flags).or_else(|| self.next_ack(cx))
             }
             _ => self.next_synchronised(cx),
         }

@@ -24,12 +24,13 @@ impl Connection {
         let flags = flags | self.syn_ecn_flags(passive);
         let mut header = self.header(cx, self.snd.iss, flags, false);
         header.options = self.syn_options(cx, passive);
+        let len = self.syn_text(cx, passive, &mut header.options);
         if !passive {
             header.ack = Seq(0);
             header.window = self.rcv.limit.min(MAX_UNSCALED) as u16;
         }
         self.arm_syn(cx);
-        let mut segment = self.segment(header, 0, 0, SendWhy::Handshake, self.pending.syn_origin);
+        let mut segment = self.segment(header, len, 0, SendWhy::Handshake, self.pending.syn_origin);
         segment.token = SegmentToken(Some(self.snd.iss.0));
         self.pending.syn_origin.1 = cx.now;
         Some(segment)

@@ -46,13 +46,15 @@ pub struct SynReceived {
     pub road: Road,
 }
 
-/// The two roads to SYN-RECEIVED.
+/// The roads to SYN-RECEIVED.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Road {
     /// LISTEN met a SYN.
     Passive,
     /// SYN-SENT met a SYN: simultaneous open.
     Simultaneous,
+    /// LISTEN met a SYN whose text was taken at once (RFC 7413): data flows already.
+    FastOpen,
 }
 
 /// Open in both directions.
@@ -237,7 +239,13 @@ impl State {
     /// Whether the peer may still send us data.
     #[must_use]
     pub fn may_receive(&self) -> bool {
-        matches!(self, State::Established(_) | State::FinWait1(_) | State::FinWait2(_))
+        matches!(
+            self,
+            State::Established(_)
+                | State::FinWait1(_)
+                | State::FinWait2(_)
+                | State::SynReceived(SynReceived { road: Road::FastOpen })
+        )
     }
 
     /// Whether data or a FIN of ours may have to be sent or repeated.
@@ -250,6 +258,7 @@ impl State {
                 | State::FinWait1(_)
                 | State::Closing(_)
                 | State::LastAck(_)
+                | State::SynReceived(SynReceived { road: Road::FastOpen })
         )
     }
 }

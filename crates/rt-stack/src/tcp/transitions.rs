@@ -7,7 +7,7 @@ use super::config::{EcnMode, Family};
 use super::connection::Connection;
 use super::recovery::Recovery;
 use super::segment::{Cx, TcpError};
-use super::states::{Closed, State, TimeWait};
+use super::states::{Closed, Road, State, TimeWait};
 use super::timers::Slot;
 use super::variables::{MAX_UNSCALED, Pending, TIMESTAMPS_LEN};
 
@@ -75,7 +75,7 @@ impl Connection {
     }
 
     /// The handshake is over; `header` is the segment that ended it.
-    pub(super) fn on_open(&mut self, cx: Cx, header: &TcpHeader) {
+    pub(super) fn on_open(&mut self, cx: Cx, header: &TcpHeader, road: Option<Road>) {
         let repeated = self.retries;
         if repeated == 0 {
             self.first_sample(cx.now.since(self.pending.syn_sent_at));
@@ -84,13 +84,16 @@ impl Connection {
         }
         self.rtt.handshake_done(repeated > 0 && self.rtt.srtt() == Nanos::ZERO);
         self.retries = 0;
+        self.rtt_was_repeated = repeated > 0;
         self.pending.syn = false;
         self.timers.disarm(Slot::Retransmit);
         self.timers.disarm(Slot::Keepalive);
         //= rfc6928#2
         // Several lost SYNs: the path is worse than ten segments.
         let initial = if repeated > 1 { 1 } else { self.config.initial_cwnd };
-        self.recovery = Recovery::new(&self.config, self.snd.mss, initial, self.snd.iss.0);
+        if road != Some(Road::FastOpen) {
+            self.recovery = Recovery::new(&self.config, self.snd.mss, initial, self.snd.iss.0);
+        }
         self.watch_rate(cx);
         self.ack.open(self.rcv.nxt);
         self.snd.last_sent = cx.now;
@@ -99,6 +102,20 @@ impl Connection {
             && let Some(next) = self.state.shutdown(self.fin_seq())
         {
             self.enter(cx, next);
+        }
+    }
+
+    /// The ACK that opened the connection may cover text that went before: with the SYN, or from SYN-RECEIVED.
+    pub(super) fn acked_with_syn(&mut self, cx: Cx, header: &TcpHeader) {
+        if self.snd.flight.is_empty() {
+            return;
+        }
+        self.restart_rto(cx);
+        if header.ack != self.snd.una {
+            // The window field of a SYN is not scaled, whatever was agreed in it.
+            let (wnd, max_wnd) = (self.snd.wnd, self.snd.max_wnd);
+            let _ = self.on_ack(cx, header, 0);
+            (self.snd.wnd, self.snd.max_wnd) = (wnd, max_wnd);
         }
     }
 
@@ -182,7 +199,7 @@ impl Connection {
 
     /// Where our FIN stands or will stand.
     pub(super) fn fin_seq(&self) -> Seq {
-        self.snd.una.max(self.snd.iss + 1) + self.snd.buf.len() as u32
+        self.snd.first() + self.snd.buf.len() as u32
     }
 }
 

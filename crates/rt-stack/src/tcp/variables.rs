@@ -125,12 +125,17 @@ impl SendHalf {
 
     /// Stream offset of `seq`, which lies in the buffer.
     pub(super) fn offset(&self, seq: Seq) -> u64 {
-        self.buf.base() + u64::from(seq - self.una)
+        self.buf.base() + u64::from(seq - self.first())
+    }
+
+    /// The first byte in the buffer: SND.UNA, or after an unacknowledged SYN.
+    pub(super) fn first(&self) -> Seq {
+        if self.una == self.iss && self.buf.base() == 0 { self.iss + 1 } else { self.una }
     }
 
     /// Bytes written and not sent yet.
     pub(super) fn unsent(&self) -> u32 {
-        let first = self.una.max(self.iss + 1).min(self.nxt);
+        let first = self.first().min(self.nxt);
         let sent = (self.nxt - first).saturating_sub(u32::from(self.fin_sent));
         (self.buf.len() as u32).saturating_sub(sent)
     }
