@@ -1,9 +1,10 @@
 //! The machine behind a mutex: its clock, its real descriptors, and calls that block.
 //!
-//! packetdrill runs a script on one thread and calls that block on a second. Only the first moves the clock. Whenever
-//! something has happened that may end a blocked call, the first thread waits until the second has looked again and, if its
-//! call is over, has taken down the time. So virtual time cannot run away from a call that returns, whatever the scheduler
-//! of the real machine does.
+//! packetdrill runs a script on one thread and calls that block on a second, which also waits for the time of such a call
+//! while the first stands still. So either moves the clock, but a thread inside of a blocked call does not. Whenever
+//! something has happened that may end a blocked call, the other thread waits until it has looked again and, if its call is
+//! over, has taken down the time. So virtual time cannot run away from a call that returns, whatever the scheduler of the
+//! real machine does.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -135,7 +136,7 @@ impl Host {
 
     /// Lets blocked calls look at what has happened, and those that are over take down the time.
     fn settle<'a>(&'a self, mut guard: Guard<'a>) -> Guard<'a> {
-        if std::thread::current().id() != self.first || (guard.blocked.is_empty() && guard.returning == 0) {
+        if guard.blocked.is_empty() && guard.returning == 0 {
             return guard;
         }
         guard.news += 1;
@@ -194,12 +195,11 @@ impl Host {
                 self.looked.notify_all();
                 ended
             }
-            None if std::thread::current().id() == self.first => {
+            None => {
                 let until = guard.machine.now() + Nanos::from_micros(1);
                 guard = self.advance(guard, until);
                 guard.machine.now()
             }
-            None => guard.machine.now(),
         };
         let micros = micros(now);
         (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000))
