@@ -126,7 +126,10 @@ fn recovery(tcp: &mut TcpConfig, name: &str, value: &str) -> Outcome {
         // A bit field; bit 0 is RACK itself.
         "tcp_recovery" => put(&mut tcp.rack, number(value).map(|bits| bits & 1 != 0)),
         "tcp_early_retrans" => put(&mut tcp.tail_probe, number(value).map(|mode| mode >= 3)),
-        "tcp_frto" => put(&mut tcp.frto, switch(value)),
+        "tcp_frto" => put(&mut tcp.frto, number(value).map(|mode| mode != 0)),
+        "tcp_min_tso_segs" => put(&mut tcp.min_burst, number(value)),
+        "tcp_pacing_ss_ratio" => put(&mut tcp.pacing_percent.0, number(value)),
+        "tcp_pacing_ca_ratio" => put(&mut tcp.pacing_percent.1, number(value)),
         "tcp_reordering" => put(&mut tcp.reordering, number(value)),
         "tcp_slow_start_after_idle" => put(&mut tcp.slow_start_after_idle, switch(value)),
         _ if ["tcp_", "ip_", "icmp_"].iter().any(|prefix| name.starts_with(prefix)) => Ok(Applied::Ignored),

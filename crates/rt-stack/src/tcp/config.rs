@@ -20,6 +20,10 @@ pub struct TcpConfig {
     pub reordering: u32,
     /// Segments are spread over the round trip instead of leaving a window at a time.
     pub pacing: bool,
+    /// The pacing rate in percent of a window per round trip: in slow start, and else.
+    pub pacing_percent: (u32, u32),
+    /// Segments that may leave in one burst at least.
+    pub min_burst: u32,
     /// The last segment of a burst of several has PSH, even if more waits in the send buffer.
     pub push_bursts: bool,
     /// The window shrinks while the connection is idle (RFC 5681 4.1).
@@ -267,6 +271,8 @@ impl Default for TcpConfig {
             frto: true,
             reordering: 3,
             pacing: false,
+            pacing_percent: (200, 120),
+            min_burst: 2,
             push_bursts: true,
             slow_start_after_idle: true,
             initial_cwnd: 10,

@@ -429,6 +429,9 @@ impl Connection {
 impl Connection {
     /// The send buffer follows the congestion window, as Linux's does: two windows are enough to keep it full.
     fn send_limit(&self) -> usize {
+        if let Some(fixed) = self.config.send_buffer_fixed {
+            return fixed as usize;
+        }
         let want = (2 * self.recovery.window.bytes().0 as usize).max(MIN_SEND_LIMIT);
         want.min(self.config.send_buffer as usize)
     }

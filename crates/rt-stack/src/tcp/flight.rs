@@ -26,6 +26,8 @@ pub(super) struct Sent {
     pub(super) repeated: bool,
     /// Repeated at any time: useless for RTT measurement (Karn).
     pub(super) ever_repeated: bool,
+    /// Left in the same burst as the one before.
+    joined: bool,
     /// RACK took this copy for lost and does not look at it again.
     dismissed: bool,
     /// When it was sent last.
@@ -160,6 +162,7 @@ impl Flight {
             lost: false,
             repeated: false,
             ever_repeated: false,
+            joined: false,
             dismissed: false,
             sent_at: now,
             event: EventId::NONE,
@@ -181,10 +184,26 @@ impl Flight {
         None
     }
 
-    /// How many segments from `seq` on, at most `most`, are lost and wait to be repeated, without a gap.
+    /// The newest segment left in the same burst as the one before.
+    pub(super) fn join_last(&mut self) {
+        if let Some(e) = self.queue.back_mut() {
+            e.joined = true;
+        }
+    }
+
+    /// A burst of repetitions ended before `seq`.
+    pub(super) fn part(&mut self, seq: Seq) {
+        let i = self.index_of(seq);
+        if let Some(e) = self.queue.get_mut(i) {
+            e.joined = false;
+        }
+    }
+
+    /// How many segments from `seq` on, at most `most`, are lost and wait to be repeated, without a gap, and left in one
+    /// burst with the one before.
     pub(super) fn lost_run(&self, seq: Seq, most: u32) -> u32 {
         let first = self.index_of(seq).min(self.queue.len());
-        let waits = |e: &&Sent| e.lost && !e.repeated;
+        let waits = |e: &&Sent| e.lost && !e.repeated && e.joined;
         self.queue.range(first..).take(most as usize).take_while(waits).count() as u32
     }
 

@@ -21,14 +21,18 @@ pub(super) struct Burst {
     next: Time,
 }
 
+impl Burst {
+    pub(super) fn is_over(&self) -> bool {
+        self.left == 0
+    }
+}
+
 /// IPv4, TCP with timestamps, Ethernet: what a segment takes besides its payload.
 const OVERHEAD: u64 = 66;
 /// The first segments are not paced (Linux).
 const FREE: u32 = 10;
 /// A burst is at most what an interface takes at once.
 const LARGEST: u64 = 65_536;
-/// A burst of this kind is never shorter.
-const SMALLEST: u32 = 2;
 /// Burst growth on short paths: halves with each 512 us of the smallest round-trip time.
 const SHORT_PATH_US: u64 = 512;
 
@@ -43,7 +47,8 @@ impl Connection {
         if srtt == 0 {
             return u64::MAX;
         }
-        let percent = if r.window.cwnd < r.window.ssthresh / 2 { 200 } else { 120 };
+        let (early, late) = self.config.pacing_percent;
+        let percent = u128::from(if r.window.cwnd < r.window.ssthresh / 2 { early } else { late });
         let bytes = u64::from(self.snd.mss) * u64::from(r.window.cwnd.max(self.snd.flight.segments()));
         // Windows are below 2^40 bytes, so this cannot overflow 128 bits.
         let rate = u128::from(bytes) * 1_000_000_000 * percent / 100 / u128::from(srtt);
@@ -58,7 +63,7 @@ impl Connection {
             bytes = bytes.saturating_add(LARGEST >> shift);
         }
         let mss = u64::from(self.snd.mss.max(1));
-        ((bytes.min(LARGEST - 1) / mss) as u32).max(SMALLEST)
+        ((bytes.min(LARGEST - 1) / mss) as u32).max(self.config.min_burst).max(1)
     }
 
     /// Whether a burst may begin now; arms the timer when not.

@@ -6,6 +6,7 @@ use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use super::ack_policy::Due;
 use super::config::Family;
+use super::congestion::Window;
 use super::connection::Connection;
 use super::flight::Sent;
 use super::probe::Due as Probe;
@@ -145,6 +146,9 @@ impl Connection {
         if self.ends_burst(cx, segment.len, |c| c.repeatable(next)) {
             segment.header.flags = segment.header.flags | TcpFlags::PSH;
         }
+        if self.burst.is_over() {
+            self.snd.flight.part(next);
+        }
         Some(segment)
     }
 
@@ -280,6 +284,9 @@ impl Connection {
             //= rfc6298#5.1
             self.restart_rto(cx);
         }
+        if !self.burst.is_over() {
+            self.snd.flight.join_last();
+        }
         if self.ends_burst(cx, len, Connection::followers) {
             flags = flags | TcpFlags::PSH;
         }
@@ -293,7 +300,9 @@ impl Connection {
 
     /// New segments that could follow the one just sent, at once.
     fn followers(&self) -> u32 {
-        let room = self.recovery.window.cwnd.saturating_sub(self.snd.flight.pipe());
+        let Window { cwnd, .. } = self.recovery.window;
+        // No more than half a window at once.
+        let room = cwnd.saturating_sub(self.snd.flight.pipe()).min((cwnd / 2).max(1) - 1);
         let full = self.full().max(1);
         let ready = self.snd.unsent().min(self.snd.usable());
         // The short rest goes along unless Nagle holds it.
