@@ -118,6 +118,27 @@ A name reads its last run in roundtrip-out/, or makes one.")]
         #[arg(long)]
         at: Option<String>,
     },
+    /// Draw a TCP connection of a run as SVG: time-sequence, congestion window, round-trip time, queues, states.
+    #[command(after_help = "Examples:
+  roundtrip plot lossy                                   the connections of the last run
+  roundtrip plot lossy 1 --out lossy.svg                 every plot of the first one
+  roundtrip plot lossy laptop:52432 --what cwnd          only the congestion window, to stdout
+FLOW is a connection's number, MACHINE:PORT, or part of an end's name or address. --format json gives the points.")]
+    Plot {
+        /// A run's folder, or the name of a built-in scenario.
+        run: String,
+        /// Which connection; without it, they are listed.
+        flow: Option<String>,
+        /// What to draw.
+        #[arg(long, value_enum, default_value_t = PlotChoice::All)]
+        what: PlotChoice,
+        /// Whose segments to draw; otherwise of the side that sent more.
+        #[arg(long, value_enum)]
+        from: Option<SideChoice>,
+        /// The file to write; without it, the SVG goes to stdout.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
     /// Can FROM reach TO? Sends one real probe, then lifts each blocker in turn, so that every reason comes out.
     #[command(after_help = "Example: roundtrip can web-browsing laptop google.com:443
 Without a port, one ICMP echo is sent; with a port, a TCP connection is tried.
@@ -206,4 +227,30 @@ pub(crate) enum CommentChoice {
     Key,
     /// None.
     None,
+}
+
+/// What to draw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum PlotChoice {
+    /// Segments, acknowledgements, the window and SACK blocks, as tcptrace draws them.
+    TimeSequence,
+    /// Congestion window, slow start threshold, bytes in flight.
+    Cwnd,
+    /// Round-trip times and the retransmission timeout.
+    Rtt,
+    /// The queues on the way.
+    Queue,
+    /// The states of both ends.
+    States,
+    /// All of these, one below the other.
+    All,
+}
+
+/// One end of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum SideChoice {
+    /// The end that opened it.
+    Client,
+    /// The other end.
+    Server,
 }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use rt_lab::{Comments, DrillQuery, FollowQuery, Refusal, RunOptions, Scenario, ShowFormat};
+use rt_lab::{
+    Comments, DrillQuery, FollowQuery, PlotKind, PlotQuery, Refusal, RunOptions, Scenario, ShowFormat, Side,
+};
 use serde_json::json;
 
-use crate::args::{Args, Command, CommentChoice, Format};
+use crate::args::{Args, Command, CommentChoice, Format, PlotChoice, SideChoice};
 use crate::progress;
 
 /// What a command has to say.
@@ -46,6 +48,7 @@ pub(crate) fn answer(args: &Args) -> Answer {
             let query = FollowQuery { request: request.clone(), packet: *packet, at: at.clone() };
             follow(run, &query, json)
         }
+        Command::Plot { .. } => plot(&args.command, json),
         Command::Can { scenario, from, to, seed } => can(scenario, from, to, *seed, json),
         Command::Drill { .. } => drill(&args.command, json),
         Command::Schema { which } => Ok(Answer::yes(rt_lab::schema(which))),
@@ -141,6 +144,29 @@ fn run(command: &Command, json: bool) -> Result<Answer, Refusal> {
 fn follow(source: &str, query: &FollowQuery, json: bool) -> Result<Answer, Refusal> {
     let followed = rt_lab::follow(source, query)?;
     Ok(Answer { data: if json { followed.json } else { followed.text }, talk: followed.talk, exit: 0 })
+}
+
+fn plot(command: &Command, json: bool) -> Result<Answer, Refusal> {
+    let Command::Plot { run, flow, what, from, out } = command else { return Ok(Answer::default()) };
+    let what = match what {
+        PlotChoice::TimeSequence => PlotKind::TimeSequence,
+        PlotChoice::Cwnd => PlotKind::Cwnd,
+        PlotChoice::Rtt => PlotKind::Rtt,
+        PlotChoice::Queue => PlotKind::Queue,
+        PlotChoice::States => PlotKind::States,
+        PlotChoice::All => PlotKind::All,
+    };
+    let from = from.map(|side| match side {
+        SideChoice::Client => Side::Client,
+        SideChoice::Server => Side::Server,
+    });
+    let drawn = rt_lab::plot(run, &PlotQuery { flow: flow.clone(), what, from })?;
+    let mut answer = Answer { data: if json { drawn.json } else { drawn.text }, talk: drawn.talk, exit: 0 };
+    if let (Some(path), Some(_)) = (out, flow) {
+        rt_lab::write_over(path, &std::mem::take(&mut answer.data))?;
+        answer.talk.push(format!("wrote {}", path.display()));
+    }
+    Ok(answer)
 }
 
 fn can(source: &str, from: &str, to: &str, seed: u64, json: bool) -> Result<Answer, Refusal> {

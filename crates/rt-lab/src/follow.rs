@@ -100,7 +100,7 @@ fn node_of(trace: &Trace, name: &str) -> Result<rt_base::NodeId, Refusal> {
 }
 
 /// The trace of a folder, of the last run of a scenario, or of a run made now.
-fn find_trace(source: &str, talk: &mut Vec<String>) -> Result<Trace, Refusal> {
+pub(crate) fn find_trace(source: &str, talk: &mut Vec<String>) -> Result<Trace, Refusal> {
     let path = Path::new(source);
     if path.is_dir() {
         return trace_of_folder(path);

@@ -206,6 +206,14 @@ pub fn write_new(path: &Path, text: &str) -> Result<(), Refusal> {
     open.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| Refusal::io("write", path, e))
 }
 
+/// Writes a file; an existing one is replaced as a whole.
+///
+/// # Errors
+/// [`Refusal::Io`].
+pub fn write_over(path: &Path, text: &str) -> Result<(), Refusal> {
+    crate::output::write_whole(path, text.as_bytes())
+}
+
 /// A virtual time such as `1.5s`, `300ms`, `20us`.
 ///
 /// # Errors

@@ -6,11 +6,12 @@
 //!
 //! The way through: [`TraceRecorder`] listens to the engine, [`Trace`] is what it kept, [`read`] turns the frames at one
 //! node into exchanges, [`budget`] walks the critical path, [`story`] joins all of it into one telling, [`follow`]
-//! answers questions about one packet.
+//! answers questions about one packet, [`plot`] has a connection's curves over time.
 
 pub mod budget;
 pub mod follow;
 mod map;
+pub mod plot;
 pub mod read;
 pub mod render;
 mod store;

@@ -3,8 +3,11 @@
 //!
 //! Nothing is decided here: every sentence comes from [`crate::story`], this is only layout.
 
+mod chart;
 mod glossary;
 mod layout;
+mod plots;
+mod svg;
 
 use std::collections::BTreeSet;
 
@@ -13,6 +16,7 @@ use rt_base::Nanos;
 use crate::story::words::{exact_ms, ms, short_ms};
 use crate::story::{BudgetStory, Chapter, Line, Saved, StepStory, Story};
 pub(crate) use layout::Page;
+pub use plots::{PlotKind, flows as flows_text, plots};
 
 /// Indent of a chapter's lines.
 const INDENT: usize = 7;

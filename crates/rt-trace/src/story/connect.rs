@@ -191,7 +191,8 @@ fn numbers(tcp: &TcpConversation, mark: Mark, from: Side) -> String {
 }
 
 /// The facts of a connection.
-pub(crate) fn story(view: &View<'_>, conn: &Conn) -> ConnectionStory {
+pub(crate) fn story(view: &View<'_>, number: usize) -> ConnectionStory {
+    let conn: &Conn = &view.conns[number];
     let tcp = view.tcp(conn.client);
     let far = conn.server.map(|end| view.tcp(end));
     let tls = tcp.tls.as_ref();
@@ -199,6 +200,7 @@ pub(crate) fn story(view: &View<'_>, conn: &Conn) -> ConnectionStory {
     let reached = conn.server.map(|e| e.node);
     let closed = tcp.from_client.fin_acked.is_some() && tcp.from_server.fin_acked.is_some();
     ConnectionStory {
+        number: u32::try_from(number + 1).unwrap_or(u32::MAX),
         client: view.name(conn.client.node),
         server: reached.map_or_else(String::new, |n| view.name(n)),
         ends: Ends { from: tcp.client.to_string(), to: tcp.server.to_string() },
@@ -218,7 +220,8 @@ pub(crate) fn story(view: &View<'_>, conn: &Conn) -> ConnectionStory {
             .map_or_else(Vec::new, |n| tell::alternatives(view, conn.client.node, tcp.server.ip(), n)),
         segments: [tcp.from_client.segments, tcp.from_server.segments],
         bytes: [tcp.from_client.bytes, tcp.from_server.bytes],
-        retransmissions: super::trouble::retransmissions(view, conn),
+        retransmissions: super::trouble::retransmissions(view, number),
+        life: super::life::tell(view, number),
         ended: match (tcp.reset, closed) {
             (Some(_), _) => "reset",
             (None, true) => "closed",

@@ -12,6 +12,7 @@ mod connect;
 mod echo;
 mod files;
 mod http;
+mod life;
 mod lookup;
 mod model;
 mod outcome;
@@ -32,10 +33,11 @@ use rt_base::{FrameId, ReqId, ReqKind, Time, What};
 
 pub use model::{
     Alternative, BudgetStory, Chapter, ConnectionStory, Ends, Field, HopStory, Line, LookupStory,
-    PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved, SliceStory, StepStory, Story,
-    Timings, TotalStory, UpstreamStory,
+    PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved, SliceStory, StateStory,
+    StepStory, Story, Timings, TotalStory, UpstreamStory,
 };
 
+pub(crate) use connect::story as connection;
 pub(crate) use packets::carries;
 pub(crate) use tell::did;
 
@@ -126,7 +128,7 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
         chapters,
         requests: stories,
         lookups,
-        connections: conns.iter().map(|&c| connect::story(view, &view.conns[c])).collect(),
+        connections: conns.iter().map(|&c| connect::story(view, c)).collect(),
         trouble,
         saved: None,
     }

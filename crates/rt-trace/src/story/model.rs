@@ -292,6 +292,8 @@ pub struct ReferralStory {
 /// A TCP connection.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionStory {
+    /// Through the whole run, from 1, in the order of the first SYNs: what `plot` and `follow --connection` take.
+    pub number: u32,
     /// The machine that opened it.
     pub client: String,
     /// The machine at the other end.
@@ -328,6 +330,25 @@ pub struct ConnectionStory {
     pub retransmissions: u32,
     /// How it ended: `closed`, `reset`, `open`.
     pub ended: String,
+    /// The states that both ends went through, the client's first.
+    pub life: Vec<StateStory>,
+}
+
+/// A state of one end of a connection (RFC 9293 3.3.2).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct StateStory {
+    /// `client` or `server`.
+    pub side: String,
+    /// The machine.
+    pub node: String,
+    /// `ESTABLISHED`.
+    pub state: String,
+    /// Since when.
+    pub from_ns: u64,
+    /// Until when; absent for the last one.
+    pub to_ns: Option<u64>,
+    /// What brought it there: a segment, a call, a timer.
+    pub by: String,
 }
 
 /// One machine on the way of a packet.

@@ -286,12 +286,17 @@ fn icmp_errors(step: &Step<'_, '_>) -> Vec<(Time, Line)> {
 }
 
 /// Retransmissions of both ends of a connection.
-pub(crate) fn retransmissions(view: &View<'_>, conn: &Conn) -> u32 {
-    let of_end = |end: End| {
-        let frames: BTreeSet<FrameId> = view.tcp(end).segments.iter().map(|s| s.mark.frame).collect();
-        let sent = view.trace.events_at(end.node).filter(|e| frames.contains(&e.frame));
-        let again = sent.filter(|e| matches!(&e.what, What::TcpSend(r) if is_again(r)));
-        u32::try_from(again.count()).unwrap_or(u32::MAX)
-    };
-    of_end(conn.client) + conn.server.map_or(0, of_end)
+pub(crate) fn retransmissions(view: &View<'_>, conn: usize) -> u32 {
+    let sides = [Side::Client, Side::Server].into_iter();
+    let events = sides.flat_map(|side| view.tcp_events(conn, side));
+    let again = events.filter(|e| matches!(&e.what, What::TcpSend(r) if is_again(r)));
+    u32::try_from(again.count()).unwrap_or(u32::MAX)
+}
+
+/// The flags of a TCP segment.
+pub(crate) fn flags_of(view: &View<'_>, frame: FrameId) -> Option<u8> {
+    let (_, packet) = rt_wire::EthernetHeader::parse(&view.trace.sightings(frame).next()?.bytes).ok()?;
+    let (ip, payload) = rt_wire::Ipv4Header::parse_unchecked(packet).ok()?;
+    let tcp = ip.protocol == rt_wire::protocol::TCP && ip.frag_offset == 0;
+    rt_wire::TcpHeader::parse(payload).ok().filter(|_| tcp).map(|(header, _)| header.flags.0)
 }

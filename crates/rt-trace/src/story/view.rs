@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use rt_base::{AppRecord, Event, FixedMap, FrameId, Nanos, NodeId, ReqId, ReqKind, Time, What};
+use rt_base::{AppRecord, ConnId, Event, FixedMap, FrameId, Nanos, NodeId, ReqId, ReqKind, Time, What};
 
 use crate::read::{
     DnsExchange, HttpExchange, NodeExchanges, Secrets, SeenFrame, Side, TcpConversation, read_node,
@@ -25,6 +25,8 @@ pub(crate) struct View<'t> {
     pub(crate) requests: BTreeMap<(NodeId, ReqId), Req<'t>>,
     addresses: BTreeMap<IpAddr, NodeId>,
     conn_of: FixedMap<FrameId, (usize, Side)>,
+    /// What TCP recorded of each connection at its client and at its server: positions in the trace, in order.
+    tcp_events: Vec<[Vec<u32>; 2]>,
     dns_frames: FixedMap<FrameId, ()>,
 }
 
@@ -136,9 +138,15 @@ impl<'t> View<'t> {
             requests: requests_of(trace),
             addresses: addresses_of(trace),
             conn_of: FixedMap::default(),
+            tcp_events: Vec::new(),
             dns_frames: FixedMap::default(),
         };
+        view.conns.sort_by_key(|c| {
+            let opened = view.read[&c.client.node].tcp[c.client.index].segments.first().map(|s| s.mark);
+            (opened, c.client)
+        });
         view.index_frames();
+        view.index_tcp_events();
         view
     }
 
@@ -153,6 +161,46 @@ impl<'t> View<'t> {
         let datagrams = self.read.values().flat_map(|r| &r.udp).filter(|u| !u.dns.is_empty());
         for datagram in datagrams.flat_map(|u| &u.datagrams) {
             self.dns_frames.insert(datagram.mark.frame, ());
+        }
+    }
+
+    /// Joins the connections of each machine's TCP to ours by the segments that they sent.
+    fn index_tcp_events(&mut self) {
+        let mut of: FixedMap<(NodeId, ConnId), (usize, Side)> = FixedMap::default();
+        for event in &self.trace.events {
+            let What::TcpSend(record) = &event.what else { continue };
+            if let Some(found) = self.conn_of(event.frame).filter(|_| record.conn != ConnId(0)) {
+                of.entry((event.node(), record.conn)).or_insert(found);
+            }
+        }
+        self.tcp_events = vec![Default::default(); self.conns.len()];
+        for (i, event) in self.trace.events.iter().enumerate() {
+            let conn = match &event.what {
+                What::TcpSend(record) => record.conn,
+                What::TcpState { conn, .. }
+                | What::TcpBlocked { conn, .. }
+                | What::TcpCwnd { conn, .. }
+                | What::TcpDecision { conn, .. } => *conn,
+                _ => continue,
+            };
+            let (Some((number, side)), Ok(at)) = (of.get(&(event.node(), conn)), u32::try_from(i)) else {
+                continue;
+            };
+            self.tcp_events[*number][side.index()].push(at);
+        }
+    }
+
+    /// What TCP at one end recorded of a connection, in order: states, segments, why it waited, what it decided.
+    pub(crate) fn tcp_events(&self, conn: usize, side: Side) -> impl DoubleEndedIterator<Item = &'t Event> {
+        let trace = self.trace;
+        self.tcp_events[conn][side.index()].iter().map(move |&i| &trace.events[i as usize])
+    }
+
+    /// The end of a connection on that side, if it was reached.
+    pub(crate) fn end(&self, conn: usize, side: Side) -> Option<End> {
+        match side {
+            Side::Client => Some(self.conns[conn].client),
+            Side::Server => self.conns[conn].server,
         }
     }
 
