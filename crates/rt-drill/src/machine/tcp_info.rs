@@ -139,7 +139,7 @@ fn lay_out(info: &Info, now: Time, layout: &mut Layout) {
     layout.u64(info.bytes_sent);
     layout.u64(info.bytes_retrans);
     layout.u32(info.dsack_dups);
-    layout.u32(u32::from(info.reordering_seen));
+    layout.u32(info.reordering_seen);
     layout.u32(0); // rcv_ooopack
     layout.u32(info.snd_wnd);
     layout.0.resize(LEN, 0);

@@ -168,7 +168,7 @@ impl Connection {
         }
         heard.dsack = true;
         heard.dsack_probe = answers_probe;
-        r.rack.dsack |= r.reordering_seen && !answers_probe;
+        r.rack.dsack |= r.reordering_seen > 0 && !answers_probe;
         heard.delivered += segments;
         let known = right.le(heard.una) && r.undo.marker.is_some_and(|marker| right.gt(marker));
         if let Some(n) = r.undo.repeated.as_mut().filter(|_| known) {

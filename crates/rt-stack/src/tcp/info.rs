@@ -79,8 +79,8 @@ pub struct Info {
     pub min_rtt: Nanos,
     /// Segments by which the network reorders, as far as seen.
     pub reordering: u32,
-    /// Whether reordering was seen.
-    pub reordering_seen: bool,
+    /// How often reordering was seen (`tcpi_reord_seen`).
+    pub reordering_seen: u32,
     /// Duplicate segments that the peer reported (DSACK).
     pub dsack_dups: u32,
     /// When data was sent last.

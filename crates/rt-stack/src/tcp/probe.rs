@@ -185,7 +185,7 @@ impl Connection {
     fn reordering_window(&self) -> Nanos {
         let r = &self.recovery;
         let eager = r.state >= CongestionState::Recovery || self.snd.flight.sacked() >= r.reordering;
-        r.rack.window(&self.rtt, r.reordering_seen, eager)
+        r.rack.window(&self.rtt, r.reordering_seen > 0, eager)
     }
 
     /// RACK looks for losses after an ACK. Whether it waits for reordered segments, by the timer armed here.

@@ -52,7 +52,8 @@ pub(super) struct Recovery {
     pub(super) undo: Undo,
     /// Segments by which the network may reorder, as seen so far (DupThresh).
     pub(super) reordering: u32,
-    pub(super) reordering_seen: bool,
+    /// How often reordering was seen.
+    pub(super) reordering_seen: u32,
     /// F-RTO runs (RFC 5682).
     pub(super) frto: bool,
     /// What may be sent until the next ACK or timeout.
@@ -145,7 +146,7 @@ impl Recovery {
             usage: Usage::default(),
             undo: Undo::default(),
             reordering: config.reordering,
-            reordering_seen: false,
+            reordering_seen: 0,
             frto: false,
             resend: Resend::AsUsual,
             too_long: false,
@@ -299,7 +300,7 @@ impl Connection {
     pub(super) fn reordered_without_sack(&mut self, excess: bool, acked: u32) {
         if excess {
             self.recovery.reordering = (self.snd.flight.segments() + acked).min(MAX_REORDERING);
-            self.recovery.reordering_seen = true;
+            self.recovery.reordering_seen = self.recovery.reordering_seen.saturating_add(1);
         }
     }
 
@@ -313,7 +314,7 @@ impl Connection {
         if high - low > self.recovery.reordering.saturating_mul(mss) {
             self.recovery.reordering = (high - low).div_ceil(mss).min(MAX_REORDERING);
         }
-        self.recovery.reordering_seen = true;
+        self.recovery.reordering_seen = self.recovery.reordering_seen.saturating_add(1);
     }
 
     fn time_to_recover(&self) -> bool {

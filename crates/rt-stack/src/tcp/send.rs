@@ -230,7 +230,8 @@ impl Connection {
         if self.snd.flight.is_empty() {
             self.on_restart_after_idle(cx);
         }
-        if self.snd.flight.pipe() >= self.recovery.window.cwnd {
+        // A FIN alone is not worth waiting for, the window is about data (Linux for long thought so too).
+        if len > 0 && self.snd.flight.pipe() >= self.recovery.window.cwnd {
             return NewData::Wait(Blocked::Cwnd);
         }
         if !self.may_burst(cx) {
