@@ -332,6 +332,7 @@ impl Machine {
                     let tcp = self.table.tcp_mut(fd)?;
                     tcp.shut_read |= read;
                     tcp.shut_write |= write;
+                    self.discard_unwanted();
                     Ok(())
                 }
             },

@@ -256,6 +256,24 @@ impl Machine {
         (copied, end)
     }
 
+    /// BSD throws away what comes on sockets whose reading end was shut.
+    pub(super) fn discard_unwanted(&mut self) {
+        if !self.settings.is_bsd() {
+            return;
+        }
+        let deaf = self.table.iter().filter_map(|(_, descriptor)| match &descriptor.kind {
+            Kind::Tcp(tcp) if tcp.shut_read => match tcp.stream {
+                Stream::Open(id) => Some(id),
+                _ => None,
+            },
+            _ => None,
+        });
+        let deaf: Vec<SocketId> = deaf.collect();
+        for id in deaf {
+            while let Ok(TcpRead::Data(_)) = self.app(|stack| stack.tcp_read(id, &mut [0; 4_096])) {}
+        }
+    }
+
     fn recv_udp(&mut self, fd: Fd, into: &mut [u8], flags: i32) -> Step<Received> {
         let id = match self.open_udp(fd, None) {
             Ok(id) => id,

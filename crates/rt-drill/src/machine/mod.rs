@@ -244,6 +244,7 @@ impl Machine {
             let frame = out.new_frame(bytes, FrameId::NONE);
             stack.receive(now, PORT, frame, out);
         });
+        self.discard_unwanted();
     }
 
     /// The next packet that the machine has sent, in order.
