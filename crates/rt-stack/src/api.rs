@@ -364,7 +364,11 @@ impl Stack {
         Ok(())
     }
 
-    fn datagram_source(&mut self, to: IpAddr, device: Option<PortId>) -> Result<IpAddr, SocketError> {
+    pub(crate) fn datagram_source(
+        &mut self,
+        to: IpAddr,
+        device: Option<PortId>,
+    ) -> Result<IpAddr, SocketError> {
         if let Some(source) = self.source_towards(to, device) {
             return Ok(source.into());
         }

@@ -9,6 +9,7 @@ use rt_wire::{Icmpv4, Ipv4Header, Seq, TcpFlags, TcpHeader, UdpHeader, checksum}
 use crate::api::EchoAnswer;
 use crate::icmp::{self, Complaint};
 use crate::packet::{Packet, protocol};
+use crate::probes;
 use crate::socket::{SocketId, TcpSocket};
 use crate::stack::{NOBODY, Stack, Stop};
 use crate::tcp::{Blackhole, Connection, Ecn, ListenOutcome, OpenParams, Outcome, on_listen};
@@ -45,6 +46,9 @@ impl Stack {
         let (udp, payload) = UdpHeader::parse(packet.payload()).map_err(|_| stop(DropReason::Malformed))?;
         check(packet, &packet.payload()[..usize::from(udp.len)])?;
         let Some(id) = self.sockets.find_udp(packet.dst(), udp.dst, packet.in_port) else {
+            if self.probe_datagram(SocketAddr::new(packet.src(), udp.src), udp.dst) {
+                return Ok(NOBODY);
+            }
             return Err(stop(DropReason::NoSocket).complaining(Complaint::Port));
         };
         let from = SocketAddr::new(packet.src(), udp.src);
@@ -69,6 +73,9 @@ impl Stack {
                 Ok(NOBODY)
             }
             Icmpv4::EchoReply { id, seq } => {
+                if self.probe_echo(packet.src(), id, seq) {
+                    return Ok(NOBODY);
+                }
                 let (from, ttl, payload) = (packet.src(), packet.ip.ttl, rest.to_vec());
                 self.push_echo(EchoAnswer { from, id, seq, ttl, payload, error: None });
                 Ok(NOBODY)
@@ -87,6 +94,11 @@ impl Stack {
         let (Some(error), [a, b, c, d, tail @ ..]) = (icmp::meaning(message), payload) else {
             return Ok(NOBODY);
         };
+        if let Some((error, mtu)) = probes::meaning(message)
+            && self.probe_error(quoted.protocol, payload, (packet.src(), error, mtu))
+        {
+            return Ok(NOBODY);
+        }
         let local = SocketAddr::new(quoted.src.into(), u16::from_be_bytes([*a, *b]));
         let remote = SocketAddr::new(quoted.dst.into(), u16::from_be_bytes([*c, *d]));
         let seq = tail.first_chunk().map(|b| u32::from_be_bytes(*b));
@@ -157,6 +169,7 @@ impl Stack {
         payload: &[u8],
         out: &mut Outbox,
     ) -> Delivered {
+        self.probe_segment(packet.src(), header);
         let silent = match self.tcp.blackhole {
             Blackhole::Off => false,
             Blackhole::Syn => header.flags.has(TcpFlags::SYN),

@@ -17,6 +17,7 @@ use crate::ip::destination::{Hop, Place as Where};
 use crate::neighbor;
 use crate::nic::{self, Nic};
 use crate::packet::{LOOPBACK, Packet, begin, protocol, v4};
+use crate::probes::Probe;
 use crate::socket::{Socket, SocketId};
 use crate::stack::{Stack, Stop};
 use crate::tcp::{Family, IcmpError, TcpError, reset_for};
@@ -30,6 +31,8 @@ pub(crate) enum Pending {
     Datagram { socket: SocketId, device: Option<PortId>, src: SocketAddr, dst: SocketAddr, payload: Vec<u8> },
     /// An ICMP echo request.
     Echo { src: Ipv4Addr, dst: Ipv4Addr, id: u16, seq: u16, payload: Vec<u8> },
+    /// A packet that asks the network.
+    Probe { source: IpAddr, probe: Probe },
     /// An ARP packet to everybody.
     Arp { port: PortId, packet: ArpPacket },
 }
@@ -56,12 +59,22 @@ impl Stack {
                 Icmpv4::EchoRequest { id, seq }.emit(&payload, &mut bytes);
                 Packet::own(bytes, ip, FrameId::NONE, out)
             }
+            Pending::Probe { source, probe } => {
+                let Some(packet) = self.probe_packet(source, probe, out) else { return };
+                packet
+            }
         };
         self.walk(now, LOCAL_OUT, packet, out);
     }
 
     /// An own IP header with the next identification.
-    fn header(&mut self, src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload_len: usize) -> Ipv4Header {
+    pub(crate) fn header(
+        &mut self,
+        src: Ipv4Addr,
+        dst: Ipv4Addr,
+        protocol: u8,
+        payload_len: usize,
+    ) -> Ipv4Header {
         self.next_ip_id = self.next_ip_id.wrapping_add(1);
         Ipv4Header { id: self.next_ip_id, ..Ipv4Header::new(src, dst, protocol, self.ttl, payload_len) }
     }
@@ -251,6 +264,9 @@ impl Stack {
         };
         let Some(error) = error else { return };
         if packet.socket == ConnId(0) {
+            if self.probe_stopped(packet, stop, error) {
+                return;
+            }
             if let [8, _, _, _, a, b, c, d, ..] = *packet.payload()
                 && packet.ip.protocol == protocol::ICMP
             {

@@ -129,6 +129,11 @@ impl Sockets {
         !self.tcp.contains_key(&(local, remote)) && !self.listeners.contains_key(&local.port())
     }
 
+    /// Whether a TCP connection or listener uses this port of ours.
+    pub(crate) fn has_tcp_port(&self, port: u16) -> bool {
+        self.listeners.contains_key(&port) || self.tcp.keys().any(|(local, _)| local.port() == port)
+    }
+
     /// Enters a UDP socket.
     pub(crate) fn add_udp(&mut self, socket: UdpSocket) -> SocketId {
         let port = socket.port;

@@ -29,6 +29,7 @@ use crate::nic::{self, Nic};
 use crate::output::Pending;
 use crate::packet::{ETHERNET, LOOPBACK, Packet};
 use crate::ports::Ports;
+use crate::probes::Probes;
 use crate::shortcut::{Shortcut, Shortcuts};
 use crate::socket::Sockets;
 use crate::tcp::{Cx, TcpConfig};
@@ -54,6 +55,7 @@ pub struct Stack {
     pub(crate) sockets: Sockets,
     pub(crate) ports: Ports,
     pub(crate) echoes: Vec<EchoAnswer>,
+    pub(crate) probes: Option<Box<Probes>>,
 
     /// The time and cause of what applications do now.
     pub(crate) cx: Cx,
@@ -141,6 +143,7 @@ impl Stack {
             sockets: Sockets::default(),
             ports: Ports::new(config.port_policy, config.ports, dice("stack.ports")),
             echoes: Vec::new(),
+            probes: None,
             cx: Cx { now: Time::ZERO, cause: EventId::NONE, recording: true },
             pending: VecDeque::new(),
             loopback: VecDeque::new(),
@@ -331,7 +334,9 @@ impl Stack {
             self.loopback.push_back(packet);
             return;
         }
-        let mtu = if packet.in_port.is_none() { self.mtu_towards(now, &hop, packet.dst()) } else { hop.mtu };
+        // Without a socket only probes have DF and a length that matters: they find out what others believe.
+        let believes = packet.in_port.is_none() && !(packet.ip.df && packet.socket == ConnId(0));
+        let mtu = if believes { self.mtu_towards(now, &hop, packet.dst()) } else { hop.mtu };
         if packet.ip.total_len <= mtu {
             return self.hand_over(now, packet, hop, proof, out);
         }

@@ -1,7 +1,7 @@
 //! Ping, and the errors that a machine sends and hears.
 
 use rt_base::{DropReason, Nanos};
-use rt_stack::{SocketError, SocketId};
+use rt_stack::{Probe, ProbeKind, ProbeVerdict, SocketError, SocketId};
 
 use crate::fixture::*;
 
@@ -153,4 +153,52 @@ fn a_closed_port_of_the_machine_itself_is_reported_too() {
         let c = w.connect(0, target);
         assert_eq!(w.app(0, |s| s.take_error(c)), Some(SocketError::Refused), "{target}");
     }
+}
+
+fn probe(kind: ProbeKind, own: u16, to: &str, ttl: u8) -> Probe {
+    Probe { kind, own, to: to.parse().unwrap(), mark: 7, ttl, df: false, len: 60 }
+}
+
+#[test]
+fn probes_hear_routers_and_targets_by_every_protocol() {
+    use ProbeVerdict::{Answered, Closed, Failed};
+    for (kind, to, end) in [
+        (ProbeKind::Icmp, "203.0.113.1:0", Answered),
+        (ProbeKind::Udp, "203.0.113.1:33434", Closed),
+        (ProbeKind::Tcp, "203.0.113.1:80", Closed),
+        (ProbeKind::Tcp, "203.0.113.1:22", Answered),
+    ] {
+        let mut w = routed(|_| {});
+        w.app(2, |s| s.tcp_listen(22, 5)).unwrap();
+        let own = w.app(0, |s| s.probe_open(kind)).unwrap();
+        for (ttl, verdict) in [(1, Failed(SocketError::TtlExceeded)), (2, end)] {
+            w.app(0, |s| s.probe_send(probe(kind, own, to, ttl))).unwrap();
+            w.run_for(Nanos::from_millis(100));
+            let answer = w.app(0, |s| s.probe_answer(kind, own)).unwrap();
+            assert_eq!(answer.verdict, verdict, "{kind:?} {ttl}");
+            assert_eq!(answer.from == ip("203.0.113.1"), ttl == 2);
+            assert_eq!((answer.own, answer.mark), (own, if kind == ProbeKind::Udp { 0 } else { 7 }));
+        }
+        w.app(0, |s| s.probe_close(kind, own));
+        w.app(0, |s| s.probe_send(probe(kind, own, to, 2))).unwrap();
+        w.run_for(Nanos::from_millis(100));
+        assert_eq!(w.app(0, |s| s.probe_answer(kind, own)), None, "nobody waits any more");
+    }
+}
+
+#[test]
+fn probes_with_df_are_told_the_mtu_and_do_not_believe_what_was_learnt() {
+    let mut w = routed(|router| router.interfaces[1].mtu = 1_400);
+    let own = w.app(0, |s| s.probe_open(ProbeKind::Icmp)).unwrap();
+    let mut ask = |len| {
+        let probe = Probe { df: true, len, ..probe(ProbeKind::Icmp, own, "203.0.113.1:0", 64) };
+        w.app(0, |s| s.probe_send(probe)).unwrap();
+        w.run_for(Nanos::from_millis(100));
+        w.app(0, |s| s.probe_answer(ProbeKind::Icmp, own)).map(|a| (a.from.to_string(), a.verdict))
+    };
+    let router = ask(1_500).unwrap();
+    assert_eq!(router.1, ProbeVerdict::TooBig { mtu: 1_400 });
+    assert_eq!(ask(1_401), Some(router), "asked again although the path's MTU is known");
+    assert_eq!(ask(1_400), Some(("203.0.113.1".into(), ProbeVerdict::Answered)));
+    assert_eq!(ask(1_501).unwrap().1, ProbeVerdict::TooBig { mtu: 1_500 }, "this machine's own link");
 }
