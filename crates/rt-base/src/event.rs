@@ -230,6 +230,17 @@ pub enum What {
     },
     /// An application said something.
     App(Box<AppRecord>),
+    /// The round-trip time was measured and what TCP makes of it (RFC 6298) has changed enough to be worth telling.
+    TcpRtt {
+        /// The connection.
+        conn: ConnId,
+        /// The sample, microseconds.
+        sample_us: u32,
+        /// SRTT, microseconds.
+        srtt_us: u32,
+        /// RTO, microseconds.
+        rto_us: u32,
+    },
 }
 
 /// A TCP segment as it was built, with why.

@@ -258,6 +258,7 @@ impl Connection {
             self.rtt.note_min(latest);
         }
         self.rtt.sample(&self.config, rtt, self.snd.una, self.snd.nxt);
+        self.tell_rtt(cx, rtt);
         let sample = RttSample { now: cx.now, rtt: latest, una: self.snd.una, nxt: self.snd.nxt };
         let r = &mut self.recovery;
         if let Some(by) = r.controller.on_rtt(&mut r.window, sample) {

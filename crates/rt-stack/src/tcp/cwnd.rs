@@ -4,7 +4,7 @@
 //!
 //! Windows count segments, as Linux's do: a short segment counts like a full one.
 
-use rt_base::{TcpDecision, Time, What};
+use rt_base::{Nanos, TcpDecision, Time, What};
 use rt_wire::Seq;
 
 use super::congestion::{Acked, Algorithm, Delivery, Window};
@@ -260,5 +260,21 @@ impl Connection {
             in_flight: self.pipe(),
             srtt_us: (self.rtt.srtt().0 / 1000) as u32,
         });
+    }
+
+    /// Tells the story the round-trip time, when it or the timeout has changed by a thirty-second part.
+    pub(super) fn tell_rtt(&mut self, cx: Cx, sample: Nanos) {
+        if !cx.recording {
+            return;
+        }
+        let micros = |time: Nanos| u32::try_from(time.0 / 1000).unwrap_or(u32::MAX);
+        let now = [micros(self.rtt.srtt()), micros(self.rtt.rto(&self.config))];
+        let far = |told: u32, now: u32| told.abs_diff(now) > told / 32;
+        let told = &mut self.recovery.told_rtt;
+        if far(told[0], now[0]) || far(told[1], now[1]) {
+            *told = now;
+            let [srtt_us, rto_us] = now;
+            self.records.push(What::TcpRtt { conn: self.conn, sample_us: micros(sample), srtt_us, rto_us });
+        }
     }
 }

@@ -65,6 +65,8 @@ pub(super) struct Recovery {
     pub(super) counts: Counts,
     /// cwnd in bytes as the story knows it.
     pub(super) told: u32,
+    /// SRTT and RTO that the story knows, microseconds.
+    pub(super) told_rtt: [u32; 2],
 }
 
 /// What is needed to take back a cut of the window.
@@ -153,6 +155,7 @@ impl Recovery {
             echo: None,
             counts: Counts::default(),
             told: 0,
+            told_rtt: [0; 2],
         }
     }
 

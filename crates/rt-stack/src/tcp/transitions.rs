@@ -78,9 +78,9 @@ impl Connection {
     pub(super) fn on_open(&mut self, cx: Cx, header: &TcpHeader, road: Option<Road>) {
         let repeated = self.retries;
         if repeated == 0 {
-            self.first_sample(cx.now.since(self.pending.syn_sent_at));
+            self.first_sample(cx, cx.now.since(self.pending.syn_sent_at));
         } else if let Some(rtt) = self.ts.echoed(cx.now, header) {
-            self.first_sample(rtt);
+            self.first_sample(cx, rtt);
         }
         self.rtt.handshake_done(repeated > 0 && self.rtt.srtt() == Nanos::ZERO);
         self.retries = 0;
@@ -119,9 +119,10 @@ impl Connection {
         }
     }
 
-    fn first_sample(&mut self, rtt: Nanos) {
+    fn first_sample(&mut self, cx: Cx, rtt: Nanos) {
         self.rtt.note_min(rtt);
         self.rtt.sample(&self.config, rtt, self.snd.una, self.snd.nxt);
+        self.tell_rtt(cx, rtt);
     }
 
     /// Takes what the peer's SYN or SYN-ACK says, as far as we offered or want it.

@@ -331,8 +331,9 @@ pub(super) fn round_trips(view: &View<'_>, conn: usize, from: Side) -> Option<Ro
 fn estimate(event: &Event, curve: &mut RoundTrips) {
     let at = event.at.0;
     match &event.what {
-        What::TcpCwnd { srtt_us, .. } if *srtt_us > 0 => {
+        What::TcpRtt { srtt_us, rto_us, .. } => {
             push(&mut curve.srtt, at, u64::from(*srtt_us) * 1_000);
+            push(&mut curve.rto, at, u64::from(*rto_us) * 1_000);
         }
         What::TcpDecision { decision, .. } => {
             if let TcpDecision::Timeout { next_rto_us, .. } = **decision {

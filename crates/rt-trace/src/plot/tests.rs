@@ -20,7 +20,10 @@ fn a_repeated_segment_gives_no_round_trip_time() {
 
 #[test]
 fn an_acknowledgement_from_nowhere_hurts_nothing() {
-    let acks = [ack(0, 5, u64::from(u32::MAX), &[(7, 3), (0, u64::MAX)]), ack(2, 30, 500, &[(400, 100_000), (900, 600)])];
+    let acks = [
+        ack(0, 5, u64::from(u32::MAX), &[(7, 3), (0, u64::MAX)]),
+        ack(2, 30, 500, &[(400, 100_000), (900, 600)]),
+    ];
     let curve = in_flight_of(&[sent(1, 10, (1, 1001))], &acks);
     assert_eq!(curve, [(5, 0), (10, 1000), (30, 501)]);
 }

@@ -180,6 +180,7 @@ impl<'t> View<'t> {
                 What::TcpState { conn, .. }
                 | What::TcpBlocked { conn, .. }
                 | What::TcpCwnd { conn, .. }
+                | What::TcpRtt { conn, .. }
                 | What::TcpDecision { conn, .. } => *conn,
                 _ => continue,
             };

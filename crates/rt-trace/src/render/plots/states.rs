@@ -21,25 +21,33 @@ pub(super) fn draw(flow: &Flow, life: &[StateStory]) -> (Svg, u32) {
     svg.text("title", (160, 260), Anchor::Start, &title);
     let subtitle = format!("connection {}; time runs downwards, not to scale (RFC 9293, 3.3.2)", flow.number);
     svg.text("soft", (160, 460), Anchor::Start, &subtitle);
-    let mut times: Vec<u64> = life.iter().map(|s| s.from_ns).collect();
-    times.sort_unstable();
-    times.dedup();
-    times.truncate(ROWS);
-    let row = |at: u64| Px::try_from(times.partition_point(|t| *t < at)).unwrap_or(0) * ROW + TOP;
-    let bottom = Px::try_from(times.len()).unwrap_or(0) * ROW + TOP;
+    // States that one end passes through in the same instant have a row each.
+    let nth = |i: usize| {
+        let same = |s: &&StateStory| s.side == life[i].side && s.from_ns == life[i].from_ns;
+        life[..i].iter().filter(same).count()
+    };
+    let starts: Vec<(u64, usize)> = life.iter().enumerate().map(|(i, s)| (s.from_ns, nth(i))).collect();
+    let mut rows = starts.clone();
+    rows.sort_unstable();
+    rows.dedup();
+    rows.truncate(ROWS);
+    let y = |row: usize| Px::try_from(row).unwrap_or(0) * ROW + TOP;
+    let bottom = y(rows.len());
+    for (at, _) in rows.iter().filter(|r| r.1 == 0) {
+        let at_y = y(rows.partition_point(|r| r.0 < *at));
+        svg.line("grid", (160, at_y), (9_840, at_y));
+        let text = format!("+{}", ms(Nanos(at.saturating_sub(flow.start_ns))));
+        svg.text("small soft", (1_780, at_y + 150), Anchor::End, &text);
+    }
     for (i, (name, x)) in [("client", LANES[0]), ("server", LANES[1])].into_iter().enumerate() {
         let node = if i == 0 { &flow.client } else { &flow.server };
         svg.text("", (x, TOP - 160), Anchor::Start, &format!("{name}: {node}"));
-        for state in life.iter().filter(|s| s.side == name && times.last().is_some_and(|t| s.from_ns <= *t)) {
-            let from = row(state.from_ns);
-            let to = state.to_ns.map_or(bottom, row).min(bottom).max(from + 10);
-            lane_box(&mut svg, state, x, (from, to));
+        let lane: Vec<usize> = (0..life.len()).filter(|i| life[*i].side == name).collect();
+        for (place, &i) in lane.iter().enumerate() {
+            let Ok(row) = rows.binary_search(&starts[i]) else { continue };
+            let next = lane.get(place + 1).and_then(|n| rows.binary_search(&starts[*n]).ok());
+            lane_box(&mut svg, &life[i], x, (y(row), next.map_or(bottom, y)));
         }
-    }
-    for at in &times {
-        let text = format!("+{}", ms(Nanos(at.saturating_sub(flow.start_ns))));
-        svg.line("grid", (160, row(*at)), (9_840, row(*at)));
-        svg.text("small soft", (1_780, row(*at) + 150), Anchor::End, &text);
     }
     if life.is_empty() {
         svg.text("soft", (160, TOP), Anchor::Start, "No state was recorded.");
