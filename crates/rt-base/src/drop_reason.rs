@@ -84,8 +84,12 @@ drop_reasons! {
     NoSocket = "no_socket", "nobody listens on that port";
     /// The socket's receive buffer is full.
     SocketBufferFull = "socket_buffer_full", "the socket's buffer was full";
-    /// The SYN or accept queue of the listener is full.
-    AcceptQueueFull = "accept_queue_full", "the listener's queue was full";
+    /// The accept queue of the listener is full.
+    AcceptQueueFull = "accept_queue_full", "the listener's accept queue was full";
+    /// The SYN queue of the listener is full.
+    SynQueueFull = "syn_queue_full", "the listener's SYN queue was full";
+    /// The listener waits for data before it takes the connection (TCP_DEFER_ACCEPT).
+    AcceptDeferred = "accept_deferred", "the listener waits for data";
     /// TCP judged the segment not acceptable.
     TcpUnacceptable = "tcp_unacceptable", "TCP does not accept the segment";
     /// A source address that cannot be (martian, own, broadcast).

@@ -219,6 +219,17 @@ pub enum What {
         /// Stream offset of the first missing byte.
         missing: u64,
     },
+    /// Something happened at a listener's queues.
+    Listener {
+        /// The listener.
+        conn: ConnId,
+        /// What.
+        step: ListenerStep,
+        /// Half-open connections now.
+        syn_queue: u32,
+        /// Connections that wait to be accepted now.
+        accept_queue: u32,
+    },
     /// The world changed by the timeline: a link was cut, healed or impaired.
     LinkChanged {
         /// The link.
@@ -241,6 +252,32 @@ pub enum What {
         /// RTO, microseconds.
         rto_us: u32,
     },
+}
+
+/// What happens at a listener's queues.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ListenerStep {
+    /// A SYN entered the SYN queue.
+    SynQueued,
+    /// A SYN was dropped: the SYN queue is full.
+    SynQueueFull,
+    /// A handshake ended: its connection entered the accept queue.
+    AcceptQueued,
+    /// A SYN or the last ACK of a handshake was dropped: the accept queue is full.
+    AcceptQueueFull,
+    /// The answer to a SYN is a cookie, and nothing is remembered (RFC 4987).
+    CookieSent,
+    /// An ACK brought a good cookie back.
+    CookieAccepted,
+    /// An ACK brought a cookie that is wrong or too old.
+    CookieRefused,
+    /// A bare ACK ended the handshake, but the listener waits for data.
+    Deferred,
+    /// Text of a SYN was taken at once (RFC 7413).
+    FastOpenTaken,
+    /// A SYN-ACK brings a Fast Open cookie.
+    FastOpenOffered,
 }
 
 /// A TCP segment as it was built, with why.

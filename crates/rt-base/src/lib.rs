@@ -20,8 +20,8 @@ mod time;
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, ReqKind};
 pub use drop_reason::DropReason;
 pub use event::{
-    Blocked, Event, HookPoint, LossEvidence, NatRecord, NatSide, Place, SendWhy, SlowStartEvidence,
-    TcpDecision, TcpPhase, TcpSendRecord, TimerKind, UndoEvidence, Wait, What,
+    Blocked, Event, HookPoint, ListenerStep, LossEvidence, NatRecord, NatSide, Place, SendWhy,
+    SlowStartEvidence, TcpDecision, TcpPhase, TcpSendRecord, TimerKind, UndoEvidence, Wait, What,
 };
 pub use frame::Frame;
 pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId};

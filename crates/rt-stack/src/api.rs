@@ -297,7 +297,12 @@ impl Stack {
                 self.sockets.remove(id);
             }
             Some(Socket::Listener(_)) => {
-                for child in self.sockets.children(id) {
+                // Half-open connections are forgotten without a word; what could have been accepted is reset.
+                let (half_open, ready) = self.sockets.children(id);
+                for child in half_open {
+                    self.sockets.remove(child);
+                }
+                for child in ready {
                     self.tcp_abort(child);
                     self.orphan(child);
                 }
@@ -535,6 +540,9 @@ impl Stack {
         let own = SocketOptions { nodelay: own.nodelay || options.nodelay, ..own };
         let config = self.tcp_config_of(&own);
         let mut connection = Connection::connect(self.cx, &config, &open);
+        if own.fast_open_connect && config.fast_open.client {
+            connection.start_fast_open(self.fast_open_start(remote.ip(), own.fast_open_no_cookie, true));
+        }
         connection.keep_options(own);
         self.sockets.add_tcp(TcpSocket::new(connection, local, remote), None);
         self.sockets.touch(id);

@@ -4,17 +4,17 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rt_base::{ConnId, DropReason, FrameId, Outbox, Place, Time, What};
-use rt_wire::{Icmpv4, Ipv4Header, Seq, TcpFlags, TcpHeader, UdpHeader, checksum};
+use rt_wire::{Icmpv4, Ipv4Header, TcpFlags, TcpHeader, UdpHeader, checksum};
 
 use crate::api::EchoAnswer;
 use crate::icmp::{self, Complaint};
 use crate::packet::{Packet, protocol};
 use crate::probes;
-use crate::socket::{SocketId, TcpSocket};
+use crate::socket::SocketId;
 use crate::stack::{NOBODY, Stack, Stop};
-use crate::tcp::{Blackhole, Connection, Ecn, ListenOutcome, OpenParams, Outcome, on_listen};
+use crate::tcp::{Blackhole, Ecn, Outcome};
 
-type Delivered = Result<ConnId, Stop>;
+pub(crate) type Delivered = Result<ConnId, Stop>;
 
 impl Stack {
     /// The last thing hooks do to a packet that stays: its flow is entered.
@@ -144,6 +144,12 @@ impl Stack {
         };
         let cx = self.cx;
         let Some(socket) = self.sockets.tcp_mut(id) else { return Err(stop(DropReason::NoSocket)) };
+        if let Some(listener) = socket.listener
+            && let Some(reason) = self.refuse_last_ack(id, listener, (&header, payload))
+        {
+            return Err(stop(reason));
+        }
+        let Some(socket) = self.sockets.tcp_mut(id) else { return Err(stop(DropReason::NoSocket)) };
         let outcome = socket.connection.on_segment(cx, &header, payload, Ecn::from_byte(packet.ip.dscp_ecn));
         match outcome {
             Outcome::Reopen => {
@@ -155,6 +161,12 @@ impl Stack {
             Outcome::Dropped(_) => {
                 self.sockets.touch(id);
                 return Err(stop(DropReason::TcpUnacceptable));
+            }
+            Outcome::EnterEstablished => {
+                if let Some(lesson) = socket.connection.take_lesson() {
+                    self.fast_open_memory().learn(remote.ip(), &lesson);
+                }
+                self.sockets.touch(id);
             }
             _ => self.sockets.touch(id),
         }
@@ -177,43 +189,10 @@ impl Stack {
         };
         let nobody = Err(Stop { reset: !silent, ..stop(DropReason::NoSocket) });
         let group = packet.from_group || packet.ip.dst.is_broadcast();
-        let Some((listener, queues)) = self.sockets.find_listener(header.dst).filter(|_| !group) else {
+        let Some((listener, _)) = self.sockets.find_listener(header.dst).filter(|_| !group) else {
             return nobody;
         };
-        let has_room = queues.has_room();
-        match on_listen(header, payload.len() as u32) {
-            ListenOutcome::Open if has_room => Ok(self.open_passive(packet, header, listener)),
-            ListenOutcome::Open => Err(stop(DropReason::AcceptQueueFull)),
-            ListenOutcome::SendReset(reset) => {
-                self.push_reset(packet, &reset, out);
-                Err(stop(DropReason::NoSocket))
-            }
-            ListenOutcome::Ignore => Err(stop(DropReason::NoSocket)),
-        }
-    }
-
-    fn open_passive(&mut self, packet: &Packet, syn: &TcpHeader, listener: SocketId) -> ConnId {
-        let local = SocketAddr::new(packet.dst(), syn.dst);
-        let remote = SocketAddr::new(packet.src(), syn.src);
-        let id = self.sockets.next_id();
-        let isn =
-            self.listen_isns.pop_front().unwrap_or_else(|| self.isn.sequence(self.cx.now, local, remote));
-        let open = OpenParams {
-            conn: id.conn(),
-            isn: Seq(isn),
-            mss: self.mss_towards(remote.ip()),
-            ts_offset: self.isn.timestamp_offset(local, remote),
-            nodelay: false,
-        };
-        self.note_open(id, protocol::TCP, false, local, remote);
-        let options = self.sockets.listener_mut(listener).map(|listener| listener.options.clone());
-        let options = options.unwrap_or_default();
-        let config = self.tcp_config_of(&options);
-        let mut connection = Connection::accept(self.cx, &config, &open, syn);
-        connection.keep_options(options);
-        self.sockets.add_tcp(TcpSocket::new(connection, local, remote), Some(listener));
-        self.sockets.touch(id);
-        id.conn()
+        self.deliver_to_listener(packet, (header, payload), listener, out)
     }
 
     /// Notes that a socket was opened, for the story.
@@ -231,7 +210,7 @@ impl Stack {
     }
 }
 
-fn stop(reason: DropReason) -> Stop {
+pub(crate) fn stop(reason: DropReason) -> Stop {
     Stop::new(reason, Place::Socket)
 }
 

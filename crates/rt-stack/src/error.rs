@@ -38,6 +38,8 @@ pub enum SocketError {
     NotConnected,
     /// IPv6, which this stack does not speak yet: EAFNOSUPPORT.
     AddressFamily,
+    /// The machine's settings forbid it: EOPNOTSUPP.
+    NotSupported,
     /// No such socket, or not of that kind: EBADF.
     BadSocket,
 }
@@ -63,6 +65,7 @@ impl SocketError {
             SocketError::BrokenPipe => "broken pipe",
             SocketError::NotConnected => "not connected",
             SocketError::AddressFamily => "address family not supported",
+            SocketError::NotSupported => "operation not supported",
             SocketError::BadSocket => "no such socket",
         }
     }

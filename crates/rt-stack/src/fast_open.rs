@@ -7,12 +7,16 @@
 //! machine and keeps the last [`MOST`] servers.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rt_wire::{FastOpenOption, TcpHeader};
 
+use crate::api::ConnectOptions;
+use crate::error::SocketError;
 use crate::siphash::{Key, siphash};
-use crate::tcp::{FastOpenConfig, FastOpenLesson};
+use crate::socket::SocketId;
+use crate::stack::Stack;
+use crate::tcp::{FastOpenConfig, FastOpenLesson, FastOpenStart, SocketOptions};
 
 /// Servers whose cookies are remembered.
 const MOST: usize = 1_024;
@@ -96,6 +100,74 @@ impl FastOpenMemory {
         }
         let former = config.backup_key.is_some_and(|key| cookie(key, ends) == *asked.cookie());
         if former { Verdict::Take(Some(ours)) } else { Verdict::Offer(ours) }
+    }
+}
+
+/// The client's socket calls.
+impl Stack {
+    /// Connects and writes in one (MSG_FASTOPEN): as much of `text` as may go with the SYN goes with it. Returns how much
+    /// that is; with 0 the SYN asks for a cookie, or nothing was to be written.
+    ///
+    /// # Errors
+    /// `NotSupported` when the machine may not (`tcp_fastopen` without 1); else as [`Stack::tcp_connect`].
+    pub fn tcp_fast_open(
+        &mut self,
+        remote: SocketAddr,
+        connect: ConnectOptions,
+        own: SocketOptions,
+        text: &[u8],
+    ) -> Result<(SocketId, usize), SocketError> {
+        if !self.tcp.fast_open.client {
+            return Err(SocketError::NotSupported);
+        }
+        let start = self.fast_open_start(remote.ip(), own.fast_open_no_cookie, false);
+        let own = SocketOptions { fast_open_connect: false, ..own };
+        let id = self.tcp_connect_with(remote, connect, own)?;
+        let space = match self.sockets.tcp_mut(id) {
+            Some(socket) => socket.connection.start_fast_open(start) as usize,
+            None => 0,
+        };
+        let first = &text[..text.len().min(space)];
+        let taken = if first.is_empty() { 0 } else { self.tcp_write(id, first)? };
+        Ok((id, taken))
+    }
+
+    /// How an attempt to connect to `server` begins.
+    pub(crate) fn fast_open_start(
+        &mut self,
+        server: IpAddr,
+        no_cookie: bool,
+        deferred: bool,
+    ) -> FastOpenStart {
+        let no_cookie = no_cookie || self.tcp.fast_open.client_no_cookie;
+        let (option, mss) = self.fast_open_memory().option_for(server);
+        let text = no_cookie || !option.cookie().is_empty();
+        FastOpenStart { option: (!no_cookie).then_some(option), text, mss, deferred }
+    }
+
+    /// Whether the SYN waits for the first write (TCP_FASTOPEN_CONNECT with a cookie at hand).
+    #[must_use]
+    pub fn tcp_is_deferred(&self, id: SocketId) -> bool {
+        self.sockets.tcp_ref(id).is_some_and(|socket| socket.connection.is_deferred())
+    }
+
+    /// Whether data flows before the handshake is over, at a listener's side.
+    #[must_use]
+    pub fn tcp_is_fast_open(&self, id: SocketId) -> bool {
+        self.sockets.tcp_ref(id).is_some_and(|socket| socket.connection.is_fast_open())
+    }
+
+    /// Says that an application waits to write as soon as the connection is open: what it writes carries the last ACK of
+    /// the handshake then, as on Linux.
+    pub fn tcp_expect_write(&mut self, id: SocketId, waits: bool) {
+        if let Some(socket) = self.sockets.tcp_mut(id) {
+            socket.connection.expect_write(waits);
+        }
+    }
+
+    /// Forgets the cookies of all servers (`ip tcp_metrics flush`).
+    pub fn tcp_forget_cookies(&mut self) {
+        self.fast_open_memory().forget();
     }
 }
 

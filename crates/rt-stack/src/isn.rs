@@ -31,6 +31,12 @@ impl Isn {
         (mix(self.addresses(local.ip(), remote.ip())) >> 32) as u32
     }
 
+    /// A key for another purpose.
+    pub(crate) fn key(&self, purpose: u64) -> [u8; 16] {
+        let low = mix(self.secret ^ mix(purpose.wrapping_add(1)));
+        (u128::from(mix(low)) << 64 | u128::from(low)).to_le_bytes()
+    }
+
     fn addresses(&self, local: IpAddr, remote: IpAddr) -> u64 {
         let words = [local, remote].map(|address| match address {
             IpAddr::V4(v4) => u128::from(v4.to_bits()),

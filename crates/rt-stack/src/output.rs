@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use rt_base::{ConnId, DropReason, FrameId, Outbox, PortId, TcpPhase, Time};
+use rt_base::{ConnId, DropReason, FrameId, ListenerStep, Outbox, PortId, TcpPhase, Time};
 use rt_rules::LOCAL_OUT;
 use rt_wire::{ArpPacket, Icmpv4, Ipv4Header, MacAddr, Seq, TcpHeader, UdpHeader};
 
@@ -145,11 +145,20 @@ impl Stack {
         }
         let phase = socket.connection.phase();
         let (woken, finished) = (socket.connection.take_woken(), socket.connection.finished());
-        let in_handshake = socket.listener.is_some();
-        let forgotten = finished && (socket.orphan || in_handshake);
+        let listener = socket.listener;
+        let in_handshake = listener.is_some();
+        // Nobody holds a half-open connection: when it fails it is gone.
+        let failed = in_handshake && phase == TcpPhase::Closed;
+        let forgotten = failed || (finished && socket.orphan);
+        let fast_open_over = socket.fast_open_of.is_some() && phase != TcpPhase::SynReceived;
         self.flush_records(frame, out);
-        if in_handshake && !matches!(phase, TcpPhase::SynReceived | TcpPhase::Closed) {
+        if let Some(listener) = listener.filter(|_| !failed && phase != TcpPhase::SynReceived) {
             self.sockets.handshake_done(id);
+            self.note_listener(listener, ListenerStep::AcceptQueued);
+            self.flush_records(frame, out);
+        }
+        if fast_open_over {
+            self.sockets.fast_open_done(id);
         }
         if woken && !in_handshake {
             self.sockets.wake(id);

@@ -4,8 +4,7 @@
 //! Not for the walk of packets (`stack.rs`), nor for what UDP and TCP do (`udp.rs`, `tcp/`). Main type: [`Sockets`].
 //! Ids count up and are never used twice, because events name sockets by them.
 //!
-//! Simplified: a broadcast reaches one socket of its port, not all; a listener has all addresses; no SYN cookies, a full
-//! queue drops the SYN as Linux does with `tcp_syncookies` 0.
+//! Simplified: a broadcast reaches one socket of its port, not all; a listener has all addresses.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -45,19 +44,16 @@ pub(crate) struct Listener {
     pub(crate) port: u16,
     /// What its connections inherit.
     pub(crate) options: SocketOptions,
-    backlog: usize,
-    /// Handshakes under way.
-    half_open: usize,
-    /// Connections that nobody has accepted yet.
-    ready: VecDeque<SocketId>,
+    pub(crate) backlog: usize,
+    /// Handshakes under way: the SYN queue.
+    pub(crate) half_open: BTreeSet<SocketId>,
+    /// Connections that nobody has accepted yet: the accept queue.
+    pub(crate) ready: VecDeque<SocketId>,
+    /// Connections whose SYN's text was taken and whose handshake is not over.
+    pub(crate) fast_open: usize,
 }
 
 impl Listener {
-    /// Whether another SYN may come in: Linux looks at both queues (`sk_acceptq_is_full`, `tcp_max_syn_backlog`).
-    pub(crate) fn has_room(&self) -> bool {
-        self.ready.len() <= self.backlog && self.half_open < self.backlog.max(8)
-    }
-
     /// Whether a connection waits to be accepted.
     pub(crate) fn is_readable(&self) -> bool {
         !self.ready.is_empty()
@@ -72,6 +68,8 @@ pub(crate) struct TcpSocket {
     pub(crate) remote: SocketAddr,
     /// The listener whose handshake queue it stands in.
     pub(crate) listener: Option<SocketId>,
+    /// The listener that counts it among its connections with text before the handshake's end.
+    pub(crate) fast_open_of: Option<SocketId>,
     /// What the application has not been told yet.
     pub(crate) error: Option<SocketError>,
     /// The application has let go of it.
@@ -84,8 +82,9 @@ pub(crate) struct TcpSocket {
 
 impl TcpSocket {
     pub(crate) fn new(connection: Connection, local: SocketAddr, remote: SocketAddr) -> TcpSocket {
-        let (listener, error, orphan) = (None, None, false);
-        TcpSocket { connection, local, remote, listener, error, orphan, wish: Time::MAX, dirty: false }
+        let (listener, fast_open_of, error, orphan) = (None, None, None, false);
+        let (wish, dirty) = (Time::MAX, false);
+        TcpSocket { connection, local, remote, listener, fast_open_of, error, orphan, wish, dirty }
     }
 }
 
@@ -148,7 +147,8 @@ impl Sockets {
             return None;
         }
         let (options, ready) = (SocketOptions::default(), VecDeque::new());
-        let listener = Listener { port, options, backlog, half_open: 0, ready };
+        let half_open = BTreeSet::new();
+        let listener = Listener { port, options, backlog, half_open, ready, fast_open: 0 };
         let id = self.insert(Socket::Listener(Box::new(listener)));
         self.listeners.insert(port, id);
         Some(id)
@@ -163,8 +163,9 @@ impl Sockets {
     pub(crate) fn add_tcp(&mut self, mut socket: TcpSocket, listener: Option<SocketId>) -> SocketId {
         let ends = (socket.local, socket.remote);
         socket.listener = listener;
+        let next = self.next_id();
         if let Some(Socket::Listener(l)) = listener.and_then(|id| self.table.get_mut(&id)) {
-            l.half_open += 1;
+            l.half_open.insert(next);
         }
         let id = self.insert(Socket::Tcp(Box::new(socket)));
         self.tcp.insert(ends, id);
@@ -175,9 +176,29 @@ impl Sockets {
     pub(crate) fn handshake_done(&mut self, id: SocketId) {
         let Some(listener) = self.tcp_mut(id).and_then(|socket| socket.listener.take()) else { return };
         if let Some(Socket::Listener(l)) = self.table.get_mut(&listener) {
-            l.half_open -= 1;
+            l.half_open.remove(&id);
             l.ready.push_back(id);
             self.wake(listener);
+        }
+    }
+
+    /// The text of a passive connection's SYN was taken: it may be accepted before its handshake is over.
+    pub(crate) fn fast_opened(&mut self, id: SocketId) {
+        let Some(listener) = self.tcp_mut(id).and_then(|socket| socket.listener) else { return };
+        self.handshake_done(id);
+        if let Some(l) = self.listener_mut(listener) {
+            l.fast_open += 1;
+        }
+        if let Some(socket) = self.tcp_mut(id) {
+            socket.fast_open_of = Some(listener);
+        }
+    }
+
+    /// Such a connection's handshake is over, or it is gone.
+    pub(crate) fn fast_open_done(&mut self, id: SocketId) {
+        let Some(listener) = self.tcp_mut(id).and_then(|socket| socket.fast_open_of.take()) else { return };
+        if let Some(l) = self.listener_mut(listener) {
+            l.fast_open -= 1;
         }
     }
 
@@ -349,7 +370,10 @@ impl Sockets {
                 }
                 self.timers.remove(&(tcp.wish, id));
                 if let Some(Socket::Listener(l)) = tcp.listener.and_then(|at| self.table.get_mut(&at)) {
-                    l.half_open -= 1;
+                    l.half_open.remove(&id);
+                }
+                if let Some(l) = tcp.fast_open_of.and_then(|at| self.listener_mut(at)) {
+                    l.fast_open -= 1;
                 }
             }
         }
@@ -366,17 +390,14 @@ impl Sockets {
         }
     }
 
-    /// The connections of a listener that nobody will accept: those in its queues.
-    pub(crate) fn children(&self, listener: SocketId) -> Vec<SocketId> {
-        let in_handshake = self.table.iter().filter_map(|(id, socket)| match socket {
-            Socket::Tcp(tcp) if tcp.listener == Some(listener) => Some(*id),
-            _ => None,
-        });
-        let mut children: Vec<_> = in_handshake.collect();
-        if let Some(Socket::Listener(l)) = self.table.get(&listener) {
-            children.extend(&l.ready);
+    /// The connections of a listener that nobody will accept: those in its SYN queue and those in its accept queue.
+    pub(crate) fn children(&self, listener: SocketId) -> (Vec<SocketId>, Vec<SocketId>) {
+        match self.table.get(&listener) {
+            Some(Socket::Listener(l)) => {
+                (l.half_open.iter().copied().collect(), l.ready.iter().copied().collect())
+            }
+            _ => (Vec::new(), Vec::new()),
         }
-        children
     }
 
     /// Whether an address of this machine going away breaks the connection.

@@ -17,6 +17,7 @@ use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, MacAddr, ethertype};
 
 use crate::api::EchoAnswer;
 use crate::config::StackConfig;
+use crate::fast_open::FastOpenMemory;
 use crate::hooks::{EgressProof, Hooks};
 use crate::icmp::{Complaint, Limiter};
 use crate::ip::destination::{Destinations, Hop};
@@ -32,6 +33,7 @@ use crate::ports::Ports;
 use crate::probes::Probes;
 use crate::shortcut::{Shortcut, Shortcuts};
 use crate::socket::Sockets;
+use crate::syn_cookie::SynCookieJar;
 use crate::tcp::{Cx, TcpConfig};
 
 /// The TCP/IP of one machine, without I/O, clock or dice of its own.
@@ -51,6 +53,8 @@ pub struct Stack {
     pub(crate) reassembly: Option<Box<Reassembly>>,
     pub(crate) path_mtu: Option<Box<PathMtu>>,
     pub(crate) limiter: Option<Box<Limiter>>,
+    pub(crate) fast_open: Option<Box<FastOpenMemory>>,
+    pub(crate) syn_cookies: Option<Box<SynCookieJar>>,
 
     pub(crate) sockets: Sockets,
     pub(crate) ports: Ports,
@@ -140,6 +144,8 @@ impl Stack {
             reassembly: None,
             path_mtu: None,
             limiter: None,
+            fast_open: None,
+            syn_cookies: None,
             sockets: Sockets::default(),
             ports: Ports::new(config.port_policy, config.ports, dice("stack.ports")),
             echoes: Vec::new(),

@@ -41,6 +41,11 @@ impl Connection {
         }
         self.retries += 1;
         self.rtt.back_off();
+        if self.retries < self.pending.deferred {
+            // The peer is there: no SYN-ACK until the wait for its data is nearly over.
+            self.arm_syn(cx);
+            return;
+        }
         self.pending.syn = true;
     }
 

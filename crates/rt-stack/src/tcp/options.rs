@@ -42,6 +42,8 @@ pub struct SocketOptions {
     pub defer_accept: Nanos,
     /// TCP_FASTOPEN of a listener: how many connections with data in their SYN may be unacknowledged.
     pub fast_open_queue: u32,
+    /// TCP_FASTOPEN_CONNECT: the SYN waits for the first text if a cookie is known.
+    pub fast_open_connect: bool,
     /// TCP_FASTOPEN_NO_COOKIE.
     pub fast_open_no_cookie: bool,
     /// TCP_NOTSENT_LOWAT: writable only while less than this waits unsent.

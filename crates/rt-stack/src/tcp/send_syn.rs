@@ -69,7 +69,7 @@ impl Connection {
         if self.ecn.asked { TcpFlags::ECE | TcpFlags::CWR } else { TcpFlags(0) }
     }
 
-    fn arm_syn(&mut self, cx: Cx) {
+    pub(super) fn arm_syn(&mut self, cx: Cx) {
         //= rfc6298#5.1
         let at: Time = cx.now + self.rtt.syn_timeout(&self.config, self.retries);
         self.timers.arm(cx, Slot::Retransmit, TimerKind::Rto, at);

@@ -3,11 +3,11 @@
 use rt_base::{Nanos, TcpPhase, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
-use super::config::{EcnMode, Family};
+use super::config::{EcnMode, Family, TcpConfig};
 use super::connection::Connection;
 use super::recovery::Recovery;
 use super::segment::{Cx, TcpError};
-use super::states::{Closed, Road, State, TimeWait};
+use super::states::{Closed, Road, State, SynReceived, TimeWait};
 use super::timers::Slot;
 use super::variables::{MAX_UNSCALED, Pending, TIMESTAMPS_LEN};
 
@@ -198,10 +198,45 @@ impl Connection {
         }
     }
 
+    /// The SYN-ACK of this passive open went out as a cookie: its round-trip time is not known.
+    pub fn syn_ack_was_sent(&mut self) {
+        self.pending.syn = false;
+        self.snd.nxt = self.snd.iss + 1;
+        self.retries = 1;
+    }
+
+    /// Whether this segment's ACK would end the handshake of a listener's connection.
+    #[must_use]
+    pub fn would_open(&self, header: &TcpHeader) -> bool {
+        matches!(self.state, State::SynReceived(SynReceived { road: Road::Passive }))
+            && header.ack == self.snd.iss + 1
+    }
+
+    /// A bare ACK would end the handshake: whether the listener still waits for data (TCP_DEFER_ACCEPT). It waits as long
+    /// as its time takes in repetitions of the SYN-ACK.
+    pub fn defer_accept(&mut self) -> bool {
+        let wait = self.options.as_ref().map_or(Nanos::ZERO, |o| o.defer_accept);
+        let repetitions = repetitions_within(&self.config, wait);
+        let waits = self.retries < repetitions;
+        self.pending.deferred = if waits { repetitions } else { 0 };
+        waits
+    }
+
     /// Where our FIN stands or will stand.
     pub(super) fn fin_seq(&self) -> Seq {
         self.snd.first() + self.snd.buf.len() as u32
     }
+}
+
+/// How many repetitions of a SYN-ACK `time` lasts.
+fn repetitions_within(config: &TcpConfig, time: Nanos) -> u8 {
+    let (mut count, mut timeout, mut passed) = (0, config.rto_initial.0, 0u64);
+    while passed < time.0 && count < u8::MAX {
+        count += 1;
+        passed = passed.saturating_add(timeout.max(1));
+        timeout = (timeout * 2).min(config.rto_max.0);
+    }
+    count
 }
 
 /// IPv4 and TCP headers without options.

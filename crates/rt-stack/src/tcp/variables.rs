@@ -93,6 +93,8 @@ pub(super) struct Pending {
     pub(super) challenge: bool,
     pub(super) window_probe: bool,
     pub(super) keepalive: bool,
+    /// The handshake's last ACK has come, and the listener waits for data until so many repetitions of the SYN-ACK.
+    pub(super) deferred: u8,
     /// When the last challenge ACK was granted.
     pub(super) challenged_at: Option<Time>,
     /// When the SYN or SYN-ACK was first sent.
