@@ -151,6 +151,12 @@ impl Stack {
         self.sockets.tcp_ref(id).is_some_and(|socket| socket.connection.is_deferred())
     }
 
+    /// Bytes that may go with the SYN of a deferred connect.
+    #[must_use]
+    pub fn tcp_syn_space(&self, id: SocketId) -> usize {
+        self.sockets.tcp_ref(id).map_or(0, |socket| socket.connection.syn_space() as usize)
+    }
+
     /// Whether data flows before the handshake is over, at a listener's side.
     #[must_use]
     pub fn tcp_is_fast_open(&self, id: SocketId) -> bool {

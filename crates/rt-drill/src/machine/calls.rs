@@ -234,19 +234,31 @@ impl Machine {
         let Stream::Open(id) = tcp.stream else { return Call::Done(Err(Errno::EINVAL)) };
         tcp.connecting = !nonblocking;
         match self.stack.tcp_phase(id) {
+            // Nothing is sent yet: the first write will.
+            TcpPhase::SynSent if self.is_deferred(id) => {
+                if let Ok(tcp) = self.table.tcp_mut(fd) {
+                    tcp.connecting = false;
+                }
+                Call::Done(Ok(()))
+            }
             TcpPhase::SynSent | TcpPhase::SynReceived if nonblocking => Call::Done(Err(Errno::EINPROGRESS)),
             _ => self.go_on_connecting(fd, id, nonblocking),
+        }
+    }
+
+    /// What a descriptor says about the connection that it is to open.
+    pub(super) fn connect_options(&self, tcp: &TcpDescriptor) -> ConnectOptions {
+        ConnectOptions {
+            local_port: tcp.bound.map(|bound| bound.port()).filter(|port| *port != 0),
+            nodelay: tcp.value(n::IPPROTO_TCP, n::TCP_NODELAY).unwrap_or(0) != 0,
+            ..ConnectOptions::default()
         }
     }
 
     /// Sends the SYN of a fresh socket.
     pub(super) fn open_stream(&mut self, fd: Fd, to: SocketAddrV4) -> Result<(), Errno> {
         let tcp = self.table.tcp(fd)?;
-        let options = ConnectOptions {
-            local_port: tcp.bound.map(|bound| bound.port()).filter(|port| *port != 0),
-            nodelay: tcp.value(n::IPPROTO_TCP, n::TCP_NODELAY).unwrap_or(0) != 0,
-            ..ConnectOptions::default()
-        };
+        let options = self.connect_options(tcp);
         self.used = true;
         let own = self.stack_options(tcp);
         let to = SocketAddr::V4(to);
@@ -434,6 +446,7 @@ pub(super) fn errno(error: SocketError) -> Errno {
         SocketError::NotConnected => Errno::ENOTCONN,
         SocketError::AddressFamily => Errno::EAFNOSUPPORT,
         SocketError::BadSocket => Errno::EBADF,
+        SocketError::NotSupported => Errno::EOPNOTSUPP,
         // The stack may come to know more reasons than this list.
         _ => Errno::EPROTO,
     }

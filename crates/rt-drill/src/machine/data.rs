@@ -40,7 +40,7 @@ impl Machine {
         };
         let wait = !nonblocking && flags & n::MSG_DONTWAIT == 0;
         match target {
-            Target::Tcp(_) => match self.send_tcp(fd, bytes, flags, to) {
+            Target::Tcp(_) => match self.send_tcp(fd, bytes, flags, wait, to) {
                 Step::Done(result) => Call::Done(result),
                 Step::Wait if wait => Call::Pending,
                 Step::Wait => Call::Done(self.sent_so_far(fd)),
@@ -62,15 +62,27 @@ impl Machine {
         }
     }
 
-    fn send_tcp(&mut self, fd: Fd, bytes: &[u8], flags: i32, to: Option<SocketAddrV4>) -> Step<usize> {
+    fn send_tcp(
+        &mut self,
+        fd: Fd,
+        bytes: &[u8],
+        flags: i32,
+        wait: bool,
+        to: Option<SocketAddrV4>,
+    ) -> Step<usize> {
         let Ok(tcp) = self.table.tcp(fd) else { return Step::Done(Err(Errno::EBADF)) };
         let id = match tcp.stream {
             Stream::Open(id) => id,
-            Stream::Fresh if flags & n::MSG_FASTOPEN != 0 => return self.send_fast_open(fd, bytes, to),
+            Stream::Fresh if flags & n::MSG_FASTOPEN != 0 => {
+                return self.send_fast_open(fd, bytes, wait, to);
+            }
             Stream::Fresh | Stream::Listening(_) => return Step::Done(Err(Errno::EPIPE)),
         };
         let waits_for_connection = match self.stack.tcp_phase(id) {
-            TcpPhase::SynSent => !self.is_deferred(id),
+            TcpPhase::SynSent if self.is_deferred(id) => {
+                return self.send_deferred(fd, id, bytes, wait);
+            }
+            TcpPhase::SynSent => true,
             TcpPhase::SynReceived => !self.is_fast_open(id),
             _ => false,
         };
@@ -117,14 +129,12 @@ impl Machine {
 
     /// Whether a connect waits for its first data (`TCP_FASTOPEN_CONNECT`).
     pub(super) fn is_deferred(&self, id: SocketId) -> bool {
-        let _ = id;
-        false
+        self.stack.tcp_is_deferred(id)
     }
 
     /// Whether data may flow before the handshake is over (RFC 7413).
     pub(super) fn is_fast_open(&self, id: SocketId) -> bool {
-        let _ = id;
-        false
+        self.stack.tcp_is_fast_open(id)
     }
 
     /// A write that cannot go on: what was taken before counts first, the error comes with the next call.
@@ -135,11 +145,51 @@ impl Machine {
         }
     }
 
-    /// `sendto` with `MSG_FASTOPEN` on a fresh socket: connect and write in one (RFC 7413, 4.2.1).
-    fn send_fast_open(&mut self, fd: Fd, bytes: &[u8], to: Option<SocketAddrV4>) -> Step<usize> {
+    /// `sendto` with `MSG_FASTOPEN` on a fresh socket: connect and write in one (RFC 7413, 4.2.1). What did not fit into the
+    /// SYN follows when the connection is open; one that does not wait returns what went with the SYN.
+    fn send_fast_open(&mut self, fd: Fd, bytes: &[u8], wait: bool, to: Option<SocketAddrV4>) -> Step<usize> {
         let Some(to) = to else { return Step::Done(Err(Errno::EDESTADDRREQ)) };
-        let _ = (fd, bytes, to);
-        Step::Done(Err(Errno::EOPNOTSUPP))
+        let Ok(tcp) = self.table.tcp(fd) else { return Step::Done(Err(Errno::EBADF)) };
+        let (options, own) = (self.connect_options(tcp), self.stack_options(tcp));
+        self.used = true;
+        let to = SocketAddr::V4(to);
+        let begun = self.app(|stack| {
+            let begun = stack.tcp_fast_open(to, options, own, bytes);
+            if let Ok((id, taken)) = begun {
+                stack.tcp_expect_write(id, wait && taken < bytes.len());
+            }
+            begun
+        });
+        let (id, taken) = match begun {
+            Ok(begun) => begun,
+            Err(error) => return Step::Done(Err(errno(error))),
+        };
+        let Ok(tcp) = self.table.tcp_mut(fd) else { return Step::Done(Err(Errno::EBADF)) };
+        (tcp.stream, tcp.error_told, tcp.connected) = (Stream::Open(id), false, false);
+        if wait {
+            (tcp.written, tcp.connecting) = (taken, true);
+            return Step::Wait;
+        }
+        Step::Done(if taken == 0 { Err(Errno::EINPROGRESS) } else { Ok(taken) })
+    }
+
+    /// The first write of a deferred connect: it goes with the SYN as far as it fits, and a socket that does not wait is
+    /// told how much that was.
+    fn send_deferred(&mut self, fd: Fd, id: SocketId, bytes: &[u8], wait: bool) -> Step<usize> {
+        let space = self.stack.tcp_syn_space(id).min(bytes.len());
+        let taken = self.app(|stack| {
+            stack.tcp_expect_write(id, wait && space < bytes.len());
+            stack.tcp_write(id, &bytes[..space])
+        });
+        let Ok(tcp) = self.table.tcp_mut(fd) else { return Step::Done(Err(Errno::EBADF)) };
+        match taken {
+            Ok(taken) if wait => {
+                (tcp.written, tcp.connecting) = (taken, true);
+                Step::Wait
+            }
+            Ok(taken) => Step::Done(Ok(taken)),
+            Err(error) => Step::Done(Err(errno(error))),
+        }
     }
 
     fn send_udp(&mut self, fd: Fd, bytes: &[u8], to: Option<SocketAddrV4>) -> Result<usize, Errno> {

@@ -270,6 +270,7 @@ impl Machine {
             send_buffer: positive(of_socket(n::SO_SNDBUF)),
             defer_accept: Nanos::from_secs(positive(of_tcp(n::TCP_DEFER_ACCEPT)).unwrap_or(0).into()),
             fast_open_queue: positive(of_tcp(n::TCP_FASTOPEN)).unwrap_or(0),
+            fast_open_connect: on(of_tcp(n::TCP_FASTOPEN_CONNECT)),
             fast_open_no_cookie: on(of_tcp(n::TCP_FASTOPEN_NO_COOKIE)),
             not_sent_low_water: positive(of_tcp(n::TCP_NOTSENT_LOWAT)),
             congestion: tcp.congestion.as_deref().and_then(super::settings::congestion),

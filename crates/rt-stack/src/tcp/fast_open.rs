@@ -82,6 +82,12 @@ impl Connection {
         self.fast_open.as_ref().is_some_and(|f| f.deferred)
     }
 
+    /// Bytes that may go with a SYN that has not been sent.
+    #[must_use]
+    pub fn syn_space(&self) -> u32 {
+        self.fast_open.as_ref().map_or(0, |f| f.space)
+    }
+
     /// Whether the text of the SYN was taken, by the peer or by us (`TCPI_OPT_SYN_DATA`).
     #[must_use]
     pub fn syn_text_taken(&self) -> bool {
