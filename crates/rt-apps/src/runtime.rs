@@ -161,6 +161,9 @@ impl Runtime {
         self.executor.spawn(Box::pin(async move {
             let result = run(net.clone()).await;
             let (ok, summary) = (result.ok, result.summary.clone());
+            if !result.figures.is_empty() {
+                net.say(AppRecord::StepFigures { step: index, figures: result.figures.clone() });
+            }
             net.core().results.insert(index, result);
             net.say(AppRecord::StepEnd { step: index, ok, summary: summary.clone() });
             net.signal(Signal::StepDone { step: index, ok, summary });

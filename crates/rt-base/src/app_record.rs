@@ -85,6 +85,47 @@ pub struct Candidate {
     pub note: String,
 }
 
+/// What a [`Figure`] counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FigureUnit {
+    /// Nanoseconds.
+    Nanos,
+    /// Things.
+    Count,
+    /// Bytes.
+    Bytes,
+    /// Bits per second.
+    BitsPerSecond,
+    /// Parts per million.
+    Ppm,
+}
+
+/// One measured result of a step, such as the median latency of its calls.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Figure {
+    /// Its name, as expectations use it: `latency-median`.
+    pub name: String,
+    /// How much.
+    pub value: u64,
+    /// Of what.
+    pub unit: FigureUnit,
+}
+
+impl Figure {
+    /// A span of time.
+    #[must_use]
+    pub fn span(name: &str, span: Nanos) -> Figure {
+        Figure { name: name.into(), value: span.0, unit: FigureUnit::Nanos }
+    }
+
+    /// A number of things.
+    #[must_use]
+    pub fn count(name: &str, value: u64) -> Figure {
+        Figure { name: name.into(), value, unit: FigureUnit::Count }
+    }
+}
+
 /// One thing an application says.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -104,6 +145,13 @@ pub enum AppRecord {
         ok: bool,
         /// One line: `200 HTTP/2, 41.2 kB` or the error.
         summary: String,
+    },
+    /// What a step measured.
+    StepFigures {
+        /// Index in the scenario.
+        step: u32,
+        /// The results, in the order in which a person would read them.
+        figures: Vec<Figure>,
     },
     /// A request begins.
     RequestBegin {

@@ -17,7 +17,7 @@ mod recorder;
 mod rng;
 mod time;
 
-pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, ReqKind};
+pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
 pub use drop_reason::DropReason;
 pub use event::{
     Blocked, Event, HookPoint, ListenerStep, LossEvidence, NatRecord, NatSide, Place, SendWhy,

@@ -56,6 +56,7 @@ fn words(check: &Check) -> String {
         Check::Succeeds => "succeeds".into(),
         Check::Retransmissions(n) => format!("at least {n} retransmissions"),
         Check::FromCache(n) => format!("{n} resources from the cache"),
+        Check::Figure { name, least, most } => rt_scenario::figure_words(name, *least, *most),
     }
 }
 
@@ -91,6 +92,7 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
             let found = step.connections.iter().map(|c| c.retransmissions).sum::<u32>();
             (format!("{found} retransmissions"), found >= *n)
         }
+        Check::Figure { name, least, most } => figure(step, name, *least, *most),
         Check::FromCache(n) => {
             let cached = step.requests.iter().filter(|r| matches!(r.cache.as_str(), "hit" | "revalidated"));
             let found = u32::try_from(cached.count()).unwrap_or(u32::MAX);
@@ -98,6 +100,14 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
         }
     };
     (words(check), found, holds)
+}
+
+/// What was measured under this name, and whether it lies within the limits.
+fn figure(step: &StepStory, name: &str, least: u64, most: u64) -> (String, bool) {
+    match step.figures.iter().find(|f| f.name == name) {
+        Some(figure) => (format!("{name} {}", figure.text), (least..=most).contains(&figure.value)),
+        None => (format!("the step measures no {name}"), false),
+    }
 }
 
 /// `h2` is `HTTP/2`, whichever way it is written.

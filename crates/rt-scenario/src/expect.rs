@@ -5,9 +5,18 @@ use rt_base::{Nanos, Time};
 use crate::diag::{Code, Span};
 use crate::language;
 use crate::model::{Change, Check, Expect, Happening};
+use crate::shape::Ty;
 use crate::tree::{Key, Value};
 use crate::units;
 use crate::world::World;
+
+/// What an expectation about something measured is about.
+pub(crate) fn figure_measure(name: &str) -> Option<units::Measure> {
+    language::FIGURES.iter().find(|k| k.name == name).and_then(|k| match k.ty {
+        Ty::Between(measure) => Some(measure),
+        _ => None,
+    })
+}
 
 impl World<'_, '_> {
     /// Reads `expect:`. `steps` is how many steps there are.
@@ -77,6 +86,10 @@ impl World<'_, '_> {
             return Some(Check::Through(nodes));
         }
         let text = value.text()?;
+        if let Some(measure) = figure_measure(key) {
+            let (least, most) = units::between(text, measure).ok()?;
+            return Some(Check::Figure { name: key.to_owned(), least, most });
+        }
         let number = || text.parse::<u32>().ok();
         Some(match key {
             "status" => Check::Status(text.parse().ok()?),

@@ -44,3 +44,10 @@ pub use schema::schema;
 pub fn parse_span(text: &str) -> Option<rt_base::Nanos> {
     units::duration(text).ok()
 }
+
+/// What an expectation about something measured says, as scenarios write it: `latency-median 40ms..45ms`.
+#[must_use]
+pub fn figure_words(name: &str, least: u64, most: u64) -> String {
+    let measure = expect::figure_measure(name).unwrap_or(units::Measure::Count);
+    format!("{name} {}", units::show_between((least, most), measure))
+}

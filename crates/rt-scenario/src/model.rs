@@ -551,6 +551,15 @@ pub enum Check {
     Retransmissions(u32),
     /// Exactly so many resources from the browser's cache or revalidated.
     FromCache(u32),
+    /// What the step measured under this name lies between these, ends included.
+    Figure {
+        /// `latency-median` and so on.
+        name: String,
+        /// At least, in nanoseconds, things, bits per second or parts per million.
+        least: u64,
+        /// At most; `u64::MAX` for no limit.
+        most: u64,
+    },
 }
 
 /// What must hold of one step.

@@ -124,6 +124,9 @@ fn scalar(ty: &Ty) -> Value {
         Ty::Size => {
             json!({ "anyOf": [text("^[0-9._]+ *([kMG]?B|[KMG]iB)?$"), { "type": "integer", "minimum": 0 }] })
         }
+        Ty::Between(_) => {
+            json!({ "anyOf": [text("^([0-9].*|\\.\\.[0-9].*)$"), { "type": "integer", "minimum": 0 }] })
+        }
         Ty::Queue => text("^[0-9._]+ *(packets|packet|p|[kMG]?B|[KMG]iB)$"),
         Ty::Ports => {
             json!({ "anyOf": [text("^[0-9]+(-[0-9]*)?$"), { "type": "integer", "minimum": 1, "maximum": 65535 }] })

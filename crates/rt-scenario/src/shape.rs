@@ -32,6 +32,8 @@ pub(crate) enum Ty {
     Share,
     /// Bytes.
     Size,
+    /// At least and at most: `40ms..45ms`.
+    Between(units::Measure),
     /// A queue limit.
     Queue,
     /// A TCP or UDP port.
@@ -262,6 +264,9 @@ fn describe(ty: &Ty) -> (&'static str, &'static str) {
         Ty::Duration => ("a span of time", "spans look like `4ms`, `50us`, `1.2s`, and are never negative"),
         Ty::Share => ("a share", "shares look like `2%` or `500ppm`, from 0% to 100%"),
         Ty::Size => ("a size", "sizes look like `1500`, `64KiB`, `10MB`"),
+        Ty::Between(_) => {
+            ("a range", "ranges look like `40ms..45ms`, `40ms..`, `..45ms`, or one value for exactly that")
+        }
         Ty::Queue => ("a queue limit", "queue limits look like `1000 packets` or `256KiB`"),
         Ty::Port => ("a port", "ports go from 1 to 65535"),
         Ty::Ports => ("a range of ports", "ranges look like `10001-` or `10001-20000`, within 1 to 65535"),
@@ -307,6 +312,9 @@ fn judge(text: &str, ty: &Ty) -> Result<(), Refusal> {
         )),
         Ty::Share => units::share(text).map(drop).map_err(no(Code::BadPercent, "a share", "not a share")),
         Ty::Size => units::size(text).map(drop).map_err(no(Code::BadUnit, "a size", "not a size")),
+        Ty::Between(measure) => {
+            units::between(text, *measure).map(drop).map_err(no(Code::BadNumber, "a range", "not a range"))
+        }
         Ty::Queue => {
             units::queue(text).map(drop).map_err(no(Code::BadUnit, "a queue limit", "not a queue limit"))
         }

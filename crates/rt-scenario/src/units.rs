@@ -94,6 +94,53 @@ pub(crate) fn duration(text: &str) -> Result<Nanos, String> {
     value.times(unit(rest, &units, "4ms")?).map(Nanos)
 }
 
+/// What the ends of a range are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Measure {
+    /// Spans of time.
+    Time,
+    /// Things.
+    Count,
+    /// Bits per second.
+    Rate,
+    /// Shares.
+    Share,
+}
+
+/// At least and at most: `40ms..45ms`, `40ms..`, `..45ms`, or one value for exactly that.
+pub(crate) fn between(text: &str, measure: Measure) -> Result<(u64, u64), String> {
+    let one = |end: &str| match measure {
+        Measure::Time => duration(end).map(|span| span.0),
+        Measure::Count => end.parse::<u64>().map_err(|_| format!("`{end}` is not a whole number")),
+        Measure::Rate => rate(end),
+        Measure::Share => share(end).map(u64::from),
+    };
+    let Some((low, high)) = text.split_once("..") else { return one(text.trim()).map(|n| (n, n)) };
+    let (low, high) = (low.trim(), high.trim());
+    if low.is_empty() && high.is_empty() {
+        return Err("it has no end at all".to_owned());
+    }
+    let low = if low.is_empty() { 0 } else { one(low)? };
+    let high = if high.is_empty() { u64::MAX } else { one(high)? };
+    if low > high { Err("its first end is above its second".to_owned()) } else { Ok((low, high)) }
+}
+
+/// A range as it is written.
+pub(crate) fn show_between((low, high): (u64, u64), measure: Measure) -> String {
+    let one = |n: u64| match measure {
+        Measure::Time => show_duration(Nanos(n)),
+        Measure::Count => n.to_string(),
+        Measure::Rate => show_rate(n),
+        Measure::Share => show_share(u32::try_from(n).unwrap_or(u32::MAX)),
+    };
+    match (low, high) {
+        (low, high) if low == high => one(low),
+        (low, u64::MAX) => format!("{}..", one(low)),
+        (0, high) => format!("..{}", one(high)),
+        (low, high) => format!("{}..{}", one(low), one(high)),
+    }
+}
+
 /// A share in parts per million, from `2%` or `500ppm`.
 pub(crate) fn share(text: &str) -> Result<u32, String> {
     let (value, rest) = number(text)?;

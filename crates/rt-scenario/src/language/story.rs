@@ -1,7 +1,8 @@
 //! Names, steps, expectations and the timeline.
 
 use super::{HOST_NAMES, LINES};
-use crate::shape::{Shape, Ty, key, must};
+use crate::shape::{Key, Shape, Ty, key, must};
+use crate::units::Measure;
 
 pub(super) static ZONE: Shape = Shape {
     name: "a zone",
@@ -72,26 +73,47 @@ pub(super) static STEP: Shape = Shape {
     ]],
 };
 
+/// What steps measure: each may be bounded by an expectation of the same name.
+pub(crate) const FIGURES: &[Key] = &[
+    key(
+        "latency-min",
+        Ty::Between(Measure::Time),
+        "The shortest of the calls: `40ms..`, `..50ms`, `40ms..50ms`.",
+    ),
+    key("latency-median", Ty::Between(Measure::Time), "The median of the calls."),
+    key("latency-p99", Ty::Between(Measure::Time), "99 calls in a hundred took no longer."),
+    key("latency-max", Ty::Between(Measure::Time), "The longest of the calls."),
+    key("connections", Ty::Between(Measure::Count), "How many connections were opened for the calls."),
+    key("failed-calls", Ty::Between(Measure::Count), "How many calls failed."),
+];
+
 /// The keys of an expectation.
 pub(crate) static EXPECT: Shape = Shape {
     name: "an expectation",
     about: "What must hold of a step.",
-    keys: &[&[
-        key("status", Ty::Whole(100, 599), "The HTTP status of the page."),
-        key("protocol", Ty::OneOf(&["h2", "http/1.1"]), "The HTTP version."),
-        key("within", Ty::Duration, "It is done within this."),
-        key("through", Ty::List(&Ty::Name), "The request's packets pass these nodes in this order."),
-        key("dns", Ty::OneOf(&["cached", "asked"]), "Whether the name came from a cache or was asked for."),
-        key("tls", Ty::OneOf(&["resumed", "full"]), "Whether the TLS session was resumed."),
-        key("fails", Ty::Text, "The step fails, and its summary contains this."),
-        key("succeeds", Ty::Flag, "The step reaches its aim."),
-        key("retransmissions", Ty::Whole(0, 1_000_000), "At least so many TCP segments are sent again."),
-        key(
-            "from-cache",
-            Ty::Whole(0, 100_000),
-            "Exactly so many resources come from the browser's cache or are revalidated.",
-        ),
-    ]],
+    keys: &[
+        FIGURES,
+        &[
+            key("status", Ty::Whole(100, 599), "The HTTP status of the page."),
+            key("protocol", Ty::OneOf(&["h2", "http/1.1"]), "The HTTP version."),
+            key("within", Ty::Duration, "It is done within this."),
+            key("through", Ty::List(&Ty::Name), "The request's packets pass these nodes in this order."),
+            key(
+                "dns",
+                Ty::OneOf(&["cached", "asked"]),
+                "Whether the name came from a cache or was asked for.",
+            ),
+            key("tls", Ty::OneOf(&["resumed", "full"]), "Whether the TLS session was resumed."),
+            key("fails", Ty::Text, "The step fails, and its summary contains this."),
+            key("succeeds", Ty::Flag, "The step reaches its aim."),
+            key("retransmissions", Ty::Whole(0, 1_000_000), "At least so many TCP segments are sent again."),
+            key(
+                "from-cache",
+                Ty::Whole(0, 100_000),
+                "Exactly so many resources come from the browser's cache or are revalidated.",
+            ),
+        ],
+    ],
 };
 
 pub(super) static HAPPENING: Shape = Shape {

@@ -14,7 +14,7 @@ use crate::model::{
     Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
 };
 use crate::rules_text::{show_action, show_filter, show_nat};
-use crate::units::{show_duration, show_queue, show_rate, show_share};
+use crate::units::{Measure, show_between, show_duration, show_queue, show_rate, show_share};
 use crate::world::plain_browser;
 
 /// The plain level.
@@ -485,6 +485,10 @@ fn expect_line(expect: &Expect) -> String {
             Check::Succeeds => entries.put("succeeds", "yes"),
             Check::Retransmissions(n) => entries.put("retransmissions", n.to_string()),
             Check::FromCache(n) => entries.put("from-cache", n.to_string()),
+            Check::Figure { name, least, most } => {
+                let measure = crate::expect::figure_measure(name).unwrap_or(Measure::Count);
+                entries.put(name, show_between((*least, *most), measure));
+            }
         }
     }
     format!("step {}: {}", expect.step + 1, map(&entries.0))

@@ -111,6 +111,9 @@ fn step_text(step: &StepStory, explained: &mut BTreeSet<String>, page: &mut Page
     page.ruled(&format!("Step {}  {}", step.number, step.text), &ms(Nanos(step.duration_ns)));
     let verdict = if step.ok { step.summary.clone() } else { format!("FAILED  {}", step.summary) };
     page.prose(2, &verdict);
+    for figure in &step.figures {
+        page.entry(4, 18, &figure.name, &figure.text, "");
+    }
     if !step.outcome.is_empty() {
         page.blank();
         lines_text(2, &step.outcome, explained, page);

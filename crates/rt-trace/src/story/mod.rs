@@ -29,12 +29,12 @@ pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rt_base::{FrameId, ReqId, ReqKind, Time, What};
+use rt_base::{Figure, FigureUnit, FrameId, Nanos, ReqId, ReqKind, Time, What};
 
 pub use model::{
-    Alternative, BudgetStory, Chapter, ConnectionStory, Ends, Field, HopStory, Line, LookupStory,
-    PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved, SliceStory, StateStory,
-    StepStory, Story, Timings, TotalStory, UpstreamStory,
+    Alternative, BudgetStory, Chapter, ConnectionStory, Ends, Field, FigureStory, HopStory, Line,
+    LookupStory, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved, SliceStory,
+    StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
 };
 
 pub(crate) use connect::story as connection;
@@ -121,6 +121,7 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
         ok,
         summary: end.map_or("the run ended first", |e| e.summary).to_string(),
         outcome: if ok { Vec::new() } else { outcome::tell(step, &conns, &trouble) },
+        figures: step.figures.iter().map(figure).collect(),
         start_ns: step.start().0,
         end_ns: step.last.0,
         duration_ns: step.last.since(step.start()).0,
@@ -132,6 +133,18 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
         trouble,
         saved: None,
     }
+}
+
+fn figure(figure: &Figure) -> FigureStory {
+    let value = figure.value;
+    let (unit, text) = match figure.unit {
+        FigureUnit::Nanos => ("ns", words::ms(Nanos(value))),
+        FigureUnit::Count => ("count", value.to_string()),
+        FigureUnit::Bytes => ("bytes", words::bytes(value)),
+        FigureUnit::BitsPerSecond => ("bit/s", words::rate(value)),
+        FigureUnit::Ppm => ("ppm", format!("{}.{:04} %", value / 10_000, value % 10_000)),
+    };
+    FigureStory { name: figure.name.clone(), value, unit: unit.into(), text }
 }
 
 /// The connections of a step: those that its requests used, and those that its machine opened meanwhile.

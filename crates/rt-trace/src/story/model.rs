@@ -53,6 +53,9 @@ pub struct StepStory {
     pub summary: String,
     /// For a failure: what happened, in sentences.
     pub outcome: Vec<Line>,
+    /// What it measured, in the order in which a person would read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub figures: Vec<FigureStory>,
     /// Start.
     pub start_ns: u64,
     /// End.
@@ -73,6 +76,19 @@ pub struct StepStory {
     pub budget: BudgetStory,
     /// Against an earlier step that asked for the same.
     pub saved: Option<Saved>,
+}
+
+/// One measured result of a step.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct FigureStory {
+    /// Its name, as expectations use it: `latency-median`.
+    pub name: String,
+    /// How much.
+    pub value: u64,
+    /// Of what: `ns`, `count`, `bytes`, `bit/s`, `ppm`.
+    pub unit: String,
+    /// For people: `40.2 ms`.
+    pub text: String,
 }
 
 /// One part of a step's story.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use rt_base::{AppRecord, Event, FrameId, HookPoint, NodeId, ReqId, Time, What};
+use rt_base::{AppRecord, Event, Figure, FrameId, HookPoint, NodeId, ReqId, Time, What};
 
 use super::model::{Alternative, HopStory, Line};
 use super::view::{Leg, Req, View};
@@ -18,6 +18,8 @@ pub(crate) struct Step<'v, 't> {
     pub(crate) text: &'t str,
     pub(crate) begin: &'t Event,
     pub(crate) end: Option<StepEnd<'t>>,
+    /// What it measured.
+    pub(crate) figures: &'t [Figure],
     /// The last instant that belongs to it: its end, or the end of the trace.
     pub(crate) last: Time,
     /// The instant at which the next step of any machine begins, or the end of the trace.
@@ -58,6 +60,7 @@ pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
                 text,
                 begin: event,
                 end: None,
+                figures: &[],
                 last: view.trace.end(),
                 until: view.trace.end(),
                 requests: Vec::new(),
@@ -68,6 +71,11 @@ pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
                 if let Some(open) = open {
                     open.end = Some(StepEnd { event, ok: *ok, summary });
                     open.last = event.at;
+                }
+            }
+            AppRecord::StepFigures { step, figures } => {
+                if let Some(open) = steps.iter_mut().find(|s| s.index == *step && s.node == event.node()) {
+                    open.figures = figures;
                 }
             }
             _ => {}

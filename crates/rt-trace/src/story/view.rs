@@ -382,6 +382,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             }
             AppRecord::StepBegin { .. }
             | AppRecord::StepEnd { .. }
+            | AppRecord::StepFigures { .. }
             | AppRecord::Secret { .. }
             | AppRecord::AddressAssigned { .. } => {}
         }

@@ -42,6 +42,16 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
+/// Bits per second: `93.10 Mbit/s`.
+pub(crate) fn rate(bps: u64) -> String {
+    let (unit, name) = match bps {
+        1_000_000_000.. => (1_000_000_000, "Gbit/s"),
+        1_000_000.. => (1_000_000, "Mbit/s"),
+        _ => (1_000, "kbit/s"),
+    };
+    format!("{}.{:02} {name}", bps / unit, bps % unit * 100 / unit)
+}
+
 /// `1 packet`, `3 packets`.
 pub(crate) fn count(n: u64, one: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
