@@ -68,6 +68,7 @@ fn say(ty: &Ty, found: &mut Vec<(&'static Shape, String)>) -> String {
         Ty::Duration => "a span: `4ms`".to_owned(),
         Ty::Share => "a share: `2%`".to_owned(),
         Ty::Size => "a size: `1500`, `64KiB`".to_owned(),
+        Ty::Between(_) => "a range: `40ms..45ms`, `40ms..`, `3`".to_owned(),
         Ty::Queue => "`1000 packets` or `256KiB`".to_owned(),
         Ty::Port => "a port".to_owned(),
         Ty::Ports => "ports: `10001-`".to_owned(),
