@@ -353,6 +353,7 @@ impl From<TcpError> for SocketError {
         match error {
             TcpError::Refused => SocketError::Refused,
             TcpError::Reset => SocketError::Reset,
+            TcpError::BrokenPipe => SocketError::BrokenPipe,
             TcpError::TimedOut => SocketError::TimedOut,
             TcpError::HostUnreachable => SocketError::HostUnreachable,
             TcpError::NetUnreachable => SocketError::NetUnreachable,

@@ -337,6 +337,7 @@ impl Connection {
             State::SynReceived(SynReceived { road: Road::Simultaneous }) => self.fail(cx, TcpError::Refused),
             State::Closing(s) => self.enter(cx, s.reset().into()),
             State::LastAck(s) => self.enter(cx, s.reset().into()),
+            State::CloseWait(_) if self.config.family != Family::Bsd => self.fail(cx, TcpError::BrokenPipe),
             _ => self.fail(cx, TcpError::Reset),
         }
         Outcome::ClosedByReset
@@ -351,8 +352,10 @@ impl Connection {
         let end = seq + payload.len() as u32;
         if self.app_closed && end.gt(self.rcv.nxt) && !payload.is_empty() {
             //= rfc9293#3.6.1
-            // Nobody will read it: the peer must know.
+            // Nobody will read it: the peer must know. As in every answer to a segment with ACK, its number is the one that
+            // the segment acknowledged (RFC 9293 3.10.7.1).
             self.reset_now(cx, None);
+            self.pending.reset = Some((header.ack, None));
             return Outcome::SendReset;
         }
         self.take_cut(cx, seq, payload, fin)
@@ -391,8 +394,14 @@ impl Connection {
         let text = &payload[old as usize..];
         let text = &text[..text.len().min(room).min(most)];
         let had_holes = self.rcv.buf.has_holes();
+        let again = if had_holes { self.rcv.buf.held_within(at, text.len()) } else { None };
         match self.rcv.buf.store(at, text) {
             Stored::InOrder(n) => {
+                if let Some((from, len)) = again.filter(|_| self.config.family != Family::Bsd) {
+                    //= rfc2883#4.3
+                    // The end of a segment that fills a hole may be held already.
+                    self.report_duplicate(first + from, len);
+                }
                 self.rcv.nxt += n;
                 self.woken = true;
                 self.ack.on_data(&self.config, cx.now, text.len() as u32, self.rcv.nxt);

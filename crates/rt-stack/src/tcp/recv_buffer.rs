@@ -67,6 +67,15 @@ impl RecvBuffer {
         self.next > at || self.beyond.last().is_some_and(|r| r.1 > at)
     }
 
+    /// The first stretch of the `len` bytes from stream offset `at` that is held beyond a hole: where it begins in them,
+    /// and how long it is.
+    pub(super) fn held_within(&self, at: u64, len: usize) -> Option<(u32, u32)> {
+        let end = at + len as u64;
+        let (low, high) = *self.beyond.get(self.beyond.partition_point(|r| r.1 <= at))?;
+        let (low, high) = (low.max(at), high.min(end));
+        (low < high).then(|| ((low - at) as u32, (high - low) as u32))
+    }
+
     /// Stores `bytes` that start at stream offset `at`; the caller has cut them to the window.
     pub(super) fn store(&mut self, at: u64, bytes: &[u8]) -> Stored {
         let end = at + bytes.len() as u64;

@@ -167,6 +167,8 @@ pub enum TcpError {
     HostUnreachable,
     /// ICMP says that the network cannot be reached.
     NetUnreachable,
+    /// RST after the peer's FIN: it will read nothing more (what Linux says then).
+    BrokenPipe,
     /// Writing after `shutdown`, or to a connection that is closed.
     NotConnected,
 }
