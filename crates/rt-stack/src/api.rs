@@ -605,6 +605,15 @@ impl Stack {
         }
     }
 
+    /// TCP_QUICKACK: switched off, ACKs wait for an answer to carry them; switched on, one that waits leaves now. Either
+    /// lasts until the connection's own habits change it.
+    pub fn tcp_set_quickack(&mut self, id: SocketId, on: bool) {
+        if let Some(socket) = self.sockets.tcp_mut(id) {
+            socket.connection.set_quickack(on);
+            self.sockets.touch(id);
+        }
+    }
+
     /// Says FIN after what was written; reading goes on.
     pub fn tcp_shutdown(&mut self, id: SocketId) {
         let cx = self.cx;

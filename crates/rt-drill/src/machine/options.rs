@@ -154,6 +154,12 @@ impl Machine {
                 tcp.values.insert((level, name), kept);
             }
         }
+        if (level, name) == (n::IPPROTO_TCP, n::TCP_QUICKACK)
+            && let Stream::Open(id) = self.table.tcp(fd)?.stream
+        {
+            let on = integer(value)? != 0;
+            self.app(|stack| stack.tcp_set_quickack(id, on));
+        }
         self.apply_options(fd);
         Ok(())
     }

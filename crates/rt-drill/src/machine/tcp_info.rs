@@ -73,7 +73,7 @@ impl Machine {
 
 /// The fields in the order of `include/uapi/linux/tcp.h`.
 fn lay_out(info: &Info, now: Time, layout: &mut Layout) {
-    let options = [info.timestamps, info.sack, info.window_scaling, info.ecn, info.ecn_seen];
+    let options = [info.timestamps, info.sack, info.window_scaling, info.ecn, info.ecn_seen, info.syn_data];
     let bits = options.iter().enumerate().map(|(bit, on)| u8::from(*on) << bit).sum();
     for byte in [
         state(info.phase),

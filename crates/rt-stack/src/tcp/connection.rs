@@ -161,6 +161,7 @@ impl Connection {
             if cx.recording {
                 self.records.push(What::TcpRead { conn: self.conn, offset, len: n as u32 });
             }
+            self.ack.on_read(&self.config, self.rcv.nxt, self.rcv.buf.readable() == 0);
             self.offer_window_after_read();
             if self.rcv.fin_received {
                 self.rcv.buf.release();
@@ -330,6 +331,11 @@ impl Connection {
     /// handshake then.
     pub fn expect_write(&mut self, waits: bool) {
         self.write_waits = waits;
+    }
+
+    /// TCP_QUICKACK: switched off, ACKs wait for an answer to carry them; switched on, one that waits leaves now.
+    pub fn set_quickack(&mut self, on: bool) {
+        self.ack.set_quick(on);
     }
 
     /// Switches Nagle off (or on).

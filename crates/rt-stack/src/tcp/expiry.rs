@@ -20,7 +20,10 @@ impl Connection {
             (TimerKind::Tlp, _) => self.on_probe_timer(cx),
             (TimerKind::Reorder, _) => self.on_reorder_timer(cx),
             (TimerKind::Persist, _) => self.on_persist(cx),
-            (TimerKind::DelayedAck, _) => self.ack.on_timer(),
+            (TimerKind::DelayedAck, _) => {
+                let rto = self.rtt.rto(&self.config);
+                self.ack.on_timer(&self.config, rto);
+            }
             (TimerKind::Keepalive, _) => self.on_keepalive(cx),
             (TimerKind::TimeWait, State::TimeWait(s)) => self.enter(cx, s.expired().into()),
             // The peer never closed: forget it without TIME-WAIT, as Linux does.

@@ -109,7 +109,7 @@ impl Connection {
 
     /// The text and the option for a SYN that is about to leave.
     pub(super) fn syn_text(&mut self, cx: Cx, passive: bool, options: &mut TcpOptions) -> u32 {
-        let first = self.snd.nxt == self.snd.iss + 1;
+        let first = self.retries == 0 && self.snd.nxt == self.snd.iss + 1;
         let Some(f) = self.fast_open.as_mut() else { return 0 };
         let option = f.option.take();
         options.set_fast_open(option);
@@ -172,7 +172,8 @@ impl Connection {
             c.rcv.nxt += n;
             c.woken = true;
         }
-        c.ack.open(c.rcv.nxt);
+        let (mss, window) = (c.snd.mss.min(c.rcv.mss.into()), c.rcv.wnd());
+        c.ack.open(cx.now, c.rcv.nxt, mss, window);
         c.record_state(cx, TcpPhase::Listen);
         c
     }

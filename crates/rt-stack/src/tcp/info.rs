@@ -29,6 +29,8 @@ pub struct Info {
     pub ecn: bool,
     /// The peer sent ECN-capable segments.
     pub ecn_seen: bool,
+    /// The text of the SYN was taken, by the peer or by us (RFC 7413).
+    pub syn_data: bool,
     /// The peer's window shift.
     pub snd_wscale: u8,
     /// Ours.
@@ -157,10 +159,11 @@ impl Connection {
             window_scaling: self.snd.shift > 0 || self.rcv.shift > 0,
             ecn: self.ecn.ok,
             ecn_seen: self.ecn.seen,
+            syn_data: self.syn_text_taken(),
             snd_wscale: self.snd.shift,
             rcv_wscale: self.rcv.shift,
             rto: self.rtt.rto(&self.config),
-            ato: if self.ack.segment() > 0 { self.config.delayed_ack } else { Nanos::ZERO },
+            ato: self.ack.ato(),
             mss: self.snd.mss,
             rcv_mss: self.ack.segment(),
             advmss: self.rcv.mss,

@@ -5,7 +5,7 @@
 use rt_base::{Nanos, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
-use super::ack_policy::Due;
+use super::ack_policy::{Arrived, Due};
 use super::config::Family;
 use super::connection::Connection;
 use super::open;
@@ -78,15 +78,15 @@ impl Connection {
         self.acked_with_syn(cx, header);
         let welcome = self.after_syn_ack(header);
         if self.write_waits {
-            self.ack.soon();
+            self.ack.soon(&self.config);
         } else {
             self.ack.at_once();
         }
         // Linux has no use for text in a SYN-ACK outside of Fast Open.
         let taken = welcome || self.config.family == Family::Bsd;
         let payload = if taken { payload } else { &[] };
-        let fin = flags.has(TcpFlags::FIN) && taken;
-        match self.take_cut(cx, header.seq + 1, payload, fin) {
+        let flags = if taken { flags } else { TcpFlags(0) };
+        match self.take_cut(cx, header.seq + 1, payload, flags) {
             Outcome::SendReset => Outcome::SendReset,
             _ => Outcome::EnterEstablished,
         }
@@ -358,16 +358,18 @@ impl Connection {
             self.pending.reset = Some((header.ack, None));
             return Outcome::SendReset;
         }
-        self.take_cut(cx, seq, payload, fin)
+        self.take_cut(cx, seq, payload, header.flags)
     }
 
     /// Text and FIN as far as the connection still receives.
-    pub(super) fn take_cut(&mut self, cx: Cx, seq: Seq, text: &[u8], fin: bool) -> Outcome {
-        if (text.is_empty() && !fin) || !self.state.may_receive() {
+    pub(super) fn take_cut(&mut self, cx: Cx, seq: Seq, text: &[u8], flags: TcpFlags) -> Outcome {
+        if (text.is_empty() && !flags.has(TcpFlags::FIN)) || !self.state.may_receive() {
             return Outcome::Accepted;
         }
         let end = seq + text.len() as u32;
-        let ignored = if text.is_empty() { None } else { self.take_text(cx, seq, text) };
+        let ignored =
+            if text.is_empty() { None } else { self.take_text(cx, seq, text, flags.has(TcpFlags::PSH)) };
+        let fin = flags.has(TcpFlags::FIN);
         if fin && end.ge(self.rcv.nxt) && end.le(self.edge().max(self.rcv.nxt)) {
             self.take_fin(end);
         }
@@ -376,7 +378,7 @@ impl Connection {
     }
 
     /// Stores what of the text is in the window, and decides about the ACK.
-    fn take_text(&mut self, cx: Cx, seq: Seq, payload: &[u8]) -> Option<Ignored> {
+    fn take_text(&mut self, cx: Cx, seq: Seq, payload: &[u8], pushed: bool) -> Option<Ignored> {
         let old = if seq.lt(self.rcv.nxt) { self.rcv.nxt - seq } else { 0 };
         if old as usize >= payload.len() {
             self.report_duplicate(seq, payload.len() as u32);
@@ -404,7 +406,16 @@ impl Connection {
                 }
                 self.rcv.nxt += n;
                 self.woken = true;
-                self.ack.on_data(&self.config, cx.now, text.len() as u32, self.rcv.nxt);
+                let rto = self.rtt.rto(&self.config);
+                let arrived = Arrived {
+                    len: text.len() as u32,
+                    pushed,
+                    nxt: self.rcv.nxt,
+                    window: self.rcv.wnd(),
+                    rto,
+                    mss: self.rcv.mss.into(),
+                };
+                self.ack.on_data(&self.config, cx.now, arrived);
                 if had_holes || text.len() < payload.len() - old as usize {
                     self.ack.at_once();
                 }
@@ -478,8 +489,16 @@ impl Connection {
     }
 
     fn arm_delayed_ack(&mut self, cx: Cx) {
-        if self.ack.due == Due::Delayed && !self.timers.armed(Slot::Ack) {
-            self.timers.arm(cx, Slot::Ack, TimerKind::DelayedAck, cx.now + self.config.delayed_ack);
+        if self.ack.due != Due::Delayed {
+            return;
+        }
+        let delay = self.ack.delay(&self.config, self.rtt.srtt());
+        let armed = self.timers.at(Slot::Ack);
+        if armed <= cx.now + Nanos(delay.0 / 4) {
+            // It is about to fire: Linux does not wait for it.
+            self.ack.at_once();
+        } else if cx.now + delay < armed {
+            self.timers.arm(cx, Slot::Ack, TimerKind::DelayedAck, cx.now + delay);
         }
     }
 

@@ -23,6 +23,12 @@ struct Cut<'a> {
     fin: bool,
 }
 
+impl Cut<'_> {
+    fn flags(&self) -> TcpFlags {
+        if self.fin { TcpFlags::FIN } else { TcpFlags(0) }
+    }
+}
+
 impl Connection {
     /// Any state from SYN-RECEIVED on.
     pub(super) fn on_segment_bsd(&mut self, cx: Cx, header: &TcpHeader, payload: &[u8], ecn: Ecn) -> Outcome {
@@ -146,9 +152,9 @@ impl Connection {
             self.open_by_ack(cx, state, header, header.flags.has(TcpFlags::SYN));
             let early = self.rcv.early.take();
             if let Some(early) = early {
-                let _ = self.take_cut(cx, self.rcv.nxt, &early.text, false);
+                let _ = self.take_cut(cx, self.rcv.nxt, &early.text, TcpFlags::PSH);
             }
-            let _ = self.take_cut(cx, cut.seq, cut.text, cut.fin);
+            let _ = self.take_cut(cx, cut.seq, cut.text, cut.flags());
             return Outcome::EnterEstablished;
         }
         if let Err(why) = self.on_ack(cx, header, payload_len) {
@@ -163,7 +169,7 @@ impl Connection {
             }
         }
         self.ecn_received(header.flags, ecn, payload_len as usize);
-        self.take_cut(cx, cut.seq, cut.text, cut.fin)
+        self.take_cut(cx, cut.seq, cut.text, cut.flags())
     }
 
     /// The SYN-SENT and SYN-RECEIVED states keep text until the connection is open, but no FIN.

@@ -69,6 +69,11 @@ impl Timers {
         *self = Timers::default();
     }
 
+    /// When `slot` is due; `Time::MAX` for never.
+    pub(super) fn at(&self, slot: Slot) -> Time {
+        self.slots[slot as usize].at
+    }
+
     pub(super) fn armed(&self, slot: Slot) -> bool {
         self.slots[slot as usize].at != Time::MAX
     }

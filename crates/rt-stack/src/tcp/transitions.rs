@@ -95,7 +95,8 @@ impl Connection {
             self.recovery = Recovery::new(&self.config, self.snd.mss, initial, self.snd.iss.0);
         }
         self.watch_rate(cx);
-        self.ack.open(self.rcv.nxt);
+        let (mss, window) = (self.snd.mss.min(self.rcv.mss.into()), self.rcv.wnd());
+        self.ack.open(cx.now, self.rcv.nxt, mss, window);
         self.snd.last_sent = cx.now;
         self.alive(cx);
         if self.snd.fin_queued
@@ -191,6 +192,10 @@ impl Connection {
     pub(super) fn path_mtu(&mut self, mtu: u16) {
         let overhead = HEADERS + if self.ts.on { TIMESTAMPS_LEN } else { 0 };
         let mss = u32::from(mtu.max(MIN_MTU)) - overhead;
+        if matches!(self.state, State::SynSent(_)) && !self.snd.flight.is_empty() {
+            // The text that went with the SYN was too much: the SYN goes again without it.
+            self.pending.syn = true;
+        }
         if mss < self.snd.mss {
             self.snd.mss = mss;
             self.recovery.window.mss = mss;

@@ -196,6 +196,8 @@ const ELSEWHERE: &[DropReason] = &[
     DropReason::UnknownProtocol,
     DropReason::SocketBufferFull,
     DropReason::AcceptQueueFull,
+    DropReason::SynQueueFull,
+    DropReason::AcceptDeferred,
     DropReason::TcpUnacceptable,
     DropReason::NoAddress,
 ];

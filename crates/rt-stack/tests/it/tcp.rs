@@ -1,7 +1,8 @@
 //! TCP through whole stacks: handshake, data, closing, listeners, errors.
 
 use rt_base::{DropReason, TcpPhase, What};
-use rt_stack::{ConnectOptions, SocketError, TcpRead};
+use rt_stack::tcp::{FastOpenConfig, SocketOptions, SynCookies};
+use rt_stack::{ConnectOptions, SocketError, SocketId, TcpRead};
 
 use crate::fixture::*;
 
@@ -116,8 +117,10 @@ fn a_silent_host_times_out() {
 fn a_full_listener_drops_the_syn_and_takes_the_repeated_one() {
     let mut w = pair();
     let listener = w.app(1, |s| s.tcp_listen(80, 1)).unwrap();
-    let clients: Vec<_> = (0..4).map(|_| w.connect(0, "10.0.0.2:80")).collect();
+    let clients: Vec<_> = (0..2).map(|_| w.connect(0, "10.0.0.2:80")).collect();
     w.run_for(rt_base::Nanos::from_millis(100));
+    let queues = w.stacks[1].listener_queues(listener).unwrap();
+    assert_eq!((queues.syn_queue.len(), queues.accept_queue.len(), queues.accept_limit), (0, 2, 2));
     let late = w.connect(0, "10.0.0.2:80");
     w.run_for(rt_base::Nanos::from_millis(100));
     assert_eq!(w.stacks[0].tcp_phase(late), TcpPhase::SynSent);
@@ -127,6 +130,94 @@ fn a_full_listener_drops_the_syn_and_takes_the_repeated_one() {
     }
     w.run();
     assert_eq!(w.stacks[0].tcp_phase(late), TcpPhase::Established);
+}
+
+/// The server's SYN-ACKs are lost, so handshakes stay half open.
+fn flooded(cookies: SynCookies) -> (World, SocketId, Vec<SocketId>) {
+    let mut w = pair_of(|config| config.tcp.syn_cookies = cookies);
+    let listener = w.app(1, |s| s.tcp_listen(80, 1)).unwrap();
+    w.udp(0, 9);
+    w.tamper = Some(Box::new(|frame| frame.bytes[12..14] == [8, 6] || frame.bytes[47] & 0x10 == 0));
+    let clients = (0..3).map(|_| w.connect(0, "10.0.0.2:80")).collect();
+    w.run_for(rt_base::Nanos::from_millis(100));
+    (w, listener, clients)
+}
+
+#[test]
+fn a_full_syn_queue_drops_the_syn_without_cookies() {
+    let (w, listener, _) = flooded(SynCookies::Off);
+    assert_eq!(w.drop_reasons(), [DropReason::SynQueueFull]);
+    let queues = w.stacks[1].listener_queues(listener).unwrap();
+    assert_eq!((queues.syn_queue.len(), queues.syn_limit), (2, 2));
+}
+
+//= rfc4987#3.6
+//= type=test
+#[test]
+fn a_full_syn_queue_answers_with_cookies_that_open_connections() {
+    let (mut w, listener, clients) = flooded(SynCookies::WhenFull);
+    assert_eq!(w.drop_reasons(), []);
+    assert_eq!(w.stacks[1].listener_queues(listener).unwrap().syn_queue.len(), 2);
+    // The repeated SYN of the third client meets a queue that is still full: its cookie gets through.
+    w.tamper = None;
+    w.run_for(rt_base::Nanos::from_millis(1_200));
+    assert!(clients.iter().all(|c| w.stacks[0].tcp_phase(*c) == TcpPhase::Established));
+    let server = w.app(1, |s| s.tcp_accept(listener)).unwrap();
+    assert_eq!(w.app(0, |s| s.tcp_write(clients[2], b"hello")), Ok(5));
+    w.run_for(rt_base::Nanos::from_millis(100));
+    assert_eq!(w.stacks[1].tcp_phase(server), TcpPhase::Established);
+    assert!(w.events.iter().any(|e| matches!(
+        e.what,
+        rt_base::What::Listener { step: rt_base::ListenerStep::CookieAccepted, .. }
+    )));
+}
+
+#[test]
+fn a_listener_may_wait_for_data() {
+    let mut w = pair();
+    let options = SocketOptions { defer_accept: rt_base::Nanos::from_secs(3), ..SocketOptions::default() };
+    let listener = w.app(1, |s| s.tcp_listen_with(80, 5, options)).unwrap();
+    let client = w.connect(0, "10.0.0.2:80");
+    w.run_for(rt_base::Nanos::from_millis(100));
+    assert_eq!(w.drop_reasons(), [DropReason::AcceptDeferred]);
+    assert_eq!(w.app(1, |s| s.tcp_accept(listener)), None);
+    assert_eq!(w.app(0, |s| s.tcp_write(client, b"hello")), Ok(5));
+    w.run_for(rt_base::Nanos::from_millis(100));
+    let server = w.app(1, |s| s.tcp_accept(listener)).unwrap();
+    let mut buf = [0; 9];
+    assert_eq!(w.app(1, |s| s.tcp_read(server, &mut buf)), Ok(TcpRead::Data(5)));
+}
+
+//= rfc7413#4
+//= type=test
+#[test]
+fn the_second_connection_opens_fast() {
+    let mut w = pair_of(|config| config.tcp.fast_open = FastOpenConfig::from_bits(0x3));
+    let options = SocketOptions { fast_open_queue: 5, ..SocketOptions::default() };
+    let listener = w.app(1, |s| s.tcp_listen_with(80, 5, options)).unwrap();
+    let to = "10.0.0.2:80".parse().unwrap();
+    let open = |w: &mut World, text: &'static [u8]| {
+        w.app(0, |s| s.tcp_fast_open(to, ConnectOptions::default(), SocketOptions::default(), text)).unwrap()
+    };
+    // The first SYN asks for a cookie.
+    let (first, sent) = open(&mut w, b"one");
+    assert_eq!(sent, 0);
+    w.run_for(rt_base::Nanos::from_millis(100));
+    assert_eq!(w.stacks[0].tcp_phase(first), TcpPhase::Established);
+    assert!(w.app(1, |s| s.tcp_accept(listener)).is_some());
+    // The second brings it back, with text that is there before the handshake is over.
+    let (second, sent) = open(&mut w, b"two");
+    assert_eq!(sent, 3);
+    w.run_for(rt_base::Nanos::from_micros(1_500));
+    let server = w.app(1, |s| s.tcp_accept(listener)).unwrap();
+    assert!(w.stacks[1].tcp_is_fast_open(server));
+    assert_eq!(w.stacks[1].listener_queues(listener).unwrap().fast_open, 1);
+    let mut buf = [0; 9];
+    assert_eq!(w.app(1, |s| s.tcp_read(server, &mut buf)), Ok(TcpRead::Data(3)));
+    w.run_for(rt_base::Nanos::from_millis(100));
+    assert_eq!(w.stacks[1].tcp_phase(server), TcpPhase::Established);
+    assert_eq!(w.stacks[1].listener_queues(listener).unwrap().fast_open, 0);
+    assert!(w.stacks[0].tcp_info(second).unwrap().syn_data);
 }
 
 #[test]
