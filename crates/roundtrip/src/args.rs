@@ -104,6 +104,7 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
   roundtrip follow web-browsing --request 1                      the first one
   roundtrip follow web-browsing --request 1 --packet 7           its 7th packet at every hop, before and after each rewrite
   roundtrip follow web-browsing --request 1 --at home.router     what that machine saw
+  roundtrip follow lossy --connection 1                          a TCP connection: states, waits, retransmissions
 A name reads its last run in roundtrip-out/, or makes one.")]
     Follow {
         /// A run's folder, or the name of a built-in scenario.
@@ -117,6 +118,9 @@ A name reads its last run in roundtrip-out/, or makes one.")]
         /// Only what this machine saw.
         #[arg(long)]
         at: Option<String>,
+        /// A TCP connection by itself: its number, MACHINE:PORT, or part of an end's name.
+        #[arg(long, conflicts_with_all = ["request", "packet", "at"])]
+        connection: Option<String>,
     },
     /// Draw a TCP connection of a run as SVG: time-sequence, congestion window, round-trip time, queues, states.
     #[command(after_help = "Examples:

@@ -44,8 +44,9 @@ pub(crate) fn answer(args: &Args) -> Answer {
         Command::Check { scenario } => check(scenario, json),
         Command::Show { scenario, expanded } => show(scenario, *expanded, args.format),
         Command::Run { .. } => run(&args.command, json),
-        Command::Follow { run, request, packet, at } => {
-            let query = FollowQuery { request: request.clone(), packet: *packet, at: at.clone() };
+        Command::Follow { run, request, packet, at, connection } => {
+            let (request, connection) = (request.clone(), connection.clone());
+            let query = FollowQuery { request, packet: *packet, at: at.clone(), connection };
             follow(run, &query, json)
         }
         Command::Plot { .. } => plot(&args.command, json),

@@ -10,6 +10,7 @@ use std::path::Path;
 use rt_files::events::EventWriter;
 use rt_scenario::Model;
 use rt_trace::follow::{self, Unknown};
+use rt_trace::plot::Flows;
 use rt_trace::story::{self, Story};
 use rt_trace::{Trace, render};
 use serde_json::{Value, json};
@@ -27,6 +28,8 @@ pub struct FollowQuery {
     pub packet: Option<usize>,
     /// Only what this machine saw.
     pub at: Option<String>,
+    /// A connection by itself, named as for [`crate::plot()`].
+    pub connection: Option<String>,
 }
 
 /// The answer.
@@ -47,6 +50,12 @@ pub struct Followed {
 pub fn follow(source: &str, query: &FollowQuery) -> Result<Followed, Refusal> {
     let mut talk = Vec::new();
     let trace = find_trace(source, &mut talk)?;
+    if let Some(wanted) = &query.connection {
+        let flows = Flows::of(&trace);
+        let report = flows.report(&crate::plot::one(&flows, wanted)?);
+        let json = serde_json::to_string_pretty(&report).unwrap_or_else(|e| e.to_string()) + "\n";
+        return Ok(Followed { text: render::connection(&report), json, talk });
+    }
     let told = story::tell(&trace);
     if query == &FollowQuery::default() {
         let json = crate::output::story_json(&told);

@@ -48,7 +48,8 @@ pub fn plot(source: &str, query: &PlotQuery) -> Result<Followed, Refusal> {
     Ok(Followed { text: svg, json: format!("{json:#}\n"), talk })
 }
 
-fn one(flows: &Flows<'_>, wanted: &str) -> Result<Flow, Refusal> {
+/// The connection that is meant.
+pub(crate) fn one(flows: &Flows<'_>, wanted: &str) -> Result<Flow, Refusal> {
     let mut found = flows.find(wanted);
     let name = |f: &Flow| format!("{} ({} {} → {} {})", f.number, f.client, f.ends.from, f.server, f.ends.to);
     match found.len() {

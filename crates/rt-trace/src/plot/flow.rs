@@ -8,7 +8,7 @@ use super::{Congestion, QueueCurve, RoundTrips, TimeSequence, curves, queue};
 use crate::Trace;
 use crate::read::Side;
 use crate::story::view::View;
-use crate::story::{ConnectionStory, Ends, StateStory, connection};
+use crate::story::{ConnectionReport, ConnectionStory, Ends, StateStory, connection, report};
 
 /// One connection in the list.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -130,6 +130,12 @@ impl<'t> Flows<'t> {
     #[must_use]
     pub fn queues(&self, flow: &Flow, from: Side) -> Vec<QueueCurve> {
         self.index(flow).map_or_else(Vec::new, |conn| queue::on_the_way(&self.view, conn, from))
+    }
+
+    /// The connection by itself: its facts and states, what it waited for, what was sent again and why.
+    #[must_use]
+    pub fn report(&self, flow: &Flow) -> ConnectionReport {
+        self.index(flow).map_or_else(ConnectionReport::default, |conn| report(&self.view, conn))
     }
 
     /// The states that both ends went through.

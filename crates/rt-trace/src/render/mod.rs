@@ -13,13 +13,23 @@ use std::collections::BTreeSet;
 
 use rt_base::Nanos;
 
-use crate::story::words::{exact_ms, ms, short_ms};
-use crate::story::{BudgetStory, Chapter, Line, Saved, StepStory, Story};
+use crate::story::words::{bytes, count, exact_ms, ms, short_ms};
+use crate::story::{
+    BudgetStory, Chapter, ConnectionReport, ConnectionStory, Ends, Line, Saved, StateStory, StepStory, Story,
+};
 pub(crate) use layout::Page;
 pub use plots::{PlotKind, flows as flows_text, plots};
 
 /// Indent of a chapter's lines.
 const INDENT: usize = 7;
+
+/// Headings of two lists.
+const WRONG: &str = "what went wrong on the way";
+const WAITED: &str = "what TCP waited for";
+/// Lines that refer to the one before, in a row, at most.
+const LIKEWISE: usize = 2;
+/// Connections of one step whose states are told.
+const LIVES: usize = 2;
 
 /// `story.txt`.
 #[must_use]
@@ -125,8 +135,23 @@ fn step_text(step: &StepStory, explained: &mut BTreeSet<String>, page: &mut Page
     }
     if !step.trouble.is_empty() {
         page.blank();
-        page.plain(2, "what went wrong on the way");
+        page.plain(2, WRONG);
         lines_text(INDENT, &likewise(&step.trouble), explained, page);
+    }
+    if !step.waits.is_empty() {
+        page.blank();
+        page.plain(2, WAITED);
+        lines_text(INDENT, &step.waits, explained, page);
+    }
+    let opened = |c: &&ConnectionStory| c.start_ns >= step.start_ns && !c.life.is_empty();
+    for connection in step.connections.iter().filter(opened).take(LIVES) {
+        life_text(connection, page);
+    }
+    let more = step.connections.iter().filter(opened).count().saturating_sub(LIVES);
+    if more > 0 {
+        let text =
+            format!("and {} more: roundtrip follow RUN --connection N", count(more as u64, "connection"));
+        page.prose(2, &text);
     }
     budget_text(&step.budget, step.duration_ns, explained, page);
     if let Some(saved) = &step.saved {
@@ -165,20 +190,74 @@ fn lines_text(indent: usize, lines: &[Line], explained: &mut BTreeSet<String>, p
     }
 }
 
-/// Retransmissions of one loss are told in full once; those that follow it, by the same machine on the same connection,
-/// refer to it.
+/// Retransmissions after one loss are told in full once; those that follow it refer to it, and many are counted.
 fn likewise(lines: &[Line]) -> Vec<Line> {
     let mut out: Vec<Line> = Vec::new();
     let mut before = None;
+    let mut same = 0;
     for line in lines {
-        let (what, why) = line.text.split_once(": ").unwrap_or((&line.text, ""));
-        let about = Some((why, &line.node, line.data.get("connection")));
-        let same = line.code.starts_with("tcp.retransmit") && !why.is_empty() && about == before;
-        let text = if same { format!("{what}; likewise") } else { line.text.clone() };
-        before = about;
-        out.push(Line { text, ..line.clone() });
+        let of = |name: &str| line.data.get(name).cloned().unwrap_or_default();
+        let about = (line.node.clone(), line.code.clone(), of("connection"), of("fate"), of("decision"));
+        let again = line.code.starts_with("tcp.retransmit") && before.as_ref() == Some(&about);
+        same = if again { same + 1 } else { 0 };
+        before = Some(about);
+        match same {
+            0 => out.push(line.clone()),
+            1..=LIKEWISE => out.push(Line { text: format!("{}; likewise", of("short")), ..line.clone() }),
+            n => {
+                if n > LIKEWISE + 1 {
+                    out.pop();
+                }
+                let text = format!("and {} more, likewise; the last {}", n - LIKEWISE, of("short"));
+                out.push(Line { text, ..line.clone() });
+            }
+        }
     }
     out
+}
+
+/// The states of both ends, side by side.
+fn life_text(connection: &ConnectionStory, page: &mut Page) {
+    let Ends { from, to } = &connection.ends;
+    page.blank();
+    let ends = format!("{} {from} and {} {to}", connection.client, connection.server);
+    page.prose(2, &format!("the states of connection {}: {ends}", connection.number));
+    let mut rows: Vec<&StateStory> = connection.life.iter().collect();
+    rows.sort_by_key(|s| s.from_ns);
+    for state in rows {
+        let at = format!("+{}", ms(Nanos(state.from_ns.saturating_sub(connection.start_ns))));
+        if state.side == "client" {
+            page.row(INDENT, &[(-14, &at), (12, &state.state)], &state.by);
+        } else {
+            page.row(INDENT, &[(-14, &at), (36, ""), (12, &state.state)], &state.by);
+        }
+    }
+}
+
+/// One connection by itself.
+#[must_use]
+pub fn connection(report: &ConnectionReport) -> String {
+    let mut page = Page::new();
+    let c = &report.connection;
+    let title = format!("Connection {}  {} {} → {} {}", c.number, c.client, c.ends.from, c.server, c.ends.to);
+    let last = c.life.iter().map(|s| s.from_ns).max().unwrap_or(c.start_ns);
+    page.ruled(&title, &ms(Nanos(last.saturating_sub(c.start_ns))));
+    let sent = format!("{} → / {} ←", bytes(c.bytes[0]), bytes(c.bytes[1]));
+    let segments = format!("{} → / {} ← segments", c.segments[0], c.segments[1]);
+    let again = count(u64::from(c.retransmissions), "retransmission");
+    page.prose(2, &format!("{sent} · {segments} · {again} · {}", c.ended));
+    life_text(c, &mut page);
+    let mut explained = BTreeSet::new();
+    for (title, lines) in [(WAITED, report.waits.clone()), (WRONG, likewise(&report.trouble))] {
+        if !lines.is_empty() {
+            page.blank();
+            page.plain(2, title);
+            lines_text(INDENT, &lines, &mut explained, &mut page);
+        }
+    }
+    page.blank();
+    page.prose(2, "Times count from its first segment. Its curves: roundtrip plot.");
+    page.finish()
 }
 
 fn budget_text(budget: &BudgetStory, duration: u64, explained: &mut BTreeSet<String>, page: &mut Page) {

@@ -52,9 +52,9 @@ pub(crate) fn name(phase: TcpPhase) -> &'static str {
 fn by(view: &View<'_>, event: &Event, (from, to): (TcpPhase, TcpPhase)) -> String {
     use TcpPhase::{CloseWait, Closed, Established, FinWait1, LastAck, SynReceived, SynSent};
     match (from, to) {
-        (Closed, SynSent) => return "the program connects; SYN sent".into(),
+        (Closed, SynSent) => return "connect(), SYN sent".into(),
         (Established | SynReceived, FinWait1) | (CloseWait, LastAck) => {
-            return "the program closes; FIN sent".into();
+            return "close(), FIN sent".into();
         }
         _ => {}
     }
@@ -63,7 +63,7 @@ fn by(view: &View<'_>, event: &Event, (from, to): (TcpPhase, TcpPhase)) -> Strin
             let after = super::words::about(event.at.since(*armed_at));
             match timer(*kind) {
                 Some(name) => format!("{name}, after {after}"),
-                None => "the program gives it up".into(),
+                None => "the program gives up".into(),
             }
         }
         Some((cause, What::Transmit { .. })) => {
@@ -73,11 +73,11 @@ fn by(view: &View<'_>, event: &Event, (from, to): (TcpPhase, TcpPhase)) -> Strin
                 Some(flags) if to != Closed || flags & 4 == 4 || from == LastAck => {
                     format!("{} came", words(flags))
                 }
-                _ if to == Closed => "the program aborts it".into(),
+                _ if to == Closed => "abort".into(),
                 _ => String::new(),
             }
         }
-        _ if to == Closed => "the program aborts it".into(),
+        _ if to == Closed => "abort".into(),
         _ => String::new(),
     }
 }
@@ -94,10 +94,10 @@ fn words(flags: u8) -> String {
 
 fn timer(kind: TimerKind) -> Option<&'static str> {
     Some(match kind {
-        TimerKind::TimeWait => "TIME-WAIT is over (2 MSL)",
+        TimerKind::TimeWait => "2 MSL are over",
         TimerKind::FinWait2 => "the FIN-WAIT-2 timeout",
         TimerKind::Keepalive => "keepalives stay unanswered",
-        TimerKind::Rto | TimerKind::Tlp | TimerKind::Reorder => "the last retransmission timeout",
+        TimerKind::Rto | TimerKind::Tlp | TimerKind::Reorder => "the last timeout (RTO)",
         TimerKind::Persist => "window probes stay unanswered",
         _ => return None,
     })

@@ -8,6 +8,7 @@
 //! Deliberate simplification: what happened on other machines is told where a step's own request led there; background
 //! work of machines that no step touched is in the events, not in the story.
 
+mod again;
 mod connect;
 mod echo;
 mod files;
@@ -25,6 +26,7 @@ mod tls;
 mod trouble;
 mod upstream;
 pub(crate) mod view;
+mod waits;
 pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,9 +34,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rt_base::{Figure, FigureUnit, FrameId, Nanos, ReqId, ReqKind, Time, What};
 
 pub use model::{
-    Alternative, BudgetStory, Chapter, ConnectionStory, Ends, Field, FigureStory, HopStory, Line,
-    LookupStory, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved, SliceStory,
-    StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
+    Alternative, BudgetStory, Chapter, ConnectionReport, ConnectionStory, Ends, Field, FigureStory, HopStory,
+    Line, LookupStory, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved,
+    SliceStory, StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
 };
 
 pub(crate) use connect::story as connection;
@@ -109,7 +111,10 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
     let stories = request_stories(step, &places, &conns, requests);
     let (chapters, lookups) = chapters(step, &conns, &places, &stories);
     let concerned = with_upstreams(view, &conns);
-    let trouble = trouble::tell(step, &concerned);
+    let budget = spent::tell(step, &chapters);
+    let mut trouble = trouble::tell(step, &concerned);
+    trouble::cost(&mut trouble, &budget, step);
+    let waits = waits(step, &conns);
     let end = step.end;
     let ok = end.is_some_and(|e| e.ok);
     StepStory {
@@ -125,11 +130,12 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
         start_ns: step.start().0,
         end_ns: step.last.0,
         duration_ns: step.last.since(step.start()).0,
-        budget: spent::tell(step, &chapters),
+        budget,
         chapters,
         requests: stories,
         lookups,
         connections: conns.iter().map(|&c| connect::story(view, c)).collect(),
+        waits,
         trouble,
         saved: None,
     }
@@ -145,6 +151,28 @@ fn figure(figure: &Figure) -> FigureStory {
         FigureUnit::Ppm => ("ppm", format!("{}.{:04} %", value / 10_000, value % 10_000)),
     };
     FigureStory { name: figure.name.clone(), value, unit: unit.into(), text }
+}
+
+/// What TCP waited for on these connections during a step.
+fn waits(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
+    let asked =
+        |&conn: &usize| again::Asked { conn, after: step.start(), until: step.last, zero: step.start() };
+    let mut all: Vec<(Time, Line)> = conns.iter().flat_map(|c| waits::tell(step.view, asked(c))).collect();
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, line)| line).collect()
+}
+
+/// A connection by itself, whole: what it waited for, and what went wrong with it.
+pub(crate) fn report(view: &View<'_>, conn: usize) -> ConnectionReport {
+    let zero = view.tcp(view.conns[conn].client).segments.first().map_or(Time::ZERO, |s| s.mark.at);
+    let asked = again::Asked { conn, after: Time::ZERO, until: Time::MAX, zero };
+    let mut trouble = again::tell(view, asked, &mut BTreeSet::new());
+    trouble.sort_by_key(|(at, _)| *at);
+    ConnectionReport {
+        connection: connect::story(view, conn),
+        waits: waits::tell(view, asked).into_iter().map(|(_, line)| line).collect(),
+        trouble: trouble.into_iter().map(|(_, line)| line).collect(),
+    }
 }
 
 /// The connections of a step: those that its requests used, and those that its machine opened meanwhile.

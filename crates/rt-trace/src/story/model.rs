@@ -72,6 +72,8 @@ pub struct StepStory {
     pub connections: Vec<ConnectionStory>,
     /// Losses, retransmissions, ICMP errors, drops and cuts during the step.
     pub trouble: Vec<Line>,
+    /// What TCP waited for while it had data to send.
+    pub waits: Vec<Line>,
     /// Where the time went.
     pub budget: BudgetStory,
     /// Against an earlier step that asked for the same.
@@ -348,6 +350,17 @@ pub struct ConnectionStory {
     pub ended: String,
     /// The states that both ends went through, the client's first.
     pub life: Vec<StateStory>,
+}
+
+/// A connection by itself, whole: the answer of `follow --connection`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionReport {
+    /// Its facts.
+    pub connection: ConnectionStory,
+    /// What TCP waited for while it had data to send.
+    pub waits: Vec<Line>,
+    /// What was sent again, and what congestion control decided.
+    pub trouble: Vec<Line>,
 }
 
 /// A state of one end of a connection (RFC 9293 3.3.2).

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpSendRecord, Time, Way, What};
 
-use super::model::Line;
+use super::again::{self, Asked};
+use super::model::{BudgetStory, Line};
 use super::tell::{self, Step};
-use super::view::{Conn, End, View};
+use super::view::View;
 use super::words;
 use crate::read::Side;
 
@@ -19,15 +20,13 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     let view = step.view;
     let mut lines: Vec<(Time, Line)> = Vec::new();
     let mut explained = BTreeSet::new();
-    let ends = ends_of(view, conns);
+    for &conn in conns {
+        let (after, until, zero) = (step.start(), step.until, step.start());
+        lines.extend(again::tell(view, Asked { conn, after, until, zero }, &mut explained));
+    }
     let within = |e: &&Event| e.at > step.start() && e.at <= step.until;
     for event in view.trace.events.iter().filter(within) {
         match &event.what {
-            What::TcpSend(record) if is_again(record) => {
-                if let Some(line) = again(step, event, record, &ends, &mut explained) {
-                    lines.push((event.at, line));
-                }
-            }
             What::LinkChanged { .. } => {
                 let line = link_changed(view, event);
                 lines.extend(line.map(|l| (event.at, l.margin(words::after(step.start(), event.at)))));
@@ -60,7 +59,26 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     lines
 }
 
-fn is_again(record: &TcpSendRecord) -> bool {
+/// Says of each retransmission whether the step is longer for it: whether the wait for it stands on the critical path.
+pub(crate) fn cost(lines: &mut [Line], budget: &BudgetStory, step: &Step<'_, '_>) {
+    if !budget.problems.is_empty() || step.end.is_none() {
+        return;
+    }
+    for line in lines.iter_mut().filter(|l| l.code.starts_with("tcp.retransmit")) {
+        let frame = line.data.get("frame").cloned().unwrap_or_default();
+        let lost = budget.slices.iter().filter(|s| s.frame == frame && s.cause.starts_with("lost."));
+        let sum: u64 = lost.map(|s| s.end_ns.saturating_sub(s.start_ns)).sum();
+        line.data.insert("cost_ns".into(), sum.to_string());
+        let during = line.at_ns.is_some_and(|at| at <= step.last.0);
+        line.text += &match (sum, during) {
+            (0, true) => ". The step did not wait for it".to_string(),
+            (0, false) => ". The step was over by then".to_string(),
+            (sum, _) => format!(". The step waited {} for it", words::ms(rt_base::Nanos(sum))),
+        };
+    }
+}
+
+pub(crate) fn goes_again(record: &TcpSendRecord) -> bool {
     match record.why {
         SendWhy::FastRetransmit | SendWhy::RtoRetransmit | SendWhy::PathMtu | SendWhy::TailLossProbe => true,
         // A SYN or SYN-ACK that names the one before it.
@@ -74,102 +92,15 @@ fn is_harmless(reason: DropReason) -> bool {
     matches!(reason, DropReason::NotForThisStation | DropReason::SamePort | DropReason::RunEnded)
 }
 
-/// Both ends of the step's connections: (end, whether it is the client's).
-fn ends_of(view: &View<'_>, conns: &[usize]) -> Vec<(End, bool)> {
-    let both = |&c: &usize| {
-        let Conn { client, server } = view.conns[c];
-        [Some((client, true)), server.map(|s| (s, false))]
-    };
-    conns.iter().flat_map(both).flatten().collect()
-}
-
-/// One retransmission with its reason.
-fn again(
-    step: &Step<'_, '_>,
-    event: &Event,
-    record: &TcpSendRecord,
-    ends: &[(End, bool)],
-    explained: &mut BTreeSet<FrameId>,
-) -> Option<Line> {
-    let view = step.view;
-    let (conn, side) = view.conn_of(event.frame)?;
-    let client = view.conns[conn].client;
-    if !ends.iter().any(|(end, _)| end.node == event.node()) || !ends.iter().any(|(e, _)| *e == client) {
-        return None;
-    }
-    let before = view.trace.event(record.origin);
-    let first = first_copy(view, event);
-    let copy = if before.map(|b| b.id) == first.map(|f| f.id) { "the first copy" } else { "the copy before" };
-    // Whoever refused a SYN for good is told with its rule; what was merely lost is told here alone.
-    let told_here =
-        |b: &&Event| record.why != SendWhy::Handshake || end_of(view, b.frame).is_none_or(on_wire);
-    explained.extend(before.filter(told_here).map(|b| b.frame));
-    let what = if record.len > 0 {
-        let stream = if side == Side::Client { "request" } else { "answer" };
-        let to = record.offset + u64::from(record.len);
-        format!("bytes {} to {to} of the {stream}'s stream", record.offset + 1)
-    } else {
-        format!("{} seq {}", words::flags(record.flags), record.seq)
-    };
-    let fate = before.map_or(String::new(), |b| format!(": {}", fate(view, b.frame, event.at, copy)));
-    let waited =
-        before.map_or(String::new(), |b| format!(", {} after {copy}", words::between(b.at, event.at)));
-    let (code, noticed) = noticed(view, event, record);
-    let text = format!("sends {what} again{waited}{fate}; {noticed}");
-    let tcp = view.tcp(client);
-    let frame = |e: Option<&Event>| e.map_or(String::new(), |e| format!("{:?}", e.frame));
-    Some(
-        Line::new(code, view.name(event.node()), text)
-            .at(event.at)
-            .on(view.name(event.node()))
-            .margin(words::after(step.start(), event.at))
-            .with("connection", format!("{} → {}", tcp.client, tcp.server))
-            .with("seq", record.seq)
-            .with("len", record.len)
-            .with("offset", record.offset)
-            .with("cwnd", record.cwnd)
-            .with("first_copy", frame(first))
-            .with("copy_before", frame(before)),
-    )
-}
-
-/// What made the sender send again: a line's code and words.
-fn noticed(view: &View<'_>, event: &Event, record: &TcpSendRecord) -> (&'static str, &'static str) {
-    let input = view.trace.event(event.because).map(|e| &e.what);
-    match record.why {
-        SendWhy::FastRetransmit => {
-            ("tcp.retransmit.fast", "acknowledgements for later bytes gave it away (fast retransmit)")
-        }
-        SendWhy::Handshake if !matches!(input, Some(What::TimerFired { .. })) => {
-            ("tcp.retransmit.handshake", "the SYN came again, so it is answered again")
-        }
-        SendWhy::RtoRetransmit | SendWhy::Handshake => {
-            ("tcp.retransmit.rto", "no acknowledgement came before the timer ran out (RTO)")
-        }
-        SendWhy::PathMtu => {
-            ("tcp.retransmit.path_mtu", "a router said that it is too long for the path (path MTU)")
-        }
-        _ => ("tcp.retransmit.probe", "the last packet stayed unanswered, so TCP probed (tail loss probe)"),
-    }
-}
-
-/// The sending that a retransmission repeats, however often it was repeated since.
-fn first_copy<'t>(view: &View<'t>, event: &Event) -> Option<&'t Event> {
-    let before = |e: &Event| match &e.what {
-        What::TcpSend(record) if is_again(record) => view.trace.event(record.origin),
-        _ => None,
-    };
-    let mut first = before(event)?;
-    while let Some(earlier) = before(first) {
-        first = earlier;
-    }
-    Some(first)
-}
-
 /// The drop that ended a frame, if one did.
 fn end_of<'t>(view: &View<'t>, frame: FrameId) -> Option<&'t Event> {
     let ended = |e: &&Event| matches!(e.what, What::Drop { reason, .. } if !is_harmless(reason));
     view.trace.events_of(frame).find(ended)
+}
+
+/// Whether a frame ended on a link or before it.
+pub(super) fn died_on_wire(view: &View<'_>, frame: FrameId) -> bool {
+    end_of(view, frame).is_none_or(on_wire)
 }
 
 /// Whether a drop happened on a link or before it, where no rule decides.
@@ -178,7 +109,7 @@ fn on_wire(drop: &Event) -> bool {
 }
 
 /// What became of a frame that was sent again at an instant; `copy` is what the sentence calls it.
-fn fate(view: &View<'_>, frame: FrameId, again: Time, copy: &str) -> String {
+pub(super) fn fate(view: &View<'_>, frame: FrameId, again: Time, copy: &str) -> String {
     let dropped = end_of(view, frame);
     if let Some((dropped, What::Drop { reason, port, .. })) = dropped.map(|d| (d, &d.what)) {
         let link = view.trace.map.link_at(dropped.node(), *port).filter(|_| on_wire(dropped));
@@ -289,7 +220,7 @@ fn icmp_errors(step: &Step<'_, '_>) -> Vec<(Time, Line)> {
 pub(crate) fn retransmissions(view: &View<'_>, conn: usize) -> u32 {
     let sides = [Side::Client, Side::Server].into_iter();
     let events = sides.flat_map(|side| view.tcp_events(conn, side));
-    let again = events.filter(|e| matches!(&e.what, What::TcpSend(r) if is_again(r)));
+    let again = events.filter(|e| matches!(&e.what, What::TcpSend(r) if goes_again(r)));
     u32::try_from(again.count()).unwrap_or(u32::MAX)
 }
 

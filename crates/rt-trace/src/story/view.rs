@@ -181,6 +181,7 @@ impl<'t> View<'t> {
                 | What::TcpBlocked { conn, .. }
                 | What::TcpCwnd { conn, .. }
                 | What::TcpRtt { conn, .. }
+                | What::TcpWrite { conn, .. }
                 | What::TcpDecision { conn, .. } => *conn,
                 _ => continue,
             };
