@@ -367,6 +367,9 @@ fn why(view: &View<'_>, frame: FrameId) -> String {
         _ => None,
     });
     if let Some((event, record)) = sent {
+        if let Some(told) = story::why_again(view, event) {
+            return told;
+        }
         let waited = event.at.since(record.origin_at);
         let held = !record.origin.is_none() && waited > Nanos::ZERO;
         return match record.why {

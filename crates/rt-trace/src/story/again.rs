@@ -100,11 +100,13 @@ impl<'t> Teller<'_, 't> {
         })
     }
 
-    /// What a decision did to the congestion window; empty when it did nothing.
-    fn cost(&self, (i, before): (usize, u32)) -> String {
-        let Some((cwnd, ssthresh)) = self.window_after(i).filter(|(cwnd, _)| *cwnd != before) else {
+    /// What a decision did to the congestion window, `now` where that is known; empty when it did nothing.
+    fn cost(&self, (i, before): (usize, u32), now: Option<u32>) -> String {
+        let announced = self.window_after(i);
+        let Some(cwnd) = now.or(announced.map(|a| a.0)).filter(|cwnd| *cwnd != before) else {
             return String::new();
         };
+        let ssthresh = announced.map_or(u32::MAX, |a| a.1);
         let (before, now) = (words::bytes(u64::from(before)), words::bytes(u64::from(cwnd)));
         let threshold = if ssthresh < u32::MAX / 2 && ssthresh != cwnd {
             format!(" (threshold {})", words::bytes(u64::from(ssthresh)))
@@ -132,13 +134,14 @@ impl<'t> Teller<'_, 't> {
                 "the peer says that a router marked a packet instead of dropping it (ECN, RFC 3168): one cut each round trip".into(),
             ),
         };
-        Some(self.line(code, event, format!("{text}{}", self.cost((i, self.cwnd)))))
+        Some(self.line(code, event, format!("{text}{}", self.cost((i, self.cwnd), None))))
     }
 
     /// One retransmission.
     fn again(&mut self, i: usize, record: &TcpSendRecord, explained: &mut BTreeSet<FrameId>) -> Line {
         let (view, event) = (self.view, self.events[i]);
-        let before = view.trace.event(record.origin);
+        let sent = |e: &&Event| matches!(e.what, What::TcpSend(_));
+        let before = view.trace.event(record.origin).filter(sent);
         let first = first_copy(view, event);
         let copy =
             if before.map(|b| b.id) == first.map(|f| f.id) { "the first copy" } else { "the copy before" };
@@ -146,6 +149,10 @@ impl<'t> Teller<'_, 't> {
         let told_here =
             |b: &&Event| record.why != SendWhy::Handshake || super::trouble::died_on_wire(view, b.frame);
         explained.extend(before.filter(told_here).map(|b| b.frame));
+        if before.is_some_and(|b| super::trouble::arrived(view, b.frame)) {
+            // The needless copy's end needs no line of its own.
+            explained.insert(event.frame);
+        }
         let what = if record.len > 0 {
             let stream = if self.side == Side::Client { "request" } else { "answer" };
             let to = record.offset + u64::from(record.len);
@@ -157,14 +164,21 @@ impl<'t> Teller<'_, 't> {
             before.map_or(String::new(), |b| format!(", {} after {copy}", words::between(b.at, event.at)));
         let fate = before.map_or(String::new(), |b| fate(view, b.frame, event.at, copy));
         let (code, noticed, decision) = self.noticed(event, record, before);
-        let cost = decision.filter(|d| self.told.insert(d.0)).map_or(String::new(), |d| self.cost(d));
+        let cost = decision
+            .filter(|d| self.told.insert(d.0))
+            .map_or(String::new(), |d| self.cost(d, Some(record.cwnd)));
         let flight = if record.len > 0 {
             format!("; {} in flight now", words::bytes(u64::from(record.in_flight)))
         } else {
             String::new()
         };
+        let short = match before {
+            Some(_) => format!("sends {what} again{waited}"),
+            // A probe may be new data.
+            None => format!("sends {what} for the first time, as a probe"),
+        };
         let sep = if fate.is_empty() { "" } else { ": " };
-        let text = format!("sends {what} again{waited}{sep}{fate}; {noticed}{cost}{flight}");
+        let text = format!("{short}{sep}{fate}; {noticed}{cost}{flight}");
         let frame = |e: Option<&Event>| e.map_or(String::new(), |e| format!("{:?}", e.frame));
         let decided = decision.map_or(String::new(), |d| format!("{:?}", self.events[d.0].id));
         self.line(code, event, text)
@@ -177,7 +191,7 @@ impl<'t> Teller<'_, 't> {
             .with("first_copy", frame(first))
             .with("copy_before", frame(before))
             .with("decision", decided)
-            .with("short", format!("sends {what} again{waited}"))
+            .with("short", short)
             .with("fate", fate)
     }
 
@@ -227,8 +241,8 @@ impl<'t> Teller<'_, 't> {
                     String::new()
                 };
                 let text = format!(
-                    "nothing came back{timer} and nothing later could give a loss away, so TCP probes before the \
-                     retransmission timer runs out (tail loss probe, RFC 8985)"
+                    "nothing came back{timer}, and TCP probes before the retransmission timer runs out (tail loss probe, \
+                     RFC 8985)"
                 );
                 ("tcp.retransmit.probe", text, None)
             }

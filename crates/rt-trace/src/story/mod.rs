@@ -162,6 +162,19 @@ fn waits(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     all.into_iter().map(|(_, line)| line).collect()
 }
 
+/// Why a segment was sent again, as "what went wrong" has it; `None` for one that was not.
+pub(crate) fn why_again(view: &View<'_>, event: &rt_base::Event) -> Option<String> {
+    let What::TcpSend(record) = &event.what else { return None };
+    let (conn, _) = view.conn_of(event.frame).filter(|_| trouble::goes_again(record))?;
+    let asked = again::Asked { conn, after: Time::ZERO, until: Time::MAX, zero: Time::ZERO };
+    let lines = again::tell(view, asked, &mut BTreeSet::new());
+    lines
+        .into_iter()
+        .map(|(_, l)| l)
+        .find(|l| l.data.get("frame") == Some(&format!("{:?}", event.frame)))
+        .map(|l| l.text)
+}
+
 /// A connection by itself, whole: what it waited for, and what went wrong with it.
 pub(crate) fn report(view: &View<'_>, conn: usize) -> ConnectionReport {
     let zero = view.tcp(view.conns[conn].client).segments.first().map_or(Time::ZERO, |s| s.mark.at);

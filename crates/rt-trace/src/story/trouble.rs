@@ -103,6 +103,34 @@ pub(super) fn died_on_wire(view: &View<'_>, frame: FrameId) -> bool {
     end_of(view, frame).is_none_or(on_wire)
 }
 
+/// Whether a frame reached a socket.
+pub(super) fn arrived(view: &View<'_>, frame: FrameId) -> bool {
+    view.trace.events_of(frame).any(|e| matches!(e.what, What::Deliver { .. }))
+}
+
+/// What stood in a queue when a frame found no room.
+fn full_queue(view: &View<'_>, drop: &Event) -> Option<String> {
+    let What::Drop { reason: DropReason::QueueFull, port, .. } = drop.what else { return None };
+    let (node, map) = (drop.node(), &view.trace.map);
+    let (mut frames, mut bytes, mut last) = (0, 0, drop.at);
+    for event in view.trace.events_at(node).filter(|e| e.at <= drop.at) {
+        let What::Transmit { port: p, start, done, .. } = event.what else { continue };
+        if p == port && start > drop.at {
+            let seen = view.trace.sightings(event.frame).find(|c| c.event == event.id);
+            frames += 1;
+            bytes += seen.map_or(0, |c| c.bytes.len() as u64);
+            last = last.max(done);
+        }
+    }
+    Some(format!(
+        "{} ({}) stood before {}, {} to send",
+        words::count(frames, "frame"),
+        words::bytes(bytes),
+        map.end_name((node, port)),
+        words::ms(last.since(drop.at))
+    ))
+}
+
 /// Whether a drop happened on a link or before it, where no rule decides.
 fn on_wire(drop: &Event) -> bool {
     matches!(drop.what, What::Drop { place: Place::Link | Place::Queue, .. })
@@ -117,7 +145,8 @@ pub(super) fn fate(view: &View<'_>, frame: FrameId, again: Time, copy: &str) -> 
             Some(link) => format!("between {}", view.trace.map.link_name(link).replace(" - ", " and ")),
             None => format!("at {}", view.name(dropped.node())),
         };
-        return format!("{copy} ended {at} ({})", reason.say());
+        let queue = full_queue(view, dropped).map_or(String::new(), |q| format!(": {q}"));
+        return format!("{copy} ended {at} ({}{queue})", reason.say());
     }
     let arrived = view.trace.events_of(frame).find(|e| matches!(e.what, What::Deliver { .. }));
     match arrived {
@@ -135,7 +164,8 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
     let rule = tell::rule_at(view, event, place, rule);
     let by = rule.as_ref().map_or(String::new(), |(text, _)| format!(" by the rule \"{text}\""));
     let round = circle(view, event.frame).map_or(String::new(), |c| format!(" ({c})"));
-    let text = format!("drops a packet{by}: {}{round}. It was: {what}", reason.say());
+    let queue = full_queue(view, event).map_or(String::new(), |q| format!(" ({q})"));
+    let text = format!("drops a packet{by}: {}{queue}{round}. It was: {what}", reason.say());
     Line::new(reason.code(), view.name(event.node()), text)
         .at(event.at)
         .on(view.name(event.node()))

@@ -106,9 +106,15 @@ fn line(view: &View<'_>, asked: Asked, side: Side, waits: &Waits<'_>) -> Line {
         Blocked::Cwnd => (
             "tcp.wait.cwnd",
             format!(
-                "the congestion window of {} was full, with {} in flight; an ACK had to make room",
+                "the congestion window of {} was full, with {} in flight{}; an ACK had to make room",
                 bytes(longest.cwnd),
-                bytes(longest.in_flight)
+                bytes(longest.in_flight),
+                // The window counts segments, whatever they hold.
+                if longest.in_flight < longest.cwnd / 10 * 9 {
+                    " (short segments count as full ones)"
+                } else {
+                    ""
+                }
             ),
         ),
         Blocked::PeerWindow => ("tcp.wait.peer_window", peer_window(view, asked, side, longest)),
