@@ -53,7 +53,12 @@ fn handshake(tcp: &TcpConversation, start: Time) -> Vec<Line> {
     let mut lines = Vec::new();
     let at = |mark: &Mark| words::after(start, mark.at);
     if let Some(syn) = &tcp.syn {
-        let text = format!("seq {} · {}", syn.isn, options(syn));
+        let carried = tcp.segments.iter().find(|s| s.mark == syn.mark).map_or(0, |s| s.len);
+        let early = match carried {
+            0 => String::new(),
+            n => format!(" · and already {n} bytes of the stream (Fast Open, RFC 7413)"),
+        };
+        let text = format!("seq {} · {}{early}", syn.isn, options(syn));
         lines.push(
             Line::new("tcp.syn", "SYN →", text)
                 .at(syn.mark.at)

@@ -14,6 +14,7 @@ mod echo;
 mod files;
 mod http;
 mod life;
+mod listeners;
 mod lookup;
 mod model;
 mod outcome;

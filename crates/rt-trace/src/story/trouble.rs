@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpSendRecord, Time, Way, What};
 
 use super::again::{self, Asked};
+use super::listeners;
 use super::model::{BudgetStory, Line};
 use super::tell::{self, Step};
 use super::view::View;
@@ -40,11 +41,15 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     };
     for event in view.trace.events.iter().filter(within) {
         let What::Drop { reason, .. } = event.what else { continue };
-        let told = explained.contains(&event.frame) || !concerned(event.frame) || is_harmless(reason);
+        let told = explained.contains(&event.frame)
+            || !concerned(event.frame)
+            || is_harmless(reason)
+            || listeners::tells(reason);
         if !told {
             lines.push((event.at, dropped(step, event)));
         }
     }
+    lines.extend(listeners::tell(view, (step.start(), step.until)));
     lines.extend(icmp_errors(step));
     lines.sort_by_key(|(at, _)| *at);
     let left_out = lines.len().saturating_sub(LIMIT);
