@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -51,6 +52,10 @@ pub(crate) struct State {
     blocked: Vec<Blocked>,
     /// Calls that are over, on threads that have not looked at the clock since.
     returning: usize,
+    /// Where Linux tells about threads whose blocked call has ended since the last sleep.
+    returned: Vec<PathBuf>,
+    /// Nothing has happened since somebody looked at the clock.
+    looked_at: bool,
 }
 
 /// A call that waits on the second thread.
@@ -65,8 +70,15 @@ type Guard<'a> = MutexGuard<'a, State>;
 
 impl Host {
     pub(crate) fn new(machine: Machine) -> Host {
-        let state =
-            State { machine, descriptors: BTreeMap::new(), news: 0, blocked: Vec::new(), returning: 0 };
+        let state = State {
+            machine,
+            descriptors: BTreeMap::new(),
+            news: 0,
+            blocked: Vec::new(),
+            returning: 0,
+            returned: Vec::new(),
+            looked_at: false,
+        };
         Host {
             state: Mutex::new(state),
             happened: Condvar::new(),
@@ -83,6 +95,7 @@ impl Host {
     /// A call that never waits.
     pub(crate) fn call<T>(&self, what: impl FnOnce(&mut State) -> Result<T, Errno>) -> Result<T, Errno> {
         let mut guard = self.lock();
+        guard.looked_at = false;
         let result = what(&mut guard);
         drop(self.settle(guard));
         result
@@ -95,6 +108,7 @@ impl Host {
         mut what: impl FnMut(&mut State, bool) -> Call<T>,
     ) -> Result<T, Errno> {
         let mut guard = self.lock();
+        guard.looked_at = false;
         let until = timeout.map_or(Time::MAX, |timeout| guard.machine.now() + timeout);
         let this = std::thread::current().id();
         let mut waited = false;
@@ -105,6 +119,7 @@ impl Host {
                     ENDED_AT.set(Some(guard.machine.now()));
                     guard.blocked.retain(|blocked| blocked.thread != this);
                     guard.returning += 1;
+                    guard.returned.extend(own_state());
                     self.looked.notify_all();
                 } else {
                     drop(self.settle(guard));
@@ -180,13 +195,21 @@ impl Host {
 
     /// `usleep`.
     pub(crate) fn sleep(&self, micros: u64) {
+        let mut guard = self.lock();
+        guard.looked_at = false;
+        let returned = std::mem::take(&mut guard.returned);
+        drop(guard);
+        // The tool holds no lock of its own now: a call that has ended on the other thread can be checked.
+        for state in returned {
+            await_sleep(&state);
+        }
         let guard = self.lock();
         let until = guard.machine.now() + Nanos::from_micros(micros);
         drop(self.advance(guard, until));
     }
 
-    /// `gettimeofday`: seconds and microseconds. The clock creeps a microsecond with every look, because the tool spins on
-    /// it for the last twenty before an event.
+    /// `gettimeofday`: seconds and microseconds. The clock creeps a microsecond when somebody looks again and nothing has
+    /// happened since, because the tool spins on it for the last twenty before an event.
     pub(crate) fn time_of_day(&self) -> (i64, i64) {
         let mut guard = self.lock();
         let now = match ENDED_AT.take() {
@@ -196,8 +219,10 @@ impl Host {
                 ended
             }
             None => {
-                let until = guard.machine.now() + Nanos::from_micros(1);
-                guard = self.advance(guard, until);
+                if std::mem::replace(&mut guard.looked_at, true) {
+                    let until = guard.machine.now() + Nanos::from_micros(1);
+                    guard = self.advance(guard, until);
+                }
                 guard.machine.now()
             }
         };
@@ -214,6 +239,7 @@ impl Host {
         {
             guard.machine.add_address(destination);
         }
+        guard.looked_at = false;
         guard.machine.inject(packet);
         drop(self.settle(guard));
     }
@@ -222,6 +248,7 @@ impl Host {
     /// it must. `None` when none will ever come.
     pub(crate) fn next_packet(&self) -> Option<(Vec<u8>, i64)> {
         let mut guard = self.lock();
+        guard.looked_at = false;
         loop {
             if let Some(packet) = guard.machine.take_packet() {
                 return Some((packet.bytes, micros(packet.at)));
@@ -231,6 +258,25 @@ impl Host {
             if !moved {
                 return None;
             }
+        }
+    }
+}
+
+/// Where Linux tells what the calling thread does.
+fn own_state() -> Option<PathBuf> {
+    let thread = std::fs::read_link("/proc/thread-self").ok()?;
+    Some(PathBuf::from("/proc").join(thread).join("stat"))
+}
+
+/// Waits by the wall clock until a thread sleeps: it has done all that it can do by itself. Gives up after a while.
+fn await_sleep(state: &Path) {
+    for _ in 0..500 {
+        std::thread::sleep(Duration::from_micros(100));
+        // PID (NAME) STATE ...: a name may have anything in it but is the last thing in parentheses.
+        let sleeps = std::fs::read_to_string(state)
+            .is_ok_and(|text| text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('S')));
+        if sleeps {
+            return;
         }
     }
 }

@@ -564,9 +564,17 @@ impl Stack {
     /// # Errors
     /// The connection's error; `BrokenPipe` after a shutdown; `BadSocket`.
     pub fn tcp_write(&mut self, id: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
+        self.tcp_write_more(id, bytes, false)
+    }
+
+    /// [`Stack::tcp_write`]; `more` says that more follows soon, so what does not fill a segment waits (`MSG_MORE`).
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_write`].
+    pub fn tcp_write_more(&mut self, id: SocketId, bytes: &[u8], more: bool) -> Result<usize, SocketError> {
         let cx = self.cx;
         let socket = self.sockets.tcp_mut(id).ok_or(SocketError::BadSocket)?;
-        match socket.connection.write(cx, bytes) {
+        match socket.connection.write_more(cx, bytes, more) {
             Ok(taken) => {
                 self.sockets.touch(id);
                 Ok(taken)

@@ -17,6 +17,14 @@ impl Stack {
         self.sockets.tcp_ref(id).map_or(0, |socket| socket.connection.receive_buffer())
     }
 
+    /// What a cork or `MSG_MORE` holds back leaves now.
+    pub fn tcp_push(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.tcp_mut(id) {
+            socket.connection.push_held();
+            self.sockets.touch(id);
+        }
+    }
+
     /// Bytes that can be read.
     #[must_use]
     pub fn tcp_unread(&self, id: SocketId) -> usize {

@@ -56,7 +56,9 @@ impl Machine {
 
     /// What a write that will not wait any longer returns: what was taken, or `EAGAIN`.
     fn sent_so_far(&mut self, fd: Fd) -> Result<usize, Errno> {
-        match core::mem::take(&mut self.table.tcp_mut(fd)?.written) {
+        let tcp = self.table.tcp_mut(fd)?;
+        tcp.waiting_room = false;
+        match core::mem::take(&mut tcp.written) {
             0 => Err(Errno::EAGAIN),
             written => Ok(written),
         }
@@ -97,33 +99,24 @@ impl Machine {
             return Step::Done(self.fail_write(fd, Errno::EPIPE));
         }
         let start = tcp.written.min(bytes.len());
-        let (more, had_more) = (flags & n::MSG_MORE != 0, tcp.more);
-        // A write without MSG_MORE lets go of what waited, but only with its own bytes.
-        if more && !had_more {
-            self.set_more(fd, true);
+        // A blocked writer goes on when a third of the buffer is free, as in Linux.
+        if tcp.waiting_room && !self.stack.is_writable(id) {
+            return Step::Wait;
         }
-        let taken = self.app(|stack| stack.tcp_write(id, &bytes[start..]));
-        if had_more && !more {
-            self.set_more(fd, false);
-        }
+        let more = flags & n::MSG_MORE != 0;
+        let taken = self.app(|stack| stack.tcp_write_more(id, &bytes[start..], more));
         let Ok(tcp) = self.table.tcp_mut(fd) else { return Step::Done(Err(Errno::EBADF)) };
         match taken {
             Ok(taken) => {
                 tcp.written = start + taken;
-                if tcp.written < bytes.len() {
+                tcp.waiting_room = tcp.written < bytes.len();
+                if tcp.waiting_room {
                     return Step::Wait;
                 }
                 tcp.written = 0;
                 Step::Done(Ok(bytes.len()))
             }
             Err(error) => Step::Done(self.fail_write(fd, errno(error))),
-        }
-    }
-
-    fn set_more(&mut self, fd: Fd, more: bool) {
-        if let Ok(tcp) = self.table.tcp_mut(fd) {
-            tcp.more = more;
-            self.apply_options(fd);
         }
     }
 
@@ -139,7 +132,9 @@ impl Machine {
 
     /// A write that cannot go on: what was taken before counts first, the error comes with the next call.
     fn fail_write(&mut self, fd: Fd, error: Errno) -> Result<usize, Errno> {
-        match core::mem::take(&mut self.table.tcp_mut(fd)?.written) {
+        let tcp = self.table.tcp_mut(fd)?;
+        tcp.waiting_room = false;
+        match core::mem::take(&mut tcp.written) {
             0 => Err(error),
             written => Ok(written),
         }

@@ -134,8 +134,8 @@ pub(super) struct TcpDescriptor {
     pub(super) connecting: bool,
     /// The connection's error has been told: Linux tells it once.
     pub(super) error_told: bool,
-    /// The last write said `MSG_MORE`: what does not fill a segment waits.
-    pub(super) more: bool,
+    /// A blocking write waits for room.
+    pub(super) waiting_room: bool,
     pub(super) shut_read: bool,
     pub(super) shut_write: bool,
     /// How much of a blocking write has been taken.

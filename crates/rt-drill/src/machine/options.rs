@@ -161,6 +161,12 @@ impl Machine {
             self.app(|stack| stack.tcp_set_quickack(id, on));
         }
         self.apply_options(fd);
+        if (level, name) == (n::IPPROTO_TCP, n::TCP_NODELAY)
+            && let Stream::Open(id) = self.table.tcp(fd)?.stream
+            && integer(value)? != 0
+        {
+            self.app(|stack| stack.tcp_push(id));
+        }
         Ok(())
     }
 
@@ -256,7 +262,7 @@ impl Machine {
         let times = keepalive_times(tcp, machine.keepalive_times);
         SocketOptions {
             nodelay: on(of_tcp(n::TCP_NODELAY)),
-            cork: on(of_tcp(n::TCP_CORK)) || tcp.more,
+            cork: on(of_tcp(n::TCP_CORK)),
             keepalive: on(of_socket(n::SO_KEEPALIVE)),
             keepalive_times: (times != machine.keepalive_times).then_some(times),
             user_timeout: Nanos::from_millis(positive(of_tcp(n::TCP_USER_TIMEOUT)).unwrap_or(0).into()),

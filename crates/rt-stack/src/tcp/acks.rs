@@ -27,6 +27,7 @@ impl Connection {
             return Err(Ignored::BadAck);
         }
         self.alive(cx);
+        self.snd.cork.on_ack();
         self.recovery.echo = header.options.timestamps.map(|t| t.1).filter(|echo| *echo != 0);
         if ack.lt(self.snd.una) {
             self.on_old_ack(cx, header);

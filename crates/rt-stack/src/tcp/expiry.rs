@@ -66,6 +66,9 @@ impl Connection {
     }
 
     fn on_persist(&mut self, cx: Cx) {
+        if self.uncork() {
+            return;
+        }
         //= rfc9293#3.8.6.1
         // As long as the probes are answered the connection stays open: `retries` is set back by any ACK.
         let most = if self.app_closed { self.config.orphan_retries } else { self.config.data_retries };

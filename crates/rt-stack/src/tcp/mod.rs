@@ -41,6 +41,7 @@ mod acks;
 mod config;
 pub mod congestion;
 mod connection;
+mod cork;
 mod cwnd;
 mod ecn;
 mod expiry;

@@ -193,7 +193,7 @@ impl Connection {
             }
             NewData::Wait(reason) => {
                 self.block(cx, Some(reason));
-                if reason == Blocked::PeerWindow && self.snd.flight.is_empty() {
+                if matches!(reason, Blocked::PeerWindow | Blocked::Cork) && self.snd.flight.is_empty() {
                     self.arm_persist(cx);
                 }
                 None
@@ -237,8 +237,13 @@ impl Connection {
         if !self.may_burst(cx) {
             return NewData::Wait(Blocked::Pacing);
         }
-        if len == unsent && unsent < full && !takes_fin && self.nagle_holds() {
-            return NewData::Wait(Blocked::Nagle);
+        if len == unsent && unsent < full && !takes_fin {
+            if self.corked() {
+                return NewData::Wait(Blocked::Cork);
+            }
+            if self.nagle_holds() {
+                return NewData::Wait(Blocked::Nagle);
+            }
         }
         //= rfc9293#3.8.6.2.1
         // The window cuts a full segment short: wait for more of it, unless it is half of all the peer ever offered,
@@ -261,9 +266,10 @@ impl Connection {
         let taken = len + u32::from(fin);
         let end = self.snd.offset(seq) + u64::from(len);
         let mut flags = TcpFlags::ACK;
-        if len > 0 && end == self.snd.buf.end() {
+        if len > 0 && end == self.snd.buf.end() && self.snd.cork.ends() {
             flags = flags | TcpFlags::PSH;
         }
+        self.snd.cork.sent();
         if fin {
             flags = flags | TcpFlags::FIN;
             self.snd.fin_sent = true;
@@ -307,7 +313,7 @@ impl Connection {
         let full = self.full().max(1);
         let ready = self.snd.unsent().min(self.snd.usable());
         // The short rest goes along unless Nagle holds it.
-        let rest = ready % full > 0 && ready == self.snd.unsent() && !self.nagle_holds();
+        let rest = ready % full > 0 && ready == self.snd.unsent() && !self.nagle_holds() && !self.corked();
         room.min(ready / full + u32::from(rest))
     }
 

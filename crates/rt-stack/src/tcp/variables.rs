@@ -4,6 +4,7 @@ use rt_base::{EventId, Nanos, Time};
 use rt_wire::{Seq, TcpHeader, TcpOptions};
 
 use super::config::{Family, TcpConfig};
+use super::cork::Cork;
 use super::flight::Flight;
 use super::recv_buffer::{Early, RecvBuffer};
 use super::send_buffer::SendBuffer;
@@ -40,6 +41,7 @@ pub(super) struct SendHalf {
     pub(super) last_sent: Time,
     /// A write was cut short: say when there is room again.
     pub(super) wants_room: bool,
+    pub(super) cork: Cork,
 }
 
 /// The receive sequence variables of RFC 9293 3.3.1 and what goes with them.
@@ -122,6 +124,7 @@ impl SendHalf {
             small: iss,
             last_sent: Time::ZERO,
             wants_room: false,
+            cork: Cork::default(),
         }
     }
 
