@@ -11,11 +11,7 @@ const NOT_YET: &[(&str, &str)] = &[
     ("close/fin-with-data.pkt", "TCP_CORK"),
     ("cork/", "TCP_CORK and MSG_MORE"),
     ("delayed-ack/quickack.pkt", "TCP_QUICKACK sends a waiting ACK"),
-    ("dsack/switched-off.pkt", "tcp_dsack"),
-    ("fast-open/", "Fast Open"),
     ("listen-queues/accept-queue-full.pkt", "the SYN-ACK is repeated while the accept queue is full"),
-    ("listen-queues/cookie-is-not-repeated.pkt", "SYN cookies"),
-    ("listen-queues/defer-accept.pkt", "TCP_DEFER_ACCEPT"),
     ("pacing/maximum-rate.pkt", "SO_MAX_PACING_RATE"),
     ("user-timeout/data.pkt", "TCP_USER_TIMEOUT"),
 ];

@@ -1,6 +1,6 @@
 //! Every command in README.md and docs/ is run and its output compared.
 //!
-//! A page is a script: a fenced `yaml file=NAME` block is written to a fresh folder, a fenced `console` block holds commands
+//! A page is a script: a fenced `yaml file=NAME` or `text file=NAME` block is written to a fresh folder, a fenced `console` block holds commands
 //! after `$ ` and what they print (stdout and stderr as a terminal would show them). `...` alone on a line stands for any
 //! lines, `[..]` inside a line for anything. A last line `[exit 1]` is the exit code when it is not 0.
 //! `UPDATE_DOCS=1 cargo test -p roundtrip docs` rewrites the pages with what was printed.
@@ -123,7 +123,8 @@ fn check_page(page: &Path, failures: &mut Vec<String>) -> usize {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut run = 0;
     for block in blocks(&text) {
-        if let Some(name) = block.info.strip_prefix("yaml file=") {
+        let name = block.info.strip_prefix("yaml file=").or(block.info.strip_prefix("text file="));
+        if let Some(name) = name {
             fs::write(folder.join(name), block.lines.join("\n") + "\n").unwrap();
         }
     }

@@ -49,6 +49,7 @@ fn linux(settings: &mut Settings, name: &str, value: &str) -> Outcome {
             Ok(Applied::Yes)
         }
         "tcp_sack" => put(&mut tcp.sack, switch(value)),
+        "tcp_dsack" => put(&mut tcp.dsack, switch(value)),
         "tcp_window_scaling" => put(&mut tcp.window_scaling, switch(value)),
         "tcp_ecn" => {
             tcp.ecn = match number(value)? {

@@ -42,6 +42,8 @@ pub struct TcpConfig {
     pub window_scaling: bool,
     /// Offer and accept SACK (RFC 2018).
     pub sack: bool,
+    /// Report duplicates in SACK options (RFC 2883): `tcp_dsack`.
+    pub dsack: bool,
     /// Explicit congestion notification (RFC 3168).
     pub ecn: EcnMode,
     /// New sockets send small segments at once (no Nagle).
@@ -282,6 +284,7 @@ impl Default for TcpConfig {
             timestamps: true,
             window_scaling: true,
             sack: true,
+            dsack: true,
             ecn: EcnMode::Passive,
             nodelay: false,
             syn_retries: 6,

@@ -475,7 +475,7 @@ impl Connection {
 
     pub(super) fn report_duplicate(&mut self, seq: Seq, len: u32) {
         //= rfc2883#4
-        if self.rcv.sack && len > 0 {
+        if self.rcv.sack && self.config.dsack && len > 0 {
             self.rcv.dsack = Some((seq, seq + len));
         }
     }

@@ -210,7 +210,7 @@ fn data_for_a_closed_socket_is_reset() {
          0.2  close
          +0   > F. 101:101(0) ack 301
          0.3  < P. 301:311(10) ack 102
-         +0   > R. 102:102(0) ack 301
+         +0   > R 102:102(0)
          +0   is closed
          0.4  < P. 301:311(10) ack 102     // and whatever comes later
          +0   > R 102:102(0)",
