@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `executor`, `clock`, `net`, `socket`, `echo`, `runtime`, [`entropy`], `step` | the runtime |
 //! | [`dhcp`], [`dns`], [`probe`] | addresses, names, "is it there?" |
+//! | [`rpc`], [`attack`] | calls and replies; forged packets |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
 //!
 //! A protocol is written as an async function over [`Net`]; spawn it before the run and it starts at boot. Everything it
@@ -24,11 +25,13 @@ mod runtime;
 mod socket;
 mod step;
 
+pub mod attack;
 pub mod browser;
 pub mod dhcp;
 pub mod dns;
 pub mod entropy;
 pub mod probe;
+pub mod rpc;
 pub mod server;
 pub mod tls;
 

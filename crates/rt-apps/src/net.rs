@@ -49,6 +49,8 @@ pub(crate) struct HostCore {
     pub(crate) holds: u32,
     /// Answers to pings that nobody has asked for yet.
     pub(crate) echoes: Vec<EchoAnswer>,
+    /// Whether connections are opened with Fast Open.
+    pub(crate) fast_open: bool,
     /// Results of steps that are over, by step.
     pub(crate) results: BTreeMap<u32, crate::StepResult>,
     name: Arc<str>,
@@ -72,6 +74,7 @@ impl HostCore {
             open: Vec::new(),
             holds: 0,
             echoes: Vec::new(),
+            fast_open: false,
             results: BTreeMap::new(),
             name: name.into(),
             seed,

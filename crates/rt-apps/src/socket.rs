@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rt_base::{PortId, TcpPhase};
+use rt_stack::tcp::SocketOptions;
 use rt_stack::{ConnectOptions, SocketError, SocketId, TcpRead};
+use rt_wire::Ipv4Header;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::{HostCore, Net};
@@ -117,6 +119,12 @@ impl TcpStream {
         self.socket.net.core().stack.tcp_set_nodelay(self.socket.id, nodelay);
     }
 
+    /// TCP_QUICKACK: an acknowledgement that waits for company goes at once. It says nothing about later ones: programs
+    /// that want them at once call it after each read.
+    pub fn quick_ack(&self) {
+        self.socket.net.core().stack.tcp_set_quickack(self.socket.id, true);
+    }
+
     /// Resets the connection.
     pub fn abort(&self) {
         self.socket.net.core().stack.tcp_abort(self.socket.id);
@@ -136,6 +144,8 @@ impl TcpStream {
 
     fn poll_connected(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.socket.poll(cx, |core, id| match core.stack.tcp_phase(id) {
+            // With a Fast Open cookie the SYN waits for the first write.
+            TcpPhase::SynSent if core.stack.tcp_is_deferred(id) => Ok(Some(())),
             TcpPhase::SynSent | TcpPhase::SynReceived => Ok(None),
             TcpPhase::Closed => Err(core.stack.take_error(id).unwrap_or(SocketError::Reset)),
             _ => Ok(Some(())),
@@ -284,7 +294,8 @@ impl Net {
     pub async fn tcp_connect(&self, remote: SocketAddr, options: ConnectOptions) -> io::Result<TcpStream> {
         let (id, local) = {
             let mut core = self.core();
-            let id = core.stack.tcp_connect(remote, options).map_err(io_error)?;
+            let own = SocketOptions { fast_open_connect: core.fast_open, ..SocketOptions::default() };
+            let id = core.stack.tcp_connect_with(remote, options, own).map_err(io_error)?;
             (id, addresses(&core, id)?.0)
         };
         let stream = TcpStream::new(self, id, local, remote);
@@ -297,8 +308,27 @@ impl Net {
     /// # Errors
     /// `AddrInUse`.
     pub fn tcp_listen(&self, port: u16) -> io::Result<TcpListener> {
-        let id = self.core().stack.tcp_listen(port, BACKLOG).map_err(io_error)?;
+        self.tcp_listen_with(port, BACKLOG)
+    }
+
+    /// The same with a backlog of one's own: so many connections may wait to be accepted.
+    ///
+    /// # Errors
+    /// `AddrInUse`.
+    pub fn tcp_listen_with(&self, port: u16, backlog: u32) -> io::Result<TcpListener> {
+        let id = self.core().stack.tcp_listen(port, backlog).map_err(io_error)?;
         Ok(TcpListener { socket: Owned { net: self.clone(), id }, port })
+    }
+
+    /// Connections of this machine are opened with TCP_FASTOPEN_CONNECT (RFC 7413): with a cookie at hand, the first text
+    /// goes with the SYN.
+    pub fn set_fast_open(&self, on: bool) {
+        self.core().fast_open = on;
+    }
+
+    /// Sends an IP packet as it is, in whatever name: a raw socket.
+    pub fn raw_send(&self, ip: Ipv4Header, payload: Vec<u8>) {
+        self.core().stack.raw_send(ip, payload);
     }
 
     /// Opens a UDP socket: on one address or all, on a port or (0) an ephemeral one, and only on interface `device` if

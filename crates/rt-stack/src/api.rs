@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use rt_base::{PortId, TcpPhase};
 use rt_rules::{Chain, NatRule, Origin, Route, RouteKind};
-use rt_wire::{ArpOperation, ArpPacket, MacAddr, Seq};
+use rt_wire::{ArpOperation, ArpPacket, Ipv4Header, MacAddr, Seq};
 
 use crate::error::SocketError;
 use crate::hooks::Hooks;
@@ -391,6 +391,19 @@ impl Stack {
     /// The next datagram and who sent it.
     pub fn udp_recv_from(&mut self, id: SocketId) -> Option<(Vec<u8>, SocketAddr)> {
         self.sockets.udp_mut(id)?.pop()
+    }
+}
+
+/// Raw sockets.
+impl Stack {
+    /// Sends a packet that a program built, in whatever name, by the machine's routes and rules. Lengths and checksums
+    /// are filled in; what does not fit into an IP packet is not sent.
+    pub fn raw_send(&mut self, ip: Ipv4Header, payload: Vec<u8>) {
+        if payload.len() <= udp::LONGEST {
+            let plain = Ipv4Header::new(ip.src, ip.dst, ip.protocol, ip.ttl, payload.len());
+            let ip = Ipv4Header { dscp_ecn: ip.dscp_ecn, id: ip.id, df: ip.df, ..plain };
+            self.pending.push_back(Pending::Raw { ip, payload });
+        }
     }
 }
 

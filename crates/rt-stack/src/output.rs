@@ -31,6 +31,8 @@ pub(crate) enum Pending {
     Datagram { socket: SocketId, device: Option<PortId>, src: SocketAddr, dst: SocketAddr, payload: Vec<u8> },
     /// An ICMP echo request.
     Echo { src: Ipv4Addr, dst: Ipv4Addr, id: u16, seq: u16, payload: Vec<u8> },
+    /// A packet that a program built.
+    Raw { ip: Ipv4Header, payload: Vec<u8> },
     /// A packet that asks the network.
     Probe { source: IpAddr, probe: Probe },
     /// An ARP packet to everybody.
@@ -57,6 +59,11 @@ impl Stack {
                 let ip = self.header(src, dst, protocol::ICMP, Icmpv4::LEN + payload.len());
                 let mut bytes = begin(&ip, out);
                 Icmpv4::EchoRequest { id, seq }.emit(&payload, &mut bytes);
+                Packet::own(bytes, ip, FrameId::NONE, out)
+            }
+            Pending::Raw { ip, payload } => {
+                let mut bytes = begin(&ip, out);
+                bytes.extend_from_slice(&payload);
                 Packet::own(bytes, ip, FrameId::NONE, out)
             }
             Pending::Probe { source, probe } => {
