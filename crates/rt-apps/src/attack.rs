@@ -113,12 +113,7 @@ pub async fn spoof(net: Net, spoof: Spoof) -> StepResult {
 }
 
 /// Sends `total` packets at `rate` a second; returns how many.
-async fn paced(
-    net: &Net,
-    total: u64,
-    rate: u64,
-    mut make: impl FnMut(u64) -> (Ipv4Header, Vec<u8>),
-) -> u64 {
+async fn paced(net: &Net, total: u64, rate: u64, mut make: impl FnMut(u64) -> (Ipv4Header, Vec<u8>)) -> u64 {
     let (begin, rate) = (net.now(), rate.max(1));
     let due = |at: Nanos| (at.0.saturating_mul(rate) / 1_000_000_000).saturating_add(1).min(total);
     let mut sent = 0;

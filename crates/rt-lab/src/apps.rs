@@ -11,7 +11,9 @@ use rt_apps::server::{self, Edge, PageSet, Upstream, WebServer};
 use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe};
 use rt_base::PortId;
-use rt_scenario::model::{App, Balance, Certificate, Issuer, Model, Node, Pages, Step, Verb};
+use rt_scenario::model::{App, Balance, Certificate, FastOpen, Issuer, Model, Node, Pages, Step, Verb};
+
+use crate::calls;
 
 /// What all machines of a world share: the CA and the certificates it signed.
 pub(crate) struct Shared {
@@ -48,6 +50,7 @@ fn spec(certificate: &Certificate) -> CertificateSpec {
 /// Starts everything that runs on `node`; it begins at boot.
 pub(crate) fn start(runtime: &Runtime, model: &Model, node: &Node, shared: &Shared) {
     let net = runtime.net();
+    net.set_fast_open(matches!(node.stack.tcp.fast_open, Some(FastOpen::Client | FastOpen::Both)));
     net.set_resolver(ResolverConfig {
         servers: node.resolver.servers.clone(),
         hosts: node.resolver.hosts.clone(),
@@ -96,6 +99,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
                 WebServer { port: *port, identity, http2: *http2, pages, think: *think, silent: *silent };
             drop(net.spawn(server.run(net.clone())));
         }
+        App::Rpc { .. } => calls::serve(net, app),
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             let upstreams =
                 upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });
@@ -169,6 +173,7 @@ pub(crate) fn step_fn(step: &Step, browser: Option<&Browser>) -> StepFn {
         (Verb::Open { .. } | Verb::Post { .. }, None) => {
             Box::new(|_| Box::pin(async { StepResult::failed("this machine has no browser") }))
         }
+        (verb @ (Verb::Call { .. } | Verb::Flood { .. } | Verb::Spoof { .. }), _) => calls::step(step, verb),
         (Verb::Ping { target, count }, _) => Box::new(move |net| Box::pin(probe::ping(net, target, count))),
         (Verb::Lookup { name, rtype }, _) => Box::new(move |net| Box::pin(probe::lookup(net, name, rtype))),
         (Verb::Probe { target, port }, _) => {

@@ -75,6 +75,20 @@ const DRAIN: Nanos = Nanos::from_secs(2);
 /// The watcher is told after so much virtual time at the latest.
 const WATCH_EVERY: Nanos = Nanos::from_millis(20);
 
+/// A step that was commanded.
+#[derive(Clone, Copy)]
+struct Waited {
+    index: usize,
+    node: NodeId,
+    begin: Time,
+}
+
+impl Waited {
+    fn number(self) -> u32 {
+        u32::try_from(self.index).unwrap_or(u32::MAX)
+    }
+}
+
 /// A network in virtual time.
 pub struct World {
     model: Model,
@@ -85,6 +99,10 @@ pub struct World {
     watch: Option<Watch>,
     ready: Option<Time>,
     outcomes: Vec<StepOutcome>,
+    /// Steps under way for whose end nobody waits.
+    background: Vec<Waited>,
+    /// The step that is carried out next.
+    next: usize,
     /// When the last step ended, from which the next one's wait counts.
     last_end: Time,
 }
@@ -113,6 +131,8 @@ impl World {
             watch: None,
             ready: None,
             outcomes: Vec::new(),
+            background: Vec::new(),
+            next: 0,
             last_end: Time::ZERO,
         }
     }
@@ -168,34 +188,59 @@ impl World {
         self.ready = Some(self.built.sim.now());
     }
 
-    /// Carries out the step with this index of the model and waits for its end.
+    /// Carries out the step with this index of the model and waits for its end, unless it runs in the background: then
+    /// its outcome says only that it has begun.
     pub fn run_step(&mut self, index: usize) -> StepOutcome {
         self.boot();
         let step = self.model.steps[index].clone();
         let begin = (self.last_end + step.after).max(self.built.sim.now());
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        self.built.sim.command(begin, step.node, number);
-        let limit = begin + STEP_LIMIT;
-        let mut outcome = loop {
-            let done = self.built.sim.take_signals().into_iter().find_map(|(at, _, signal)| match signal {
-                Signal::StepDone { step, ok, summary } if step == number => Some((at, ok, summary)),
-                _ => None,
-            });
-            if let Some((end, ok, summary)) = done {
-                break StepOutcome { step: index, ok, summary, begin, end, lines: Vec::new() };
+        let waited = Waited { index, node: step.node, begin };
+        self.built.sim.command(begin, step.node, waited.number());
+        self.background.push(waited);
+        self.next = index + 1;
+        if step.background {
+            self.last_end = begin;
+            let summary = "runs in the background".to_owned();
+            return StepOutcome { step: index, ok: true, summary, begin, end: begin, lines: Vec::new() };
+        }
+        let outcome = self.await_step(waited);
+        self.last_end = outcome.end;
+        outcome
+    }
+
+    /// Waits for the end of a step that was commanded.
+    fn await_step(&mut self, waited: Waited) -> StepOutcome {
+        let limit = waited.begin + STEP_LIMIT;
+        loop {
+            self.take_ends();
+            if let Some(outcome) = self.outcomes.iter().find(|o| o.step == waited.index) {
+                return outcome.clone();
             }
             if !self.advance(limit) {
-                let summary = format!("not over after {}", self.built.sim.now().since(begin));
                 let end = self.built.sim.now();
-                break StepOutcome { step: index, ok: false, summary, begin, end, lines: Vec::new() };
+                let summary = format!("not over after {}", end.since(waited.begin));
+                self.end_step(waited, (end, false, summary));
             }
-        };
-        if let Some(result) = self.built.sim.node_mut::<Host>(step.node).and_then(|h| h.step_result(number)) {
-            outcome.lines = result.lines;
         }
-        self.last_end = outcome.end;
-        self.outcomes.push(outcome.clone());
-        outcome
+    }
+
+    /// Notes the steps that have ended since.
+    fn take_ends(&mut self) {
+        for (at, _, signal) in self.built.sim.take_signals() {
+            let Signal::StepDone { step, ok, summary } = signal else { continue };
+            if let Some(waited) = self.background.iter().copied().find(|w| w.number() == step) {
+                self.end_step(waited, (at, ok, summary));
+            }
+        }
+    }
+
+    fn end_step(&mut self, waited: Waited, (end, ok, summary): (Time, bool, String)) {
+        let Waited { index, node, begin } = waited;
+        self.background.retain(|w| w.index != index);
+        let result = self.built.sim.node_mut::<Host>(node).and_then(|h| h.step_result(waited.number()));
+        let lines = result.map_or_else(Vec::new, |r| r.lines);
+        let at = self.outcomes.partition_point(|o| o.step < index);
+        self.outcomes.insert(at, StepOutcome { step: index, ok, summary, begin, end, lines });
     }
 
     /// Adds a step and carries it out.
@@ -239,7 +284,16 @@ impl World {
             .unwrap_or_else(|| panic!("no machine is called {machine}"));
         let origin = Origin::Resource { address: "code".into() };
         let text = format!("{machine} {does}");
-        self.step(Step { text, node, verb, after: Nanos::ZERO, source_port: None, isn: None, origin })
+        self.step(Step {
+            text,
+            node,
+            verb,
+            after: Nanos::ZERO,
+            source_port: None,
+            isn: None,
+            background: false,
+            origin,
+        })
     }
 
     /// Lets connections come to their end and tells the story of everything so far.
@@ -252,11 +306,14 @@ impl World {
     /// Carries out all steps of the model that were not carried out yet, then lets connections come to their end.
     pub fn run_all_steps(&mut self) -> Vec<StepOutcome> {
         self.boot();
-        for index in self.outcomes.len()..self.model.steps.len() {
+        for index in self.next..self.model.steps.len() {
             if self.until.is_some_and(|until| self.built.sim.now() >= until) {
                 break;
             }
             self.run_step(index);
+        }
+        while let Some(waited) = self.background.first().copied() {
+            self.await_step(waited);
         }
         self.come_to_rest();
         self.outcomes.clone()

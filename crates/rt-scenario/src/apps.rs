@@ -63,6 +63,7 @@ impl World<'_, '_> {
                 let balance = read_balance(value);
                 App::Edge { port, certificate, http2, upstreams, balance, think: think.unwrap_or(EDGE_THINK) }
             }
+            "rpc" => crate::calls::read_rpc(value),
             "dhcp-client" => App::DhcpClient { port: self.read_on(id, value, span)? },
             "dhcp-server" => self.read_dhcp_server(id, value, span)?,
             "dns-resolver" => {

@@ -30,7 +30,9 @@ pub(crate) fn before_routes(world: &mut World<'_, '_>, segments: &Segments) {
 /// The protocol (6, 17) and port that a program listens on; DHCP servers by interface.
 fn listens(app: &App) -> Option<(u8, u32)> {
     match app {
-        App::HttpServer { port, .. } | App::Edge { port, .. } => Some((6, u32::from(*port))),
+        App::HttpServer { port, .. } | App::Edge { port, .. } | App::Rpc { port, .. } => {
+            Some((6, u32::from(*port)))
+        }
         App::DnsServer { .. } | App::DnsResolver { .. } => Some((17, 53)),
         App::DhcpServer { port, .. } => Some((17, 67 << 16 | u32::from(port.0))),
         App::DhcpClient { port } => Some((17, 68 << 16 | u32::from(port.0))),

@@ -7,6 +7,7 @@
 //! `check` (what only the whole can show) - [`model`]. [`views`] print a model; [`schema()`] prints the language.
 
 mod apps;
+mod calls;
 mod check;
 mod cities;
 mod diag;

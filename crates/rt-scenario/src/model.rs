@@ -452,6 +452,25 @@ pub enum App {
         /// Accepts and never answers.
         silent: bool,
     },
+    /// Replies to calls (see [`Verb::Call`]).
+    Rpc {
+        /// TCP port.
+        port: u16,
+        /// Length of a reply, bytes.
+        reply: u32,
+        /// Time per call.
+        think: Nanos,
+        /// It closes after its first reply; else the caller closes.
+        closes: bool,
+        /// Connections that may wait to be accepted.
+        backlog: u32,
+        /// A reply is written in so many pieces.
+        writes: u32,
+        /// TCP_NODELAY.
+        no_delay: bool,
+        /// TCP_QUICKACK after each read.
+        quick_ack: bool,
+    },
     /// TLS-terminating load balancer.
     Edge {
         /// TCP port.
@@ -467,6 +486,28 @@ pub enum App {
         /// Time per request.
         think: Nanos,
     },
+}
+
+/// What becomes of a connection between calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connections {
+    /// Each call opens one and closes it.
+    Each,
+    /// Opened when first needed, and kept.
+    Kept,
+    /// All opened before the first call, and kept.
+    Warmed,
+}
+
+/// What a forged segment says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forgery {
+    /// The connection is over.
+    Rst,
+    /// A connection begins.
+    Syn,
 }
 
 /// What a person does.
@@ -499,6 +540,61 @@ pub enum Verb {
         /// `A`, `AAAA`, `MX`, `CNAME`...
         rtype: String,
     },
+    /// Calls a server that runs `rpc`.
+    Call {
+        /// Name or address.
+        target: String,
+        /// TCP port.
+        port: u16,
+        /// How often.
+        count: u32,
+        /// Length of a request, bytes.
+        request: u32,
+        /// What becomes of connections.
+        connections: Connections,
+        /// So many calls at once.
+        at_once: u32,
+        /// Pause between a reply and the next call.
+        every: Nanos,
+        /// Give up on a call after this.
+        timeout: Nanos,
+        /// A request is written in so many pieces.
+        writes: u32,
+        /// TCP_NODELAY.
+        no_delay: bool,
+        /// TCP_QUICKACK after each read.
+        quick_ack: bool,
+    },
+    /// SYNs in the name of others.
+    Flood {
+        /// Name or address.
+        target: String,
+        /// TCP port.
+        port: u16,
+        /// SYNs per second.
+        rate: u64,
+        /// For so long.
+        lasts: Nanos,
+        /// In the name of addresses of this network.
+        sources: IpNet,
+    },
+    /// Forged segments against a connection of others.
+    Spoof {
+        /// What they say.
+        what: Forgery,
+        /// In whose name.
+        from: SocketAddr,
+        /// To whom.
+        to: SocketAddr,
+        /// The first sequence number that is tried.
+        first: u32,
+        /// From one guess to the next.
+        stride: u32,
+        /// How many.
+        count: u32,
+        /// Guesses per second.
+        rate: u64,
+    },
     /// TCP connect and close: can it be reached?
     Probe {
         /// Name or address.
@@ -523,6 +619,9 @@ pub struct Step {
     pub source_port: Option<u16>,
     /// Initial sequence number of the first connection, if pinned.
     pub isn: Option<u32>,
+    /// The next step does not wait for its end.
+    #[serde(default)]
+    pub background: bool,
     /// Where it was written.
     pub origin: Origin,
 }

@@ -12,9 +12,11 @@ use crate::tree::{Kind, Value};
 use crate::units;
 use crate::world::World;
 
-const VERBS: &[&str] = &["opens", "posts to", "pings", "looks up", "connects to"];
+const VERBS: &[&str] =
+    &["opens", "posts to", "pings", "looks up", "connects to", "calls", "floods", "spoofs"];
 const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop posts to URL`, `laptop pings HOST`, \
-                     `laptop looks up NAME`, `laptop connects to HOST:PORT`, each with `after 2s` if you like";
+                     `laptop looks up NAME`, `laptop connects to HOST:PORT`, `laptop calls HOST:PORT 20 times`, \
+                     `mallory floods HOST:PORT with SYNs at 1000/s for 2s`, `mallory spoofs RST from A:P to B:P`, each with `after 2s` if you like";
 const RECORD_TYPES: &[&str] = &["A", "AAAA", "MX", "CNAME", "NS", "TXT", "SOA", "SRV", "PTR"];
 
 /// A step with what the checks need of it.
@@ -82,6 +84,7 @@ impl World<'_, '_> {
             after: after.unwrap_or(Nanos::ZERO),
             source_port,
             isn: number("client"),
+            background: item.flag_at("background").unwrap_or(false),
             origin: self.line(sentence.span),
         };
         let target_span = self.part(sentence, &target);
@@ -154,7 +157,7 @@ impl World<'_, '_> {
         Some(id)
     }
 
-    fn bad_step(&mut self, span: Span, message: &str) {
+    pub(crate) fn bad_step(&mut self, span: Span, message: &str) {
         self.problems.add(Code::BadStep, span, message, "not understood").help(FORMS).known("", VERBS);
     }
 
@@ -189,6 +192,7 @@ impl World<'_, '_> {
                 self.check_host(sentence, target)?;
                 Some((Verb::Ping { target: target.to_owned(), count }, target.to_owned()))
             }
+            ["calls" | "floods" | "spoofs", ..] => self.calling(sentence, words, item),
             ["looks", "up", name] => self.lookup(sentence, name, "A"),
             ["looks", "up", name, rtype] => self.lookup(sentence, name, rtype),
             ["connects", "to", target] if target.contains(':') => {
@@ -246,7 +250,7 @@ impl World<'_, '_> {
     }
 
     /// An address, a host name, or the name of a node.
-    fn check_host(&mut self, sentence: &Value, target: &str) -> Option<()> {
+    pub(crate) fn check_host(&mut self, sentence: &Value, target: &str) -> Option<()> {
         let node = || matches!(self.find_node(target), Found::Node(_));
         let fine = target.parse::<IpAddr>().is_ok() || host_name_problem(target).is_none() || node();
         if fine {

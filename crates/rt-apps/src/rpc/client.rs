@@ -234,8 +234,8 @@ impl Caller {
     }
 
     fn summary(&self) -> StepResult {
-        let (mut times, connections, failures) =
-            self.shared(|s| (std::mem::take(&mut s.latencies), s.connections, std::mem::take(&mut s.failures)));
+        let (mut times, connections, failures) = self
+            .shared(|s| (std::mem::take(&mut s.latencies), s.connections, std::mem::take(&mut s.failures)));
         times.sort_unstable();
         let rank = |share: usize| times[(times.len() * share).div_ceil(100).max(1) - 1];
         let mut figures = Vec::new();
@@ -248,7 +248,8 @@ impl Caller {
         figures.push(Figure::count("connections", u64::from(connections)));
         figures.push(Figure::count("failed-calls", failures.len() as u64));
         let wanted = self.calls.count;
-        let opened = if connections == 1 { "1 connection".into() } else { format!("{connections} connections") };
+        let opened =
+            if connections == 1 { "1 connection".into() } else { format!("{connections} connections") };
         let median = if times.is_empty() { String::new() } else { format!(", median {}", rank(50)) };
         let text = format!("{} of {wanted} calls answered over {opened}{median}", times.len());
         match failures.first() {

@@ -121,6 +121,7 @@ fn probe(model: &Model, node: NodeId, verb: &Verb, seed: u64) -> Probe {
         after: Nanos::ZERO,
         source_port: None,
         isn: None,
+        background: false,
         origin,
     }];
     model.expect.clear();

@@ -229,9 +229,28 @@ pub(super) static DNS_SERVER: Shape = Shape {
     about: "Answers for zones.",
     keys: &[&[must("zones", Ty::List(&Ty::Text), "The zones, by name (`.` for the root)."), THINK, SILENT]],
 };
+pub(super) static RPC: Shape = Shape {
+    name: "a call server",
+    about: "Replies to the step `calls`.",
+    keys: &[&[
+        key("port", Ty::Port, "TCP port (7000 by default)."),
+        key("reply", Ty::Size, "Length of a reply (100 bytes by default)."),
+        THINK,
+        key(
+            "closes-first",
+            Ty::OneOf(&["client", "server"]),
+            "Who closes the connection (the client by default).",
+        ),
+        key("backlog", Ty::Whole(1, 65_535), "Connections that may wait to be accepted (128 by default)."),
+        key("writes", Ty::Whole(1, 100), "A reply is written in so many pieces, its head first."),
+        key("no-delay", Ty::Flag, "TCP_NODELAY."),
+        key("quick-ack", Ty::Flag, "TCP_QUICKACK after each read."),
+    ]],
+};
 pub(super) const APPS: &[(&str, &Shape)] = &[
     ("http", &HTTP),
     ("edge", &EDGE),
+    ("rpc", &RPC),
     ("dhcp-client", &DHCP_CLIENT),
     ("dhcp-server", &DHCP_SERVER),
     ("dns-resolver", &DNS_RESOLVER),

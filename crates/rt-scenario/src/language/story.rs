@@ -56,6 +56,17 @@ pub(super) static ISN: Shape = Shape {
     ]],
 };
 
+static GUESSES: Shape = Shape {
+    name: "guesses",
+    about: "Sequence numbers that a blind attacker tries.",
+    keys: &[&[
+        key("first", Ty::Whole(0, 0xffff_ffff), "The first one (0 by default)."),
+        key("stride", Ty::Whole(0, 0xffff_ffff), "From one to the next (65535 by default: a window)."),
+        key("count", Ty::Whole(1, 1_000_000), "How many (1 by default)."),
+        key("rate", Ty::Whole(1, 10_000_000), "How many a second (10000 by default)."),
+    ]],
+};
+
 pub(super) static STEP: Shape = Shape {
     name: "a step",
     about: "What somebody does: a sentence, or a mapping when more must be said.",
@@ -63,13 +74,28 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`; `after 2s` may follow.",
+            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN from A:P to B:P`; `after 2s` may follow.",
         ),
         key("json", Ty::Json, "What `posts to` sends."),
         key("after", Ty::Duration, "Wait this long after the step before."),
         key("source-port", Ty::Port, "The source port of the first connection."),
         key("isn", Ty::Object(&ISN), "Initial sequence numbers of the first connection."),
         key("count", Ty::Whole(1, 1000), "How many pings (1 by default)."),
+        key("background", Ty::Flag, "The next step does not wait for the end of this one."),
+        key("request", Ty::Size, "`calls`: length of a request (100 bytes by default)."),
+        key(
+            "connections",
+            Ty::OneOf(&["each", "kept", "warmed"]),
+            "`calls`: a connection for each call, kept (by default), or opened before the first call and kept.",
+        ),
+        key("at-once", Ty::Whole(1, 1000), "`calls`: so many calls at once, each on its own connection."),
+        key("every", Ty::Duration, "`calls`: pause between a reply and the next call."),
+        key("timeout", Ty::Duration, "`calls`: give up on a call after this (30s by default)."),
+        key("writes", Ty::Whole(1, 100), "`calls`: a request is written in so many pieces, its head first."),
+        key("no-delay", Ty::Flag, "`calls`: TCP_NODELAY."),
+        key("quick-ack", Ty::Flag, "`calls`: TCP_QUICKACK after each read."),
+        key("sources", Ty::Net, "`floods`: in the name of addresses of this network (198.18.0.0/15)."),
+        key("guesses", Ty::Object(&GUESSES), "`spoofs`: the sequence numbers that are tried."),
     ]],
 };
 
@@ -84,6 +110,7 @@ pub(crate) const FIGURES: &[Key] = &[
     key("latency-p99", Ty::Between(Measure::Time), "99 calls in a hundred took no longer."),
     key("latency-max", Ty::Between(Measure::Time), "The longest of the calls."),
     key("connections", Ty::Between(Measure::Count), "How many connections were opened for the calls."),
+    key("packets", Ty::Between(Measure::Count), "How many packets a flood or a forger sent."),
     key("failed-calls", Ty::Between(Measure::Count), "How many calls failed."),
 ];
 

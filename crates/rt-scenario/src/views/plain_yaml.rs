@@ -9,9 +9,10 @@ use rt_base::{HookPoint, PortId};
 use rt_rules::{Route, RouteKind};
 
 use super::kind_word;
+use crate::calls;
 use crate::model::{
-    App, Balance, BrowserOptions, Certificate, Change, Check, Direction, Expect, Happening, Issuer, Link,
-    Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
+    App, Balance, BrowserOptions, Certificate, Change, Check, Connections, Direction, Expect, Happening,
+    Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
 };
 use crate::rules_text::{show_action, show_filter, show_nat};
 use crate::units::{Measure, show_between, show_duration, show_queue, show_rate, show_share};
@@ -320,6 +321,15 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             entries.put_if(*silent, "silent", || "yes".to_owned());
             "http"
         }
+        App::Rpc { port, reply, think, closes, backlog, writes, no_delay, quick_ack } => {
+            entries.put("port", port.to_string());
+            entries.put("reply", reply.to_string());
+            entries.put_if(think.0 > 0, "think", || show_duration(*think));
+            entries.put_if(*closes, "closes-first", || "server".to_owned());
+            entries.put_if(*backlog != calls::BACKLOG, "backlog", || backlog.to_string());
+            manners(&mut entries, (*writes, *no_delay, *quick_ack));
+            "rpc"
+        }
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             web(&mut entries, (*port, *certificate, *http2));
             let to: Vec<(String, String)> =
@@ -442,7 +452,18 @@ fn step_line(step: &Step) -> String {
     entries.put_if(step.after.0 > 0, "after", || show_duration(step.after));
     entries.0.extend(step.source_port.map(|p| ("source-port".to_owned(), p.to_string())));
     entries.0.extend(step.isn.map(|n| ("isn".to_owned(), format!("{{ client: {n} }}"))));
+    entries.put_if(step.background, "background", || "yes".to_owned());
     match &step.verb {
+        Verb::Call { .. } => call_keys(&mut entries, &step.verb),
+        Verb::Flood { sources, .. } => {
+            entries.put_if(*sources != calls::SOURCES, "sources", || sources.to_string());
+        }
+        Verb::Spoof { first, stride, count, rate, .. } => {
+            let guesses = [("first", u64::from(*first)), ("stride", u64::from(*stride))];
+            let more = [("count", u64::from(*count)), ("rate", *rate)];
+            let all = guesses.iter().chain(&more).map(|(k, n)| ((*k).to_owned(), n.to_string()));
+            entries.put("guesses", map(&all.collect::<Vec<_>>()));
+        }
         Verb::Ping { count, .. } => entries.put_if(*count != 1, "count", || count.to_string()),
         Verb::Post { json, .. } => {
             if let Ok(value) = serde_json::from_str(json) {
@@ -452,6 +473,29 @@ fn step_line(step: &Step) -> String {
         _ => {}
     }
     map(&entries.0)
+}
+
+fn call_keys(entries: &mut Entries, verb: &Verb) {
+    let Verb::Call { request, connections, at_once, every, timeout, writes, no_delay, quick_ack, .. } = verb
+    else {
+        return;
+    };
+    entries.put_if(*request != calls::MESSAGE, "request", || request.to_string());
+    match connections {
+        Connections::Kept => {}
+        Connections::Each => entries.put("connections", "each"),
+        Connections::Warmed => entries.put("connections", "warmed"),
+    }
+    entries.put_if(*at_once != 1, "at-once", || at_once.to_string());
+    entries.put_if(every.0 > 0, "every", || show_duration(*every));
+    entries.put_if(*timeout != calls::PATIENCE, "timeout", || show_duration(*timeout));
+    manners(entries, (*writes, *no_delay, *quick_ack));
+}
+
+fn manners(entries: &mut Entries, (writes, no_delay, quick_ack): (u32, bool, bool)) {
+    entries.put_if(writes != 1, "writes", || writes.to_string());
+    entries.put_if(no_delay, "no-delay", || "yes".to_owned());
+    entries.put_if(quick_ack, "quick-ack", || "yes".to_owned());
 }
 
 /// JSON as a YAML flow value: text always quoted, numbers and flags bare.

@@ -119,6 +119,10 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
             };
             format!("{secure} on port {port}: {pages}{}", quiet(silent))
         }
+        App::Rpc { port, closes, .. } => {
+            let closes = if *closes { ", closing after each" } else { "" };
+            format!("replies to calls on port {port}{closes}")
+        }
         App::Edge { port, certificate, upstreams, .. } => {
             let secure = if certificate.is_some() { "TLS" } else { "HTTP" };
             format!("a balancer, {secure} on port {port}, over {} servers", upstreams.len())

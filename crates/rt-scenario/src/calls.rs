@@ -1,0 +1,173 @@
+//! Steps of callers and attackers: `calls`, `floods`, `spoofs`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ipnet::{IpNet, Ipv4Net};
+use rt_base::Nanos;
+
+use crate::diag::Code;
+use crate::model::{App, Connections, Forgery, Verb};
+use crate::tree::Value;
+use crate::units;
+use crate::world::World;
+
+/// Port of a call server unless it says otherwise.
+pub(crate) const RPC_PORT: u16 = 7_000;
+/// Length of a call or a reply unless it says otherwise.
+pub(crate) const MESSAGE: u32 = 100;
+/// Connections that may wait to be accepted by a call server.
+pub(crate) const BACKLOG: u32 = 128;
+/// A caller gives up after this unless it says otherwise.
+pub(crate) const PATIENCE: Nanos = Nanos::from_secs(30);
+/// Addresses that floods pretend to come from: the network set aside for benchmarks (RFC 2544).
+pub(crate) const SOURCES: IpNet = IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 0, 0), 15));
+/// Guesses a second of a blind attacker.
+const GUESS_RATE: u64 = 10_000;
+/// Most packets of one flood: each is kept as long as its run is.
+const MOST_PACKETS: u64 = 1_000_000;
+
+/// `rpc:` in a machine's `run:` list.
+pub(crate) fn read_rpc(value: &Value) -> App {
+    let size = |key: &str| value.str_at(key).and_then(|t| units::size(t).ok());
+    App::Rpc {
+        port: value.str_at("port").and_then(|t| units::port(t).ok()).unwrap_or(RPC_PORT),
+        reply: size("reply").map_or(MESSAGE, narrow),
+        think: value.duration_at("think").unwrap_or(Nanos::ZERO),
+        closes: value.str_at("closes-first") == Some("server"),
+        backlog: value.whole_at("backlog").map_or(BACKLOG, narrow),
+        writes: value.whole_at("writes").map_or(1, narrow),
+        no_delay: value.flag_at("no-delay").unwrap_or(false),
+        quick_ack: value.flag_at("quick-ack").unwrap_or(false),
+    }
+}
+
+fn narrow(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+impl World<'_, '_> {
+    /// Verb and target of a step that calls, floods or forges.
+    pub(crate) fn calling(
+        &mut self,
+        sentence: &Value,
+        words: &[&str],
+        item: &Value,
+    ) -> Option<(Verb, String)> {
+        match *words {
+            ["calls", to] => self.call(sentence, to, 1, item),
+            ["calls", to, "once"] => self.call(sentence, to, 1, item),
+            ["calls", to, count, "times"] => {
+                let number = count.parse::<u32>().ok().filter(|n| (1..=100_000).contains(n));
+                let Some(number) = number else {
+                    let at = self.part(sentence, count);
+                    let message = format!("`{count}` is not from 1 to 100000");
+                    self.problems.add(Code::BadNumber, at, message, "out of its limits");
+                    return None;
+                };
+                self.call(sentence, to, number, item)
+            }
+            ["floods", to, "with", "SYNs", "at", rate, "for", span] => {
+                let (target, port) = self.host_and_port(sentence, to)?;
+                let per_second = rate.strip_suffix("/s").and_then(|n| n.parse::<u64>().ok());
+                let lasts = units::duration(span).ok();
+                let (Some(rate), Some(lasts)) = (per_second, lasts) else {
+                    self.bad_step(
+                        sentence.span,
+                        "a flood looks like `floods HOST:PORT with SYNs at 1000/s for 2s`",
+                    );
+                    return None;
+                };
+                if rate == 0
+                    || u128::from(rate) * u128::from(lasts.0) / 1_000_000_000 > u128::from(MOST_PACKETS)
+                {
+                    let message = format!("a flood has from 1 to {MOST_PACKETS} packets");
+                    self.problems.add(Code::BadNumber, sentence.span, message, "out of its limits");
+                    return None;
+                }
+                let sources = item.str_at("sources").and_then(|t| t.parse().ok()).unwrap_or(SOURCES);
+                Some((Verb::Flood { target: target.clone(), port, rate, lasts, sources }, target))
+            }
+            ["spoofs", what @ ("RST" | "SYN"), "from", from, "to", to] => {
+                let ends = (from.parse::<SocketAddr>(), to.parse::<SocketAddr>());
+                let (Ok(from), Ok(to)) = ends else {
+                    self.bad_step(
+                        sentence.span,
+                        "both ends of a forged segment are written as `address:port`",
+                    );
+                    return None;
+                };
+                let what = if what == "RST" { Forgery::Rst } else { Forgery::Syn };
+                let guesses = item.get("guesses");
+                let number = |key: &str, usual: u64| guesses.and_then(|g| g.whole_at(key)).unwrap_or(usual);
+                let verb = Verb::Spoof {
+                    what,
+                    from,
+                    to,
+                    first: narrow(number("first", 0)),
+                    stride: narrow(number("stride", 65_535)),
+                    count: narrow(number("count", 1)),
+                    rate: number("rate", GUESS_RATE),
+                };
+                Some((verb, to.ip().to_string()))
+            }
+            ["calls", ..] => {
+                self.bad_step(sentence.span, "calls look like `calls HOST:PORT 20 times`");
+                None
+            }
+            ["floods", ..] => {
+                self.bad_step(
+                    sentence.span,
+                    "a flood looks like `floods HOST:PORT with SYNs at 1000/s for 2s`",
+                );
+                None
+            }
+            _ => {
+                self.bad_step(
+                    sentence.span,
+                    "a forged segment looks like `spoofs RST from 10.0.0.1:40000 to 10.0.0.2:80`",
+                );
+                None
+            }
+        }
+    }
+
+    fn call(&mut self, sentence: &Value, to: &str, count: u32, item: &Value) -> Option<(Verb, String)> {
+        let (target, port) = self.host_and_port(sentence, to)?;
+        let connections = match item.str_at("connections") {
+            Some("each") => Connections::Each,
+            Some("warmed") => Connections::Warmed,
+            _ => Connections::Kept,
+        };
+        let verb = Verb::Call {
+            target: target.clone(),
+            port,
+            count,
+            request: item.str_at("request").and_then(|t| units::size(t).ok()).map_or(MESSAGE, narrow),
+            connections,
+            at_once: item.whole_at("at-once").map_or(1, narrow),
+            every: item.duration_at("every").unwrap_or(Nanos::ZERO),
+            timeout: item.duration_at("timeout").unwrap_or(PATIENCE),
+            writes: item.whole_at("writes").map_or(1, narrow),
+            no_delay: item.flag_at("no-delay").unwrap_or(false),
+            quick_ack: item.flag_at("quick-ack").unwrap_or(false),
+        };
+        Some((verb, target))
+    }
+
+    fn host_and_port(&mut self, sentence: &Value, to: &str) -> Option<(String, u16)> {
+        let at = self.part(sentence, to);
+        let Some((host, port)) = to.rsplit_once(':') else {
+            let message = format!("to which port of `{to}`?");
+            self.problems.add(Code::BadStep, at, message, "no port").help(format!("write `{to}:{RPC_PORT}`"));
+            return None;
+        };
+        self.check_host(sentence, host)?;
+        match units::port(port) {
+            Ok(port) => Some((host.to_owned(), port)),
+            Err(why) => {
+                self.problems.add(Code::BadPort, at, why, "not a port").help("ports go from 1 to 65535");
+                None
+            }
+        }
+    }
+}
