@@ -311,7 +311,11 @@ impl Connection {
     /// Sets all options of this socket; `machine` is what it runs on without them.
     pub fn set_options(&mut self, cx: Cx, machine: &Arc<TcpConfig>, options: SocketOptions) {
         let config = options.apply(machine);
+        let algorithm = self.config.congestion;
         self.config = if config == **machine { Arc::clone(machine) } else { Arc::new(config) };
+        if self.config.congestion != algorithm {
+            self.change_congestion_control(cx);
+        }
         self.nodelay = options.nodelay;
         if self.keepalive != self.config.keepalive {
             self.set_keepalive(cx, self.config.keepalive);

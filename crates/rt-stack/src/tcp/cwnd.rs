@@ -7,7 +7,7 @@
 use rt_base::{Nanos, TcpDecision, Time, What};
 use rt_wire::Seq;
 
-use super::congestion::{Acked, Algorithm, Delivery, Window};
+use super::congestion::{Acked, Algorithm, Controller, Delivery, Window};
 use super::connection::Connection;
 use super::recovery::{CongestionState, Heard};
 use super::segment::Cx;
@@ -144,6 +144,15 @@ impl Connection {
         let r = &mut self.recovery;
         r.controller.on_delivery(&mut r.window, &delivery);
         self.tell_cwnd(cx, false);
+    }
+
+    /// The socket chose another algorithm (TCP_CONGESTION): it begins with the window as it stands.
+    pub(super) fn change_congestion_control(&mut self, cx: Cx) {
+        let (kind, hystart) = (self.config.congestion, self.config.hystart);
+        self.recovery.controller = Controller::new(kind, hystart, self.snd.iss.0);
+        self.recovery.window.credit = 0;
+        self.snd.flight.rates = None;
+        self.watch_rate(cx);
     }
 
     /// Begins to keep delivery rates, if the algorithm wants them.

@@ -368,3 +368,21 @@ fn pacing_spreads_a_window_over_the_round_trip() {
          +0   > R. 16101:16101(0) ack 301",
     );
 }
+
+#[test]
+fn the_algorithm_can_be_changed_while_data_is_in_flight() {
+    check(
+        "config iw=4
+         established
+         0.2  write 6000
+         +0   > . 101:1101(1000) ack 301
+         +0   > . 1101:2101(1000) ack 301
+         +0   > . 2101:3101(1000) ack 301
+         +0   > . 3101:4101(1000) ack 301
+         0.25 congestion bbr
+         0.3  < . 301:301(0) ack 4101
+         +0   > . 4101:5101(1000) ack 301
+         +0   > P. 5101:6101(1000) ack 301
+         0.4  < . 301:301(0) ack 6101",
+    );
+}

@@ -20,7 +20,7 @@ use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use crate::tcp::{
     CongestionKind, Connection, Cx, Ecn, HystartKind, IcmpError, KeepaliveConfig, ListenOutcome, OpenParams,
-    Outcome, Read, Segment, TcpConfig, on_listen,
+    Outcome, Read, Segment, SocketOptions, TcpConfig, on_listen,
 };
 
 /// Runs a script; panics with the line that failed.
@@ -269,6 +269,11 @@ impl Run {
             "close" => conn.close(cx),
             "abort" => conn.abort(cx),
             "nodelay" => conn.set_nodelay(true),
+            "congestion" => {
+                let congestion = Some(if rest == "bbr" { CongestionKind::Bbr } else { CongestionKind::Reno });
+                let options = SocketOptions { congestion, ..SocketOptions::default() };
+                conn.set_options(cx, &Arc::new(self.config.clone()), options);
+            }
             // As if the handshake had agreed on it.
             "ecn" => conn.ecn.ok = true,
             "icmp" => {
