@@ -288,9 +288,9 @@ fn loss_costs_little_more_than_what_was_lost() {
     assert!((2073..2200).contains(&world.data_segments), "{}", world.data_segments);
 }
 
-/// Seconds that 20 MB take over 10 ms each way with this loss per thousand.
+/// Seconds that 3 MB take over 10 ms each way with this loss per thousand.
 fn seconds(congestion: CongestionKind, loss: u64) -> f64 {
-    let sender = Plan { config: TcpConfig { congestion, ..TcpConfig::default() }, ..plan(20_000_000) };
+    let sender = Plan { config: TcpConfig { congestion, ..TcpConfig::default() }, ..plan(3_000_000) };
     let mut world = World::new(Path { loss, ..CLEAN }, [sender, plan(10)], 1);
     world.run();
     world.check_complete();
