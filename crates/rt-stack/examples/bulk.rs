@@ -34,9 +34,8 @@ fn turn(now: Time, to: &mut Machine, peer: &mut Machine, out: &mut Outbox, app: 
     for frame in to.inbox.drain(..) {
         to.stack.receive(now, PortId(0), frame, out);
     }
-    while to.stack.next_deadline() <= now {
-        to.stack.fire_next(now, out);
-    }
+    // What was just received may want to be sent, which also counts as due.
+    while to.stack.next_deadline() <= now && to.stack.fire_next(now, out) {}
     app(&mut to.stack);
     to.stack.send(now, out);
     to.counters = out.counters();

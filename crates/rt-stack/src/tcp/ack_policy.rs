@@ -79,7 +79,7 @@ impl AckPolicy {
     pub(super) fn open(&mut self, now: Time, rcv_nxt: Seq, mss: u32, window: u32) {
         self.last_sent = rcv_nxt;
         self.last_received = now;
-        self.segment = mss.min(window / 2).min(GUESS).max(LEAST);
+        self.segment = mss.min(window / 2).clamp(LEAST, GUESS);
     }
 
     /// Text came in order.

@@ -264,6 +264,7 @@ impl Default for KeepaliveConfig {
 }
 
 impl Default for TcpConfig {
+    #[expect(clippy::too_many_lines, reason = "a line for each option")]
     fn default() -> TcpConfig {
         TcpConfig {
             congestion: CongestionKind::Cubic,
@@ -274,8 +275,8 @@ impl Default for TcpConfig {
             reordering: 3,
             pacing: false,
             pacing_percent: (200, 120),
-            min_burst: 2,
             push_bursts: true,
+            min_burst: 2,
             slow_start_after_idle: true,
             initial_cwnd: 10,
             send_buffer: 4 << 20,

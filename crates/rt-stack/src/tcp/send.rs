@@ -313,7 +313,10 @@ impl Connection {
         let full = self.full().max(1);
         let ready = self.snd.unsent().min(self.snd.usable());
         // The short rest goes along unless Nagle holds it.
-        let rest = ready % full > 0 && ready == self.snd.unsent() && !self.nagle_holds() && !self.corked();
+        let rest = !ready.is_multiple_of(full)
+            && ready == self.snd.unsent()
+            && !self.nagle_holds()
+            && !self.corked();
         room.min(ready / full + u32::from(rest))
     }
 
