@@ -298,7 +298,8 @@ fn three(value: &str) -> Result<[u32; 3], &'static str> {
     numbers.ok().and_then(|numbers| <[u32; 3]>::try_from(numbers).ok()).ok_or(expected)
 }
 
-/// 32 hexadecimal digits, with dashes as Linux writes them or without.
+/// 32 hexadecimal digits, with dashes as Linux writes them or without: four words, each of which Linux keeps little end
+/// first.
 fn fast_open_key(value: &str) -> Result<[u8; 16], &'static str> {
     let digits: String = value.trim().chars().filter(|c| *c != '-').collect();
     if digits.len() != 32 || !digits.is_ascii() {
@@ -308,6 +309,9 @@ fn fast_open_key(value: &str) -> Result<[u8; 16], &'static str> {
     for (at, byte) in key.iter_mut().enumerate() {
         let pair = digits.get(2 * at..2 * at + 2).unwrap_or_default();
         *byte = u8::from_str_radix(pair, 16).map_err(|_| "32 hexadecimal digits")?;
+    }
+    for word in key.chunks_exact_mut(4) {
+        word.reverse();
     }
     Ok(key)
 }

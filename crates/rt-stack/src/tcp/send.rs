@@ -436,7 +436,8 @@ impl Connection {
 
     fn reset_segment(&mut self, seq: Seq, ack: Option<Seq>) -> Segment {
         let flags = if ack.is_some() { TcpFlags::RST | TcpFlags::ACK } else { TcpFlags::RST };
-        let header = TcpHeader { seq, ack: ack.unwrap_or(Seq(0)), flags, ..TcpHeader::default() };
+        let window = if ack.is_some() { self.pending.reset_window } else { 0 };
+        let header = TcpHeader { seq, ack: ack.unwrap_or(Seq(0)), flags, window, ..TcpHeader::default() };
         self.segment(header, 0, 0, SendWhy::Reset, (EventId::NONE, Time::ZERO))
     }
 

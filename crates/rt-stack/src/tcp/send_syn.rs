@@ -25,9 +25,13 @@ impl Connection {
         let mut header = self.header(cx, self.snd.iss, flags, false);
         header.options = self.syn_options(cx, passive);
         let len = self.syn_text(cx, passive, &mut header.options);
-        if !passive {
+        // As if nothing had come yet, whatever text the SYN brought.
+        let window = self.rcv.limit.min(MAX_UNSCALED);
+        header.window = window as u16;
+        if passive {
+            self.rcv.adv = self.rcv.adv.max(self.rcv.nxt + window);
+        } else {
             header.ack = Seq(0);
-            header.window = self.rcv.limit.min(MAX_UNSCALED) as u16;
         }
         self.arm_syn(cx);
         let mut segment = self.segment(header, len, 0, SendWhy::Handshake, self.pending.syn_origin);

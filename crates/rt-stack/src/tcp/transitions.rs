@@ -31,7 +31,8 @@ impl Connection {
         self.snd.flight.clear();
         self.snd.buf.clear();
         self.rcv.buf.release();
-        self.pending = Pending { reset: self.pending.reset, ..Pending::default() };
+        let (reset, reset_window) = (self.pending.reset, self.pending.reset_window);
+        self.pending = Pending { reset, reset_window, ..Pending::default() };
     }
 
     fn on_enter_time_wait(&mut self, cx: Cx, _: TimeWait) {
@@ -63,6 +64,10 @@ impl Connection {
     /// Resets the connection from our side.
     pub(super) fn reset_now(&mut self, cx: Cx, error: Option<TcpError>) {
         self.pending.reset = Some((self.snd.nxt, Some(self.rcv.nxt)));
+        // Linux's own resets still offer the window, those of FreeBSD none.
+        if self.config.family == Family::Linux {
+            self.pending.reset_window = self.window_field(true);
+        }
         self.error = self.error.or(error);
         self.rcv.buf.clear();
         self.enter(cx, Closed.into());
