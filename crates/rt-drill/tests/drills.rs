@@ -8,9 +8,6 @@ use rt_drill::runner::{Options, Verdict, run};
 
 /// Scripts that are right and that this stack does not fulfil yet, with what is missing. They may fail.
 const NOT_YET: &[(&str, &str)] = &[
-    ("close/fin-with-data.pkt", "TCP_CORK"),
-    ("cork/", "TCP_CORK and MSG_MORE"),
-    ("delayed-ack/quickack.pkt", "TCP_QUICKACK sends a waiting ACK"),
     ("listen-queues/accept-queue-full.pkt", "the SYN-ACK is repeated while the accept queue is full"),
     ("pacing/maximum-rate.pkt", "SO_MAX_PACING_RATE"),
     ("user-timeout/data.pkt", "TCP_USER_TIMEOUT"),

@@ -330,7 +330,7 @@ impl<'a> Player<'a> {
         let (Some((emitted, seen)), Some(last)) = (self.unmentioned.pop_front(), last) else { return Ok(()) };
         let more = self.unmentioned.len();
         let (mut seen, at) = (seen, emitted.at);
-        let ports = self.to_script_of_any(&mut seen);
+        let ports = self.place_in_script(&mut seen);
         let mut failure =
             self.failure(last, "the script is over, and a packet was sent that no line mentions".into());
         let pieces = super::segment::seen_pieces(&seen, Direction::Out, None);

@@ -99,7 +99,7 @@ impl Player<'_> {
                 .push("an outbound line with <...TS val N...> before it would say which one is meant".into());
             return Err(Stop::Failed(Box::new(failure)));
         }
-        let ends = self.ends_in(at, s.ports.map(|(from, to)| (from, to)));
+        let ends = self.ends_in(at, s.ports);
         let bytes = segment::tcp_bytes((ends.from.1, ends.to.1), &live);
         Ok(segment::ip_packet(ends, 6, &packet.ip, bytes))
     }
@@ -270,7 +270,7 @@ impl Player<'_> {
         failure.fields = vec!["time"];
         if let Some((_, seen)) = self.unmentioned.front() {
             let mut seen = seen.clone();
-            let ports = self.to_script_of_any(&mut seen);
+            let ports = self.place_in_script(&mut seen);
             let other = segment::line(&segment::seen_pieces(&seen, Direction::Out, None));
             failure.hints.push(format!("a packet of another conversation waits: {other}{ports}"));
         }
@@ -509,7 +509,7 @@ impl Player<'_> {
     }
 
     /// A packet that no line asked for, in the numbers of whatever flow it is of; the ports if it is of none.
-    pub(super) fn to_script_of_any(&mut self, seen: &mut Seen) -> String {
+    pub(super) fn place_in_script(&mut self, seen: &mut Seen) -> String {
         let at = (0..self.flows.len()).rev().find(|at| {
             let flow = &self.flows[*at];
             flow.local.1 == seen.ends.from.1 && flow.remote.1 == seen.ends.to.1
