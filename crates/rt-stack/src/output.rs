@@ -20,7 +20,7 @@ use crate::packet::{LOOPBACK, Packet, begin, protocol, v4};
 use crate::probes::Probe;
 use crate::socket::{Socket, SocketId};
 use crate::stack::{Stack, Stop};
-use crate::tcp::{Family, IcmpError, TcpError, reset_for};
+use crate::tcp::{Family, IcmpError, MtuDiscovery, TcpError, reset_for};
 
 /// Something that waits for `send`.
 #[derive(Debug)]
@@ -112,7 +112,16 @@ impl Stack {
         let header = TcpHeader { src: socket.local.port(), dst: socket.remote.port(), ..segment.header };
         let mut ip = Ipv4Header::new(src, dst, protocol::TCP, ttl, header.emit_len() + segment.len as usize);
         self.next_ip_id = self.next_ip_id.wrapping_add(1);
-        (ip.df, ip.id) = (!locked, self.next_ip_id);
+        (ip.df, ip.id) = (!locked && self.tcp.path_mtu_discovery, self.next_ip_id);
+        if let Some(own) = socket.connection.own_options() {
+            ip.dscp_ecn = own.tos & !3;
+            ip.ttl = own.ttl.unwrap_or(ip.ttl);
+            ip.df = match own.mtu_discovery {
+                None | Some(MtuDiscovery::Want) => ip.df,
+                Some(MtuDiscovery::Off) => false,
+                Some(MtuDiscovery::Always | MtuDiscovery::Probe) => true,
+            };
+        }
         ip.dscp_ecn |= segment.ecn.bits();
         let mut bytes = begin(&ip, out);
         header.emit(&mut bytes);

@@ -1,7 +1,7 @@
 //! The ACK field, step by step: the window, SACK blocks, what left the flight, round-trip time, then recovery's state
 //! machine and the congestion window.
 
-use rt_base::{Nanos, TimerKind};
+use rt_base::{Nanos, Time, TimerKind};
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
 use super::congestion::{Algorithm, RttSample};
@@ -68,6 +68,7 @@ impl Connection {
         if heard.advanced {
             self.retries = 0;
             self.soft = None;
+            self.give_up_at = Time::MAX;
         }
         Ok(())
     }

@@ -120,16 +120,14 @@ pub struct TcpConfig {
     pub drop_synfin: bool,
     /// How silent closed ports are.
     pub blackhole: Blackhole,
-    /// RST of a listening port for an ACK nobody waits for (off only with [`Blackhole`]); RFC 1337 in TIME-WAIT.
+    /// RFC 1337: a RST does not end TIME-WAIT (Linux's `tcp_rfc1337`).
     pub time_wait_ignores_reset: bool,
     /// ICMP "too big" changes the segment size.
     pub path_mtu_discovery: bool,
     /// Hard ICMP errors reset attempts to connect: `net.inet.tcp.icmp_may_rst`.
     pub icmp_may_reset: bool,
-    /// ACKs not less than the peer's timestamps: drop segments without timestamps once they were agreed (RFC 7323 3.2).
+    /// Drop segments without timestamps once they were agreed (RFC 7323 3.2).
     pub timestamps_required: bool,
-    /// Length of a timestamp tick.
-    pub timestamp_tick: Nanos,
     /// Timestamps begin at a random offset per pair of hosts.
     pub timestamp_offset: bool,
     /// RFC 5482, of a socket; zero is off.
@@ -328,7 +326,6 @@ impl Default for TcpConfig {
             path_mtu_discovery: true,
             icmp_may_reset: true,
             timestamps_required: false,
-            timestamp_tick: Nanos::from_millis(1),
             timestamp_offset: true,
             user_timeout: Nanos::ZERO,
             max_segment: None,

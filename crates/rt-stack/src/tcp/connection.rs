@@ -14,7 +14,7 @@ use super::ecn::EcnState;
 use super::fast_open::FastOpen;
 use super::info::Totals;
 use super::open::OpenParams;
-use super::options::SocketOptions;
+use super::options::{MtuDiscovery, SocketOptions};
 use super::pacing::Burst;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
@@ -51,6 +51,8 @@ pub struct Connection {
     pub(super) write_waits: bool,
     /// The SYN had to be sent again.
     pub(super) rtt_was_repeated: bool,
+    /// When the user timeout ends a stall (RFC 5482); `Time::MAX` while nothing stalls.
+    pub(super) give_up_at: Time,
     /// Timeouts or probes in a row without an answer.
     pub(super) retries: u8,
     pub(super) nodelay: bool,
@@ -111,6 +113,7 @@ impl Connection {
             soft: None,
             fast_open: None,
             write_waits: false,
+            give_up_at: Time::MAX,
             rtt_was_repeated: false,
             retries: 0,
             nodelay: open.nodelay || config.nodelay,
@@ -256,7 +259,12 @@ impl Connection {
             return;
         }
         match (error, self.config.family) {
-            (IcmpError::TooBig { mtu }, _) => self.path_mtu(mtu),
+            (IcmpError::TooBig { mtu }, _) => {
+                let probing = self.options.as_ref().and_then(|o| o.mtu_discovery);
+                if self.config.path_mtu_discovery && probing != Some(MtuDiscovery::Probe) {
+                    self.path_mtu(mtu);
+                }
+            }
             (error, Family::Linux) => self.on_icmp_linux(cx, error),
             (error, Family::Bsd) => self.on_icmp_bsd(cx, error),
         }
@@ -301,6 +309,12 @@ impl Connection {
     pub fn options(&self) -> SocketOptions {
         let asked = self.options.as_deref().cloned().unwrap_or_default();
         SocketOptions { nodelay: self.nodelay, keepalive: self.keepalive.is_some(), ..asked }
+    }
+
+    /// The same without a copy; `None` when the application set nothing.
+    #[must_use]
+    pub fn own_options(&self) -> Option<&SocketOptions> {
+        self.options.as_deref()
     }
 
     /// Keeps what the application set before the connection was opened; its configuration has it in already.
@@ -414,7 +428,10 @@ impl Connection {
     #[must_use]
     pub fn writable(&self) -> bool {
         match self.state {
-            State::Established(_) | State::CloseWait(_) if !self.snd.fin_queued => self.has_room(),
+            State::Established(_) | State::CloseWait(_) if !self.snd.fin_queued => {
+                let low = self.config.not_sent_low_water.unwrap_or(u32::MAX);
+                self.has_room() && self.snd.unsent() < low
+            }
             State::SynReceived(SynReceived { road: Road::FastOpen }) => self.has_room(),
             State::SynSent(_) => self.is_deferred(),
             State::SynReceived(_) => false,

@@ -1,6 +1,6 @@
 //! What a timer does when it is due.
 
-use rt_base::TimerKind;
+use rt_base::{Nanos, Time, TimerKind};
 
 use super::connection::Connection;
 use super::segment::{Cx, TcpError};
@@ -36,9 +36,23 @@ impl Connection {
         self.fail(cx, self.soft.unwrap_or(TcpError::TimedOut));
     }
 
+    /// Whether a stall has lasted too long: by count, or on a socket with a user timeout by time. `since` is when it began,
+    /// if it begins now.
+    fn is_hopeless(&mut self, cx: Cx, since: Time, most: u8) -> bool {
+        //= rfc5482#3
+        let patience = self.config.user_timeout;
+        if patience == Nanos::ZERO {
+            return self.retries >= most;
+        }
+        if self.retries == 0 || self.give_up_at == Time::MAX {
+            self.give_up_at = since + patience;
+        }
+        cx.now >= self.give_up_at
+    }
+
     fn on_syn_timeout(&mut self, cx: Cx, most: u8) {
         //= rfc9293#3.8.3
-        if self.retries >= most {
+        if self.is_hopeless(cx, self.pending.syn_sent_at, most) {
             self.give_up(cx);
             return;
         }
@@ -55,7 +69,8 @@ impl Connection {
     fn on_data_timeout(&mut self, cx: Cx) {
         //= rfc9293#3.8.3
         let most = if self.app_closed { self.config.orphan_retries } else { self.config.data_retries };
-        if self.retries >= most {
+        let since = self.snd.flight.front().map_or(cx.now, |sent| sent.sent_at);
+        if self.is_hopeless(cx, since, most) {
             self.give_up(cx);
             return;
         }
@@ -72,14 +87,14 @@ impl Connection {
         //= rfc9293#3.8.6.1
         // As long as the probes are answered the connection stays open: `retries` is set back by any ACK.
         let most = if self.app_closed { self.config.orphan_retries } else { self.config.data_retries };
-        if self.retries >= most {
+        if self.is_hopeless(cx, cx.now, most) {
             self.give_up(cx);
             return;
         }
         self.retries += 1;
         self.rtt.back_off();
         self.pending.window_probe = true;
-        let at = cx.now + self.rtt.rto(&self.config);
+        let at = (cx.now + self.rtt.rto(&self.config)).min(self.give_up_at.max(cx.now + JIFFY));
         self.timers.arm(cx, Slot::Retransmit, TimerKind::Persist, at);
     }
 
@@ -101,7 +116,13 @@ impl Connection {
             self.alive(cx);
             return;
         }
-        if self.retries >= k.count {
+        let patience = self.config.user_timeout;
+        let idle_for = k.idle.0 + u64::from(self.retries) * k.interval.0;
+        let over = match patience {
+            Nanos::ZERO => self.retries >= k.count,
+            _ => self.retries > 0 && idle_for >= patience.0,
+        };
+        if over {
             self.reset_now(cx, Some(TcpError::TimedOut));
             return;
         }
@@ -110,3 +131,6 @@ impl Connection {
         self.timers.arm(cx, Slot::Keepalive, TimerKind::Keepalive, cx.now + k.interval);
     }
 }
+
+/// A timer is never armed for less than this after it fired.
+const JIFFY: Nanos = Nanos::from_millis(1);

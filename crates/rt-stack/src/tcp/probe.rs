@@ -120,6 +120,8 @@ impl Connection {
     /// The full RTO from now.
     pub(super) fn arm_rto(&mut self, cx: Cx) {
         let at = cx.now + self.rtt.rto(&self.config);
+        // A user timeout is not overslept.
+        let at = at.min(self.give_up_at.max(cx.now));
         self.timers.arm(cx, Slot::Retransmit, TimerKind::Rto, at);
     }
 

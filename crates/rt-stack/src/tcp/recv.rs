@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::open;
 use super::recv_buffer::Stored;
 use super::segment::{Cx, Ecn, Ignored, Outcome, TcpError};
-use super::states::{Road, State, SynReceived, SynSent};
+use super::states::{Closed, Road, State, SynReceived, SynSent};
 use super::timers::Slot;
 use super::variables::MAX_UNSCALED;
 
@@ -188,6 +188,10 @@ impl Connection {
     /// TIME-WAIT: a new SYN, the peer's FIN again, or something old.
     fn on_time_wait(&mut self, cx: Cx, header: &TcpHeader, payload: &[u8]) -> Outcome {
         let flags = header.flags;
+        if flags.has(TcpFlags::RST) && !self.config.time_wait_ignores_reset && header.seq == self.rcv.nxt {
+            self.enter(cx, Closed.into());
+            return Outcome::ClosedByReset;
+        }
         if flags.has(TcpFlags::RST) {
             //= rfc1337#3
             return Outcome::Dropped(Ignored::ResetInTimeWait);
@@ -466,10 +470,14 @@ impl Connection {
     /// The window grows with what arrives, twice as fast, as long as the application reads: so it is never what limits
     /// slow start (Linux's rcv_ssthresh works alike).
     fn widen(&mut self, received: u32) {
-        if self.rcv.shift == 0 || self.rcv.buf.readable() > self.rcv.limit / 2 + received {
+        if self.rcv.shift == 0
+            || self.config.recv_buffer_fixed.is_some()
+            || self.rcv.buf.readable() > self.rcv.limit / 2 + received
+        {
             return;
         }
-        let most = self.config.recv_buffer.min(MAX_UNSCALED << self.rcv.shift).max(self.rcv.limit);
+        let clamp = self.config.window_clamp.unwrap_or(u32::MAX);
+        let most = self.config.recv_buffer.min(MAX_UNSCALED << self.rcv.shift).min(clamp).max(self.rcv.limit);
         self.rcv.limit = self.rcv.limit.saturating_add(2 * received).min(most);
     }
 

@@ -76,6 +76,7 @@ impl Connection {
     pub(super) fn arm_syn(&mut self, cx: Cx) {
         //= rfc6298#5.1
         let at: Time = cx.now + self.rtt.syn_timeout(&self.config, self.retries);
+        let at = at.min(self.give_up_at.max(cx.now));
         self.timers.arm(cx, Slot::Retransmit, TimerKind::Rto, at);
     }
 }

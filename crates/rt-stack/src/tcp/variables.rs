@@ -162,7 +162,13 @@ impl RecvHalf {
     /// The first window: full segments only (Linux: 44 * 1460 = 64240, or 45 * 1448 = 65160 with timestamps; FreeBSD
     /// makes room for the last one too: 45 * 1460 = 65700).
     pub(super) fn set_limit(&mut self, config: &TcpConfig, full: u32) {
-        let most = config.initial_window.min(config.recv_buffer);
+        // Linux keeps half of a buffer for what it stores beside the bytes.
+        let fixed = config.recv_buffer_fixed.map(|bytes| match config.family {
+            Family::Linux => bytes / 2,
+            Family::Bsd => bytes,
+        });
+        let most = fixed.unwrap_or(config.initial_window.min(config.recv_buffer));
+        let most = most.min(config.window_clamp.unwrap_or(u32::MAX));
         if config.family == Family::Bsd {
             self.limit = most.next_multiple_of(full.max(1));
             return;

@@ -5,6 +5,7 @@ mod close;
 mod ecn;
 mod handshake;
 mod loss;
+mod options;
 mod pipe;
 mod reassembly;
 mod receive;

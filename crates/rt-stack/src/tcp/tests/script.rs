@@ -156,6 +156,10 @@ impl Run {
                     };
                     self.config = TcpConfig { timestamps: false, window_scaling: false, ..system };
                 }
+                "user-timeout" => self.config.user_timeout = millis,
+                "rfc1337" => self.config.time_wait_ignores_reset = on,
+                "window-clamp" => self.config.window_clamp = Some(number),
+                "rcvbuf" => self.config.recv_buffer_fixed = Some(number),
                 "insecure-rst" => self.config.insecure_rst = on,
                 "insecure-syn" => self.config.insecure_syn = on,
                 "insecure-ack" => self.config.insecure_ack = on,
