@@ -1,11 +1,11 @@
-//! ICMP echo for applications: what `ping` stands on.
+//! ICMP echo and other probes for applications: what `ping` and `traceroute` stand on.
 
 use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::task::Poll;
 
-use rt_stack::{EchoAnswer, SocketId};
+use rt_stack::{EchoAnswer, Probe, ProbeAnswer, ProbeKind, SocketId};
 
 use crate::net::Net;
 use crate::socket::io_error;
@@ -37,5 +37,68 @@ impl Net {
             Poll::Pending
         })
         .await
+    }
+}
+
+/// Probes of one kind and the answers to them; see [`rt_stack::Probe`].
+pub(crate) struct ProbeSocket {
+    net: Net,
+    kind: ProbeKind,
+    own: u16,
+}
+
+impl Net {
+    /// Makes ready for probes.
+    ///
+    /// # Errors
+    /// `AddrNotAvailable` when no port is free.
+    pub(crate) fn probe(&self, kind: ProbeKind) -> io::Result<ProbeSocket> {
+        let own = self.core().stack.probe_open(kind).map_err(io_error)?;
+        Ok(ProbeSocket { net: self.clone(), kind, own })
+    }
+
+    /// Bytes that the first link on the way to `to` carries.
+    pub(crate) fn link_mtu(&self, to: IpAddr) -> Option<u16> {
+        self.core().stack.link_mtu(to)
+    }
+}
+
+impl ProbeSocket {
+    /// Our port or identifier.
+    pub(crate) fn own(&self) -> u16 {
+        self.own
+    }
+
+    /// Sends one.
+    ///
+    /// # Errors
+    /// No route, no address of ours to send from.
+    pub(crate) fn send(&self, probe: Probe) -> io::Result<()> {
+        self.net.core().stack.probe_send(probe).map_err(io_error)
+    }
+
+    /// Waits for the answer to this probe; answers to others are thrown away.
+    pub(crate) async fn answer_to(&self, probe: Probe) -> ProbeAnswer {
+        poll_fn(|cx| {
+            let mut core = self.net.core();
+            while let Some(answer) = core.stack.probe_answer(self.kind, self.own) {
+                let same = match self.kind {
+                    ProbeKind::Udp => answer.port == probe.to.port(),
+                    ProbeKind::Icmp | ProbeKind::Tcp => answer.mark == probe.mark,
+                };
+                if same {
+                    return Poll::Ready(answer);
+                }
+            }
+            core.wait_for(SocketId::ECHO, cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for ProbeSocket {
+    fn drop(&mut self) {
+        self.net.core().stack.probe_close(self.kind, self.own);
     }
 }

@@ -9,7 +9,7 @@
 //! | module | what |
 //! |---|---|
 //! | `executor`, `clock`, `net`, `socket`, `echo`, `runtime`, [`entropy`], `step` | the runtime |
-//! | [`dhcp`], [`dns`], [`probe`] | addresses, names, "is it there?" |
+//! | [`dhcp`], [`dns`], [`probe`], [`measure`] | addresses, names, "is it there?", "how good is the way?" |
 //! | [`rpc`], [`attack`] | calls and replies; forged packets |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
 //!
@@ -30,6 +30,7 @@ pub mod browser;
 pub mod dhcp;
 pub mod dns;
 pub mod entropy;
+pub mod measure;
 pub mod probe;
 pub mod rpc;
 pub mod server;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rt_base::{PortId, TcpPhase};
-use rt_stack::tcp::SocketOptions;
+use rt_stack::tcp::{Info, SocketOptions};
 use rt_stack::{ConnectOptions, SocketError, SocketId, TcpRead};
 use rt_wire::Ipv4Header;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -286,6 +286,18 @@ impl UdpSocket {
 }
 
 impl Net {
+    /// What TCP knows about a connection of ours.
+    #[must_use]
+    pub fn tcp_info(&self, stream: &TcpStream) -> Option<Info> {
+        self.tcp_info_of(stream.id())
+    }
+
+    /// The same by its id.
+    #[must_use]
+    pub(crate) fn tcp_info_of(&self, id: SocketId) -> Option<Info> {
+        self.core().stack.tcp_info(id)
+    }
+
     /// Connects to `remote` (pin the source port or the initial sequence number with `options`).
     ///
     /// # Errors

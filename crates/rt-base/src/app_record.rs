@@ -275,6 +275,19 @@ pub enum AppRecord {
         /// Of these from the browser's cache.
         from_cache: u32,
     },
+    /// A line of what a measurement found, as its tool would print it.
+    Measured {
+        /// For which request.
+        req: ReqId,
+        /// Machine code, such as `trace.hop`.
+        code: String,
+        /// What it is about, in a word or two.
+        label: String,
+        /// The line.
+        text: String,
+        /// Exact values by name.
+        data: Vec<(String, String)>,
+    },
     /// Anything else worth telling, with a stable code.
     Note {
         /// For which request, or 0.

@@ -607,4 +607,6 @@ pub enum Wait {
     Dhcp,
     /// The library's own housekeeping.
     Housekeeping,
+    /// A stream is sent at its own pace.
+    Pace,
 }

@@ -7,11 +7,15 @@ use ipnet::IpNet;
 use rt_apps::browser::{Browser, BrowserOptions, StepPins};
 use rt_apps::dhcp::{DhcpClientConfig, DhcpServerConfig, dhcp_client, dhcp_server};
 use rt_apps::dns::{RecursiveConfig, ResolverConfig, Zone, authoritative_server, recursive_resolver};
+use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
 use rt_apps::server::{self, Edge, PageSet, Upstream, WebServer};
 use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe};
 use rt_base::PortId;
-use rt_scenario::model::{App, Balance, Certificate, FastOpen, Issuer, Model, Node, Pages, Step, Verb};
+use rt_scenario::model::{
+    App, Balance, Certificate, FastOpen, Issuer, Model, Node, Pages, Step, TraceBy, Transport, Verb,
+};
+use rt_stack::ProbeKind;
 
 use crate::calls;
 
@@ -100,6 +104,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             drop(net.spawn(server.run(net.clone())));
         }
         App::Rpc { .. } => calls::serve(net, app),
+        App::Sink { port } => net.serve("sink", measure::sink(net.clone(), *port)),
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             let upstreams =
                 upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });
@@ -175,11 +180,40 @@ pub(crate) fn step_fn(step: &Step, browser: Option<&Browser>) -> StepFn {
         }
         (verb @ (Verb::Call { .. } | Verb::Flood { .. } | Verb::Spoof { .. }), _) => calls::step(step, verb),
         (Verb::Ping { target, count }, _) => Box::new(move |net| Box::pin(probe::ping(net, target, count))),
+        (Verb::Trace { .. } | Verb::PathMtu { .. } | Verb::Send { .. } | Verb::Stream { .. }, _) => {
+            measurement(step)
+        }
         (Verb::Lookup { name, rtype }, _) => Box::new(move |net| Box::pin(probe::lookup(net, name, rtype))),
         (Verb::Probe { target, port }, _) => {
             let options =
                 ConnectOptions { local_port: step.source_port, isn: step.isn, ..ConnectOptions::default() };
             Box::new(move |net| Box::pin(probe::tcp_probe(net, target, port, options)))
         }
+    }
+}
+
+/// A step that measures.
+fn measurement(step: &Step) -> StepFn {
+    let connect = ConnectOptions { local_port: step.source_port, isn: step.isn, ..ConnectOptions::default() };
+    match step.verb.clone() {
+        Verb::Trace { target, by, port } => {
+            let kind = match by {
+                TraceBy::Udp => ProbeKind::Udp,
+                TraceBy::Icmp => ProbeKind::Icmp,
+                TraceBy::Tcp => ProbeKind::Tcp,
+            };
+            Box::new(move |net| Box::pin(measure::trace_route(net, target, RouteOptions { kind, port })))
+        }
+        Verb::PathMtu { target } => Box::new(move |net| Box::pin(measure::path_mtu(net, target))),
+        Verb::Send { target, port, bytes, connections, every } => {
+            let options = SendOptions { port, bytes, connections, every, connect };
+            Box::new(move |net| Box::pin(measure::send(net, target, options)))
+        }
+        Verb::Stream { target, port, over, rate_bps, lasts, frame, playout } => {
+            let udp = over == Transport::Udp;
+            let options = StreamOptions { port, udp, rate_bps, lasts, frame, playout, connect };
+            Box::new(move |net| Box::pin(measure::stream(net, target, options)))
+        }
+        _ => Box::new(|_| Box::pin(async { StepResult::failed("this step measures nothing") })),
     }
 }

@@ -112,6 +112,7 @@ fn direction(d: &Direction) -> DirectionSpec {
         delay: d.delay,
         jitter: d.jitter,
         loss_ppm: d.loss_ppm,
+        loss_every: d.loss_every,
         reorder_ppm: d.reorder_ppm,
         duplicate_ppm: d.duplicate_ppm,
         corrupt_ppm: d.corrupt_ppm,

@@ -19,6 +19,8 @@ pub(crate) const EDGE_THINK: Nanos = Nanos::from_micros(100);
 pub(crate) const DNS_THINK: Nanos = Nanos::from_millis(2);
 /// Time a recursive resolver takes per question.
 pub(crate) const RESOLVER_THINK: Nanos = Nanos::from_millis(1);
+/// The port of a sink unless it says otherwise.
+pub(crate) const SINK_PORT: u16 = 5001;
 /// Lease time.
 pub(crate) const LEASE: Nanos = Nanos::from_secs(86_400);
 
@@ -64,6 +66,9 @@ impl World<'_, '_> {
                 App::Edge { port, certificate, http2, upstreams, balance, think: think.unwrap_or(EDGE_THINK) }
             }
             "rpc" => crate::calls::read_rpc(value),
+            "sink" => App::Sink {
+                port: value.str_at("port").and_then(|t| units::port(t).ok()).unwrap_or(SINK_PORT),
+            },
             "dhcp-client" => App::DhcpClient { port: self.read_on(id, value, span)? },
             "dhcp-server" => self.read_dhcp_server(id, value, span)?,
             "dns-resolver" => {

@@ -30,9 +30,10 @@ pub(crate) fn before_routes(world: &mut World<'_, '_>, segments: &Segments) {
 /// The protocol (6, 17) and port that a program listens on; DHCP servers by interface.
 fn listens(app: &App) -> Option<(u8, u32)> {
     match app {
-        App::HttpServer { port, .. } | App::Edge { port, .. } | App::Rpc { port, .. } => {
-            Some((6, u32::from(*port)))
-        }
+        App::HttpServer { port, .. }
+        | App::Edge { port, .. }
+        | App::Rpc { port, .. }
+        | App::Sink { port } => Some((6, u32::from(*port))),
         App::DnsServer { .. } | App::DnsResolver { .. } => Some((17, 53)),
         App::DhcpServer { port, .. } => Some((17, 67 << 16 | u32::from(port.0))),
         App::DhcpClient { port } => Some((17, 68 << 16 | u32::from(port.0))),
@@ -359,8 +360,11 @@ fn check_step(world: &mut World<'_, '_>, ways: &mut Ways<'_>, (index, draft): (u
     }
     let Some(target) = addresses(world, draft).first().copied() else { return };
     let actor = draft.step.node;
-    ways.ports = !matches!(draft.step.verb, Verb::Ping { .. });
+    ways.ports = !matches!(draft.step.verb, Verb::Ping { .. } | Verb::PathMtu { .. });
     let way = ways.walk(world, actor, target);
+    if let (Ok(end), Verb::Send { port, .. } | Verb::Stream { port, .. }) = (&way, &draft.step.verb) {
+        receive(world, end.node, *port);
+    }
     let back = match &way {
         Ok(end) => end.source.map(|source| (end.node, ways.walk(world, end.node, source))),
         Err(_) => None,
@@ -382,6 +386,14 @@ fn check_step(world: &mut World<'_, '_>, ways: &mut Ways<'_>, (index, draft): (u
             .add(Code::NoRoute, draft.target_span, message, "no way back")
             .help(format!("add a route or gateway at `{}`; {meant}", stop.at))
             .known("", stop.routes);
+    }
+}
+
+/// Whoever is sent a measurement takes it, unless something else listens there.
+fn receive(world: &mut World<'_, '_>, node: rt_base::NodeId, port: u16) {
+    let apps = &mut world.nodes[node.index()].node.apps;
+    if apps.iter().filter_map(listens).all(|taken| taken != (6, u32::from(port))) {
+        apps.push(App::Sink { port });
     }
 }
 

@@ -17,6 +17,7 @@ mod language;
 mod load;
 mod lookup;
 mod machine;
+mod measure;
 pub mod model;
 mod plain;
 mod reference;

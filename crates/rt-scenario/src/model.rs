@@ -108,6 +108,9 @@ pub struct Direction {
     pub jitter: Nanos,
     /// Lost, in parts per million.
     pub loss_ppm: u32,
+    /// Every so manieth frame is lost; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub loss_every: u64,
     /// Delayed by one extra `delay` so that later ones overtake, ppm.
     pub reorder_ppm: u32,
     /// Sent twice, ppm.
@@ -116,6 +119,11 @@ pub struct Direction {
     pub corrupt_ppm: u32,
     /// Queue limit.
     pub queue: QueueLimit,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// How much waits at most before the link.
@@ -471,6 +479,11 @@ pub enum App {
         /// TCP_QUICKACK after each read.
         quick_ack: bool,
     },
+    /// Takes what `sends` and `streams` send, on TCP and UDP, and says what came of it.
+    Sink {
+        /// TCP and UDP port.
+        port: u16,
+    },
     /// TLS-terminating load balancer.
     Edge {
         /// TCP port.
@@ -602,6 +615,72 @@ pub enum Verb {
         /// TCP port.
         port: u16,
     },
+    /// Which routers are on the way?
+    Trace {
+        /// Name or address.
+        target: String,
+        /// With what.
+        by: TraceBy,
+        /// The port, for TCP the one that is asked, for UDP the first one.
+        port: Option<u16>,
+    },
+    /// How long may a packet be?
+    PathMtu {
+        /// Name or address.
+        target: String,
+    },
+    /// Send bytes as fast as TCP lets them go.
+    Send {
+        /// Name or address.
+        target: String,
+        /// The sink's port.
+        port: u16,
+        /// How many, over all connections.
+        bytes: u64,
+        /// Connections at a time.
+        connections: u32,
+        /// How often the sender's state is looked at, if at all.
+        every: Option<Nanos>,
+    },
+    /// Send frames of sound or pictures at their own pace.
+    Stream {
+        /// Name or address.
+        target: String,
+        /// The sink's port.
+        port: u16,
+        /// Over what.
+        over: Transport,
+        /// Bits per second of payload.
+        rate_bps: u64,
+        /// How long.
+        lasts: Nanos,
+        /// From one frame to the next.
+        frame: Nanos,
+        /// A frame is played so long after it would have come without any delay in excess of the first one's.
+        playout: Nanos,
+    },
+}
+
+/// With which packets a route is traced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceBy {
+    /// Datagrams to ports where nobody listens, as traceroute.
+    Udp,
+    /// Echo requests.
+    Icmp,
+    /// SYNs.
+    Tcp,
+}
+
+/// Over what something is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// Connections.
+    Tcp,
 }
 
 /// One step.

@@ -66,6 +66,7 @@ fn say(ty: &Ty, found: &mut Vec<(&'static Shape, String)>) -> String {
         Ty::Whole(low, high) => format!("a number from {low} to {high}"),
         Ty::Rate => "a rate: `100Mbit/s`".to_owned(),
         Ty::Duration => "a span: `4ms`".to_owned(),
+        Ty::Loss => "a share: `2%`, or `every 1000th`".to_owned(),
         Ty::Share => "a share: `2%`".to_owned(),
         Ty::Size => "a size: `1500`, `64KiB`".to_owned(),
         Ty::Between(_) => "a range: `40ms..45ms`, `40ms..`, `3`".to_owned(),

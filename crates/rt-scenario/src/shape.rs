@@ -30,6 +30,8 @@ pub(crate) enum Ty {
     Duration,
     /// A share.
     Share,
+    /// A share, or `every 1000th`.
+    Loss,
     /// Bytes.
     Size,
     /// At least and at most: `40ms..45ms`.
@@ -262,6 +264,9 @@ fn describe(ty: &Ty) -> (&'static str, &'static str) {
         Ty::Whole(..) => ("a whole number", "write a whole number within the limits"),
         Ty::Rate => ("a rate", "rates look like `100Mbit/s`, `1Gbit/s`"),
         Ty::Duration => ("a span of time", "spans look like `4ms`, `50us`, `1.2s`, and are never negative"),
+        Ty::Loss => {
+            ("a share", "loss looks like `2%` or `500ppm`, or like `every 1000th` when it is to be regular")
+        }
         Ty::Share => ("a share", "shares look like `2%` or `500ppm`, from 0% to 100%"),
         Ty::Size => ("a size", "sizes look like `1500`, `64KiB`, `10MB`"),
         Ty::Between(_) => {
@@ -310,6 +315,7 @@ fn judge(text: &str, ty: &Ty) -> Result<(), Refusal> {
             "a span of time",
             "not a span of time",
         )),
+        Ty::Loss => units::loss(text).map(drop).map_err(no(Code::BadPercent, "a share", "not a share")),
         Ty::Share => units::share(text).map(drop).map_err(no(Code::BadPercent, "a share", "not a share")),
         Ty::Size => units::size(text).map(drop).map_err(no(Code::BadUnit, "a size", "not a size")),
         Ty::Between(measure) => {

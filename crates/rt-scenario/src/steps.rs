@@ -12,10 +12,24 @@ use crate::tree::{Kind, Value};
 use crate::units;
 use crate::world::World;
 
-const VERBS: &[&str] =
-    &["opens", "posts to", "pings", "looks up", "connects to", "calls", "floods", "spoofs"];
+const VERBS: &[&str] = &[
+    "opens",
+    "posts to",
+    "pings",
+    "looks up",
+    "connects to",
+    "traces the route to",
+    "finds the path MTU to",
+    "sends",
+    "streams",
+    "calls",
+    "floods",
+    "spoofs",
+];
 const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop posts to URL`, `laptop pings HOST`, \
-                     `laptop looks up NAME`, `laptop connects to HOST:PORT`, `laptop calls HOST:PORT 20 times`, \
+                     `laptop looks up NAME`, `laptop connects to HOST:PORT`, `laptop traces the route to HOST`, \
+                     `laptop finds the path MTU to HOST`, `laptop sends 10MB to HOST over TCP`, `laptop streams \
+                     2Mbit/s for 10s to HOST over UDP`, `laptop calls HOST:PORT 20 times`, \
                      `mallory floods HOST:PORT with SYNs at 1000/s for 2s`, `mallory spoofs RST from A:P to B:P`, each with `after 2s` if you like";
 const RECORD_TYPES: &[&str] = &["A", "AAAA", "MX", "CNAME", "NS", "TXT", "SOA", "SRV", "PTR"];
 
@@ -193,6 +207,10 @@ impl World<'_, '_> {
                 Some((Verb::Ping { target: target.to_owned(), count }, target.to_owned()))
             }
             ["calls" | "floods" | "spoofs", ..] => self.calling(sentence, words, item),
+            ["traces", "the", "route", "to", ..]
+            | ["finds", "the", "path", "MTU", "to", _]
+            | ["sends", ..]
+            | ["streams", ..] => self.measurement(sentence, words, item),
             ["looks", "up", name] => self.lookup(sentence, name, "A"),
             ["looks", "up", name, rtype] => self.lookup(sentence, name, rtype),
             ["connects", "to", target] if target.contains(':') => {

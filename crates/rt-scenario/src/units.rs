@@ -154,6 +154,34 @@ pub(crate) fn share(text: &str) -> Result<u32, String> {
     }
 }
 
+/// Loss: a share (first) or every so manieth frame (second), from `2%` or `every 1000th`.
+pub(crate) fn loss(text: &str) -> Result<(u32, u64), String> {
+    let Some(rest) = text.trim().strip_prefix("every ") else { return share(text).map(|ppm| (ppm, 0)) };
+    let rest = rest.trim();
+    let digits = ["st", "nd", "rd", "th"].iter().find_map(|end| rest.strip_suffix(end)).unwrap_or(rest);
+    match digits.replace('_', "").parse::<u64>() {
+        Ok(every) if every > 0 => Ok((0, every)),
+        _ => Err(format!("`{rest}` does not say which: write it like `every 1000th`")),
+    }
+}
+
+/// As scenarios write it.
+pub(crate) fn show_loss(ppm: u32, every: u64) -> String {
+    match every {
+        0 => show_share(ppm),
+        every => {
+            let end = match (every % 10, every % 100) {
+                (_, 11..=13) => "th",
+                (1, _) => "st",
+                (2, _) => "nd",
+                (3, _) => "rd",
+                _ => "th",
+            };
+            format!("every {every}{end}")
+        }
+    }
+}
+
 /// Bytes, such as `64KiB`; a bare number is bytes.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let (value, rest) = number(text)?;

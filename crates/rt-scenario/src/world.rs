@@ -125,6 +125,7 @@ pub(crate) fn plain_direction() -> Direction {
         delay: Nanos::from_micros(5),
         jitter: Nanos::ZERO,
         loss_ppm: 0,
+        loss_every: 0,
         reorder_ppm: 0,
         duplicate_ppm: 0,
         corrupt_ppm: 0,
@@ -160,7 +161,9 @@ fn read_direction(one: &mut Direction, value: &Value) {
     one.rate_bps = value.str_at("rate").and_then(|t| units::rate(t).ok()).unwrap_or(one.rate_bps);
     one.delay = value.duration_at("delay").unwrap_or(one.delay);
     one.jitter = value.duration_at("jitter").unwrap_or(one.jitter);
-    one.loss_ppm = share("loss").unwrap_or(one.loss_ppm);
+    if let Some(loss) = value.str_at("loss").and_then(|t| units::loss(t).ok()) {
+        (one.loss_ppm, one.loss_every) = loss;
+    }
     one.reorder_ppm = share("reorder").unwrap_or(one.reorder_ppm);
     one.duplicate_ppm = share("duplicate").unwrap_or(one.duplicate_ppm);
     one.corrupt_ppm = share("corrupt").unwrap_or(one.corrupt_ppm);

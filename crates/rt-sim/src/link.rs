@@ -20,6 +20,8 @@ pub struct DirectionSpec {
     pub jitter: Nanos,
     /// Chance that a frame is lost after it was sent.
     pub loss_ppm: u32,
+    /// Every frame with a number divisible by this is lost, counted from 1 in this direction; 0 is none.
+    pub loss_every: u64,
     /// Chance that a frame takes one more `delay`, so that later ones overtake it.
     pub reorder_ppm: u32,
     /// Chance that a frame arrives twice.
@@ -38,6 +40,7 @@ impl Default for DirectionSpec {
             delay: Nanos::ZERO,
             jitter: Nanos::ZERO,
             loss_ppm: 0,
+            loss_every: 0,
             reorder_ppm: 0,
             duplicate_ppm: 0,
             corrupt_ppm: 0,
@@ -108,6 +111,8 @@ pub(crate) struct Fate {
 
 /// The dice of a direction, one per purpose.
 struct Dice {
+    /// Frames so far, for periodic loss.
+    frames: u64,
     loss: Rng,
     jitter: Rng,
     reorder: Rng,
@@ -119,6 +124,7 @@ impl Dice {
     fn new(seed: u64, name: &str) -> Dice {
         let die = |purpose| Rng::stream(seed, name, purpose);
         Dice {
+            frames: 0,
             loss: die("link.loss"),
             jitter: die("link.jitter"),
             reorder: die("link.reorder"),
@@ -175,8 +181,8 @@ impl Direction {
     /// Rolls dice from now on if this direction has faults. `name` says who sends: `node:port`.
     pub(crate) fn arm(&mut self, seed: u64, name: impl FnOnce() -> String) {
         let f = &self.faults;
-        let faulty =
-            f.loss_ppm | f.reorder_ppm | f.duplicate_ppm | f.corrupt_ppm != 0 || f.jitter > Nanos::ZERO;
+        let chances = f.loss_ppm | f.reorder_ppm | f.duplicate_ppm | f.corrupt_ppm;
+        let faulty = chances != 0 || f.loss_every != 0 || f.jitter > Nanos::ZERO;
         if faulty && self.dice.is_none() {
             self.dice = Some(Box::new(Dice::new(seed, &name())));
         }
@@ -235,6 +241,8 @@ impl Direction {
             fate.flip = Some(dice.corrupt.below(len as u64 * 8));
         }
         fate.lost = f.loss_ppm > 0 && dice.loss.chance_ppm(f.loss_ppm);
+        dice.frames += 1;
+        fate.lost |= f.loss_every > 0 && dice.frames.is_multiple_of(f.loss_every);
         fate
     }
 

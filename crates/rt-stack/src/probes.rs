@@ -14,6 +14,7 @@ use rt_wire::{Icmpv4, Ipv4Header, Seq, TcpFlags, TcpHeader, TcpOptions, UdpHeade
 
 use crate::error::SocketError;
 use crate::icmp::{self, Complaint};
+use crate::ip::destination::Place as Where;
 use crate::output::Pending;
 use crate::packet::{Packet, begin, protocol, v4};
 use crate::socket::SocketId;
@@ -143,6 +144,15 @@ impl Stack {
         let answers = &mut self.probes.as_mut()?.answers;
         let at = answers.iter().position(|answer| (answer.kind, answer.own) == (kind, own))?;
         Some(answers.remove(at))
+    }
+
+    /// Bytes that the first link towards `to` carries.
+    pub fn link_mtu(&mut self, to: IpAddr) -> Option<u16> {
+        match self.destinations.lookup(to, &self.nics) {
+            Where::Beyond(hop) => Some(hop.mtu),
+            Where::Here => Some(u16::MAX),
+            _ => None,
+        }
     }
 
     /// The packet of a probe.

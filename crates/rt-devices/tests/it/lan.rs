@@ -88,6 +88,7 @@ pub(crate) fn cable() -> DirectionSpec {
         delay: Nanos::from_millis(1),
         jitter: Nanos::ZERO,
         loss_ppm: 0,
+        loss_every: 0,
         reorder_ppm: 0,
         duplicate_ppm: 0,
         corrupt_ppm: 0,

@@ -30,6 +30,7 @@ pub(super) fn lift(model: &mut Model, cause: &Cause, verb: &Verb) -> Option<Stri
         DropReason::LinkLoss => {
             let link = &mut model.links[cause.link?.index()];
             (link.ab.loss_ppm, link.ba.loss_ppm) = (0, 0);
+            (link.ab.loss_every, link.ba.loss_every) = (0, 0);
             Some("the link loses nothing".into())
         }
         DropReason::NoSocket => lift_closed_port(model, cause.node, verb),

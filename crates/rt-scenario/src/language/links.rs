@@ -6,7 +6,7 @@ pub(super) const IMPAIRMENTS: &[Key] = &[
     key("rate", Ty::Rate, "Bits per second, such as 100Mbit/s."),
     key("delay", Ty::Duration, "Propagation delay, one way, such as 4ms."),
     key("jitter", Ty::Duration, "Extra delay per frame, evenly from nothing to this."),
-    key("loss", Ty::Share, "Share of frames that are lost, such as 2%."),
+    key("loss", Ty::Loss, "Share of frames that are lost, such as 2%; or regularly: `every 1000th`."),
     key(
         "reorder",
         Ty::Share,

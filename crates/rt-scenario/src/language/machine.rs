@@ -247,8 +247,14 @@ pub(super) static RPC: Shape = Shape {
         key("quick-ack", Ty::Flag, "TCP_QUICKACK after each read."),
     ]],
 };
+pub(super) static SINK: Shape = Shape {
+    name: "a sink",
+    about: "Takes what the steps `sends` and `streams` send, and tells the sender what came of it.",
+    keys: &[&[key("port", Ty::Port, "TCP and UDP port (5001 by default).")]],
+};
 pub(super) const APPS: &[(&str, &Shape)] = &[
     ("http", &HTTP),
+    ("sink", &SINK),
     ("edge", &EDGE),
     ("rpc", &RPC),
     ("dhcp-client", &DHCP_CLIENT),

@@ -74,7 +74,14 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN from A:P to B:P`; `after 2s` may follow.",
+            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP`, `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN from A:P to B:P`; `after 2s` may follow.",
+        ),
+        key("every", Ty::Duration, "With `sends`: look at the sender this often, as iperf's reports."),
+        key("frame", Ty::Duration, "With `streams`: from one frame to the next (20ms by default)."),
+        key(
+            "playout",
+            Ty::Duration,
+            "With `streams`: a frame is played so long after it could have come at the earliest (150ms by default).",
         ),
         key("json", Ty::Json, "What `posts to` sends."),
         key("after", Ty::Duration, "Wait this long after the step before."),
@@ -111,6 +118,19 @@ pub(crate) const FIGURES: &[Key] = &[
     key("latency-max", Ty::Between(Measure::Time), "The longest of the calls."),
     key("connections", Ty::Between(Measure::Count), "How many connections were opened for the calls."),
     key("packets", Ty::Between(Measure::Count), "How many packets a flood or a forger sent."),
+    key("goodput", Ty::Between(Measure::Rate), "What `sends` got through, as the sink counts it."),
+    key(
+        "path-mtu",
+        Ty::Between(Measure::Count),
+        "The longest packet that `finds the path MTU` got through, bytes.",
+    ),
+    key("hops", Ty::Between(Measure::Count), "How many hops `traces the route` counted to the target."),
+    key("datagrams-lost", Ty::Between(Measure::Share), "Share of a stream's datagrams that did not arrive."),
+    key("jitter", Ty::Between(Measure::Time), "A stream's jitter at its end (RFC 3550)."),
+    key("frames-lost", Ty::Between(Measure::Count), "How many frames of a stream did not arrive."),
+    key("frames-late", Ty::Between(Measure::Count), "How many frames of a stream arrived after their time."),
+    key("stalls", Ty::Between(Measure::Count), "How often a player that waits stood still."),
+    key("stalled", Ty::Between(Measure::Time), "For how long it stood still in all."),
     key("failed-calls", Ty::Between(Measure::Count), "How many calls failed."),
 ];
 

@@ -28,8 +28,8 @@ fn facts(link: &Link) -> String {
         let _ = write!(out, " / {}", show_rate(link.ba.rate_bps));
     }
     let _ = write!(out, " {}", show_duration(link.ab.delay));
-    if link.ab.loss_ppm > 0 {
-        let _ = write!(out, " loss {}", crate::units::show_share(link.ab.loss_ppm));
+    if link.ab.loss_ppm > 0 || link.ab.loss_every > 0 {
+        let _ = write!(out, " loss {}", crate::units::show_loss(link.ab.loss_ppm, link.ab.loss_every));
     }
     out
 }

@@ -10,12 +10,13 @@ use rt_rules::{Route, RouteKind};
 
 use super::kind_word;
 use crate::calls;
+use crate::measure;
 use crate::model::{
     App, Balance, BrowserOptions, Certificate, Change, Check, Connections, Direction, Expect, Happening,
     Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
 };
 use crate::rules_text::{show_action, show_filter, show_nat};
-use crate::units::{Measure, show_between, show_duration, show_queue, show_rate, show_share};
+use crate::units::{Measure, show_between, show_duration, show_loss, show_queue, show_rate, show_share};
 use crate::world::plain_browser;
 
 /// The plain level.
@@ -330,6 +331,10 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             manners(&mut entries, (*writes, *no_delay, *quick_ack));
             "rpc"
         }
+        App::Sink { port } => {
+            entries.put("port", port.to_string());
+            "sink"
+        }
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             web(&mut entries, (*port, *certificate, *http2));
             let to: Vec<(String, String)> =
@@ -367,12 +372,9 @@ fn direction_entries(one: &Direction) -> Entries {
     out.put("rate", show_rate(one.rate_bps));
     out.put("delay", show_duration(one.delay));
     out.put_if(one.jitter.0 > 0, "jitter", || show_duration(one.jitter));
-    let shares = [
-        ("loss", one.loss_ppm),
-        ("reorder", one.reorder_ppm),
-        ("duplicate", one.duplicate_ppm),
-        ("corrupt", one.corrupt_ppm),
-    ];
+    out.put_if(one.loss_ppm > 0 || one.loss_every > 0, "loss", || show_loss(one.loss_ppm, one.loss_every));
+    let shares =
+        [("reorder", one.reorder_ppm), ("duplicate", one.duplicate_ppm), ("corrupt", one.corrupt_ppm)];
     for (key, ppm) in shares {
         out.put_if(ppm > 0, key, || show_share(ppm));
     }
@@ -469,6 +471,13 @@ fn step_line(step: &Step) -> String {
             if let Ok(value) = serde_json::from_str(json) {
                 entries.put("json", flow_json(&value));
             }
+        }
+        Verb::Send { every, .. } => {
+            entries.0.extend(every.map(|span| ("every".to_owned(), show_duration(span))));
+        }
+        Verb::Stream { frame, playout, .. } => {
+            entries.put_if(*frame != measure::FRAME, "frame", || show_duration(*frame));
+            entries.put_if(*playout != measure::PLAYOUT, "playout", || show_duration(*playout));
         }
         _ => {}
     }

@@ -8,7 +8,7 @@ use rt_rules::{Chain, Filter, NatRule, Origin, RouteKind};
 use super::{by_site, kind_word};
 use crate::model::{App, Change, Issuer, Link, Model, Node, Pages};
 use crate::rules_text::{show_action, show_filter, show_nat};
-use crate::units::{show_duration, show_rate, show_share};
+use crate::units::{show_duration, show_loss, show_rate, show_share};
 
 /// The whole model as text.
 #[must_use]
@@ -123,6 +123,7 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
             let closes = if *closes { ", closing after each" } else { "" };
             format!("replies to calls on port {port}{closes}")
         }
+        App::Sink { port } => format!("a sink on port {port}"),
         App::Edge { port, certificate, upstreams, .. } => {
             let secure = if certificate.is_some() { "TLS" } else { "HTTP" };
             format!("a balancer, {secure} on port {port}, over {} servers", upstreams.len())
@@ -146,8 +147,10 @@ fn write_link(out: &mut String, model: &Model, link: &Link) {
     if link.ab != link.ba {
         let _ = write!(out, " (back {} {})", show_rate(link.ba.rate_bps), show_duration(link.ba.delay));
     }
+    if link.ab.loss_ppm > 0 || link.ab.loss_every > 0 {
+        let _ = write!(out, " loss {}", show_loss(link.ab.loss_ppm, link.ab.loss_every));
+    }
     for (what, ppm) in [
-        ("loss", link.ab.loss_ppm),
         ("reorder", link.ab.reorder_ppm),
         ("duplicate", link.ab.duplicate_ppm),
         ("corrupt", link.ab.corrupt_ppm),

@@ -1,7 +1,8 @@
 //! Pieces of the language, each with what it lowers to.
 
+use rt_base::Nanos;
 use rt_rules::{Action, NatAction, RejectWith};
-use rt_scenario::model::{App, Change, Check, Pages, QueueLimit, Verb};
+use rt_scenario::model::{App, Change, Check, Pages, QueueLimit, TraceBy, Transport, Verb};
 use rt_scenario::{Model, load, render_all};
 
 fn two(more: &str) -> Model {
@@ -32,9 +33,76 @@ fn sentences() {
             Verb::Post { url: url(), json: r#"{"a":[1,"2",true,"x"]}"#.into() },
         ),
         ("- 'a posts {\"a\": 1} to http://10.0.0.2/'", Verb::Post { url: url(), json: r#"{"a":1}"#.into() }),
+        ("- a traces the route to 10.0.0.2", Verb::Trace { target: target(), by: TraceBy::Udp, port: None }),
+        (
+            "- a traces the route to 10.0.0.2 using tcp port 443",
+            Verb::Trace { target: target(), by: TraceBy::Tcp, port: Some(443) },
+        ),
+        ("- a finds the path MTU to 10.0.0.2", Verb::PathMtu { target: target() }),
+        (
+            "- { do: a sends 10MB to 10.0.0.2:9000 over 4 TCP connections after 1s, every: 100ms }",
+            Verb::Send {
+                target: target(),
+                port: 9000,
+                bytes: 10_000_000,
+                connections: 4,
+                every: Some(Nanos::from_millis(100)),
+            },
+        ),
+        (
+            "- { do: a streams 2Mbit/s for 10s to 10.0.0.2 over UDP, playout: 80ms }",
+            Verb::Stream {
+                target: target(),
+                port: 5001,
+                over: Transport::Udp,
+                rate_bps: 2_000_000,
+                lasts: Nanos::from_secs(10),
+                frame: Nanos::from_millis(20),
+                playout: Nanos::from_millis(80),
+            },
+        ),
     ];
     for (step, verb) in cases {
         assert_eq!(verbs(&format!("  {step}\n")), [verb], "{step}");
+    }
+}
+
+#[test]
+fn whoever_is_sent_a_measurement_takes_it() {
+    let sinks = |steps: &str| {
+        let apps = two(steps).nodes.remove(1).apps;
+        apps.into_iter().filter(|app| matches!(app, App::Sink { .. })).collect::<Vec<_>>()
+    };
+    assert_eq!(sinks("steps: [ a sends 1MB to b over TCP ]\n"), [App::Sink { port: 5001 }]);
+    let twice = "steps: [ a sends 1MB to b over TCP, a streams 1Mbit/s for 1s to b over UDP ]\n";
+    assert_eq!(sinks(twice).len(), 1);
+    assert_eq!(sinks("steps: [ a sends 1MB to b:80 over TCP ]\n"), [], "a web server has the port");
+}
+
+#[test]
+fn loss_may_be_regular() {
+    let model = two("      loss: every 1000th\n      b-to-a: { loss: 2% }\n");
+    let link = &model.links[0];
+    assert_eq!((link.ab.loss_ppm, link.ab.loss_every), (0, 1_000));
+    assert_eq!((link.ba.loss_ppm, link.ba.loss_every), (20_000, 0));
+}
+
+#[test]
+fn steps_that_measure_nothing_sensible_are_refused() {
+    for step in [
+        "a sends 0 to 10.0.0.2 over TCP",
+        "a sends 1MB to 10.0.0.2 over UDP",
+        "a sends 1MB to 10.0.0.2 over 99 TCP connections",
+        "a streams 100Gbit/s for 1s to 10.0.0.2 over UDP",
+        "a streams 1Mbit/s for 1ms to 10.0.0.2 over UDP",
+        "a streams 1Mbit/s to 10.0.0.2 over UDP",
+        "a traces the route to 10.0.0.2 using smoke",
+    ] {
+        let text = format!(
+            "name: t\ntopology:\n  nodes:\n    a: {{ address: 10.0.0.1/24 }}\n    b: {{ address: 10.0.0.2/24 }}\n  \
+             links:\n    - endpoints: [\"a:eth0\", \"b:eth0\"]\nsteps: [ {step} ]\n"
+        );
+        assert!(load("t.yaml", &text).is_err(), "{step}");
     }
 }
 

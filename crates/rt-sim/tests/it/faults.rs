@@ -43,6 +43,16 @@ fn loss() {
 }
 
 #[test]
+fn regular_loss_takes_every_nth_frame() {
+    let mut sim = run(DirectionSpec { loss_every: 1_000, ..DirectionSpec::default() });
+    assert_eq!(sim.stats().dropped_total(), 20);
+    let heard = order(&mut sim);
+    let gaps: Vec<usize> = (1..heard.len()).filter(|&i| heard[i] != heard[i - 1] + 1).collect();
+    assert_eq!(gaps.len(), 19, "the last frame of all is lost too");
+    assert!(gaps.iter().enumerate().all(|(n, at)| *at == (n + 1) * 999));
+}
+
+#[test]
 fn duplicates() {
     let mut sim = run(DirectionSpec { duplicate_ppm: 100_000, ..DirectionSpec::default() });
     near(sim.stats().duplicated, 2_000);

@@ -30,6 +30,7 @@ fn network() -> impl Strategy<Value = Network> {
             delay: Nanos(delay),
             jitter: Nanos(jitter),
             loss_ppm,
+            loss_every: u64::from(other / 20_000),
             reorder_ppm: other,
             duplicate_ppm: other / 4,
             corrupt_ppm: other,

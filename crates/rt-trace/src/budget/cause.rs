@@ -252,6 +252,7 @@ fn wait_words(wait: Wait) -> (&'static str, &'static str) {
         Wait::Backoff => ("wait.backoff", "a pause before trying again"),
         Wait::Dhcp => ("wait.dhcp", "DHCP waits for answers"),
         Wait::Housekeeping => ("wait.housekeeping", "housekeeping"),
+        Wait::Pace => ("wait.pace", "the stream's own pace"),
     }
 }
 
@@ -271,7 +272,7 @@ fn timer_group(kind: TimerKind) -> Group {
             Wait::PageWork => Group::Page,
             Wait::Person => Group::Person,
             Wait::Timeout | Wait::Backoff => Group::Timeouts,
-            Wait::Dhcp | Wait::Housekeeping => Group::Protocol,
+            Wait::Dhcp | Wait::Housekeeping | Wait::Pace => Group::Protocol,
         },
     }
 }

@@ -16,6 +16,7 @@ mod http;
 mod life;
 mod listeners;
 mod lookup;
+mod measure;
 mod model;
 mod outcome;
 mod packets;
@@ -137,7 +138,7 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
         lookups,
         connections: conns.iter().map(|&c| connect::story(view, c)).collect(),
         waits,
-        trouble,
+        trouble: if is_probing(step) { Vec::new() } else { trouble },
         saved: None,
     }
 }
@@ -189,13 +190,19 @@ pub(crate) fn report(view: &View<'_>, conn: usize) -> ConnectionReport {
     }
 }
 
+/// Whether a step is about what the network throws away.
+fn is_probing(step: &Step<'_, '_>) -> bool {
+    step.requests.iter().any(|req| measure::is_probing(req))
+}
+
 /// The connections of a step: those that its requests used, and those that its machine opened meanwhile.
 fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
     let view = step.view;
     let mut all: BTreeSet<usize> = BTreeSet::new();
     for (number, conn) in view.conns.iter().enumerate() {
         let syn = view.tcp(conn.client).syn.as_ref().map(|s| s.mark.at);
-        if conn.client.node == step.node && syn.is_some_and(|at| at >= step.start() && at <= step.last) {
+        let meanwhile = syn.is_some_and(|at| at >= step.start() && at <= step.last);
+        if conn.client.node == step.node && meanwhile && !is_probing(step) {
             all.insert(number);
         }
     }
@@ -314,6 +321,7 @@ fn chapters(
                 chapters.extend(files::tell(step, req, stories, places));
                 chapters.extend(files::page(step, req));
             }
+            (ReqKind::Probe, _) if measure::is_one(req) => chapters.push(measure::tell(step, req)),
             (ReqKind::Probe, _) if req.used().next().is_none() && !opened_within(step, req, conns) => {
                 chapters.push(echo::tell(step, req));
             }

@@ -376,6 +376,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             | AppRecord::Retry { req, .. }
             | AppRecord::CertificateChecked { req, .. }
             | AppRecord::Rendered { req, .. }
+            | AppRecord::Measured { req, .. }
             | AppRecord::Note { req, .. } => {
                 if let Some(r) = all.get_mut(&(node, *req)) {
                     r.said.push((event, record));
