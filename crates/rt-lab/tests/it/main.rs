@@ -6,6 +6,7 @@ mod determinism;
 mod hostile;
 mod judges;
 mod laws;
+mod plots;
 mod shipped;
 mod support;
 mod traces;

@@ -197,13 +197,18 @@ fn likewise(lines: &[Line]) -> Vec<Line> {
     let mut same = 0;
     for line in lines {
         let of = |name: &str| line.data.get(name).cloned().unwrap_or_default();
-        let about = (line.node.clone(), line.code.clone(), of("connection"), of("fate"), of("decision"));
+        let about = (line.node.clone(), line.code.clone(), of("connection"), of("fate"));
         let again = line.code.starts_with("tcp.retransmit") && before.as_ref() == Some(&about);
         same = if again { same + 1 } else { 0 };
         before = Some(about);
         match same {
             0 => out.push(line.clone()),
-            1..=LIKEWISE => out.push(Line { text: format!("{}; likewise", of("short")), ..line.clone() }),
+            1..=LIKEWISE => {
+                let cost = of("cost_ns").parse::<u64>().ok().filter(|ns| *ns > 0);
+                let cost =
+                    cost.map_or(String::new(), |ns| format!(". The step waited {} for it", ms(Nanos(ns))));
+                out.push(Line { text: format!("{}; likewise{cost}", of("short")), ..line.clone() });
+            }
             n => {
                 if n > LIKEWISE + 1 {
                     out.pop();

@@ -250,9 +250,12 @@ fn round_trips(flows: &Flows<'_>, flow: &Flow, from: Side) -> Option<Svg> {
     let highest = |points: &[(u64, u64)]| points.iter().map(|p| p.1).max().unwrap_or(0);
     let most = highest(&curve.samples).max(highest(&curve.srtt)).max(1);
     let rto = highest(&curve.rto);
-    let high = if rto <= most * 6 { most.max(rto) } else { most };
-    let mut chart =
-        Chart::new(&words(flow, from, PlotKind::Rtt), span, (0, high + high / 10 + 1), Unit::Time);
+    let high = if rto <= most * 8 { most.max(rto) } else { most };
+    let mut words = words(flow, from, PlotKind::Rtt);
+    if rto > high {
+        words.subtitle += &format!("; RTO up to {}, above the chart", ms(Nanos(rto)));
+    }
+    let mut chart = Chart::new(&words, span, (0, high + high / 10 + 1), Unit::Time);
     let rtos: Vec<(u64, u64)> = curve.rto.iter().copied().filter(|p| chart.y.holds(p.1)).collect();
     chart.steps("orange dash", &rtos, span.1);
     chart.steps("blue", &curve.srtt, span.1);

@@ -192,7 +192,7 @@ impl<'t> Teller<'_, 't> {
             .with("copy_before", frame(before))
             .with("decision", decided)
             .with("short", short)
-            .with("fate", fate)
+            .with("fate", fate.split_once(": ").map_or(fate.as_str(), |(place, _)| place))
     }
 
     /// What made the sender send again: a line's code, words, and the decision behind it.
@@ -289,7 +289,7 @@ impl<'t> Teller<'_, 't> {
                     (true, _) => {
                         format!("and did not come within the {window} that packets may be out of order")
                     }
-                    (false, 0) => "and packets out of order were not to be expected".into(),
+                    (false, 0) => "and too much has arrived to wait for packets out of order".into(),
                     (false, _) => format!("longer ago than the {window} that packets may be out of order"),
                 };
                 format!(
