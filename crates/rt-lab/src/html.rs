@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use rt_base::{FrameId, Way};
+use rt_trace::plot::Flows;
+use rt_trace::render::{self, PlotKind};
 use rt_trace::story::Story;
 use rt_trace::{LinkFacts, NodeFacts, Trace, TraceMap};
 use serde_json::{Map, Value, json};
@@ -12,16 +14,47 @@ use serde_json::{Map, Value, json};
 const PAGE: &str = include_str!("../assets/story.html");
 /// Packets with details on click; later ones have their line only.
 const MOST_PACKETS: usize = 4_000;
+/// Connections whose plots are inside, and the bytes of all these together.
+const MOST_PLOTS: usize = 12;
+const MOST_PLOT_BYTES: usize = 2 << 20;
+/// Shorter connections are not worth a picture.
+const FEWEST_SEGMENTS: u64 = 8;
 /// Bytes of a packet that are shown.
 const MOST_BYTES: usize = 1_600;
 
 /// The whole page.
 #[must_use]
 pub(crate) fn page(trace: &Trace, story: &Story) -> String {
-    let data = json!({ "story": story, "network": network(&trace.map), "packets": packets(trace, story) });
+    let (network, packets, plots) = (network(&trace.map), packets(trace, story), plots(trace, story));
+    let data = json!({ "story": story, "network": network, "packets": packets, "plots": plots });
     // `</script>` inside a string would end the data: JSON may write `<` as an escape.
     let data = data.to_string().replace('<', "\\u003c");
     PAGE.replace("__TITLE__", &escape(&format!("{}: the story", story.scenario))).replace("__DATA__", &data)
+}
+
+/// The plots of the story's connections by number, those that carried most first.
+fn plots(trace: &Trace, story: &Story) -> Value {
+    let all = story.steps.iter().flat_map(|s| &s.connections);
+    let mut wanted: Vec<(u64, u32)> = all.map(|c| (c.segments.iter().sum(), c.number)).collect();
+    wanted.retain(|(segments, _)| *segments >= FEWEST_SEGMENTS);
+    wanted.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
+    wanted.dedup();
+    wanted.truncate(MOST_PLOTS);
+    if wanted.is_empty() {
+        return json!({});
+    }
+    let flows = Flows::of(trace);
+    let list = flows.list();
+    let mut plots = Map::new();
+    let mut room = MOST_PLOT_BYTES;
+    for (_, number) in wanted {
+        let Some(flow) = list.iter().find(|f| f.number == number) else { continue };
+        let svg = render::plots(&flows, flow, PlotKind::All, None);
+        let Some(left) = room.checked_sub(svg.len()) else { continue };
+        room = left;
+        plots.insert(number.to_string(), svg.into());
+    }
+    Value::Object(plots)
 }
 
 fn escape(text: &str) -> String {
