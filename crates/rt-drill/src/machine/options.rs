@@ -123,7 +123,7 @@ impl Machine {
             udp.values.insert((level, name), integer(value)?);
             return Ok(());
         }
-        let bsd = self.settings.is_bsd();
+        let (bsd, fast_open) = (self.settings.is_bsd(), self.settings.tcp.fast_open.client);
         let tcp = self.table.tcp_mut(fd)?;
         match (level, name) {
             // Linux doubles a buffer's size, for what it keeps beside the bytes.
@@ -149,8 +149,14 @@ impl Machine {
             }
             (n::SOL_SOCKET, n::SO_ERROR | n::SO_TYPE | n::SO_PROTOCOL | n::SO_DOMAIN | n::SO_ACCEPTCONN)
             | (n::IPPROTO_TCP, n::TCP_INFO) => return Err(Errno::ENOPROTOOPT),
+            (n::IPPROTO_TCP, n::TCP_FASTOPEN_CONNECT) if !fast_open => return Err(Errno::EOPNOTSUPP),
             _ => {
-                let kept = admissible(level, name, integer(value)?)?;
+                // Options of IP may be given in one byte.
+                let number = match (level, value) {
+                    (n::IPPROTO_IP, [byte, ..]) if value.len() < 4 => i32::from(*byte),
+                    _ => integer(value)?,
+                };
+                let kept = admissible(level, name, number)?;
                 tcp.values.insert((level, name), kept);
             }
         }
