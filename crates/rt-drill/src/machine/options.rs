@@ -119,6 +119,9 @@ impl Machine {
     /// # Errors
     /// `EBADF`, `ENOTSOCK`, `ENOPROTOOPT`, `EINVAL`.
     pub fn setsockopt(&mut self, fd: Fd, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+        // The options of IP may come as one byte.
+        let wide = i32::from(value.first().copied().unwrap_or(0)).to_ne_bytes();
+        let value = if level == n::IPPROTO_IP && (1..4).contains(&value.len()) { &wide } else { value };
         if let Kind::Udp(udp) = &mut self.table.get_mut(fd)?.kind {
             udp.values.insert((level, name), integer(value)?);
             return Ok(());
