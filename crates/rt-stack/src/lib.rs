@@ -19,6 +19,7 @@
 //! frames are dropped as an unknown EtherType), no multicast membership, no redirects, no policy routing.
 
 mod api;
+mod api_tcp;
 mod config;
 mod deliver;
 mod error;

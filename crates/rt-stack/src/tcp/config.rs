@@ -262,7 +262,6 @@ impl Default for KeepaliveConfig {
 }
 
 impl Default for TcpConfig {
-    #[expect(clippy::too_many_lines, reason = "a line for each option")]
     fn default() -> TcpConfig {
         TcpConfig {
             congestion: CongestionKind::Cubic,

@@ -28,13 +28,14 @@
 //! have cannot be written. `recv` holds the steps of RFC 9293 3.10.7 in their order, `send` decides what goes out next,
 //! `acks` reads the ACK field, `flight` keeps what is in flight, `rack` and `recovery` find losses and say what they mean,
 //! `undo` takes that back, `probe` has the timers of it, `cwnd` spends the window and `congestion` sizes it (a small trait
-//! with Reno and CUBIC behind it), `ecn` is explicit congestion notification, `ack_policy` when an ACK is due, `transitions` what entering a state
-//! means, `expiry` what a timer does. What differs between operating systems is data:
+//! with Reno and CUBIC behind it), `ecn` is explicit congestion notification, `ack_policy` when an ACK is due, `fast_open`
+//! text in SYNs, `recv_bsd` the order in which FreeBSD asks, `transitions` what entering a state means, `expiry` what a
+//! timer does. What differs between operating systems is data:
 //! [`TcpConfig`].
 //!
 //! # Simplifications, and how a user could notice
 //!
-//! - No urgent data (the pointer is ignored, the bytes are delivered in line), no Fast Open.
+//! - No urgent data (the pointer is ignored, the bytes are delivered in line).
 
 mod ack_policy;
 mod acks;
