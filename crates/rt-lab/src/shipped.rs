@@ -40,6 +40,13 @@ shipped![
     "certificate-untrusted",
     "cable-cut",
     "pravin-dev",
+    "nagle-and-delayed-ack",
+    "connection-cost",
+    "fast-open",
+    "keepalive",
+    "time-wait",
+    "syn-flood",
+    "spoofed-reset",
 ];
 
 /// All built-in scenarios.

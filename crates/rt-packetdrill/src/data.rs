@@ -19,11 +19,6 @@ fn take(host: &Host, fd: c_int, len: usize, flags: c_int) -> Result<(Vec<u8>, ma
     Ok((bytes, received))
 }
 
-/// What was received must not be lost for want of a buffer.
-fn present(buf: *mut c_void, len: usize) -> Result<(), Errno> {
-    if buf.is_null() && len > 0 { Err(Errno::EFAULT) } else { Ok(()) }
-}
-
 pub(crate) unsafe extern "C" fn read(
     userdata: *mut c_void,
     fd: c_int,
@@ -58,7 +53,6 @@ pub(crate) unsafe extern "C" fn recv(
     flags: c_int,
 ) -> isize {
     border(userdata, |host| {
-        present(buf, len)?;
         let (bytes, received) = take(host, fd, len, flags)?;
         // SAFETY: at most `len` bytes.
         unsafe { copy(&bytes, buf) }?;
@@ -76,7 +70,6 @@ pub(crate) unsafe extern "C" fn recvfrom(
     address_len: *mut u32,
 ) -> isize {
     border(userdata, |host| {
-        present(buf, len)?;
         let (bytes, received) = take(host, fd, len, flags)?;
         // SAFETY: at most `len` bytes; for the address see the module.
         unsafe {
@@ -206,9 +199,6 @@ pub(crate) unsafe extern "C" fn sendto(
     border(userdata, |host| {
         // SAFETY: see the module.
         let to = if address.is_null() { None } else { unsafe { c::read_address(address, address_len) }? };
-        if to.is_none() && !address.is_null() && flags & n::MSG_FASTOPEN != 0 {
-            return Err(Errno::EOPNOTSUPP);
-        }
         // SAFETY: see the module.
         put(host, fd, unsafe { bytes(buf, len) }?, flags, to)
     })

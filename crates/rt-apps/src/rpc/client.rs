@@ -188,7 +188,7 @@ impl Caller {
         if reused {
             self.uses(&stream, true);
         }
-        write_message(&mut stream, self.calls.request, self.calls.manners).await?;
+        write_message(&self.net, &mut stream, self.calls.request, self.calls.manners).await?;
         if read_message(&mut stream, self.calls.manners).await?.is_none() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -221,11 +221,15 @@ impl Caller {
     /// Closes what was kept: FIN, then what the server has to say.
     async fn part(&self) {
         let idle = self.shared(|s| std::mem::take(&mut s.idle));
+        let mut open = Vec::new();
         for mut stream in idle {
             if stream.shutdown().await.is_ok() {
-                let drain = async { while stream.read(&mut [0; 512]).await.is_ok_and(|n| n > 0) {} };
-                let _ = self.net.timeout(Nanos::from_secs(1), Wait::Housekeeping, drain).await;
+                open.push(stream);
             }
+        }
+        for mut stream in open {
+            let drain = async { while stream.read(&mut [0; 512]).await.is_ok_and(|n| n > 0) {} };
+            let _ = self.net.timeout(Nanos::from_secs(1), Wait::Housekeeping, drain).await;
         }
     }
 

@@ -9,8 +9,10 @@ mod server;
 
 use std::io;
 
+use rt_base::{Nanos, Wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::net::Net;
 use crate::socket::TcpStream;
 
 pub use client::{Calls, Connections, call};
@@ -18,6 +20,9 @@ pub use server::RpcServer;
 
 /// Bytes that say how long a message is.
 const HEAD: usize = 4;
+
+/// From one `write` to the next: what a system call costs.
+const BETWEEN_WRITES: Nanos = Nanos::from_micros(1);
 
 /// Longest message that is taken: a length above this is a peer that speaks something else.
 const LONGEST: u32 = 64 << 20;
@@ -40,7 +45,7 @@ impl Default for Manners {
 }
 
 /// Writes a message of `len` bytes, in pieces.
-async fn write_message(stream: &mut TcpStream, len: u32, manners: Manners) -> io::Result<()> {
+async fn write_message(net: &Net, stream: &mut TcpStream, len: u32, manners: Manners) -> io::Result<()> {
     let len = len.max(HEAD as u32);
     let mut message = len.to_be_bytes().to_vec();
     message.extend((0..len as usize - HEAD).map(|at| b'a' + (at % 26) as u8));
@@ -55,6 +60,10 @@ async fn write_message(stream: &mut TcpStream, len: u32, manners: Manners) -> io
             _ => rest.len() / left,
         };
         let (now, later) = rest.split_at(size);
+        if piece > 0 {
+            // What one call of `write` wrote is with TCP before the next one begins.
+            net.sleep(BETWEEN_WRITES, Wait::Housekeeping).await;
+        }
         stream.write_all(now).await?;
         rest = later;
     }

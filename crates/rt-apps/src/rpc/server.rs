@@ -52,7 +52,7 @@ impl RpcServer {
             if self.think > Nanos::ZERO {
                 net.sleep(self.think, Wait::ServerThink).await;
             }
-            write_message(&mut stream, self.reply, self.manners).await?;
+            write_message(net, &mut stream, self.reply, self.manners).await?;
             if self.closes {
                 break;
             }

@@ -119,14 +119,11 @@ impl Machine {
     /// # Errors
     /// `EBADF`, `ENOTSOCK`, `ENOPROTOOPT`, `EINVAL`.
     pub fn setsockopt(&mut self, fd: Fd, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
-        // The options of IP may come as one byte.
-        let wide = i32::from(value.first().copied().unwrap_or(0)).to_ne_bytes();
-        let value = if level == n::IPPROTO_IP && (1..4).contains(&value.len()) { &wide } else { value };
         if let Kind::Udp(udp) = &mut self.table.get_mut(fd)?.kind {
             udp.values.insert((level, name), integer(value)?);
             return Ok(());
         }
-        let (bsd, fast_open) = (self.settings.is_bsd(), self.settings.tcp.fast_open.client);
+        let bsd = self.settings.is_bsd();
         let tcp = self.table.tcp_mut(fd)?;
         match (level, name) {
             // Linux doubles a buffer's size, for what it keeps beside the bytes.
@@ -152,14 +149,8 @@ impl Machine {
             }
             (n::SOL_SOCKET, n::SO_ERROR | n::SO_TYPE | n::SO_PROTOCOL | n::SO_DOMAIN | n::SO_ACCEPTCONN)
             | (n::IPPROTO_TCP, n::TCP_INFO) => return Err(Errno::ENOPROTOOPT),
-            (n::IPPROTO_TCP, n::TCP_FASTOPEN_CONNECT) if !fast_open => return Err(Errno::EOPNOTSUPP),
             _ => {
-                // Options of IP may be given in one byte.
-                let number = match (level, value) {
-                    (n::IPPROTO_IP, [byte, ..]) if value.len() < 4 => i32::from(*byte),
-                    _ => integer(value)?,
-                };
-                let kept = admissible(level, name, number)?;
+                let kept = admissible(level, name, integer(value)?)?;
                 tcp.values.insert((level, name), kept);
             }
         }

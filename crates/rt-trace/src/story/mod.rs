@@ -9,6 +9,7 @@
 //! work of machines that no step touched is in the events, not in the story.
 
 mod again;
+mod calls;
 mod connect;
 mod echo;
 mod files;
@@ -199,7 +200,9 @@ fn is_probing(step: &Step<'_, '_>) -> bool {
 fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
     let view = step.view;
     let mut all: BTreeSet<usize> = BTreeSet::new();
-    for (number, conn) in view.conns.iter().enumerate() {
+    // What an attacker forges looks like connections, and is none.
+    let forged = step.requests.iter().any(|r| calls::is_forged(r));
+    for (number, conn) in view.conns.iter().enumerate().filter(|_| !forged) {
         let syn = view.tcp(conn.client).syn.as_ref().map(|s| s.mark.at);
         let meanwhile = syn.is_some_and(|at| at >= step.start() && at <= step.last);
         if conn.client.node == step.node && meanwhile && !is_probing(step) {
@@ -309,7 +312,8 @@ fn chapters(
         let syn = view.tcp(view.conns[**c].client).syn.as_ref().map(|s| s.mark.at);
         syn.is_some_and(|at| at >= step.start())
     };
-    for &conn in conns.iter().filter(opened).filter(|c| !inner.contains(c)) {
+    let told = calls::told(step, conns);
+    for &conn in told.iter().filter(opened).filter(|c| !inner.contains(c)) {
         chapters.push(connect::tell(step, conn));
         chapters.extend(tls::tell(step, conn));
     }
@@ -322,6 +326,10 @@ fn chapters(
                 chapters.extend(files::page(step, req));
             }
             (ReqKind::Probe, _) if measure::is_one(req) => chapters.push(measure::tell(step, req)),
+            (ReqKind::Probe, _) if calls::is_calls(req) => {
+                chapters.push(calls::tell(step, req, conns.iter().filter(opened).count()));
+            }
+            (ReqKind::Probe, _) if calls::is_forged(req) => chapters.push(calls::forged(step, req)),
             (ReqKind::Probe, _) if req.used().next().is_none() && !opened_within(step, req, conns) => {
                 chapters.push(echo::tell(step, req));
             }
@@ -329,7 +337,7 @@ fn chapters(
         }
     }
     chapters.sort_by_key(|c| (c.start_ns, c.code != "url"));
-    chapters.extend(connect::close(step, conns));
+    chapters.extend(connect::close(step, &told));
     (chapters, lookups)
 }
 
