@@ -1,6 +1,8 @@
 //! Drives the table exactly as packetdrill does in its `--so_filename` mode: spins on the clock, sleeps, puts packets on the
 //! wire, waits for packets without saying until when, and runs blocking calls on a second thread.
 
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails the test")]
+
 use std::ffi::{CString, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::net::Ipv4Addr;
