@@ -365,7 +365,9 @@ pub(crate) fn grouped(value: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Scale, decimal, grouped, nice_step, thin, time_step};
+    use super::{
+        Chart, HEIGHT, Scale, Svg, Unit, WIDTH, Words, decimal, grouped, nice_step, thin, time_step,
+    };
 
     #[test]
     fn ticks_are_few_and_round() {
@@ -392,6 +394,22 @@ mod tests {
         );
         assert_eq!(Scale::new(5, 5, 0, 10).at(5), 0);
         assert_eq!(Scale::new(0, u64::MAX, 0, 10).at(u64::MAX), 10);
+    }
+
+    #[test]
+    fn a_small_chart() {
+        let words = Words { title: "Title".into(), subtitle: "a → b".into(), y: "bytes".into() };
+        let mut chart = Chart::new(&words, (0, 10_000_000), (0, 3_000), Unit::Bytes);
+        chart.bar("blue", (1_000_000, 0, 1_000), "segment 0..1,000");
+        chart.bars("teal", &[(2_000_000, 1_000, 2_000), (2_000_000, 1_000, 2_000)]);
+        chart.cross("red", (3_000_000, 2_000), "never arrived");
+        chart.steps("green", &[(1_000_000, 0), (4_000_000, 1_000), (4_000_000, 2_000)], 10_000_000);
+        chart.dots("grey", &[(5_000_000, 500)]);
+        chart.key("blue", "bar", "segment");
+        chart.key("red", "x", "never arrived");
+        let mut all = Svg::default();
+        all.group_at(0, chart.finish());
+        insta::assert_snapshot!(all.document(WIDTH, HEIGHT));
     }
 
     #[test]

@@ -196,6 +196,9 @@ fn is_probing(step: &Step<'_, '_>) -> bool {
     step.requests.iter().any(|req| measure::is_probing(req))
 }
 
+/// Connections told of that a machine opened during a step and that no request names: more of them are a flood.
+const MOST_OPENED: usize = 40;
+
 /// The connections of a step: those that its requests used, and those that its machine opened meanwhile.
 fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
     let view = step.view;
@@ -205,7 +208,7 @@ fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
     for (number, conn) in view.conns.iter().enumerate().filter(|_| !forged) {
         let syn = view.tcp(conn.client).syn.as_ref().map(|s| s.mark.at);
         let meanwhile = syn.is_some_and(|at| at >= step.start() && at <= step.last);
-        if conn.client.node == step.node && meanwhile && !is_probing(step) {
+        if conn.client.node == step.node && meanwhile && !is_probing(step) && all.len() < MOST_OPENED {
             all.insert(number);
         }
     }

@@ -192,7 +192,9 @@ fn drops(trouble: &[Line]) -> Vec<Line> {
     let dropped: Vec<&Line> =
         trouble.iter().filter(|l| l.code.starts_with("drop.") && l.code != "drop.no_socket").collect();
     let Some(first) = dropped.first() else { return Vec::new() };
-    let times = if dropped.len() > 1 { format!(" ({} in all)", dropped.len()) } else { String::new() };
+    let counted = |l: &&Line| l.data.get("count").and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
+    let all: u64 = dropped.iter().map(counted).sum();
+    let times = if all > 1 { format!(" ({all} in all)") } else { String::new() };
     let text = format!("{} {}{times}", first.label, first.text);
     vec![Line { label: "why".into(), text, ..(*first).clone() }]
 }

@@ -1,7 +1,7 @@
 //! What went wrong on the way: each retransmission with its reason, each dropped packet with rule and origin, ICMP
 //! errors, cut links.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpSendRecord, Time, Way, What};
 
@@ -15,6 +15,17 @@ use crate::read::Side;
 
 /// Lines told at most; more are counted.
 const LIMIT: usize = 200;
+
+/// Drops by the same machine, for the same reason and by the same rule, that are told one by one.
+const ALIKE: u64 = 4;
+
+/// What makes two drops alike.
+fn kind(event: &Event) -> (u32, &'static str, u32) {
+    match event.what {
+        What::Drop { reason, rule, .. } => (event.node().0, reason.code(), rule),
+        _ => (event.node().0, "", 0),
+    }
+}
 
 /// Everything that went wrong during a step, in order.
 pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
@@ -39,16 +50,38 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
         Some((conn, _)) => conns.contains(&conn),
         None => true,
     };
+    let mut alike: BTreeMap<(u32, &str, u32), (u64, &Event)> = BTreeMap::new();
     for event in view.trace.events.iter().filter(within) {
         let What::Drop { reason, .. } = event.what else { continue };
         let told = explained.contains(&event.frame)
             || !concerned(event.frame)
             || is_harmless(reason)
             || listeners::tells(reason);
-        if !told {
+        if told {
+            continue;
+        }
+        let same = alike.entry(kind(event)).or_insert((0, event));
+        *same = (same.0 + 1, event);
+        if same.0 <= ALIKE {
             lines.push((event.at, dropped(step, event)));
         }
     }
+    lines.extend(alike.into_values().filter(|(count, _)| *count > ALIKE).map(|(count, last)| {
+        let name = view.name(last.node());
+        let packets = words::count(count - ALIKE, "more packet");
+        let line = Line::new(
+            "drop.more",
+            name.clone(),
+            format!("drops {packets} for the same reason, the last one now"),
+        );
+        (
+            last.at,
+            line.at(last.at)
+                .on(name)
+                .margin(words::after(step.start(), last.at))
+                .with("count", count - ALIKE),
+        )
+    }));
     lines.extend(listeners::tell(view, (step.start(), step.until)));
     lines.extend(icmp_errors(step));
     lines.sort_by_key(|(at, _)| *at);
