@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use rt_base::TcpPhase;
+use rt_base::{TcpPhase, Time};
 use rt_wire::Seq;
 
 use crate::api::{ConnectOptions, TcpRead};
@@ -13,7 +13,7 @@ use crate::ip::destination::{Hop, Place as Where};
 use crate::packet::{protocol, v4};
 use crate::socket::{Socket, SocketId, TcpSocket};
 use crate::stack::Stack;
-use crate::tcp::{Connection, Info, OpenParams, Read, SocketOptions, TcpConfig};
+use crate::tcp::{Connection, Cx, Info, OpenParams, Read, SocketOptions, TcpConfig, TcpError};
 
 /// TCP.
 impl Stack {
@@ -89,6 +89,7 @@ impl Stack {
         for id in self.sockets.all_tcp() {
             if let Some(socket) = self.sockets.tcp_mut(id) {
                 socket.connection.set_machine(cx, &self.tcp);
+                socket.asked = Time::MAX;
             }
         }
     }
@@ -190,11 +191,30 @@ impl Stack {
     /// # Errors
     /// The connection's error once nothing is left to read; `BadSocket`.
     pub fn tcp_read(&mut self, id: SocketId, buf: &mut [u8]) -> Result<TcpRead, SocketError> {
+        self.tcp_take(id, |connection, cx| connection.read(cx, buf))
+    }
+
+    /// Throws up to `most` bytes away that [`Stack::tcp_read`] would give, as `recv` with `MSG_TRUNC` does on Linux.
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_read`].
+    pub fn tcp_discard(&mut self, id: SocketId, most: usize) -> Result<TcpRead, SocketError> {
+        self.tcp_take(id, |connection, cx| connection.discard(cx, most))
+    }
+
+    fn tcp_take(
+        &mut self,
+        id: SocketId,
+        take: impl FnOnce(&mut Connection, Cx) -> Result<Read, TcpError>,
+    ) -> Result<TcpRead, SocketError> {
         let cx = self.cx;
         let socket = self.sockets.tcp_mut(id).ok_or(SocketError::BadSocket)?;
-        match socket.connection.read(cx, buf) {
+        match take(&mut socket.connection, cx) {
             Ok(Read::Data(n)) => {
-                self.sockets.touch(id);
+                // Right after `send` has asked it, a connection has nothing to say but that its window is open again.
+                if cx.recording || socket.connection.owes_ack() || !socket.was_asked(cx.now) {
+                    self.sockets.touch(id);
+                }
                 Ok(TcpRead::Data(n))
             }
             Ok(Read::WouldBlock) => Ok(TcpRead::WouldBlock),

@@ -143,13 +143,13 @@ impl Stack {
             return self.deliver_tcp_new(packet, &header, payload, out);
         };
         let cx = self.cx;
-        let Some(socket) = self.sockets.tcp_mut(id) else { return Err(stop(DropReason::NoSocket)) };
+        let Some(socket) = self.sockets.tcp_ref(id) else { return Err(stop(DropReason::NoSocket)) };
         if let Some(listener) = socket.listener
             && let Some(reason) = self.refuse_last_ack(id, listener, (&header, payload))
         {
             return Err(stop(reason));
         }
-        let Some(socket) = self.sockets.tcp_mut(id) else { return Err(stop(DropReason::NoSocket)) };
+        let Some(socket) = self.sockets.touch_mut(id) else { return Err(stop(DropReason::NoSocket)) };
         let outcome = socket.connection.on_segment(cx, &header, payload, Ecn::from_byte(packet.ip.dscp_ecn));
         match outcome {
             Outcome::Reopen => {
@@ -158,17 +158,13 @@ impl Stack {
                 self.sockets.wake(id);
                 return self.deliver_tcp_new(packet, &header, payload, out);
             }
-            Outcome::Dropped(_) => {
-                self.sockets.touch(id);
-                return Err(stop(DropReason::TcpUnacceptable));
-            }
+            Outcome::Dropped(_) => return Err(stop(DropReason::TcpUnacceptable)),
             Outcome::EnterEstablished => {
                 if let Some(lesson) = socket.connection.take_lesson() {
                     self.fast_open_memory().learn(remote.ip(), &lesson);
                 }
-                self.sockets.touch(id);
             }
-            _ => self.sockets.touch(id),
+            _ => {}
         }
         Ok(id.conn())
     }

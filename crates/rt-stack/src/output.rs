@@ -159,10 +159,23 @@ impl Stack {
         if out.recording() {
             socket.connection.take_records(&mut self.records);
         }
-        let phase = socket.connection.phase();
+        socket.asked = self.cx.now;
         let (woken, finished) = (socket.connection.take_woken(), socket.connection.finished());
         let listener = socket.listener;
         let in_handshake = listener.is_some();
+        if !finished && !in_handshake && socket.fast_open_of.is_none() {
+            // Nearly always.
+            let moved = socket.must_rearm();
+            self.flush_records(frame, out);
+            if woken {
+                self.sockets.wake(id);
+            }
+            if moved {
+                self.sockets.rearm(id);
+            }
+            return;
+        }
+        let phase = socket.connection.phase();
         // Nobody holds a half-open connection: when it fails it is gone.
         let failed = in_handshake && phase == TcpPhase::Closed;
         let forgotten = failed || (finished && socket.orphan);

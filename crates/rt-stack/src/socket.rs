@@ -78,13 +78,26 @@ pub(crate) struct TcpSocket {
     wish: Time,
     /// It stands in the list of those with something to say.
     dirty: bool,
+    /// When the connection had nothing more to say; `Time::MAX` if it was touched since.
+    pub(crate) asked: Time,
 }
 
 impl TcpSocket {
     pub(crate) fn new(connection: Connection, local: SocketAddr, remote: SocketAddr) -> TcpSocket {
         let (listener, fast_open_of, error, orphan) = (None, None, None, false);
-        let (wish, dirty) = (Time::MAX, false);
-        TcpSocket { connection, local, remote, listener, fast_open_of, error, orphan, wish, dirty }
+        let (wish, asked, dirty) = (Time::MAX, Time::MAX, false);
+        TcpSocket { connection, local, remote, listener, fast_open_of, error, orphan, wish, dirty, asked }
+    }
+
+    /// Whether its place in the timer queue is too late, or it needs none any more.
+    pub(crate) fn must_rearm(&self) -> bool {
+        let deadline = self.connection.deadline();
+        deadline < self.wish || (deadline == Time::MAX && self.wish != Time::MAX)
+    }
+
+    /// Whether nothing was done to the connection since it had nothing to say at this very time.
+    pub(crate) fn was_asked(&self, now: Time) -> bool {
+        self.asked == now
     }
 }
 
@@ -96,6 +109,8 @@ pub(crate) struct Sockets {
     udp: FixedMap<u16, Vec<SocketId>>,
     /// (local, remote) to connection.
     tcp: FixedMap<(SocketAddr, SocketAddr), SocketId>,
+    /// The connection of `tcp` found last; dies with every change of `tcp`.
+    last_found: Option<(SocketAddr, SocketAddr, SocketId)>,
     listeners: FixedMap<u16, SocketId>,
     woken: Vec<SocketId>,
     dirty: VecDeque<SocketId>,
@@ -169,6 +184,7 @@ impl Sockets {
         }
         let id = self.insert(Socket::Tcp(Box::new(socket)));
         self.tcp.insert(ends, id);
+        self.last_found = None;
         id
     }
 
@@ -269,8 +285,16 @@ impl Sockets {
     }
 
     /// The connection between these ends.
-    pub(crate) fn find_tcp(&self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
-        self.tcp.get(&(local, remote)).copied()
+    pub(crate) fn find_tcp(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
+        if let Some((ours, theirs, id)) = self.last_found
+            && theirs == remote
+            && ours == local
+        {
+            return Some(id);
+        }
+        let id = *self.tcp.get(&(local, remote))?;
+        self.last_found = Some((local, remote, id));
+        Some(id)
     }
 
     /// The listener of a port.
@@ -296,10 +320,17 @@ impl Sockets {
 
     /// Notes that a connection was touched and may have something to say.
     pub(crate) fn touch(&mut self, id: SocketId) {
-        let Some(Socket::Tcp(socket)) = self.table.get_mut(&id) else { return };
+        self.touch_mut(id);
+    }
+
+    /// Gives a connection out to be changed, and notes that it was touched.
+    pub(crate) fn touch_mut(&mut self, id: SocketId) -> Option<&mut TcpSocket> {
+        let Some(Socket::Tcp(socket)) = self.table.get_mut(&id) else { return None };
+        socket.asked = Time::MAX;
         if !core::mem::replace(&mut socket.dirty, true) {
             self.dirty.push_back(id);
         }
+        Some(socket)
     }
 
     /// The next connection that was touched.
@@ -320,10 +351,10 @@ impl Sockets {
     /// old wish comes true: most timers never fire.
     pub(crate) fn rearm(&mut self, id: SocketId) {
         let Some(Socket::Tcp(socket)) = self.table.get_mut(&id) else { return };
-        let deadline = socket.connection.deadline();
-        if deadline == socket.wish || (deadline > socket.wish && deadline != Time::MAX) {
+        if !socket.must_rearm() {
             return;
         }
+        let deadline = socket.connection.deadline();
         if socket.wish != Time::MAX {
             self.timers.remove(&(socket.wish, id));
         }
@@ -367,6 +398,7 @@ impl Sockets {
                 // A newer connection may have taken over the ends.
                 if self.tcp.get(&(tcp.local, tcp.remote)) == Some(&id) {
                     self.tcp.remove(&(tcp.local, tcp.remote));
+                    self.last_found = None;
                 }
                 self.timers.remove(&(tcp.wish, id));
                 if let Some(Socket::Listener(l)) = tcp.listener.and_then(|at| self.table.get_mut(&at)) {
@@ -387,6 +419,7 @@ impl Sockets {
         self.timers.remove(&(wish, id));
         if self.tcp.get(&ends) == Some(&id) {
             self.tcp.remove(&ends);
+            self.last_found = None;
         }
     }
 

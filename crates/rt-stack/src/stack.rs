@@ -20,7 +20,7 @@ use crate::config::StackConfig;
 use crate::fast_open::FastOpenMemory;
 use crate::hooks::{EgressProof, Hooks};
 use crate::icmp::{Complaint, Limiter};
-use crate::ip::destination::{Destinations, Hop};
+use crate::ip::destination::{Destinations, Hop, Place as Where};
 use crate::ip::fragment::fragment;
 use crate::ip::path_mtu::PathMtu;
 use crate::ip::reassembly::{Put, Reassembly};
@@ -210,7 +210,7 @@ impl Stack {
             }
             if let Some(id) = self.sockets.next_touched() {
                 while let Some(packet) = self.next_segment(id, out) {
-                    self.walk(now, LOCAL_OUT, packet, out);
+                    self.send_own(now, packet, out);
                 }
                 self.settle(id, FrameId::NONE, out);
             } else if let Some(packet) = self.loopback.pop_front() {
@@ -280,7 +280,31 @@ impl Stack {
             }
             return;
         }
+        // Without hooks nothing stands between the route and the socket.
+        if self.hooks.is_none() && self.destinations.lookup(packet.dst(), &self.nics) == Where::Here {
+            return self.deliver(now, packet, out);
+        }
         self.walk(now, FORWARDED, packet, out);
+    }
+
+    /// An own packet of a socket without a device. Without hooks, with a neighbour that is known and no more than fits, all
+    /// stages of the pipeline come down to two look-ups.
+    fn send_own(&mut self, now: Time, packet: Packet, out: &mut Outbox) {
+        let Some((hop, mac, proof)) = self.plain_way(now, &packet) else {
+            return self.walk(now, LOCAL_OUT, packet, out);
+        };
+        let Hop { rule, out: port, next: next_hop, .. } = hop;
+        out.record(packet.frame.id, || What::Route { rule, out: port, next_hop, ttl: 0 });
+        nic::transmit(packet.frame, port, (mac, self.nics[port.index()].mac), proof, out);
+    }
+
+    fn plain_way(&mut self, now: Time, packet: &Packet) -> Option<(Hop, MacAddr, EgressProof)> {
+        let proof = EgressProof::without_hooks(&self.hooks)?;
+        let Where::Beyond(hop) = self.destinations.lookup(packet.dst(), &self.nics) else { return None };
+        if self.path_mtu.is_some() || packet.device.is_some() || packet.ip.total_len > hop.mtu {
+            return None;
+        }
+        Some((hop, self.neighbors.lookup(now, hop.out, hop.next)?, proof))
     }
 
     /// The pipeline. A packet that arrives starts on `FORWARDED` and turns into `LOCAL_IN` when it is routed here.
@@ -438,6 +462,9 @@ impl Stack {
 
     /// Records what was noted without an outbox.
     pub(crate) fn flush_records(&mut self, frame: FrameId, out: &mut Outbox) {
+        if self.records.is_empty() {
+            return;
+        }
         for what in self.records.drain(..) {
             out.record(frame, || what);
         }

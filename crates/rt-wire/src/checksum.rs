@@ -27,15 +27,29 @@ pub fn ones_sum(bytes: &[u8]) -> u64 {
     if blocks.is_empty() { words + tail } else { sum_blocks(blocks) + words + tail }
 }
 
-/// Eight independent lanes, so that the compiler can use vector instructions.
+/// A lane of 32 bits holds so many upper halves at least.
+const LANE_BLOCKS: usize = 32_768;
+
+/// Eight independent lanes of 32 bits, so that the compiler can use narrow vector instructions: one sums the words and may
+/// overflow, the other their upper halves and may not, which says what the first has lost.
 fn sum_blocks(blocks: &[[u8; 32]]) -> u64 {
-    let mut lanes = [0u64; 8];
-    for block in blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<4>().0) {
-            *lane += u64::from(u32::from_ne_bytes(*word));
+    let mut sum = 0;
+    for blocks in blocks.chunks(LANE_BLOCKS) {
+        let (mut words, mut uppers) = ([0u32; 8], [0u32; 8]);
+        for block in blocks {
+            let lanes = words.iter_mut().zip(&mut uppers);
+            for ((all, upper), word) in lanes.zip(block.as_chunks::<4>().0) {
+                let word = u32::from_ne_bytes(*word);
+                *all = all.wrapping_add(word);
+                *upper += word >> 16;
+            }
+        }
+        for (all, upper) in words.into_iter().zip(uppers) {
+            let lower = all.wrapping_sub(upper << 16);
+            sum += u64::from(lower) + (u64::from(upper) << 16);
         }
     }
-    lanes.iter().sum()
+    sum
 }
 
 /// A sum as the 16-bit number that stands on the wire before complementing (write it with `to_be_bytes`).
@@ -154,6 +168,10 @@ mod tests {
             }
         }
         assert_eq!(fold(ones_sum(&[0xff; 65536])), 0xffff);
+        // More than the lanes hold at once.
+        let long = bytes.repeat(1_100);
+        assert_eq!(u64::from(fold(ones_sum(&long))) % 0xffff, u64::from(plain(&bytes)) * 1_100 % 0xffff);
+        assert_eq!(ones_sum(&vec![0xff; 32 * LANE_BLOCKS]), 8 * LANE_BLOCKS as u64 * u64::from(u32::MAX));
         // The example of RFC 1071, section 3.
         assert_eq!(fold(ones_sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
     }

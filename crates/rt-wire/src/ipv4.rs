@@ -131,13 +131,17 @@ impl Ipv4Header {
         let [id0, id1] = self.id.to_be_bytes();
         let [fr0, fr1] = fragment.to_be_bytes();
         let first = 0x40 | (len / 4) as u8;
-        let (ttl, proto) = (self.ttl, self.protocol);
-        out.extend_from_slice(&[first, self.dscp_ecn, tl0, tl1, id0, id1, fr0, fr1, ttl, proto, 0, 0]);
-        out.extend_from_slice(&self.src.octets());
-        out.extend_from_slice(&self.dst.octets());
-        out.resize(start + len, 0);
-        let check = checksum::of_sum(header_sum(&out[start..]));
-        out[start + 10..start + 12].copy_from_slice(&check.to_be_bytes());
+        let (ttl, proto, ds) = (self.ttl, self.protocol, self.dscp_ecn);
+        let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (self.src.octets(), self.dst.octets());
+        let mut fixed =
+            [first, ds, tl0, tl1, id0, id1, fr0, fr1, ttl, proto, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
+        // Padding is zeros and adds nothing to the sum.
+        let [c0, c1] = checksum::of_sum(header_sum(&fixed)).to_be_bytes();
+        (fixed[10], fixed[11]) = (c0, c1);
+        out.extend_from_slice(&fixed);
+        if len > Self::LEN {
+            out.resize(start + len, 0);
+        }
     }
 
     /// Whether it is a fragment (the first one included).

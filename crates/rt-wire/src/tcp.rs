@@ -156,14 +156,14 @@ impl TcpHeader {
     /// Appends the header with a checksum of zero.
     pub fn emit(&self, out: &mut Vec<u8>) {
         let words = (self.emit_len() / 4) as u8;
-        out.extend_from_slice(&self.src.to_be_bytes());
-        out.extend_from_slice(&self.dst.to_be_bytes());
-        out.extend_from_slice(&self.seq.0.to_be_bytes());
-        out.extend_from_slice(&self.ack.0.to_be_bytes());
-        out.extend_from_slice(&[words << 4, self.flags.0]);
-        out.extend_from_slice(&self.window.to_be_bytes());
-        out.extend_from_slice(&[0, 0]);
-        out.extend_from_slice(&self.urgent.to_be_bytes());
+        // One array and one append: a buffer grows once, not nine times.
+        let ([s0, s1], [d0, d1]) = (self.src.to_be_bytes(), self.dst.to_be_bytes());
+        let ([n0, n1, n2, n3], [a0, a1, a2, a3]) = (self.seq.0.to_be_bytes(), self.ack.0.to_be_bytes());
+        let ([w0, w1], [u0, u1]) = (self.window.to_be_bytes(), self.urgent.to_be_bytes());
+        let (offset, flags) = (words << 4, self.flags.0);
+        out.extend_from_slice(&[
+            s0, s1, d0, d1, n0, n1, n2, n3, a0, a1, a2, a3, offset, flags, w0, w1, 0, 0, u0, u1,
+        ]);
         self.options.emit(out);
     }
 

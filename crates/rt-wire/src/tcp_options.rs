@@ -164,6 +164,12 @@ impl TcpOptions {
     /// Reads options; stops quietly at the end mark or a malformed one.
     pub(crate) fn parse(bytes: &[u8]) -> TcpOptions {
         let mut options = TcpOptions::default();
+        // What nearly every segment has (RFC 7323, appendix A).
+        if let [1, 1, 8, 10, v0, v1, v2, v3, e0, e1, e2, e3] = *bytes {
+            let (value, echo) = ([v0, v1, v2, v3], [e0, e1, e2, e3]);
+            options.timestamps = Some((u32::from_be_bytes(value), u32::from_be_bytes(echo)));
+            return options;
+        }
         for (kind, body) in RawOptions(bytes) {
             match (kind, body.len()) {
                 (2, 2) => options.mss = Some(be16(body, 0)),
@@ -204,10 +210,12 @@ impl TcpOptions {
         }
         let mut used = 0;
         if let Some((value, echo)) = self.timestamps {
-            out.extend_from_slice(&[1, 1, 8, 10]);
-            out.extend_from_slice(&value.to_be_bytes());
-            out.extend_from_slice(&echo.to_be_bytes());
+            let ([v0, v1, v2, v3], [e0, e1, e2, e3]) = (value.to_be_bytes(), echo.to_be_bytes());
+            out.extend_from_slice(&[1, 1, 8, 10, v0, v1, v2, v3, e0, e1, e2, e3]);
             used = 12;
+        }
+        if self.sack().is_empty() {
+            return;
         }
         let blocks = self.sack_fitting(used);
         if blocks > 0 {

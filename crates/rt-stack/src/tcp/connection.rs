@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rt_base::{Blocked, ConnId, EventId, TcpPhase, Time, TimerKind, What};
 use rt_wire::{Seq, TcpHeader};
 
-use super::ack_policy::AckPolicy;
+use super::ack_policy::{AckPolicy, Due};
 use super::config::{Family, KeepaliveConfig, TcpConfig};
 use super::ecn::EcnState;
 use super::fast_open::FastOpen;
@@ -158,9 +158,24 @@ impl Connection {
     /// # Errors
     /// The connection's error once nothing is left to read.
     pub fn read(&mut self, cx: Cx, buf: &mut [u8]) -> Result<Read, TcpError> {
-        let offset = self.rcv.buf.next() - u64::from(self.rcv.buf.readable());
         let n = self.rcv.buf.read_into(buf);
+        self.was_read(cx, n)
+    }
+
+    /// Throws up to `most` bytes away that arrived in order, as `recv` with `MSG_TRUNC` does on Linux: what `read` does,
+    /// without a copy.
+    ///
+    /// # Errors
+    /// As [`Connection::read`].
+    pub fn discard(&mut self, cx: Cx, most: usize) -> Result<Read, TcpError> {
+        let n = self.rcv.buf.skip(most);
+        self.was_read(cx, n)
+    }
+
+    /// The application has just taken `n` bytes.
+    fn was_read(&mut self, cx: Cx, n: usize) -> Result<Read, TcpError> {
         if n > 0 {
+            let offset = self.rcv.buf.next() - u64::from(self.rcv.buf.readable()) - n as u64;
             if cx.recording {
                 self.records.push(What::TcpRead { conn: self.conn, offset, len: n as u32 });
             }
@@ -180,6 +195,12 @@ impl Connection {
             (None, false) if matches!(self.state, State::Closed(_)) => Ok(Read::Eof),
             (None, false) => Ok(Read::WouldBlock),
         }
+    }
+
+    /// Whether an ACK is to be sent at once.
+    #[must_use]
+    pub fn owes_ack(&self) -> bool {
+        matches!(self.ack.due, Due::Now | Due::TimerFired)
     }
 
     /// Copies what `read` would give into `buf` and leaves it there; how many bytes.

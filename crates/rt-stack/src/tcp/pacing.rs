@@ -48,10 +48,13 @@ impl Connection {
             return u64::MAX;
         }
         let (early, late) = self.config.pacing_percent;
-        let percent = u128::from(if r.window.cwnd < r.window.ssthresh / 2 { early } else { late });
+        let percent = u64::from(if r.window.cwnd < r.window.ssthresh / 2 { early } else { late });
         let bytes = u64::from(self.snd.mss) * u64::from(r.window.cwnd.max(self.snd.flight.segments()));
-        // Windows are below 2^40 bytes, so this cannot overflow 128 bits.
-        let rate = u128::from(bytes) * 1_000_000_000 * percent / 100 / u128::from(srtt);
+        // Windows are below 2^40 bytes, so this cannot overflow 128 bits; the usual ones fit in 64, where dividing is quick.
+        if let Some(product) = bytes.checked_mul(10_000_000 * percent) {
+            return product / srtt;
+        }
+        let rate = u128::from(bytes) * 10_000_000 * u128::from(percent) / u128::from(srtt);
         u64::try_from(rate).unwrap_or(u64::MAX)
     }
 
@@ -82,7 +85,10 @@ impl Connection {
     pub(super) fn ends_burst(&mut self, cx: Cx, len: u32, more: impl Fn(&Connection) -> u32) -> bool {
         let first = self.burst.left == 0;
         if first {
-            self.burst.left = self.burst_segments().min(1 + more(self));
+            let ready = 1 + more(self);
+            // The rate is only worth computing when it decides.
+            let decides = ready > self.config.min_burst.max(1);
+            self.burst.left = if decides { self.burst_segments().min(ready) } else { ready };
         }
         self.burst.left -= 1;
         self.space(cx, len);

@@ -177,6 +177,12 @@ impl RecvBuffer {
     /// Copies what can be read into `buf` and forgets it; how many bytes.
     pub(super) fn read_into(&mut self, buf: &mut [u8]) -> usize {
         let n = self.peek_into(buf);
+        self.skip(n)
+    }
+
+    /// Forgets up to `most` bytes of what can be read; how many.
+    pub(super) fn skip(&mut self, most: usize) -> usize {
+        let n = most.min(self.readable() as usize);
         if n == 0 {
             return 0;
         }
