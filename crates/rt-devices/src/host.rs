@@ -129,7 +129,9 @@ impl Plain {
     fn handle(&mut self, now: Time, input: Input, out: &mut Outbox) {
         match input {
             Input::Frame { port, frame } => {
-                self.stack.receive(now, port, frame, out);
+                if !self.stack.receive(now, port, frame, out) {
+                    return;
+                }
                 self.react(now, out);
             }
             Input::Timer => self.serve_timers(now, out),

@@ -175,11 +175,14 @@ impl Stack {
 
     /// A frame arrived. Everything that follows from it alone (forwarding, ARP and ICMP answers, TCP's ACKs) is in `out`
     /// when this returns; applications are found with [`Stack::take_woken`].
-    pub fn receive(&mut self, now: Time, port: PortId, mut frame: Frame, out: &mut Outbox) {
+    ///
+    /// Returns false when the frame was only passed on as the one before: then no socket and no deadline is concerned.
+    pub fn receive(&mut self, now: Time, port: PortId, mut frame: Frame, out: &mut Outbox) -> bool {
         if let Some(hop) = self.shortcuts.apply(now, port, &mut frame) {
             let ttl = frame.bytes[ETHERNET + 8];
             out.record(frame.id, || What::Route { rule: hop.rule, out: hop.out, next_hop: hop.next, ttl });
-            return out.send(hop.out, frame);
+            out.send(hop.out, frame);
+            return false;
         }
         self.begin(out);
         match self.accept_frame(port, &frame) {
@@ -197,6 +200,7 @@ impl Stack {
         if self.has_work() {
             self.send(now, out);
         }
+        true
     }
 
     /// Sends all that this machine has to say: answers, datagrams, TCP segments, and what it says to itself, until

@@ -92,6 +92,9 @@ pub fn pseudo_v4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, len: usize) -> u64 
 /// have, so the checksum simply will not match.
 #[must_use]
 pub fn pseudo(src: IpAddr, dst: IpAddr, protocol: u8, len: usize) -> u64 {
+    if let (IpAddr::V4(src), IpAddr::V4(dst)) = (src, dst) {
+        return pseudo_v4(src, dst, protocol, len);
+    }
     let octets = |a: IpAddr| match a {
         IpAddr::V4(a) => ones_sum(&a.octets()),
         IpAddr::V6(a) => ones_sum(&a.octets()),

@@ -112,7 +112,9 @@ impl World {
             self.now = next;
             if frame_at <= timer_at {
                 let (_, (to, port, frame)) = self.queue.pop_first().expect("peeked");
-                self.handle(to, |stack, now, out| stack.receive(now, port, frame, out));
+                self.handle(to, |stack, now, out| {
+                    stack.receive(now, port, frame, out);
+                });
             } else {
                 self.handle(node, |stack, now, out| stack.fire_next(now, out));
             }
