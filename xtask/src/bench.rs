@@ -24,7 +24,7 @@ struct Bench {
     floor: f64,
 }
 
-/// Everything that is compared; floors are those of the project's first issue.
+/// Everything that is compared, with what the project asks of each.
 const BENCHES: &[Bench] = &[
     Bench {
         name: "chain",
@@ -33,13 +33,13 @@ const BENCHES: &[Bench] = &[
         logging: Some(1.8),
         floor: 15.0,
     },
-    Bench { name: "bulk", figure: "mb_per_wall_s", more_is_better: true, logging: Some(1.6), floor: 12.0 },
+    Bench { name: "bulk", figure: "mb_per_wall_s", more_is_better: true, logging: Some(1.6), floor: 15.0 },
     Bench {
         name: "dumbbell",
         figure: "packet_hops_per_s",
         more_is_better: true,
         logging: Some(1.8),
-        floor: 0.0,
+        floor: 25.0,
     },
     Bench { name: "scale", figure: "total_s", more_is_better: false, logging: Some(1.6), floor: 20.0 },
     Bench { name: "scale_memory", figure: "kib_per_host", more_is_better: false, logging: None, floor: 6.0 },
