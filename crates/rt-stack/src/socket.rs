@@ -110,7 +110,7 @@ pub(crate) struct Sockets {
     /// (local, remote) to connection.
     tcp: FixedMap<(SocketAddr, SocketAddr), SocketId>,
     /// The connection of `tcp` found last; dies with every change of `tcp`.
-    last_found: Option<(SocketAddr, SocketAddr, SocketId)>,
+    last_found: Option<SocketId>,
     listeners: FixedMap<u16, SocketId>,
     woken: Vec<SocketId>,
     dirty: VecDeque<SocketId>,
@@ -286,14 +286,15 @@ impl Sockets {
 
     /// The connection between these ends.
     pub(crate) fn find_tcp(&mut self, local: SocketAddr, remote: SocketAddr) -> Option<SocketId> {
-        if let Some((ours, theirs, id)) = self.last_found
-            && theirs == remote
-            && ours == local
+        if let Some(id) = self.last_found
+            && let Some(socket) = self.tcp_ref(id)
+            && socket.remote == remote
+            && socket.local == local
         {
             return Some(id);
         }
         let id = *self.tcp.get(&(local, remote))?;
-        self.last_found = Some((local, remote, id));
+        self.last_found = Some(id);
         Some(id)
     }
 
