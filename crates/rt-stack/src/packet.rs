@@ -41,7 +41,6 @@ pub(crate) struct Packet {
 
 impl Packet {
     /// Reads the IP header of a frame that arrived; trailing bytes (Ethernet padding) are cut off.
-    #[inline(always)]
     pub(crate) fn parse(
         mut frame: Frame,
         in_port: PortId,

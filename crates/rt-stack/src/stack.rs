@@ -273,7 +273,6 @@ impl Stack {
     }
 
     /// An IP packet came in (from a link, or from this machine itself).
-    #[inline(always)]
     fn arrive(&mut self, now: Time, packet: Packet, out: &mut Outbox) {
         if let Some(reason) = self.impossible(&packet) {
             return self.refuse(now, packet, Stop::new(reason, Place::Ingress), out);
@@ -294,7 +293,6 @@ impl Stack {
 
     /// An own packet of a socket without a device. Without hooks, with a neighbour that is known and no more than fits, all
     /// stages of the pipeline come down to two look-ups.
-    #[inline(always)]
     fn send_own(&mut self, now: Time, packet: Packet, out: &mut Outbox) {
         let Some((hop, mac, proof)) = self.plain_way(now, &packet) else {
             return self.walk(now, LOCAL_OUT, packet, out);

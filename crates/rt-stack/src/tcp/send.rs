@@ -58,7 +58,6 @@ impl Connection {
         }
     }
 
-    #[inline(always)]
     fn next_synchronised(&mut self, cx: Cx) -> Option<Segment> {
         if self.state.may_send() {
             let data = self.next_tail_probe(cx).or_else(|| match self.recovery.resend {
@@ -262,7 +261,6 @@ impl Connection {
         !self.nodelay && self.snd.small.gt(self.snd.una)
     }
 
-    #[inline(always)]
     fn send_new(&mut self, cx: Cx, len: u32, fin: bool, why: SendWhy) -> Segment {
         let seq = self.snd.nxt;
         let taken = len + u32::from(fin);
@@ -363,7 +361,6 @@ impl Connection {
         (self.snd.nxt, TcpFlags::ACK)
     }
 
-    #[inline(always)]
     fn build(&mut self, cx: Cx, plan: Plan) -> Segment {
         let mut header = self.header(cx, plan.seq, plan.flags, plan.sack);
         let (flags, ecn) = self.ecn_sent(plan.fresh);
@@ -415,7 +412,6 @@ impl Connection {
         4 + 8 * blocks.min(if self.ts.on { 3 } else { 4 })
     }
 
-    #[inline(always)]
     pub(super) fn segment(
         &self,
         header: TcpHeader,
