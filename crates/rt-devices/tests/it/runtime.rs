@@ -38,7 +38,12 @@ async fn echo(net: Net, to: &str, bytes: usize) -> StepResult {
     let mut got = Vec::new();
     from.read_to_end(&mut got).await.unwrap();
     writer.await;
-    StepResult { ok: got == data, summary: format!("{} bytes", got.len()), lines: Vec::new() }
+    StepResult {
+        ok: got == data,
+        summary: format!("{} bytes", got.len()),
+        lines: Vec::new(),
+        figures: Vec::new(),
+    }
 }
 
 fn echo_world() -> Lan {
