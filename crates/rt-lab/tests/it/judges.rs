@@ -13,6 +13,12 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("resolver-down", "DNS response missing"),
     // A copy that had arrived after all: the story says so of that resend.
     ("cable-cut", "D-SACK Sequence"),
+    // What keepalive gives up is reset.
+    ("keepalive", "Connection reset (RST)"),
+    // tshark takes forged segments for the connection's own, which is what they are made for.
+    ("spoofed-reset", "Connection reset (RST)"),
+    ("spoofed-reset", "ACKed segment that wasn't captured"),
+    ("spoofed-reset", "Previous segment(s) not captured"),
 ];
 
 /// `_ws.expert.severity` of Warn.
