@@ -38,12 +38,9 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     }
     let within = |e: &&Event| e.at > step.start() && e.at <= step.until;
     for event in view.trace.events.iter().filter(within) {
-        match &event.what {
-            What::LinkChanged { .. } => {
-                let line = link_changed(view, event);
-                lines.extend(line.map(|l| (event.at, l.margin(words::after(step.start(), event.at)))));
-            }
-            _ => {}
+        if let What::LinkChanged { .. } = event.what {
+            let line = link_changed(view, event);
+            lines.extend(line.map(|l| (event.at, l.margin(words::after(step.start(), event.at)))));
         }
     }
     let concerned = |f: FrameId| match view.conn_of(f) {
