@@ -11,6 +11,7 @@
 //! | `executor`, `clock`, `net`, `socket`, `echo`, `runtime`, [`entropy`], `step` | the runtime |
 //! | [`dhcp`], [`dns`], [`probe`], [`measure`] | addresses, names, "is it there?", "how good is the way?" |
 //! | [`rpc`], [`attack`] | calls and replies; forged packets |
+//! | [`split`] | a TCP proxy on the path |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
 //!
 //! A protocol is written as an async function over [`Net`]; spawn it before the run and it starts at boot. Everything it
@@ -34,6 +35,7 @@ pub mod measure;
 pub mod probe;
 pub mod rpc;
 pub mod server;
+pub mod split;
 pub mod tls;
 
 pub use clock::{Elapsed, Sleep};
@@ -41,5 +43,5 @@ pub use executor::{BoxFuture, JoinHandle};
 pub use net::{Net, ReadyHold};
 pub use rt_stack::{ConnectOptions, SocketId};
 pub use runtime::Runtime;
-pub use socket::{TcpListener, TcpStream, UdpSocket};
+pub use socket::{HeldSyn, TcpListener, TcpStream, UdpSocket};
 pub use step::{StepFn, StepResult};

@@ -243,6 +243,64 @@ impl TcpListener {
     }
 }
 
+/// A SYN that waits for the application's word. Dropped without one, it is answered with a reset.
+pub struct HeldSyn {
+    stream: Option<TcpStream>,
+    wanted: SocketAddr,
+}
+
+impl HeldSyn {
+    /// Who knocks.
+    #[must_use]
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.stream.as_ref().map(TcpStream::peer_addr)
+    }
+
+    /// Whom the peer wanted to reach, before destination NAT brought it here.
+    #[must_use]
+    pub fn wanted(&self) -> SocketAddr {
+        self.wanted
+    }
+
+    /// Lets the handshake go on and waits for its end.
+    ///
+    /// # Errors
+    /// The peer went away meanwhile.
+    pub async fn admit(mut self) -> io::Result<TcpStream> {
+        let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
+        stream.socket.net.core().stack.tcp_admit(stream.socket.id);
+        poll_fn(|cx| stream.poll_connected(cx)).await?;
+        Ok(stream)
+    }
+}
+
+impl Drop for HeldSyn {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.stream {
+            stream.abort();
+        }
+    }
+}
+
+impl TcpListener {
+    /// From now on SYNs wait for a word: see [`TcpListener::next_syn`].
+    pub fn hold(&self) {
+        self.socket.net.core().stack.tcp_hold(self.socket.id);
+    }
+
+    /// The next SYN that waits for a word.
+    ///
+    /// # Errors
+    /// Only when the listener itself is broken.
+    pub async fn next_syn(&self) -> io::Result<HeldSyn> {
+        let id = poll_fn(|cx| self.socket.poll(cx, |core, id| Ok(core.stack.tcp_take_held(id)))).await?;
+        let net = &self.socket.net;
+        let (local, remote) = addresses(&net.core(), id)?;
+        let wanted = net.core().stack.original_destination(id).unwrap_or(local);
+        Ok(HeldSyn { stream: Some(TcpStream::new(net, id, local, remote)), wanted })
+    }
+}
+
 fn addresses(core: &HostCore, id: SocketId) -> io::Result<(SocketAddr, SocketAddr)> {
     let not_connected = || io::Error::from(io::ErrorKind::NotConnected);
     let local = core.stack.local_addr(id).ok_or_else(not_connected)?;

@@ -105,6 +105,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         }
         App::Rpc { .. } => calls::serve(net, app),
         App::Sink { port } => net.serve("sink", measure::sink(net.clone(), *port)),
+        App::SplitTcp { port } => drop(net.spawn(rt_apps::split::split_tcp(net.clone(), *port))),
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             let upstreams =
                 upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });

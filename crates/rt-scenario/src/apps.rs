@@ -60,6 +60,7 @@ impl World<'_, '_> {
                     silent,
                 }
             }
+            "split-tcp" => App::SplitTcp { port },
             "edge" => {
                 let upstreams = self.read_upstreams(value);
                 let balance = read_balance(value);

@@ -33,6 +33,7 @@ fn listens(app: &App) -> Option<(u8, u32)> {
         App::HttpServer { port, .. }
         | App::Edge { port, .. }
         | App::Rpc { port, .. }
+        | App::SplitTcp { port }
         | App::Sink { port } => Some((6, u32::from(*port))),
         App::DnsServer { .. } | App::DnsResolver { .. } => Some((17, 53)),
         App::DhcpServer { port, .. } => Some((17, 67 << 16 | u32::from(port.0))),

@@ -484,6 +484,11 @@ pub enum App {
         /// TCP and UDP port.
         port: u16,
     },
+    /// Split-TCP proxy: destination NAT brings connections here, it makes its own to where they wanted to go.
+    SplitTcp {
+        /// TCP port.
+        port: u16,
+    },
     /// TLS-terminating load balancer.
     Edge {
         /// TCP port.

@@ -24,6 +24,7 @@ mod config;
 mod deliver;
 mod error;
 mod fast_open;
+mod hold;
 mod hooks;
 mod icmp;
 mod inspect;

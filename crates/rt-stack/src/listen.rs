@@ -190,6 +190,9 @@ impl Stack {
             connection.offer_cookie(option);
         }
         connection.keep_options(options);
+        if self.sockets.hold(listener, id) {
+            connection.hold();
+        }
         self.sockets.add_tcp(TcpSocket::new(connection, local, remote), Some(listener));
         self.sockets.touch(id);
         match verdict {

@@ -51,12 +51,16 @@ pub(crate) struct Listener {
     pub(crate) ready: VecDeque<SocketId>,
     /// Connections whose SYN's text was taken and whose handshake is not over.
     pub(crate) fast_open: usize,
+    /// SYNs wait for the application's word.
+    pub(crate) holds: bool,
+    /// Those that wait and were not told of yet.
+    pub(crate) held: VecDeque<SocketId>,
 }
 
 impl Listener {
     /// Whether a connection waits to be accepted.
     pub(crate) fn is_readable(&self) -> bool {
-        !self.ready.is_empty()
+        !self.ready.is_empty() || !self.held.is_empty()
     }
 }
 
@@ -162,8 +166,8 @@ impl Sockets {
             return None;
         }
         let (options, ready) = (SocketOptions::default(), VecDeque::new());
-        let half_open = BTreeSet::new();
-        let listener = Listener { port, options, backlog, half_open, ready, fast_open: 0 };
+        let (half_open, holds, held) = (BTreeSet::new(), false, VecDeque::new());
+        let listener = Listener { port, options, backlog, half_open, ready, fast_open: 0, holds, held };
         let id = self.insert(Socket::Listener(Box::new(listener)));
         self.listeners.insert(port, id);
         Some(id)
@@ -215,6 +219,14 @@ impl Sockets {
         let Some(listener) = self.tcp_mut(id).and_then(|socket| socket.fast_open_of.take()) else { return };
         if let Some(l) = self.listener_mut(listener) {
             l.fast_open -= 1;
+        }
+    }
+
+    /// A held connection leaves its listener: it will not be accepted a second time.
+    pub(crate) fn leave_listener(&mut self, id: SocketId) {
+        let Some(listener) = self.tcp_mut(id).and_then(|socket| socket.listener.take()) else { return };
+        if let Some(Socket::Listener(l)) = self.table.get_mut(&listener) {
+            l.half_open.remove(&id);
         }
     }
 

@@ -200,6 +200,16 @@ pub(super) static EDGE: Shape = Shape {
         THINK,
     ]],
 };
+pub(super) static SPLIT_TCP: Shape = Shape {
+    name: "a split-TCP proxy",
+    about: "Takes connections that destination NAT brings here, and makes its own to where they wanted to go (RFC 3135). \
+            The client's SYN is answered when the server has answered the proxy's.",
+    keys: &[&[must(
+        "port",
+        Ty::Port,
+        "TCP port that a line such as `dnat to ADDRESS:PORT tcp port 80 in lan` leads to.",
+    )]],
+};
 pub(super) static DHCP_SERVER: Shape = Shape {
     name: "a DHCP server",
     about: "Gives out addresses.",
@@ -257,6 +267,7 @@ pub(super) const APPS: &[(&str, &Shape)] = &[
     ("sink", &SINK),
     ("edge", &EDGE),
     ("rpc", &RPC),
+    ("split-tcp", &SPLIT_TCP),
     ("dhcp-client", &DHCP_CLIENT),
     ("dhcp-server", &DHCP_SERVER),
     ("dns-resolver", &DNS_RESOLVER),

@@ -335,6 +335,10 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             entries.put("port", port.to_string());
             "sink"
         }
+        App::SplitTcp { port } => {
+            entries.put("port", port.to_string());
+            "split-tcp"
+        }
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             web(&mut entries, (*port, *certificate, *http2));
             let to: Vec<(String, String)> =

@@ -124,6 +124,7 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
             format!("replies to calls on port {port}{closes}")
         }
         App::Sink { port } => format!("a sink on port {port}"),
+        App::SplitTcp { port } => format!("a split-TCP proxy on port {port}"),
         App::Edge { port, certificate, upstreams, .. } => {
             let secure = if certificate.is_some() { "TLS" } else { "HTTP" };
             format!("a balancer, {secure} on port {port}, over {} servers", upstreams.len())

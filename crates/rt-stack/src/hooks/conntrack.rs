@@ -38,6 +38,11 @@ impl Tuple {
         Tuple { protocol: self.protocol, src: self.dst, dst: self.src, sport, dport }
     }
 
+    /// Of packets from `src` to `dst`.
+    pub(crate) fn between(protocol: u8, src: SocketAddr, dst: SocketAddr) -> Tuple {
+        Tuple { protocol, src: src.ip(), dst: dst.ip(), sport: src.port(), dport: dst.port() }
+    }
+
     /// Source address and port.
     pub(crate) fn source(self) -> SocketAddr {
         SocketAddr::new(self.src, self.sport)
@@ -253,6 +258,12 @@ impl Conntrack {
             return None;
         }
         Some((index, direction))
+    }
+
+    /// The destination that the first packet of a flow had, whose answers leave this machine with `answer`.
+    pub(crate) fn original_destination(&self, answer: &Tuple) -> Option<SocketAddr> {
+        let &(index, _) = self.keys.get(answer)?;
+        Some(self.tuple(index, Direction::Original).destination())
     }
 
     /// Whether an answer with this tuple would already belong to a flow.

@@ -83,6 +83,16 @@ impl Hooks {
         self.table.len()
     }
 
+    /// Where `remote`, which talks to `local` here, wanted to go.
+    pub(crate) fn original_destination(
+        &self,
+        protocol: u8,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) -> Option<SocketAddr> {
+        self.table.original_destination(&Tuple::between(protocol, local, remote))
+    }
+
     /// Stage Conntrack: finds the flow and rewrites the destination of a known one.
     pub(crate) fn track(&mut self, now: Time, packet: &mut Packet) -> Rewritten {
         packet.track = self.table.track(now, packet.sight());

@@ -89,6 +89,18 @@ impl Connection {
         c
     }
 
+    /// Keeps the SYN-ACK back until [`Connection::admit`]: a middlebox asks the other side first.
+    pub fn hold(&mut self) {
+        self.pending.held = true;
+    }
+
+    /// Lets a held handshake go on: the SYN-ACK is the next segment.
+    pub fn admit(&mut self) {
+        if core::mem::take(&mut self.pending.held) {
+            self.pending.syn = true;
+        }
+    }
+
     pub(super) fn new(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams, state: State) -> Connection {
         let announced = open.mss.min(config.max_segment.unwrap_or(u16::MAX)).max(MIN_MSS);
         let mss = u32::from(announced);

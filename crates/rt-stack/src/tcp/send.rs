@@ -47,6 +47,7 @@ impl Connection {
         match self.state {
             State::Closed(_) => None,
             State::SynSent(_) => self.next_syn(cx, TcpFlags::SYN),
+            State::SynReceived(_) if self.pending.held => None,
             State::SynReceived(_) => {
                 let flags = TcpFlags::SYN | TcpFlags::ACK;
                 if self.is_fast_open() {

@@ -88,6 +88,8 @@ pub(super) struct Timestamps {
 /// Things to send that are neither data nor a plain ACK.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pending {
+    /// The SYN-ACK waits for the application ([`super::Connection::hold`]).
+    pub(super) held: bool,
     /// A SYN or SYN-ACK, for the first time or again.
     pub(super) syn: bool,
     /// A reset: sequence number, and acknowledgement if any.
