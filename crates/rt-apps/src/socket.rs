@@ -362,9 +362,22 @@ impl Net {
     /// `ConnectionRefused` (RST), `TimedOut` (no answer to any SYN), `HostUnreachable`, `NetworkUnreachable` (ICMP or no
     /// route), `AddrInUse` (no port left).
     pub async fn tcp_connect(&self, remote: SocketAddr, options: ConnectOptions) -> io::Result<TcpStream> {
+        self.tcp_connect_with(remote, options, SocketOptions::default()).await
+    }
+
+    /// The same on a socket with options.
+    ///
+    /// # Errors
+    /// As [`Net::tcp_connect`].
+    pub async fn tcp_connect_with(
+        &self,
+        remote: SocketAddr,
+        options: ConnectOptions,
+        own: SocketOptions,
+    ) -> io::Result<TcpStream> {
         let (id, local) = {
             let mut core = self.core();
-            let own = SocketOptions { fast_open_connect: core.fast_open, ..SocketOptions::default() };
+            let own = SocketOptions { fast_open_connect: core.fast_open || own.fast_open_connect, ..own };
             let id = core.stack.tcp_connect_with(remote, options, own).map_err(io_error)?;
             (id, addresses(&core, id)?.0)
         };

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use rt_apps::browser::{Browser, BrowserOptions, StepPins};
+use rt_apps::browser::{Browser, BrowserOptions, ClosePolicy, Habits, StepPins};
 use rt_apps::dhcp::{DhcpClientConfig, DhcpServerConfig, dhcp_client, dhcp_server};
 use rt_apps::dns::{RecursiveConfig, ResolverConfig, Zone, authoritative_server, recursive_resolver};
 use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
@@ -77,7 +77,12 @@ pub(crate) fn browser(net: &Net, node: &Node, shared: &Shared) -> Option<Browser
         parse: options.parse,
         render: options.render,
         timeout: options.timeout,
-        ..BrowserOptions::default()
+        close: options.stays_open.map_or(ClosePolicy::AtStepEnd, ClosePolicy::AfterIdle),
+        habits: Habits {
+            like_chrome: options.like_chrome,
+            language: options.language.clone(),
+            notices_close: options.notices_close.clone(),
+        },
     };
     let roots: Vec<_> = shared.authority.iter().map(|a| a.root().clone()).collect();
     Browser::new(net, options, &roots).ok()
@@ -96,11 +101,12 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             let zones: Vec<Zone> = zones.filter_map(|z| Zone::parse(&z.apex, &z.text).ok()).collect();
             net.serve("dns server", authoritative_server(net.clone(), zones, *think, *silent));
         }
-        App::HttpServer { port, certificate, http2, pages, think, silent } => {
+        App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle } => {
             let identity = shared.identity(*certificate);
             let pages = page_set(pages);
-            let server =
-                WebServer { port: *port, identity, http2: *http2, pages, think: *think, silent: *silent };
+            let idle = server::IdleLimits { unused: *idle_unused, used: *idle };
+            let (port, http2, think, silent) = (*port, *http2, *think, *silent);
+            let server = WebServer { port, identity, http2, pages, think, silent, idle };
             drop(net.spawn(server.run(net.clone())));
         }
         App::Rpc { .. } => calls::serve(net, app),
@@ -172,11 +178,12 @@ fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
 
 /// What a machine does when its step begins.
 pub(crate) fn step_fn(step: &Step, browser: Option<&Browser>) -> StepFn {
-    let pins = StepPins { source_port: step.source_port, isn: step.isn };
+    let pins = StepPins { source_port: step.source_port, isn: step.isn, ecn: step.ecn };
     match (step.verb.clone(), browser) {
         (Verb::Open { url }, Some(browser)) => browser.open_step(&url, pins),
+        (Verb::Reload { url }, Some(browser)) => browser.reload_step(&url, pins),
         (Verb::Post { url, json }, Some(browser)) => browser.post_step(&url, &json, pins),
-        (Verb::Open { .. } | Verb::Post { .. }, None) => {
+        (Verb::Open { .. } | Verb::Reload { .. } | Verb::Post { .. }, None) => {
             Box::new(|_| Box::pin(async { StepResult::failed("this machine has no browser") }))
         }
         (verb @ (Verb::Call { .. } | Verb::Flood { .. } | Verb::Spoof { .. }), _) => calls::step(step, verb),

@@ -47,6 +47,7 @@ shipped![
     "time-wait",
     "syn-flood",
     "spoofed-reset",
+    "example-com",
 ];
 
 /// All built-in scenarios.

@@ -21,6 +21,7 @@ pub(crate) fn config(said: &TcpOptions) -> TcpConfig {
     set(&mut c.sack, said.sack);
     set(&mut c.path_mtu_discovery, said.path_mtu_discovery);
     set(&mut c.quickack_segments, said.quick_acks);
+    set(&mut c.initial_window, said.initial_receive_window);
     set(&mut c.user_timeout, said.user_timeout);
     if let Some(delay) = said.delayed_ack {
         (c.delayed_ack, c.delayed_ack_max) = (delay, delay);

@@ -292,6 +292,7 @@ impl World {
             source_port: None,
             isn: None,
             background: false,
+            ecn: None,
             origin,
         })
     }

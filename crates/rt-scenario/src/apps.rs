@@ -58,6 +58,8 @@ impl World<'_, '_> {
                     pages,
                     think: think.unwrap_or(HTTP_THINK),
                     silent,
+                    idle_unused: value.duration_at("idle-unused"),
+                    idle: value.duration_at("idle"),
                 }
             }
             "split-tcp" => App::SplitTcp { port },

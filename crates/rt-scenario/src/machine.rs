@@ -77,6 +77,15 @@ impl World<'_, '_> {
         browser.parse = value.duration_at("parse").unwrap_or(browser.parse);
         browser.render = value.duration_at("render").unwrap_or(browser.render);
         browser.timeout = value.duration_at("timeout").unwrap_or(browser.timeout);
+        browser.like_chrome |= value.str_at("like") == Some("chrome");
+        if let Some(language) = value.str_at("language") {
+            browser.language = language.to_owned();
+        }
+        browser.stays_open = value.duration_at("stays-open").or(browser.stays_open);
+        if let Some(delays) = value.get("notices-close") {
+            let spans = delays.items().iter().filter_map(|v| units::duration(v.text()?).ok());
+            browser.notices_close = spans.collect();
+        }
         self.read_cookies(id, value);
     }
 

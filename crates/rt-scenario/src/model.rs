@@ -243,6 +243,8 @@ pub struct TcpOptions {
     pub max_segment: Option<u16>,
     /// Whether ICMP "too big" is believed (RFC 1191).
     pub path_mtu_discovery: Option<bool>,
+    /// The receive window starts at the multiple of the MSS below this, bytes.
+    pub initial_receive_window: Option<u32>,
     /// Send and receive buffer limits, bytes.
     pub buffers: Option<u32>,
     /// TIME-WAIT lasts twice this.
@@ -343,6 +345,14 @@ pub struct BrowserOptions {
     pub render: Nanos,
     /// Give up on a request after this long.
     pub timeout: Nanos,
+    /// Asks as Chrome does: all its fields, two connections to a new `http` origin, `/favicon.ico`.
+    pub like_chrome: bool,
+    /// Accept-Language.
+    pub language: String,
+    /// It is not closed after each step; idle connections close after this.
+    pub stays_open: Option<Nanos>,
+    /// How late it notices that a server closed an idle connection, in the order of these ends.
+    pub notices_close: Vec<Nanos>,
 }
 
 /// A DNS zone as a master file (RFC 1035, 5).
@@ -459,6 +469,10 @@ pub enum App {
         think: Nanos,
         /// Accepts and never answers.
         silent: bool,
+        /// Closes a connection on which nothing was ever asked after this.
+        idle_unused: Option<Nanos>,
+        /// Closes a connection that was idle for this long.
+        idle: Option<Nanos>,
     },
     /// Replies to calls (see [`Verb::Call`]).
     Rpc {
@@ -534,6 +548,11 @@ pub enum Forgery {
 pub enum Verb {
     /// Open a page in the browser.
     Open {
+        /// URL.
+        url: String,
+    },
+    /// Open a page again, asking the server whatever the cache says.
+    Reload {
         /// URL.
         url: String,
     },
@@ -706,6 +725,8 @@ pub struct Step {
     /// The next step does not wait for its end.
     #[serde(default)]
     pub background: bool,
+    /// Whether the connections of this step ask for ECN; as the machine does when `None`.
+    pub ecn: Option<bool>,
     /// Where it was written.
     pub origin: Origin,
 }

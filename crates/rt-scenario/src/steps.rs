@@ -14,6 +14,7 @@ use crate::world::World;
 
 const VERBS: &[&str] = &[
     "opens",
+    "reloads",
     "posts to",
     "pings",
     "looks up",
@@ -99,6 +100,7 @@ impl World<'_, '_> {
             source_port,
             isn: number("client"),
             background: item.flag_at("background").unwrap_or(false),
+            ecn: item.flag_at("ecn"),
             origin: self.line(sentence.span),
         };
         let target_span = self.part(sentence, &target);
@@ -181,6 +183,10 @@ impl World<'_, '_> {
             ["opens", text] => {
                 let host = self.check_url(sentence, text)?;
                 Some((Verb::Open { url: text.to_owned() }, host))
+            }
+            ["reloads", text] => {
+                let host = self.check_url(sentence, text)?;
+                Some((Verb::Reload { url: text.to_owned() }, host))
             }
             ["posts", .., "to", text] => {
                 let host = self.check_url(sentence, text)?;

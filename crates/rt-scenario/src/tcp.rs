@@ -56,6 +56,8 @@ pub(crate) fn read(value: &Value, into: &mut TcpOptions) {
     t.accept_queue = number("accept-queue").or(t.accept_queue);
     t.quick_acks = number("quick-acks").and_then(|n| u8::try_from(n).ok()).or(t.quick_acks);
     t.max_segment = size("max-segment").map(|n| u16::try_from(n).unwrap_or(u16::MAX)).or(t.max_segment);
+    let window = size("initial-receive-window").map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    t.initial_receive_window = window.or(t.initial_receive_window);
     t.buffers = size("buffers").map(|n| u32::try_from(n).unwrap_or(u32::MAX)).or(t.buffers);
     if let Some(probes) = value.get("keepalive") {
         t.keepalive = Some(Keepalive {
@@ -111,6 +113,7 @@ pub(crate) fn written(t: &TcpOptions) -> Vec<(&'static str, String)> {
         ("user-timeout", time(t.user_timeout)),
         ("max-segment", t.max_segment.map(|n| n.to_string())),
         ("path-mtu-discovery", flag(t.path_mtu_discovery)),
+        ("initial-receive-window", t.initial_receive_window.map(|n| n.to_string())),
         ("buffers", t.buffers.map(|n| n.to_string())),
         ("msl", time(t.msl)),
     ];
@@ -153,6 +156,7 @@ mod tests {
             user_timeout: Some(Nanos::from_secs(30)),
             max_segment: Some(1_360),
             path_mtu_discovery: Some(false),
+            initial_receive_window: Some(28_960),
             buffers: Some(65_536),
             msl: Some(Nanos::from_secs(15)),
         };

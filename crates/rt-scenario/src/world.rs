@@ -437,6 +437,10 @@ pub(crate) fn plain_browser() -> BrowserOptions {
         parse: Nanos::from_millis(5),
         render: Nanos::from_millis(14),
         timeout: Nanos::from_secs(300),
+        like_chrome: false,
+        language: String::new(),
+        stays_open: None,
+        notices_close: Vec::new(),
     }
 }
 

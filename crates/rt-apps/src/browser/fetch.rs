@@ -5,8 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, HOST, HeaderName,
-    HeaderValue, LOCATION, ORIGIN, REFERER, SET_COOKIE, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE,
+    COOKIE, HOST, HeaderName, HeaderValue, LOCATION, ORIGIN, REFERER, SET_COOKIE, UPGRADE_INSECURE_REQUESTS,
+    USER_AGENT,
 };
 use http::request::Parts as RequestParts;
 use http::response::Parts as ResponseParts;
@@ -37,6 +38,15 @@ pub(super) struct Job {
     pub(super) referer: Option<String>,
     /// JSON to post; GET without.
     pub(super) body: Option<Bytes>,
+    /// The server is to be asked whatever the cache says.
+    pub(super) again: bool,
+}
+
+impl Job {
+    /// A plain GET.
+    pub(super) fn new(parent: ReqId, kind: Kind, url: Url) -> Job {
+        Job { parent, kind, url, referer: None, body: None, again: false }
+    }
 }
 
 /// What came.
@@ -231,13 +241,21 @@ impl Shared {
         let cookie = self.state().cookies.field(&job.url, self.net.unix_time());
         let origin =
             job.body.is_some().then(|| job.url.to_string().trim_end_matches(job.url.target()).to_owned());
+        let chrome = self.options.habits.like_chrome;
+        let language = &self.options.habits.language;
+        let upgrade = chrome && job.kind == Kind::Document;
+        // Chrome offers Brotli only where no middlebox can read it.
+        let codings = if chrome && !job.url.origin().secure { "gzip, deflate" } else { "gzip, br" };
         let fields = [
             (CONTENT_TYPE, job.body.is_some().then(|| "application/json".to_owned())),
+            (CACHE_CONTROL, job.again.then(|| "max-age=0".to_owned())),
+            (UPGRADE_INSECURE_REQUESTS, upgrade.then(|| "1".to_owned())),
             (USER_AGENT, Some(self.options.user_agent.clone())),
-            (ACCEPT, Some(accept(job.kind).to_owned())),
+            (ACCEPT, Some(accept(job.kind, chrome))),
             (ORIGIN, origin),
             (REFERER, job.referer.clone()),
-            (ACCEPT_ENCODING, Some("gzip, br".to_owned())),
+            (ACCEPT_ENCODING, Some(codings.to_owned())),
+            (ACCEPT_LANGUAGE, (!language.is_empty()).then(|| language.clone())),
             (COOKIE, cookie),
         ];
         for (name, value) in fields {
@@ -343,8 +361,8 @@ fn redirect_target(loaded: &Loaded) -> Option<String> {
 }
 
 /// What Chrome accepts for each kind.
-fn accept(kind: Kind) -> &'static str {
-    match kind {
+fn accept(kind: Kind, signed: bool) -> String {
+    let mut field = match kind {
         Kind::Document => {
             "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
         }
@@ -352,6 +370,11 @@ fn accept(kind: Kind) -> &'static str {
         Kind::Image => "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8",
         Kind::Script | Kind::Call => "*/*",
     }
+    .to_owned();
+    if signed && kind == Kind::Document {
+        field.push_str(",application/signed-exchange;v=b3;q=0.7");
+    }
+    field
 }
 
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {

@@ -69,6 +69,21 @@ pub struct BrowserOptions {
     pub timeout: Nanos,
     /// When connections are closed.
     pub close: ClosePolicy,
+    /// What it does beside asking for what it needs.
+    pub habits: Habits,
+}
+
+/// What tells Chrome from a program that only asks for a page.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Habits {
+    /// All fields that Chrome sends, two connections for a new `http` origin of which the first to be ready is used, and
+    /// `/favicon.ico`.
+    pub like_chrome: bool,
+    /// Accept-Language.
+    pub language: String,
+    /// How late it notices that a server has closed an idle connection: for the first such end, the second and so on; the
+    /// last holds for all that follow, none means at once.
+    pub notices_close: Vec<Nanos>,
 }
 
 impl Default for BrowserOptions {
@@ -83,6 +98,7 @@ impl Default for BrowserOptions {
             render: Nanos::ZERO,
             timeout: Nanos::from_secs(30),
             close: ClosePolicy::AtStepEnd,
+            habits: Habits::default(),
         }
     }
 }
@@ -94,6 +110,8 @@ pub struct StepPins {
     pub source_port: Option<u16>,
     /// Initial sequence number.
     pub isn: Option<u32>,
+    /// Whether connections of this step ask for ECN; as the machine does when `None`.
+    pub ecn: Option<bool>,
 }
 
 /// A machine's browser. Cheap to clone; clones are the same browser.
@@ -129,7 +147,7 @@ impl Browser {
             rustls::RootCertStore::empty().add(root.clone())?;
         }
         let trust = Trust { roots: roots.into(), http2: options.http2 };
-        let pool = Arc::new(Pool::new(net, trust, options.connections));
+        let pool = Arc::new(Pool::new(net, trust, options.connections, &options.habits));
         let state = State {
             cookies: CookieJar::with(&options.cookies),
             cache: HttpCache::default(),
@@ -140,7 +158,12 @@ impl Browser {
 
     /// Opens a page: the document, what it names, the drawing.
     pub async fn open(&self, url: &str, pins: StepPins) -> StepResult {
-        self.0.step(pins, self.0.open_page(url)).await
+        self.0.step(pins, self.0.visit_page(url, false)).await
+    }
+
+    /// Opens a page again, and asks the server about it whatever the cache says (RFC 9111, 5.2.1.1: `max-age=0`).
+    pub async fn reload(&self, url: &str, pins: StepPins) -> StepResult {
+        self.0.step(pins, self.0.visit_page(url, true)).await
     }
 
     /// Posts JSON and reads the answer.
@@ -153,6 +176,13 @@ impl Browser {
     pub fn open_step(&self, url: &str, pins: StepPins) -> StepFn {
         let (browser, url) = (self.clone(), url.to_owned());
         Box::new(move |_| Box::pin(async move { browser.open(&url, pins).await }))
+    }
+
+    /// [`Browser::reload`] as a step of the scenario.
+    #[must_use]
+    pub fn reload_step(&self, url: &str, pins: StepPins) -> StepFn {
+        let (browser, url) = (self.clone(), url.to_owned());
+        Box::new(move |_| Box::pin(async move { browser.reload(&url, pins).await }))
     }
 
     /// [`Browser::post`] as a step of the scenario.

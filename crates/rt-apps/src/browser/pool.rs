@@ -5,22 +5,25 @@
 //! as Chrome does for hosts it knows to speak h2.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
 
 use hyper::client::conn::{http1, http2};
 use rt_base::{AppRecord, CacheKind, CacheOutcome, Nanos, ReqId, Time, Wait};
 use rt_stack::ConnectOptions;
+use rt_stack::tcp::{EcnMode, SocketOptions};
 use rustls::HandshakeKind;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::StepPins;
 use super::failure::{Failure, Phase};
 use super::url::Origin;
+use super::{Habits, StepPins};
 use crate::dns::{RecordType, SharedNameCache};
-use crate::http::{Body, HyperIo, Linger, NetExecutor};
+use crate::http::{Body, Delays, HyperIo, LateEnd, Linger, NetExecutor};
 use crate::net::Net;
 use crate::socket::TcpStream;
 use crate::tls::{ClientTls, TICKET_LIFETIME, TlsHooks};
@@ -38,6 +41,10 @@ pub(super) struct Pool {
     /// Made for the first `https` URL: most machines of a big network never see one.
     tls: OnceLock<ClientTls>,
     connections: usize,
+    /// Two connections for a new `http` origin, as Chrome makes.
+    speculates: bool,
+    /// How late closed connections are noticed.
+    late: Delays,
     state: Mutex<PoolState>,
 }
 
@@ -103,9 +110,19 @@ pub(super) struct Asker<'a> {
 }
 
 impl Pool {
-    pub(super) fn new(net: &Net, trust: Trust, connections: u32) -> Pool {
+    pub(super) fn new(net: &Net, trust: Trust, connections: u32, habits: &Habits) -> Pool {
         let connections = usize::try_from(connections.clamp(1, 256)).unwrap_or(6);
-        Pool { net: net.clone(), trust, tls: OnceLock::new(), connections, state: Mutex::default() }
+        let late = Arc::new(Mutex::new(habits.notices_close.iter().copied().collect()));
+        let speculates = habits.like_chrome;
+        Pool {
+            net: net.clone(),
+            trust,
+            tls: OnceLock::new(),
+            connections,
+            speculates,
+            late,
+            state: Mutex::default(),
+        }
     }
 
     /// Pins port and sequence number of the next connection.
@@ -203,13 +220,14 @@ impl Pool {
         let permit = permit.expect("invariant: the semaphore is never closed");
         self.say_cache(asker, CacheKind::ConnectionPool, origin_text(origin), CacheOutcome::Miss, "");
         let addresses = self.resolve(origin, asker).await?;
-        let stream = self.connect(origin, &addresses, asker).await?;
+        let stream = self.connect(origin, &addresses, asker, group).await?;
         let facts = Facts { local: stream.local_addr(), remote: stream.peer_addr(), opened: self.net.now() };
         let stream = Linger::new(&self.net, stream);
         asker.at(Phase::Handshake);
         let (wire, protocol) = if origin.secure {
             self.secure(origin, asker, facts, permit, stream).await?
         } else {
+            let stream = LateEnd::new(&self.net, stream, &self.late);
             (self.plain(&origin.host, stream, permit).await?, "http/1.1")
         };
         self.say_uses(asker, facts, false, protocol);
@@ -236,6 +254,7 @@ impl Pool {
         origin: &Origin,
         addresses: &[IpAddr],
         asker: &Asker<'_>,
+        group: &Arc<Group>,
     ) -> Result<TcpStream, Failure> {
         asker.at(Phase::Connect);
         let mut failure = None;
@@ -247,15 +266,61 @@ impl Pool {
                     why: text.clone(),
                 });
             }
-            let pins = std::mem::take(&mut self.state().pins);
-            let options = ConnectOptions { local_port: pins.source_port, isn: pins.isn, nodelay: true };
             let to = SocketAddr::new(*address, origin.port);
-            match self.net.tcp_connect(to, options).await {
+            // The permit of this very request is the only one that is out: nobody else is connected or connecting.
+            let alone = group.slots.available_permits() + 1 >= self.connections;
+            let twice = self.speculates && !origin.secure && alone;
+            let connected = if twice { self.race(to, origin, group).await } else { self.one(to).await };
+            match connected {
                 Ok(stream) => return Ok(stream),
                 Err(error) => failure = Some(Failure::connect(to, &error)),
             }
         }
         Err(failure.expect("invariant: there is at least one address"))
+    }
+
+    /// One connection, with what the step pins about its first.
+    fn one(&self, to: SocketAddr) -> impl Future<Output = std::io::Result<TcpStream>> + Send + use<> {
+        let pins = {
+            let mut state = self.state();
+            let ecn = state.pins.ecn;
+            std::mem::replace(&mut state.pins, StepPins { ecn, ..StepPins::default() })
+        };
+        let options = ConnectOptions {
+            local_port: pins.source_port,
+            isn: pins.isn,
+            nodelay: true,
+            ..Default::default()
+        };
+        let ecn = pins.ecn.map(|asks| if asks { EcnMode::On } else { EcnMode::Off });
+        let own = SocketOptions { ecn, ..SocketOptions::default() };
+        let net = self.net.clone();
+        async move { net.tcp_connect_with(to, options, own).await }
+    }
+
+    /// Two connections at once; the first that is ready is used, the other waits for the next request.
+    async fn race(&self, to: SocketAddr, origin: &Origin, group: &Arc<Group>) -> std::io::Result<TcpStream> {
+        let mut first = Box::pin(self.one(to));
+        let mut second = Box::pin(self.one(to));
+        let (won, other) = std::future::poll_fn(|cx| {
+            if let Poll::Ready(stream) = first.as_mut().poll(cx) {
+                return Poll::Ready((stream, true));
+            }
+            second.as_mut().poll(cx).map(|stream| (stream, false))
+        })
+        .await;
+        let other = if other { second } else { first };
+        let (net, late, host, group) =
+            (self.net.clone(), Arc::clone(&self.late), origin.host.clone(), Arc::clone(group));
+        drop(self.net.spawn(async move {
+            let Ok(stream) = other.await else { return };
+            let facts = Facts { local: stream.local_addr(), remote: stream.peer_addr(), opened: net.now() };
+            let stream = LateEnd::new(&net, Linger::new(&net, stream), &late);
+            if let Ok(sender) = speak_h1(&net, &host, stream).await {
+                group.state().idle.insert(0, (sender, facts));
+            }
+        }));
+        won
     }
 
     async fn secure<S>(
@@ -327,12 +392,7 @@ impl Pool {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let handshake = http1::Builder::new().title_case_headers(true).handshake(HyperIo::new(stream)).await;
-        let (sender, connection) = handshake.map_err(|error| Failure::http(host, &error))?;
-        drop(self.net.spawn(async move {
-            let _ = connection.await;
-        }));
-        Ok(Wire::H1(sender, permit))
+        Ok(Wire::H1(speak_h1(&self.net, host, stream).await?, permit))
     }
 
     fn say_pool(&self, origin: &Origin, asker: &Asker<'_>, lease: Lease) -> Lease {
@@ -357,6 +417,19 @@ impl Pool {
     fn say_cache(&self, asker: &Asker<'_>, cache: CacheKind, key: String, outcome: CacheOutcome, note: &str) {
         self.net.say(AppRecord::Cache { req: asker.req, cache, key, outcome, note: note.to_owned() });
     }
+}
+
+/// HTTP/1.1 on a stream; a task of the host drives it.
+async fn speak_h1<S>(net: &Net, host: &str, stream: S) -> Result<http1::SendRequest<Body>, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let handshake = http1::Builder::new().title_case_headers(true).handshake(HyperIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(|error| Failure::http(host, &error))?;
+    drop(net.spawn(async move {
+        let _ = connection.await;
+    }));
+    Ok(sender)
 }
 
 impl Asker<'_> {

@@ -18,19 +18,22 @@ const SHOWN: usize = 2_000;
 
 impl Shared {
     /// The document, then what it names side by side, then the drawing.
-    pub(super) async fn open_page(self: &Arc<Shared>, typed: &str) -> StepResult {
+    pub(super) async fn visit_page(self: &Arc<Shared>, typed: &str, again: bool) -> StepResult {
         let url = match Url::parse(typed) {
             Ok(url) => url,
             Err(why) => return StepResult::failed(format!("url.invalid: {why}")),
         };
         let root = self.net.new_req();
-        let job = Job { parent: rt_base::ReqId(0), kind: Kind::Document, url, referer: None, body: None };
+        let job = Job { again, ..Job::new(rt_base::ReqId(0), Kind::Document, url) };
         let page = match self.load(root, job).await {
             Ok(page) => page,
             Err(failure) => return StepResult::failed(failure.to_string()),
         };
         let parts = self.load_parts(&page).await;
         self.net.sleep(self.options.render, Wait::PageWork).await;
+        if self.options.habits.like_chrome && !again {
+            self.load_icon(&page).await;
+        }
         let all: Vec<&Loaded> = std::iter::once(&page).chain(parts.iter().flatten()).collect();
         let from_cache = all.iter().filter(|loaded| !matches!(loaded.source, Source::Network(_))).count();
         self.net.say(AppRecord::Rendered {
@@ -55,7 +58,7 @@ impl Shared {
         let body = value.to_string();
         self.note(req, "json.serialized", format!("{} bytes of JSON: {}", body.len(), shortened(&body)));
         let referer = url.join("/").ok().map(|page| page.to_string());
-        let job = Job { parent: rt_base::ReqId(0), kind: Kind::Call, url, referer, body: Some(body.into()) };
+        let job = Job { referer, body: Some(body.into()), ..Job::new(rt_base::ReqId(0), Kind::Call, url) };
         let answer = match self.load(req, job).await {
             Ok(answer) => answer,
             Err(failure) => return StepResult::failed(failure.to_string()),
@@ -74,6 +77,15 @@ impl Shared {
         result.with_lines(vec![shortened(&shown)])
     }
 
+    /// The icon for the tab, once for each page; nobody minds if there is none.
+    async fn load_icon(self: &Arc<Shared>, page: &Loaded) {
+        if let Ok(url) = page.url.join("/favicon.ico") {
+            let req = self.net.new_req();
+            let job = Job { referer: Some(page.url.to_string()), ..Job::new(page.req, Kind::Image, url) };
+            let _ = self.load(req, job).await;
+        }
+    }
+
     /// What the page names; a part that fails does not fail the page.
     async fn load_parts(self: &Arc<Shared>, page: &Loaded) -> Vec<Result<Loaded, Failure>> {
         if !text(&page.headers, &CONTENT_TYPE).starts_with("text/html") {
@@ -84,7 +96,7 @@ impl Shared {
         let base = base.and_then(|base| page.url.join(&base).ok()).unwrap_or_else(|| page.url.clone());
         let jobs = named.into_iter().filter_map(|(kind, reference)| {
             let url = base.join(&reference).ok()?;
-            Some(Job { parent: page.req, kind, url, referer: Some(page.url.to_string()), body: None })
+            Some(Job { referer: Some(page.url.to_string()), ..Job::new(page.req, kind, url) })
         });
         let loads = jobs.map(|job| {
             let req = self.net.new_req();

@@ -10,6 +10,7 @@
 
 mod body;
 mod coding;
+mod idle;
 mod io;
 mod linger;
 
@@ -19,6 +20,8 @@ use std::task::{Context, Poll};
 
 pub(crate) use body::Body;
 pub(crate) use coding::{Coding, DECODED_LIMIT, decode};
+pub use idle::IdleLimits;
+pub(crate) use idle::{Delays, IdleEnd, LateEnd};
 pub(crate) use io::HyperIo;
 pub(crate) use linger::Linger;
 

@@ -17,6 +17,12 @@ const WRITTEN: u64 = 1_699_315_200;
 
 /// Answers a request whose body is `body`; `now` is civil time.
 pub(super) fn answer(pages: &PageSet, request: &Parts, body: &Bytes, now: u64) -> Response<Body> {
+    if let Some(recorded) = &pages.recorded
+        && request.method == Method::GET
+        && let Some(known) = recorded.get(request.uri.path()).or_else(|| recorded.get(""))
+    {
+        return known.answer(request, now);
+    }
     let mut response = match (&request.method, pages.resources.get(request.uri.path())) {
         (&Method::POST, _) => post(request, body),
         (&Method::GET | &Method::HEAD, Some(resource)) => get(resource, request, now),

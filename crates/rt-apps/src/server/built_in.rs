@@ -19,6 +19,7 @@ pub(super) fn make(name: &str) -> PageSet {
         "google-home" => google_home(),
         "hello" => hello(),
         "shop" => shop(),
+        "example-com" => super::recorded::example_com(),
         _ => PageSet::new(super::SERVER, []),
     }
 }

@@ -19,7 +19,7 @@ use super::answer::{page, put};
 use super::serve::{Client, serve};
 use super::upstream::{Busy, Choice, Connection, Pool};
 use super::web::{collect, open};
-use crate::http::{Body, date};
+use crate::http::{Body, IdleLimits, date};
 use crate::net::Net;
 use crate::tls::Identity;
 
@@ -116,7 +116,7 @@ impl Edge {
             drop(proxy.net.clone().spawn(async move {
                 let passer = proxy.clone();
                 let handler = move |client, ordinal, request| passer.clone().pass(client, ordinal, request);
-                serve(&proxy.net, stream, tls.as_ref(), handler).await;
+                serve(&proxy.net, stream, tls.as_ref(), IdleLimits::default(), handler).await;
             }));
         }
     }

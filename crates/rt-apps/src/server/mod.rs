@@ -13,10 +13,12 @@ mod built_in;
 mod edge;
 mod pages;
 mod png;
+mod recorded;
 mod serve;
 mod upstream;
 mod web;
 
+pub use crate::http::IdleLimits;
 pub use edge::{Balance, Edge, Upstream};
 pub use pages::{PageSet, Resource};
 pub use web::WebServer;

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::built_in;
+use super::recorded::Recorded;
 use crate::http::Coding;
 
 /// A set of pages. Cheap to clone.
@@ -15,16 +16,18 @@ pub struct PageSet {
     pub(super) server: Arc<str>,
     /// By path, without query.
     pub(super) resources: Arc<BTreeMap<String, Resource>>,
+    /// Answers as a real server gave them, by path; the empty path answers for all others.
+    pub(super) recorded: Option<Arc<BTreeMap<String, Recorded>>>,
 }
 
 impl PageSet {
     /// The names of the built-in sets.
-    pub const BUILT_IN: [&str; 3] = ["google-home", "hello", "shop"];
+    pub const BUILT_IN: [&str; 4] = ["google-home", "hello", "shop", "example-com"];
 
     /// A built-in set; they are the same for every run and made when first asked for.
     #[must_use]
     pub fn built_in(name: &str) -> Option<PageSet> {
-        static SETS: [OnceLock<PageSet>; 3] = [const { OnceLock::new() }; 3];
+        static SETS: [OnceLock<PageSet>; 4] = [const { OnceLock::new() }; 4];
         let index = PageSet::BUILT_IN.iter().position(|known| *known == name)?;
         Some(SETS[index].get_or_init(|| built_in::make(name)).clone())
     }
@@ -49,7 +52,17 @@ impl PageSet {
     /// A set made in code.
     #[must_use]
     pub fn new(server: &str, resources: impl IntoIterator<Item = (String, Resource)>) -> PageSet {
-        PageSet { server: server.into(), resources: Arc::new(resources.into_iter().collect()) }
+        PageSet {
+            server: server.into(),
+            resources: Arc::new(resources.into_iter().collect()),
+            recorded: None,
+        }
+    }
+
+    /// The same with recorded answers, which go before everything else.
+    pub(super) fn with_recorded(mut self, recorded: Arc<BTreeMap<String, Recorded>>) -> PageSet {
+        self.recorded = Some(recorded);
+        self
     }
 
     /// The paths it has, in order.

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::http::{Body, HyperIo, Linger, NetExecutor};
+use crate::http::{Body, HyperIo, IdleEnd, IdleLimits, Linger, NetExecutor};
 use crate::net::Net;
 use crate::socket::TcpStream;
 use crate::tls::ServerTls;
@@ -27,15 +27,20 @@ pub(super) struct Client {
 }
 
 /// Serves the connection until it is over. `handler` gets each request with its ordinal on this connection, from 0.
-pub(super) async fn serve<H, F>(net: &Net, stream: TcpStream, tls: Option<&ServerTls>, handler: H)
-where
+pub(super) async fn serve<H, F>(
+    net: &Net,
+    stream: TcpStream,
+    tls: Option<&ServerTls>,
+    limits: IdleLimits,
+    handler: H,
+) where
     H: Fn(Client, u32, Request<Incoming>) -> F + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let client = Client { peer: stream.peer_addr(), tls: tls.is_some() };
     // As nginx does: otherwise the last small part of a response waits for the client's delayed ACK.
     stream.set_nodelay(true);
-    let stream = Linger::new(net, stream);
+    let stream = IdleEnd::new(net, Linger::new(net, stream), limits);
     let Some(tls) = tls else {
         return speak(net, stream, false, client, handler).await;
     };

@@ -11,7 +11,7 @@ use rt_base::{AppRecord, Nanos, ReqId, Wait};
 use super::answer::{answer, page};
 use super::pages::PageSet;
 use super::serve::serve;
-use crate::http::Body;
+use crate::http::{Body, IdleLimits};
 use crate::net::Net;
 use crate::socket::TcpListener;
 use crate::tls::{Identity, ServerTls, TlsHooks};
@@ -34,6 +34,8 @@ pub struct WebServer {
     pub think: Nanos,
     /// Takes connections and requests, and never answers.
     pub silent: bool,
+    /// How long it keeps connections on which nothing happens.
+    pub idle: IdleLimits,
 }
 
 impl WebServer {
@@ -44,9 +46,9 @@ impl WebServer {
         while let Ok((stream, _)) = listener.accept().await {
             let (net, config, tls) = (net.clone(), Arc::clone(&config), tls.clone());
             drop(net.clone().spawn(async move {
-                let (host, config) = (net.clone(), Arc::clone(&config));
+                let (host, config, idle) = (net.clone(), Arc::clone(&config), config.idle);
                 let handler = move |_, _, request| respond(host.clone(), Arc::clone(&config), request);
-                serve(&net, stream, tls.as_ref(), handler).await;
+                serve(&net, stream, tls.as_ref(), idle, handler).await;
             }));
         }
     }

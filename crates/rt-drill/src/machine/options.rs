@@ -261,6 +261,7 @@ impl Machine {
         let on = |value: Option<i32>| value.is_some_and(|value| value != 0);
         let times = keepalive_times(tcp, machine.keepalive_times);
         SocketOptions {
+            ecn: None,
             nodelay: on(of_tcp(n::TCP_NODELAY)),
             cork: on(of_tcp(n::TCP_CORK)),
             keepalive: on(of_socket(n::SO_KEEPALIVE)),

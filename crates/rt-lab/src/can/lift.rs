@@ -105,6 +105,8 @@ fn lift_closed_port(model: &mut Model, at: NodeId, verb: &Verb) -> Option<String
         pages: Pages::BuiltIn("hello".into()),
         think: rt_base::Nanos::ZERO,
         silent: false,
+        idle_unused: None,
+        idle: None,
     });
     Some(format!("something listens on port {port} of {}", node.name))
 }

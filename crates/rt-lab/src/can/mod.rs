@@ -122,6 +122,7 @@ fn probe(model: &Model, node: NodeId, verb: &Verb, seed: u64) -> Probe {
         source_port: None,
         isn: None,
         background: false,
+        ecn: None,
         origin,
     }];
     model.expect.clear();

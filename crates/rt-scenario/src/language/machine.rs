@@ -91,6 +91,11 @@ pub(crate) static TCP: Shape = Shape {
             Ty::Flag,
             "Whether ICMP's \"too big\" is believed (RFC 1191; yes by default).",
         ),
+        key(
+            "initial-receive-window",
+            Ty::Size,
+            "The receive window begins at the whole segments below this.",
+        ),
         key("buffers", Ty::Size, "Largest send and receive buffer of a connection."),
         key(
             "isns",
@@ -121,6 +126,23 @@ pub(super) static BROWSER: Shape = Shape {
         key("parse", Ty::Duration, "Time to read the page before its resources are asked for."),
         key("render", Ty::Duration, "Time to lay out and paint after the last resource."),
         key("timeout", Ty::Duration, "Give up on a request after this long."),
+        key(
+            "like",
+            Ty::OneOf(&["chrome"]),
+            "All fields that Chrome sends, two connections to a new `http` origin of which the first to be ready is used, and \
+             `/favicon.ico`.",
+        ),
+        key("language", Ty::Text, "Accept-Language, as `en-GB,en;q=0.8`."),
+        key(
+            "stays-open",
+            Ty::Duration,
+            "The browser is not closed after each step; idle connections close after this.",
+        ),
+        key(
+            "notices-close",
+            Ty::List(&Ty::Duration),
+            "How late it notices that a server closed an idle connection: the first, the second, and so on.",
+        ),
     ]],
 };
 
@@ -186,7 +208,16 @@ pub(super) const ON: Key = key("on", Ty::Name, "The interface.");
 pub(super) static HTTP: Shape = Shape {
     name: "a web server",
     about: "Serves pages over HTTP.",
-    keys: &[&[PORT, PAGES, CERTIFICATE, HTTP2, THINK, SILENT]],
+    keys: &[&[
+        PORT,
+        PAGES,
+        CERTIFICATE,
+        HTTP2,
+        THINK,
+        SILENT,
+        key("idle", Ty::Duration, "Closes a connection that was idle for this long (never by default)."),
+        key("idle-unused", Ty::Duration, "Closes a connection on which nothing was ever asked after this."),
+    ]],
 };
 pub(super) static EDGE: Shape = Shape {
     name: "a load balancer",

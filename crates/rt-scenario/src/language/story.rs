@@ -87,6 +87,11 @@ pub(super) static STEP: Shape = Shape {
         key("after", Ty::Duration, "Wait this long after the step before."),
         key("source-port", Ty::Port, "The source port of the first connection."),
         key("isn", Ty::Object(&ISN), "Initial sequence numbers of the first connection."),
+        key(
+            "ecn",
+            Ty::Flag,
+            "Whether connections of this step ask for ECN; as the machine's TCP does when not given.",
+        ),
         key("count", Ty::Whole(1, 1000), "How many pings (1 by default)."),
         key("background", Ty::Flag, "The next step does not wait for the end of this one."),
         key("request", Ty::Size, "`calls`: length of a request (100 bytes by default)."),

@@ -48,5 +48,14 @@ fn secure(world: &mut World<'_, '_>, id: rt_base::NodeId, certificate: usize) {
     let (pages, think, silent) =
         plain.unwrap_or_else(|| (crate::model::Pages::BuiltIn("hello".to_owned()), HTTP_THINK, false));
     let certificate = Some(certificate);
-    node.apps.push(App::HttpServer { port: 443, certificate, http2: true, pages, think, silent });
+    node.apps.push(App::HttpServer {
+        port: 443,
+        certificate,
+        http2: true,
+        pages,
+        think,
+        silent,
+        idle_unused: None,
+        idle: None,
+    });
 }

@@ -125,6 +125,8 @@ fn build_server(
         pages: service.pages.clone(),
         think: service.think,
         silent: service.silent,
+        idle_unused: None,
+        idle: None,
     });
     id
 }

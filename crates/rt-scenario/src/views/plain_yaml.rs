@@ -276,6 +276,11 @@ fn browser_entries(browser: &BrowserOptions) -> Vec<(String, String)> {
     out.put_if(browser.parse != usual.parse, "parse", || show_duration(browser.parse));
     out.put_if(browser.render != usual.render, "render", || show_duration(browser.render));
     out.put_if(browser.timeout != usual.timeout, "timeout", || show_duration(browser.timeout));
+    out.put_if(browser.like_chrome, "like", || "chrome".to_owned());
+    out.put_if(!browser.language.is_empty(), "language", || q(&browser.language));
+    out.0.extend(browser.stays_open.map(|span| ("stays-open".to_owned(), show_duration(span))));
+    let late = || list(browser.notices_close.iter().map(|span| show_duration(*span)));
+    out.put_if(!browser.notices_close.is_empty(), "notices-close", late);
     out.0
 }
 
@@ -315,11 +320,14 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             entries.put_if(*silent, "silent", || "yes".to_owned());
             "dns-server"
         }
-        App::HttpServer { port, certificate, http2, pages, think, silent } => {
+        App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle } => {
             web(&mut entries, (*port, *certificate, *http2));
             entries.put("pages", show_pages(pages));
             entries.put("think", show_duration(*think));
             entries.put_if(*silent, "silent", || "yes".to_owned());
+            for (key, span) in [("idle-unused", idle_unused), ("idle", idle)] {
+                entries.0.extend(span.map(|span| (key.to_owned(), show_duration(span))));
+            }
             "http"
         }
         App::Rpc { port, reply, think, closes, backlog, writes, no_delay, quick_ack } => {

@@ -5,7 +5,7 @@
 
 use rt_base::Nanos;
 
-use super::config::{CongestionKind, KeepaliveConfig, TcpConfig};
+use super::config::{CongestionKind, EcnMode, KeepaliveConfig, TcpConfig};
 
 /// The options of one socket. The default changes nothing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -48,6 +48,8 @@ pub struct SocketOptions {
     pub fast_open_no_cookie: bool,
     /// TCP_NOTSENT_LOWAT: writable only while less than this waits unsent.
     pub not_sent_low_water: Option<u32>,
+    /// What it does about ECN, where it differs from the machine.
+    pub ecn: Option<EcnMode>,
     /// TCP_CONGESTION.
     pub congestion: Option<CongestionKind>,
     /// IP_TOS: the whole octet; its ECN bits are not the application's.
@@ -90,6 +92,7 @@ impl SocketOptions {
             send_buffer_fixed: self.send_buffer.or(machine.send_buffer_fixed),
             not_sent_low_water: self.not_sent_low_water.or(machine.not_sent_low_water),
             congestion: self.congestion.unwrap_or(machine.congestion),
+            ecn: self.ecn.unwrap_or(machine.ecn),
             ..machine.clone()
         }
     }

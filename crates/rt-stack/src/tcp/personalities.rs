@@ -54,13 +54,15 @@ impl TcpConfig {
         }
     }
 
-    /// macOS: FreeBSD's forebears with delayed ACKs of 100 ms and a short TIME-WAIT.
+    /// macOS: FreeBSD's forebears with a short TIME-WAIT, and ACKs that are delayed (by 100 ms) only once data streams
+    /// (`net.inet.tcp.delayed_ack=3`).
     #[must_use]
     pub fn macos() -> TcpConfig {
         TcpConfig {
             option_order: OptionOrder::MacOs,
             delayed_ack: Nanos::from_millis(100),
             delayed_ack_max: Nanos::from_millis(100),
+            quickack_segments: 16,
             time_wait: Nanos::from_secs(30),
             ecn: EcnMode::On,
             ..TcpConfig::freebsd()
