@@ -466,6 +466,7 @@ fn step_line(step: &Step) -> String {
     entries.put_if(step.after.0 > 0, "after", || show_duration(step.after));
     entries.0.extend(step.source_port.map(|p| ("source-port".to_owned(), p.to_string())));
     entries.0.extend(step.isn.map(|n| ("isn".to_owned(), format!("{{ client: {n} }}"))));
+    entries.0.extend(step.ecn.map(|ecn| ("ecn".to_owned(), yes_no(ecn))));
     entries.put_if(step.background, "background", || "yes".to_owned());
     match &step.verb {
         Verb::Call { .. } => call_keys(&mut entries, &step.verb),
