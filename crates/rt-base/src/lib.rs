@@ -15,13 +15,14 @@ mod map;
 mod outbox;
 mod recorder;
 mod rng;
+mod tcp_event;
 mod time;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
 pub use drop_reason::DropReason;
 pub use event::{
-    Blocked, Event, HookPoint, ListenerStep, LossEvidence, NatRecord, NatSide, Place, SendWhy,
-    SlowStartEvidence, TcpDecision, TcpPhase, TcpSendRecord, TimerKind, UndoEvidence, Wait, What,
+    Blocked, Event, HookPoint, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord, TimerKind, Wait,
+    What,
 };
 pub use frame::Frame;
 pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId};
@@ -30,4 +31,5 @@ pub use outbox::{Input, Outbox, Signal};
 pub use recorder::{Recorder, Way};
 pub use rng::Rng;
 pub use rt_wire::MacAddr;
+pub use tcp_event::{ListenerStep, LossEvidence, SlowStartEvidence, TcpDecision, UndoEvidence};
 pub use time::{Nanos, Time};

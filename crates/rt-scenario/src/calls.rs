@@ -67,48 +67,10 @@ impl World<'_, '_> {
                 self.call(sentence, to, number, item)
             }
             ["floods", to, "with", "SYNs", "at", rate, "for", span] => {
-                let (target, port) = self.host_and_port(sentence, to)?;
-                let per_second = rate.strip_suffix("/s").and_then(|n| n.parse::<u64>().ok());
-                let lasts = units::duration(span).ok();
-                let (Some(rate), Some(lasts)) = (per_second, lasts) else {
-                    self.bad_step(
-                        sentence.span,
-                        "a flood looks like `floods HOST:PORT with SYNs at 1000/s for 2s`",
-                    );
-                    return None;
-                };
-                if rate == 0
-                    || u128::from(rate) * u128::from(lasts.0) / 1_000_000_000 > u128::from(MOST_PACKETS)
-                {
-                    let message = format!("a flood has from 1 to {MOST_PACKETS} packets");
-                    self.problems.add(Code::BadNumber, sentence.span, message, "out of its limits");
-                    return None;
-                }
-                let sources = item.str_at("sources").and_then(|t| t.parse().ok()).unwrap_or(SOURCES);
-                Some((Verb::Flood { target: target.clone(), port, rate, lasts, sources }, target))
+                self.flood(sentence, to, (rate, span), item)
             }
             ["spoofs", what @ ("RST" | "SYN"), "from", from, "to", to] => {
-                let ends = (from.parse::<SocketAddr>(), to.parse::<SocketAddr>());
-                let (Ok(from), Ok(to)) = ends else {
-                    self.bad_step(
-                        sentence.span,
-                        "both ends of a forged segment are written as `address:port`",
-                    );
-                    return None;
-                };
-                let what = if what == "RST" { Forgery::Rst } else { Forgery::Syn };
-                let guesses = item.get("guesses");
-                let number = |key: &str, usual: u64| guesses.and_then(|g| g.whole_at(key)).unwrap_or(usual);
-                let verb = Verb::Spoof {
-                    what,
-                    from,
-                    to,
-                    first: narrow(number("first", 0)),
-                    stride: narrow(number("stride", 65_535)),
-                    count: narrow(number("count", 1)),
-                    rate: number("rate", GUESS_RATE),
-                };
-                Some((verb, to.ip().to_string()))
+                self.forge(sentence, what, (from, to), item)
             }
             ["calls", ..] => {
                 self.bad_step(sentence.span, "calls look like `calls HOST:PORT 20 times`");
@@ -129,6 +91,58 @@ impl World<'_, '_> {
                 None
             }
         }
+    }
+
+    /// A flood of SYNs.
+    fn flood(
+        &mut self,
+        sentence: &Value,
+        to: &str,
+        (rate, span): (&str, &str),
+        item: &Value,
+    ) -> Option<(Verb, String)> {
+        let (target, port) = self.host_and_port(sentence, to)?;
+        let per_second = rate.strip_suffix("/s").and_then(|n| n.parse::<u64>().ok());
+        let lasts = units::duration(span).ok();
+        let (Some(rate), Some(lasts)) = (per_second, lasts) else {
+            self.bad_step(sentence.span, "a flood looks like `floods HOST:PORT with SYNs at 1000/s for 2s`");
+            return None;
+        };
+        if rate == 0 || u128::from(rate) * u128::from(lasts.0) / 1_000_000_000 > u128::from(MOST_PACKETS) {
+            let message = format!("a flood has from 1 to {MOST_PACKETS} packets");
+            self.problems.add(Code::BadNumber, sentence.span, message, "out of its limits");
+            return None;
+        }
+        let sources = item.str_at("sources").and_then(|t| t.parse().ok()).unwrap_or(SOURCES);
+        Some((Verb::Flood { target: target.clone(), port, rate, lasts, sources }, target))
+    }
+
+    /// A forged segment.
+    fn forge(
+        &mut self,
+        sentence: &Value,
+        what: &str,
+        (from, to): (&str, &str),
+        item: &Value,
+    ) -> Option<(Verb, String)> {
+        let ends = (from.parse::<SocketAddr>(), to.parse::<SocketAddr>());
+        let (Ok(from), Ok(to)) = ends else {
+            self.bad_step(sentence.span, "both ends of a forged segment are written as `address:port`");
+            return None;
+        };
+        let what = if what == "RST" { Forgery::Rst } else { Forgery::Syn };
+        let guesses = item.get("guesses");
+        let number = |key: &str, usual: u64| guesses.and_then(|g| g.whole_at(key)).unwrap_or(usual);
+        let verb = Verb::Spoof {
+            what,
+            from,
+            to,
+            first: narrow(number("first", 0)),
+            stride: narrow(number("stride", 65_535)),
+            count: narrow(number("count", 1)),
+            rate: number("rate", GUESS_RATE),
+        };
+        Some((verb, to.ip().to_string()))
     }
 
     fn call(&mut self, sentence: &Value, to: &str, count: u32, item: &Value) -> Option<(Verb, String)> {

@@ -237,24 +237,21 @@ impl World<'_, '_> {
                 None
             }
             [verb, ..] => {
-                let first: Vec<&str> = VERBS.iter().map(|v| v.split(' ').next().unwrap_or(v)).collect();
-                let span = self.part(sentence, verb);
-                if first.contains(&verb) {
-                    self.bad_step(sentence.span, &format!("`{verb}` is not followed by what belongs there"));
-                } else {
-                    self.problems
-                        .add(
-                            Code::BadStep,
-                            span,
-                            format!("nobody here knows how to `{verb}`"),
-                            "unknown verb",
-                        )
-                        .known(verb, VERBS)
-                        .help(FORMS);
-                }
+                self.unknown_verb(sentence, verb);
                 None
             }
         }
+    }
+
+    fn unknown_verb(&mut self, sentence: &Value, verb: &str) {
+        let first: Vec<&str> = VERBS.iter().map(|v| v.split(' ').next().unwrap_or(v)).collect();
+        let span = self.part(sentence, verb);
+        if first.contains(&verb) {
+            self.bad_step(sentence.span, &format!("`{verb}` is not followed by what belongs there"));
+            return;
+        }
+        let message = format!("nobody here knows how to `{verb}`");
+        self.problems.add(Code::BadStep, span, message, "unknown verb").known(verb, VERBS).help(FORMS);
     }
 
     fn check_url(&mut self, sentence: &Value, text: &str) -> Option<String> {

@@ -164,9 +164,9 @@ fn freebsd(settings: &mut Settings, name: &str, value: &str) -> Outcome {
             };
             Ok(Applied::Yes)
         }
-        "insecure_rst" => put(&mut tcp.insecure_rst, switch(value)),
-        "insecure_syn" => put(&mut tcp.insecure_syn, switch(value)),
-        "insecure_ack" => put(&mut tcp.insecure_ack, switch(value)),
+        "insecure_rst" => put(&mut tcp.insecure.rst, switch(value)),
+        "insecure_syn" => put(&mut tcp.insecure.syn, switch(value)),
+        "insecure_ack" => put(&mut tcp.insecure.ack, switch(value)),
         "ecn.maxretries" => put(&mut tcp.ecn_retries, small(value)),
         "rexmit_drop_options" => put(&mut tcp.syn_drops_options, switch(value)),
         "drop_synfin" => put(&mut tcp.drop_synfin, switch(value)),

@@ -117,6 +117,11 @@ fn lay_out(info: &Info, now: Time, layout: &mut Layout) {
     ] {
         layout.u32(word);
     }
+    lay_out_counts(info, layout);
+}
+
+/// From `tcpi_pacing_rate` on: what was added in the years after.
+fn lay_out_counts(info: &Info, layout: &mut Layout) {
     for long in [info.pacing_rate, u64::MAX, info.bytes_acked, info.bytes_received] {
         layout.u64(long);
     }

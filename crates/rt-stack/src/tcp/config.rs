@@ -110,12 +110,8 @@ pub struct TcpConfig {
     pub min_mss: u16,
     /// MSS of a peer that does not say.
     pub default_mss: u16,
-    /// FreeBSD's `net.inet.tcp.insecure_rst`: a RST anywhere in the window resets (RFC 793).
-    pub insecure_rst: bool,
-    /// FreeBSD's `net.inet.tcp.insecure_syn`: a SYN anywhere in the window resets (RFC 793).
-    pub insecure_syn: bool,
-    /// FreeBSD's `net.inet.tcp.insecure_ack`: any ACK that is not of the future is taken (RFC 793).
-    pub insecure_ack: bool,
+    /// FreeBSD's `net.inet.tcp.insecure_*`.
+    pub insecure: Insecure,
     /// Drop segments with SYN and FIN.
     pub drop_synfin: bool,
     /// How silent closed ports are.
@@ -151,6 +147,17 @@ pub enum Family {
     Linux,
     /// FreeBSD, and macOS which descends from it.
     Bsd,
+}
+
+/// Checks of RFC 793 in place of those of RFC 5961 (FreeBSD's `net.inet.tcp.insecure_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Insecure {
+    /// A RST anywhere in the window resets.
+    pub rst: bool,
+    /// A SYN anywhere in the window resets.
+    pub syn: bool,
+    /// Any ACK that is not of the future is taken.
+    pub ack: bool,
 }
 
 /// When a listener answers with a cookie.
@@ -316,9 +323,7 @@ impl Default for TcpConfig {
             abort_on_overflow: false,
             min_mss: 88,
             default_mss: 536,
-            insecure_rst: false,
-            insecure_syn: false,
-            insecure_ack: false,
+            insecure: Insecure::default(),
             drop_synfin: false,
             blackhole: Blackhole::Off,
             time_wait_ignores_reset: true,

@@ -72,8 +72,8 @@ mod undo;
 mod variables;
 
 pub use config::{
-    Blackhole, CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, KeepaliveConfig, SynCookies,
-    TcpConfig,
+    Blackhole, CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, Insecure, KeepaliveConfig,
+    SynCookies, TcpConfig,
 };
 pub use connection::Connection;
 pub use fast_open::{FastOpenLesson, FastOpenStart};

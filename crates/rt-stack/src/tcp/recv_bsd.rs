@@ -50,7 +50,7 @@ impl Connection {
             if !bare || from_first >= self.rcv.wnd() {
                 return Outcome::Dropped(Ignored::BlindReset);
             }
-            if self.config.insecure_rst || from_first == 0 {
+            if self.config.insecure.rst || from_first == 0 {
                 self.fail(cx, TcpError::Refused);
                 return Outcome::ClosedByReset;
             }
@@ -250,7 +250,7 @@ impl Connection {
         //= rfc5961#5.2
         let young = self.snd.buf.base() < u64::from(self.snd.max_wnd);
         let oldest = if young { self.snd.iss + 1 } else { self.snd.una - self.snd.max_wnd };
-        if header.ack.lt(oldest) && !self.config.insecure_ack {
+        if header.ack.lt(oldest) && !self.config.insecure.ack {
             self.challenge(cx);
             return Err(Ignored::BadAck);
         }
@@ -269,7 +269,7 @@ impl Connection {
         if !inside {
             return Outcome::Dropped(Ignored::BlindReset);
         }
-        if !exact && !self.config.insecure_rst {
+        if !exact && !self.config.insecure.rst {
             self.challenge(cx);
             return Outcome::Dropped(Ignored::BlindReset);
         }
@@ -281,7 +281,7 @@ impl Connection {
     fn on_syn_bsd(&mut self, cx: Cx, header: &TcpHeader) -> Outcome {
         //= rfc5961#4.2
         let inside = header.seq - self.ack.last_sent < self.edge() - self.rcv.nxt;
-        if self.config.insecure_syn && inside {
+        if self.config.insecure.syn && inside {
             self.reset_now(cx, Some(TcpError::Reset));
             return Outcome::SendReset;
         }

@@ -218,6 +218,7 @@ fn six_connections_carry_twenty_images() {
         pages: PageSet::new("test", resources),
         think: Nanos::from_millis(10),
         silent: false,
+        idle: Default::default(),
     };
     drop(net.spawn(server.run(net.clone())));
     let (ok, summary) = world.step(open("http://google.com:9000/", &browser));

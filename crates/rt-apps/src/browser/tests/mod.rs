@@ -157,6 +157,7 @@ fn start_servers(net: &Net, setup: &Setup, authority: &Authority) {
             pages: PageSet::built_in(setup.pages).unwrap(),
             think: Nanos::from_millis(20),
             silent: setup.silent,
+            idle: Default::default(),
         };
         drop(net.spawn(server.run(net.clone())));
     }

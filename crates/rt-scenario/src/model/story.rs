@@ -1,0 +1,428 @@
+//! What runs, what people do, what happens to links, and what must hold.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use rt_base::{MacAddr, Nanos, NodeId, PortId, Time};
+use rt_rules::Origin;
+use serde::{Deserialize, Serialize};
+
+/// What an HTTP server serves.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pages {
+    /// A built-in set: `google-home`, `hello`, `shop`.
+    BuiltIn(String),
+    /// Files given with the scenario: (path, content type, bytes).
+    Files(Vec<(String, String, Vec<u8>)>),
+}
+
+/// How a proxy picks an upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Balance {
+    /// In turn.
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastRequests,
+}
+
+/// Something that runs on a machine.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum App {
+    /// Asks for an address (RFC 2131); falls back to 169.254/16 (RFC 3927).
+    DhcpClient {
+        /// On this interface.
+        port: PortId,
+    },
+    /// Gives out addresses.
+    DhcpServer {
+        /// On this interface.
+        port: PortId,
+        /// First address of the pool.
+        first: IpAddr,
+        /// Last address of the pool.
+        last: IpAddr,
+        /// Fixed addresses.
+        reservations: Vec<(MacAddr, IpAddr)>,
+        /// Default gateway.
+        gateway: IpAddr,
+        /// Resolvers.
+        resolvers: Vec<IpAddr>,
+        /// Lease time.
+        lease: Nanos,
+        /// Answers nothing: for the "DHCP silent" story.
+        silent: bool,
+    },
+    /// Recursive resolver with a cache.
+    DnsResolver {
+        /// Root servers: name and address.
+        roots: Vec<(String, IpAddr)>,
+        /// Time per question.
+        think: Nanos,
+        /// Takes questions and never answers: for the "resolver down" story.
+        silent: bool,
+    },
+    /// Authoritative server.
+    DnsServer {
+        /// Indices into [`Model::zones`].
+        zones: Vec<usize>,
+        /// Time per question.
+        think: Nanos,
+        /// Takes questions and never answers.
+        silent: bool,
+    },
+    /// Web server.
+    HttpServer {
+        /// TCP port.
+        port: u16,
+        /// Index into [`Model::certificates`] when it speaks TLS.
+        certificate: Option<usize>,
+        /// Whether h2 is offered.
+        http2: bool,
+        /// What it serves.
+        pages: Pages,
+        /// Time per request.
+        think: Nanos,
+        /// Accepts and never answers.
+        silent: bool,
+        /// Closes a connection on which nothing was ever asked after this.
+        idle_unused: Option<Nanos>,
+        /// Closes a connection that was idle for this long.
+        idle: Option<Nanos>,
+    },
+    /// Replies to calls (see [`Verb::Call`]).
+    Rpc {
+        /// TCP port.
+        port: u16,
+        /// Length of a reply, bytes.
+        reply: u32,
+        /// Time per call.
+        think: Nanos,
+        /// It closes after its first reply; else the caller closes.
+        closes: bool,
+        /// Connections that may wait to be accepted.
+        backlog: u32,
+        /// A reply is written in so many pieces.
+        writes: u32,
+        /// TCP_NODELAY.
+        no_delay: bool,
+        /// TCP_QUICKACK after each read.
+        quick_ack: bool,
+    },
+    /// Takes what `sends` and `streams` send, on TCP and UDP, and says what came of it.
+    Sink {
+        /// TCP and UDP port.
+        port: u16,
+    },
+    /// Split-TCP proxy: destination NAT brings connections here, it makes its own to where they wanted to go.
+    SplitTcp {
+        /// TCP port.
+        port: u16,
+    },
+    /// TLS-terminating load balancer.
+    Edge {
+        /// TCP port.
+        port: u16,
+        /// Index into [`Model::certificates`].
+        certificate: Option<usize>,
+        /// Whether h2 is offered to clients.
+        http2: bool,
+        /// Upstreams: node name and address (plain HTTP/1.1).
+        upstreams: Vec<(String, SocketAddr)>,
+        /// How one is picked.
+        balance: Balance,
+        /// Time per request.
+        think: Nanos,
+    },
+}
+
+/// What becomes of a connection between calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Connections {
+    /// Each call opens one and closes it.
+    Each,
+    /// Opened when first needed, and kept.
+    Kept,
+    /// All opened before the first call, and kept.
+    Warmed,
+}
+
+/// What a forged segment says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forgery {
+    /// The connection is over.
+    Rst,
+    /// A connection begins.
+    Syn,
+}
+
+/// What a person does.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Open a page in the browser.
+    Open {
+        /// URL.
+        url: String,
+    },
+    /// Open a page again, asking the server whatever the cache says.
+    Reload {
+        /// URL.
+        url: String,
+    },
+    /// POST JSON from the page's script.
+    Post {
+        /// URL.
+        url: String,
+        /// JSON text.
+        json: String,
+    },
+    /// ICMP echo.
+    Ping {
+        /// Name or address.
+        target: String,
+        /// How many.
+        count: u32,
+    },
+    /// Resolve a name.
+    Lookup {
+        /// The name.
+        name: String,
+        /// `A`, `AAAA`, `MX`, `CNAME`...
+        rtype: String,
+    },
+    /// Calls a server that runs `rpc`.
+    Call {
+        /// Name or address.
+        target: String,
+        /// TCP port.
+        port: u16,
+        /// How often.
+        count: u32,
+        /// Length of a request, bytes.
+        request: u32,
+        /// What becomes of connections.
+        connections: Connections,
+        /// So many calls at once.
+        at_once: u32,
+        /// Pause between a reply and the next call.
+        every: Nanos,
+        /// Give up on a call after this.
+        timeout: Nanos,
+        /// A request is written in so many pieces.
+        writes: u32,
+        /// TCP_NODELAY.
+        no_delay: bool,
+        /// TCP_QUICKACK after each read.
+        quick_ack: bool,
+    },
+    /// SYNs in the name of others.
+    Flood {
+        /// Name or address.
+        target: String,
+        /// TCP port.
+        port: u16,
+        /// SYNs per second.
+        rate: u64,
+        /// For so long.
+        lasts: Nanos,
+        /// In the name of addresses of this network.
+        sources: IpNet,
+    },
+    /// Forged segments against a connection of others.
+    Spoof {
+        /// What they say.
+        what: Forgery,
+        /// In whose name.
+        from: SocketAddr,
+        /// To whom.
+        to: SocketAddr,
+        /// The first sequence number that is tried.
+        first: u32,
+        /// From one guess to the next.
+        stride: u32,
+        /// How many.
+        count: u32,
+        /// Guesses per second.
+        rate: u64,
+    },
+    /// TCP connect and close: can it be reached?
+    Probe {
+        /// Name or address.
+        target: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// Which routers are on the way?
+    Trace {
+        /// Name or address.
+        target: String,
+        /// With what.
+        by: TraceBy,
+        /// The port, for TCP the one that is asked, for UDP the first one.
+        port: Option<u16>,
+    },
+    /// How long may a packet be?
+    PathMtu {
+        /// Name or address.
+        target: String,
+    },
+    /// Send bytes as fast as TCP lets them go.
+    Send {
+        /// Name or address.
+        target: String,
+        /// The sink's port.
+        port: u16,
+        /// How many, over all connections.
+        bytes: u64,
+        /// Connections at a time.
+        connections: u32,
+        /// How often the sender's state is looked at, if at all.
+        every: Option<Nanos>,
+    },
+    /// Send frames of sound or pictures at their own pace.
+    Stream {
+        /// Name or address.
+        target: String,
+        /// The sink's port.
+        port: u16,
+        /// Over what.
+        over: Transport,
+        /// Bits per second of payload.
+        rate_bps: u64,
+        /// How long.
+        lasts: Nanos,
+        /// From one frame to the next.
+        frame: Nanos,
+        /// A frame is played so long after it would have come without any delay in excess of the first one's.
+        playout: Nanos,
+    },
+}
+
+/// With which packets a route is traced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TraceBy {
+    /// Datagrams to ports where nobody listens, as traceroute.
+    Udp,
+    /// Echo requests.
+    Icmp,
+    /// SYNs.
+    Tcp,
+}
+
+/// Over what something is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// Connections.
+    Tcp,
+}
+
+/// One step.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// As written.
+    pub text: String,
+    /// Who.
+    pub node: NodeId,
+    /// What.
+    pub verb: Verb,
+    /// Wait this long after the step before is done (after the network is ready, for the first).
+    pub after: Nanos,
+    /// Source port of the first connection, if pinned.
+    pub source_port: Option<u16>,
+    /// Initial sequence number of the first connection, if pinned.
+    pub isn: Option<u32>,
+    /// The next step does not wait for its end.
+    #[serde(default)]
+    pub background: bool,
+    /// Whether the connections of this step ask for ECN; as the machine does when `None`.
+    pub ecn: Option<bool>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// One thing that must hold of a step.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// HTTP status.
+    Status(u16),
+    /// `h2` or `http/1.1`.
+    Protocol(String),
+    /// Done within.
+    Within(Nanos),
+    /// The request's packets pass these nodes in this order.
+    Through(Vec<String>),
+    /// `cached` or `asked`.
+    Dns(String),
+    /// `resumed` or `full`.
+    Tls(String),
+    /// The step fails, and its summary or codes contain this.
+    Fails(String),
+    /// The step succeeds.
+    Succeeds,
+    /// At least so many TCP retransmissions.
+    Retransmissions(u32),
+    /// Exactly so many resources from the browser's cache or revalidated.
+    FromCache(u32),
+    /// What the step measured under this name lies between these, ends included.
+    Figure {
+        /// `latency-median` and so on.
+        name: String,
+        /// At least, in nanoseconds, things, bits per second or parts per million.
+        least: u64,
+        /// At most; `u64::MAX` for no limit.
+        most: u64,
+    },
+}
+
+/// What must hold of one step.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Expect {
+    /// Index of the step (from 0).
+    pub step: usize,
+    /// All of these.
+    pub checks: Vec<Check>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// What happens to the network at a time.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Happening {
+    /// When.
+    pub at: Time,
+    /// To which link (index into [`Model::links`]).
+    pub link: usize,
+    /// What.
+    pub change: Change,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// A change of a link.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// No frame passes, those under way are lost.
+    Cut,
+    /// As before.
+    Heal,
+    /// Other properties from now on.
+    Impair {
+        /// Loss, ppm.
+        loss_ppm: Option<u32>,
+        /// Delay.
+        delay: Option<Nanos>,
+        /// Rate.
+        rate_bps: Option<u64>,
+    },
+}
