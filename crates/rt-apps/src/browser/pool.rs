@@ -286,12 +286,7 @@ impl Pool {
             let ecn = state.pins.ecn;
             std::mem::replace(&mut state.pins, StepPins { ecn, ..StepPins::default() })
         };
-        let options = ConnectOptions {
-            local_port: pins.source_port,
-            isn: pins.isn,
-            nodelay: true,
-            ..Default::default()
-        };
+        let options = ConnectOptions { local_port: pins.source_port, isn: pins.isn, nodelay: true };
         let ecn = pins.ecn.map(|asks| if asks { EcnMode::On } else { EcnMode::Off });
         let own = SocketOptions { ecn, ..SocketOptions::default() };
         let net = self.net.clone();

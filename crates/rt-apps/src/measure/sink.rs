@@ -41,7 +41,10 @@ async fn connection(net: &Net, mut stream: TcpStream) -> io::Result<()> {
     let numbers = match Hello::parse(&hello) {
         Some(Hello::Bulk) => bulk(net, &mut stream).await?,
         Some(Hello::Frames { interval, playout }) => frames(net, &mut stream, interval, playout).await?,
-        None => return Ok(stream.abort()),
+        None => {
+            stream.abort();
+            return Ok(());
+        }
     };
     stream.write_all(numbers.emit().as_bytes()).await?;
     stream.shutdown().await?;

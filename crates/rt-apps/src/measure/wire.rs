@@ -42,9 +42,9 @@ impl Hello {
 
     pub(super) fn parse(bytes: &[u8; Hello::LEN]) -> Option<Hello> {
         let rest = bytes.strip_prefix(&MAGIC)?;
-        match rest.first()? {
-            &KIND_BULK => Some(Hello::Bulk),
-            &KIND_FRAMES => Some(Hello::Frames { interval: nanos(bytes, 8)?, playout: nanos(bytes, 16)? }),
+        match *rest.first()? {
+            KIND_BULK => Some(Hello::Bulk),
+            KIND_FRAMES => Some(Hello::Frames { interval: nanos(bytes, 8)?, playout: nanos(bytes, 16)? }),
             _ => None,
         }
     }

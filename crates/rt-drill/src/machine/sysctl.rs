@@ -64,28 +64,6 @@ fn linux(settings: &mut Settings, name: &str, value: &str) -> Outcome {
             tcp.congestion = congestion(value).ok_or("the name of a congestion control of this stack")?;
             Ok(Applied::Yes)
         }
-        "tcp_syncookies" => {
-            tcp.syn_cookies = match number(value)? {
-                0 => SynCookies::Off,
-                1 => SynCookies::WhenFull,
-                _ => SynCookies::Always,
-            };
-            Ok(Applied::Yes)
-        }
-        "tcp_max_syn_backlog" => put(&mut tcp.syn_backlog, number(value)),
-        "tcp_abort_on_overflow" => put(&mut tcp.abort_on_overflow, switch(value)),
-        "tcp_fastopen" => {
-            let (key, backup_key) = (tcp.fast_open.key, tcp.fast_open.backup_key);
-            tcp.fast_open = FastOpenConfig { key, backup_key, ..FastOpenConfig::from_bits(number(value)?) };
-            Ok(Applied::Yes)
-        }
-        "tcp_fastopen_key" => {
-            let mut keys = value.split(',');
-            let first = keys.next().unwrap_or_default();
-            tcp.fast_open.key = Some(fast_open_key(first)?);
-            tcp.fast_open.backup_key = keys.next().map(fast_open_key).transpose()?;
-            Ok(Applied::Yes)
-        }
         "tcp_syn_retries" => put(&mut tcp.syn_retries, small(value)),
         "tcp_synack_retries" => put(&mut tcp.synack_retries, small(value)),
         "tcp_retries2" => put(&mut tcp.data_retries, small(value)),
@@ -115,6 +93,35 @@ fn linux(settings: &mut Settings, name: &str, value: &str) -> Outcome {
         "tcp_wmem" => {
             settings.wmem = three(value)?;
             settings.tcp.send_buffer = settings.wmem[2];
+            Ok(Applied::Yes)
+        }
+        _ => opening(tcp, name, value),
+    }
+}
+
+/// Names about listeners, cookies and Fast Open of `net.ipv4.`
+fn opening(tcp: &mut TcpConfig, name: &str, value: &str) -> Outcome {
+    match name {
+        "tcp_syncookies" => {
+            tcp.syn_cookies = match number(value)? {
+                0 => SynCookies::Off,
+                1 => SynCookies::WhenFull,
+                _ => SynCookies::Always,
+            };
+            Ok(Applied::Yes)
+        }
+        "tcp_max_syn_backlog" => put(&mut tcp.syn_backlog, number(value)),
+        "tcp_abort_on_overflow" => put(&mut tcp.abort_on_overflow, switch(value)),
+        "tcp_fastopen" => {
+            let (key, backup_key) = (tcp.fast_open.key, tcp.fast_open.backup_key);
+            tcp.fast_open = FastOpenConfig { key, backup_key, ..FastOpenConfig::from_bits(number(value)?) };
+            Ok(Applied::Yes)
+        }
+        "tcp_fastopen_key" => {
+            let mut keys = value.split(',');
+            let first = keys.next().unwrap_or_default();
+            tcp.fast_open.key = Some(fast_open_key(first)?);
+            tcp.fast_open.backup_key = keys.next().map(fast_open_key).transpose()?;
             Ok(Applied::Yes)
         }
         _ => recovery(tcp, name, value),
