@@ -9,8 +9,8 @@ use rt_base::{ConnId, Nanos, Rng, Time};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use crate::tcp::{
-    CongestionKind, Connection, Cx, Ecn, IcmpError, ListenOutcome, OpenParams, Outcome, Read, TcpConfig,
-    TcpError, on_listen, reset_for,
+    CongestionKind, Connection, Cx, Ecn, EcnMode, IcmpError, ListenOutcome, OpenParams, Outcome, Read,
+    TcpConfig, TcpError, on_listen, reset_for,
 };
 
 /// How the path treats segments, per thousand.
@@ -20,6 +20,8 @@ struct Path {
     duplicate: u64,
     reorder: u64,
     delay_ms: u64,
+    /// Marked instead of lost, where the segment allows it (RFC 3168).
+    mark: u64,
 }
 
 /// What one side does.
@@ -52,7 +54,7 @@ struct World {
     rng: Rng,
     now: Time,
     /// Segments on their way: arrival and number, then who gets what.
-    wire: BTreeMap<(Time, u64), (usize, TcpHeader, Vec<u8>)>,
+    wire: BTreeMap<(Time, u64), (usize, TcpHeader, Vec<u8>, Ecn)>,
     sent: u64,
     data_segments: u64,
 }
@@ -105,8 +107,9 @@ impl World {
             assert!(next >= self.now);
             self.now = next;
             if wire == next {
-                let (_, (to, header, bytes)) = self.wire.pop_first().expect("invariant: it was seen above");
-                self.deliver(to, &header, &bytes);
+                let (_, (to, header, bytes, ecn)) =
+                    self.wire.pop_first().expect("invariant: it was seen above");
+                self.deliver(to, &header, &bytes, ecn);
             } else {
                 self.timers();
             }
@@ -125,19 +128,19 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, to: usize, header: &TcpHeader, bytes: &[u8]) {
+    fn deliver(&mut self, to: usize, header: &TcpHeader, bytes: &[u8], ecn: Ecn) {
         let cx = Cx::quiet(self.now);
         let open = self.sides[to].open();
         let side = &mut self.sides[to];
         match &mut side.conn {
             Some(conn) if !conn.finished() => {
-                let _ = conn.on_segment(cx, header, bytes, Ecn::NotEct);
+                let _ = conn.on_segment(cx, header, bytes, ecn);
                 conn.snd.flight.check();
             }
             // Forgotten: its machine answers for it.
             Some(_) => {
                 if let Some(reset) = reset_for(header, bytes.len() as u32) {
-                    self.launch(1 - to, reset, Vec::new());
+                    self.launch(1 - to, reset, Vec::new(), Ecn::NotEct);
                 }
                 return;
             }
@@ -203,7 +206,7 @@ impl World {
             let shift = if segment.header.flags.has(TcpFlags::SYN) { 0 } else { conn.rcv.shift };
             self.check_window(i, &segment.header, shift);
             self.data_segments += u64::from(segment.len > 0);
-            self.launch(1 - i, segment.header, bytes);
+            self.launch(1 - i, segment.header, bytes, segment.ecn);
         }
     }
 
@@ -218,20 +221,22 @@ impl World {
         self.sides[i].edge = Some(edge.max(before));
     }
 
-    fn launch(&mut self, to: usize, header: TcpHeader, bytes: Vec<u8>) {
+    fn launch(&mut self, to: usize, header: TcpHeader, bytes: Vec<u8>, ecn: Ecn) {
         let roll = |rng: &mut Rng, thousandth: u64| rng.below(1000) < thousandth;
         self.sent += 1;
         if roll(&mut self.rng, self.path.loss) {
             return;
         }
+        let marked = ecn != Ecn::NotEct && self.path.mark > 0 && roll(&mut self.rng, self.path.mark);
+        let ecn = if marked { Ecn::Ce } else { ecn };
         let late = if roll(&mut self.rng, self.path.reorder) { self.rng.below(30) } else { 0 };
         let at = self.now + Nanos::from_millis(self.path.delay_ms + late);
         if roll(&mut self.rng, self.path.duplicate) {
             self.sent += 1;
-            self.wire.insert((at + Nanos::from_millis(1), self.sent), (to, header, bytes.clone()));
+            self.wire.insert((at + Nanos::from_millis(1), self.sent), (to, header, bytes.clone(), ecn));
         }
         self.sent += 1;
-        self.wire.insert((at, self.sent), (to, header, bytes));
+        self.wire.insert((at, self.sent), (to, header, bytes, ecn));
     }
 
     /// All bytes there, both ends closed in order.
@@ -268,7 +273,7 @@ fn plan(bytes: u64) -> Plan {
     Plan { bytes, read: 65_536, pause_ms: 0, config: TcpConfig::default() }
 }
 
-const CLEAN: Path = Path { loss: 0, duplicate: 0, reorder: 0, delay_ms: 10 };
+const CLEAN: Path = Path { loss: 0, duplicate: 0, reorder: 0, delay_ms: 10, mark: 0 };
 
 #[test]
 fn a_clean_path_needs_no_retransmission() {
@@ -313,10 +318,27 @@ fn a_slow_reader_closes_and_opens_the_window() {
     world.check_complete();
 }
 
+/// The systems that are known by name.
+fn systems() -> impl Strategy<Value = TcpConfig> {
+    prop_oneof![
+        Just(TcpConfig::default()),
+        Just(TcpConfig::linux()),
+        Just(TcpConfig::freebsd()),
+        Just(TcpConfig::macos()),
+        Just(TcpConfig::constrained()),
+    ]
+}
+
 fn configs() -> impl Strategy<Value = TcpConfig> {
     let buffers = prop_oneof![Just(6u32 << 20), Just(65_535), Just(8000), Just(1500)];
-    (any::<[bool; 8]>(), buffers).prop_map(|([ts, ws, sack, reno, nodelay, bbr, pacing, rack], buffer)| {
+    (systems(), any::<[bool; 10]>(), buffers).prop_map(|(system, switches, buffer)| {
+        let [ts, ws, sack, reno, nodelay, bbr, pacing, rack, ecn, frto] = switches;
         TcpConfig {
+            ecn: if ecn { EcnMode::On } else { EcnMode::Off },
+            frto,
+            rto_max: Nanos::from_secs(60),
+            connect_timeout: None,
+
             timestamps: ts,
             window_scaling: ws,
             sack,
@@ -336,7 +358,7 @@ fn configs() -> impl Strategy<Value = TcpConfig> {
             syn_retries: 30,
             synack_retries: 30,
             fin_wait2: Nanos::from_secs(1_000_000),
-            ..TcpConfig::default()
+            ..system
         }
     })
 }
@@ -347,23 +369,21 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 fn paths() -> impl Strategy<Value = Path> {
-    (0u64..200, 0u64..100, 0u64..300, 0u64..60).prop_map(|(loss, duplicate, reorder, delay_ms)| Path {
-        loss,
-        duplicate,
-        reorder,
-        delay_ms,
-    })
+    (0u64..200, 0u64..100, 0u64..300, 0u64..60, 0u64..300).prop_map(
+        |(loss, duplicate, reorder, delay_ms, mark)| Path { loss, duplicate, reorder, delay_ms, mark },
+    )
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(40), failure_persistence: None,
-        rng_seed: proptest::test_runner::RngSeed::Fixed(9293), ..ProptestConfig::default() })]
+        rng_seed: seed(9293), ..ProptestConfig::default() })]
 
     #[test]
     fn bytes_arrive_once_and_in_order(path in paths(), a in plans(), b in plans(), seed in any::<u64>()) {
         let mut world = World::new(path, [a, b], seed);
         world.run();
         world.check_complete();
+        prop_assert!(world.now < PATIENCE, "{}", world.now);
     }
 
     #[test]
@@ -372,7 +392,43 @@ proptest! {
     }
 }
 
-fn cases(usual: u32) -> u32 {
+/// Every congestion control with every way to find losses, with and without ECN, timestamps and SACK, to every system.
+#[test]
+fn every_combination_arrives() {
+    let path = Path { loss: 30, duplicate: 10, reorder: 30, delay_ms: 20, mark: 50 };
+    let kinds = [CongestionKind::Cubic, CongestionKind::Reno, CongestionKind::Bbr];
+    let peers = [TcpConfig::linux(), TcpConfig::freebsd(), TcpConfig::macos(), TcpConfig::constrained()];
+    for (bits, congestion) in (0u32..16).flat_map(|bits| kinds.map(|kind| (bits, kind))) {
+        let [rack, ecn, timestamps, sack] = [0, 1, 2, 3].map(|bit| bits >> bit & 1 == 1);
+        let ecn = if ecn { EcnMode::On } else { EcnMode::Off };
+        let config = TcpConfig {
+            congestion,
+            rack,
+            tail_probe: rack,
+            ecn,
+            timestamps,
+            sack,
+            fin_wait2: Nanos::from_secs(1_000_000),
+            ..TcpConfig::default()
+        };
+        let peer = TcpConfig { fin_wait2: Nanos::from_secs(1_000_000), ..peers[bits as usize % 4].clone() };
+        let ends = [Plan { config, ..plan(60_000) }, Plan { config: peer, ..plan(20_000) }];
+        let mut world = World::new(path, ends, u64::from(bits));
+        world.run();
+        world.check_complete();
+        assert!(world.now < Time(120_000_000_000), "{congestion:?} {bits:04b}: {}", world.now);
+    }
+}
+
+/// However bad the path of these tests is: everything is over by then.
+const PATIENCE: Time = Time(3 * 3_600_000_000_000);
+
+pub(super) fn seed(usual: u64) -> proptest::test_runner::RngSeed {
+    let wanted = option_env!("ROUNDTRIP_SEED").and_then(|n| n.parse().ok());
+    proptest::test_runner::RngSeed::Fixed(wanted.unwrap_or(usual))
+}
+
+pub(super) fn cases(usual: u32) -> u32 {
     option_env!("ROUNDTRIP_CASES").and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
