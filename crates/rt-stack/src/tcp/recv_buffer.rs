@@ -160,6 +160,12 @@ impl RecvBuffer {
         }
     }
 
+    /// Bytes of memory that all this takes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.ring.capacity() + self.beyond.capacity() * size_of::<(u64, u64)>()
+    }
+
     /// Copies what can be read into `buf`; how many bytes.
     pub(super) fn peek_into(&self, buf: &mut [u8]) -> usize {
         let n = buf.len().min(self.readable() as usize);

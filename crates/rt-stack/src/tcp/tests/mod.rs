@@ -3,6 +3,7 @@
 mod bsd;
 mod close;
 mod ecn;
+mod fuzz;
 mod handshake;
 mod loss;
 mod options;
