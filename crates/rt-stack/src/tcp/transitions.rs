@@ -3,6 +3,7 @@
 use rt_base::{Nanos, TcpPhase, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
+use super::ack_policy::Due;
 use super::config::{EcnMode, Family, TcpConfig};
 use super::connection::Connection;
 use super::recovery::Recovery;
@@ -28,6 +29,7 @@ impl Connection {
 
     fn on_enter_closed(&mut self) {
         self.timers.disarm_all();
+        self.ack.due = Due::Nothing;
         self.snd.flight.clear();
         self.snd.buf.clear();
         self.rcv.buf.release();
