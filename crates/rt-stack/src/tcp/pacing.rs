@@ -114,6 +114,8 @@ impl Connection {
         // Idle time counts for half of what it would have allowed.
         let credit = if self.burst.next == Time::ZERO { 0 } else { cx.now.since(self.burst.next).0 };
         let time = time - (time / 2).min(credit);
-        self.burst.next = self.burst.next.max(cx.now) + Nanos(time);
+        // A path that once looked dead is not believed for longer than a timeout.
+        let next = self.burst.next.max(cx.now) + Nanos(time);
+        self.burst.next = next.min(cx.now + self.config.rto_max);
     }
 }

@@ -71,7 +71,10 @@ impl Connection {
             self.pending.reset_window = self.window_field(true);
         }
         self.error = self.error.or(error);
-        self.rcv.buf.clear();
+        // A reader that is still there gets what came before.
+        if self.app_closed {
+            self.rcv.buf.clear();
+        }
         self.enter(cx, Closed.into());
     }
 
