@@ -98,7 +98,13 @@ impl Connection {
             self.pending.reset = Some((header.ack, None));
             return Outcome::Dropped(Ignored::BadAck);
         }
-        if flags.has(TcpFlags::SYN) && !half_open {
+        // Half open, only the peer's own SYN again is left to the rest; one of Fast Open is ignored, as FreeBSD does while
+        // its timer runs. A SYN within the window would put the text one byte off.
+        let own = half_open && header.seq.lt(self.rcv.nxt);
+        if flags.has(TcpFlags::SYN) && self.is_fast_open() && own {
+            return Outcome::Dropped(Ignored::Duplicate);
+        }
+        if flags.has(TcpFlags::SYN) && !own {
             return self.on_syn_bsd(cx, header);
         }
         if self.is_stale(cx, header) {
