@@ -337,12 +337,15 @@ impl Machine {
             Stream::Open(id) => match self.stack.tcp_phase(id) {
                 TcpPhase::Closed => Err(Errno::ENOTCONN),
                 TcpPhase::SynSent => self.disconnect(fd, id),
-                _ => {
+                phase => {
+                    // BSD's sockets are disconnected, for reading too, by a second shutdown once the FIN is acknowledged.
+                    let over = matches!(phase, TcpPhase::FinWait2 | TcpPhase::TimeWait);
+                    let disconnects = write && over && self.settings.is_bsd();
                     if write {
                         self.app(|stack| stack.tcp_shutdown(id));
                     }
                     let tcp = self.table.tcp_mut(fd)?;
-                    tcp.shut_read |= read;
+                    tcp.shut_read |= read || disconnects;
                     tcp.shut_write |= write;
                     self.discard_unwanted();
                     Ok(())

@@ -54,6 +54,23 @@ impl TcpConfig {
         }
     }
 
+    /// Linux before 5.4: PSH marks the end of what was written and not of every burst.
+    #[must_use]
+    pub fn linux_4() -> TcpConfig {
+        TcpConfig { push_bursts: false, ..TcpConfig::linux() }
+    }
+
+    /// FreeBSD 11: three seconds before the first measurement (RFC 1122's), ACKs delayed by 100 ms.
+    #[must_use]
+    pub fn freebsd_11() -> TcpConfig {
+        TcpConfig {
+            rto_initial: Nanos::from_secs(3),
+            delayed_ack: Nanos::from_millis(100),
+            delayed_ack_max: Nanos::from_millis(100),
+            ..TcpConfig::freebsd()
+        }
+    }
+
     /// macOS: FreeBSD's forebears with a short TIME-WAIT, and ACKs that are delayed (by 100 ms) only once data streams
     /// (`net.inet.tcp.delayed_ack=3`).
     #[must_use]

@@ -87,7 +87,9 @@ impl Connection {
     /// The handshake is over; `header` is the segment that ended it.
     pub(super) fn on_open(&mut self, cx: Cx, header: &TcpHeader, road: Option<Road>) {
         let repeated = self.retries;
-        if repeated == 0 {
+        // The Berkeley stacks forget in their SYN cache when the SYN-ACK left: without timestamps nothing is measured.
+        let forgotten = self.config.family == Family::Bsd && road == Some(Road::Passive);
+        if repeated == 0 && !forgotten {
             self.first_sample(cx, cx.now.since(self.pending.syn_sent_at));
         } else if let Some(rtt) = self.ts.echoed(cx.now, header) {
             self.first_sample(cx, rtt);
