@@ -164,7 +164,7 @@ Exit codes: 0 yes, 1 no, 2 could not answer.")]
         /// Scripts, or folders (every *.pkt below them).
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Whose habits the machine has: linux, freebsd, macos or constrained.
+        /// Whose habits the machine has: linux, linux-4, freebsd, freebsd-11, macos or constrained.
         #[arg(long)]
         personality: Option<String>,
         /// A setting of the machine, such as net.ipv4.tcp_sack=0; may be given several times.

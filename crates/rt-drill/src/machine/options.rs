@@ -10,6 +10,7 @@ use rt_stack::tcp::{KeepaliveConfig, MtuDiscovery, SocketOptions};
 
 use super::descriptor::{Kind, Stream, TcpDescriptor};
 use super::numbers as n;
+use super::settings::Personality;
 use super::{Errno, Fd, Machine};
 
 /// `fcntl` and `ioctl`.
@@ -188,6 +189,11 @@ impl Machine {
             Stream::Open(id) => self.live_option(id, tcp, level, name),
             _ => None,
         };
+        // Older Linux told the segments' size of now, RFC 9293's 536, and not what was asked for.
+        let old = self.settings.personality == Personality::Linux4;
+        if old && live.is_none() && (level, name) == (n::IPPROTO_TCP, n::TCP_MAXSEG) {
+            return self.default_option(tcp, level, name);
+        }
         match live.or(tcp.value(level, name)) {
             Some(value) => Ok(value),
             None => self.default_option(tcp, level, name),

@@ -28,7 +28,7 @@ pub struct SettingError {
     pub name: String,
     /// The value as it was given.
     pub value: String,
-    /// What would have been right (`a number`, `linux, freebsd, macos or constrained`).
+    /// What would have been right (`a number`, `linux, linux-4, freebsd, freebsd-11, macos or constrained`).
     pub expected: &'static str,
 }
 
@@ -45,8 +45,12 @@ impl std::error::Error for SettingError {}
 pub enum Personality {
     /// Linux 6.
     Linux,
+    /// Linux before 5.4.
+    Linux4,
     /// FreeBSD 14.
     FreeBsd,
+    /// FreeBSD 11.
+    FreeBsd11,
     /// macOS.
     MacOs,
     /// A small device.
@@ -59,14 +63,17 @@ impl Personality {
     pub fn name(self) -> &'static str {
         match self {
             Personality::Linux => "linux",
+            Personality::Linux4 => "linux-4",
             Personality::FreeBsd => "freebsd",
+            Personality::FreeBsd11 => "freebsd-11",
             Personality::MacOs => "macos",
             Personality::Constrained => "constrained",
         }
     }
 
     fn by_name(name: &str) -> Option<Personality> {
-        [Personality::Linux, Personality::FreeBsd, Personality::MacOs, Personality::Constrained]
+        use Personality::{Constrained, FreeBsd, FreeBsd11, Linux, Linux4, MacOs};
+        [Linux, Linux4, FreeBsd, FreeBsd11, MacOs, Constrained]
             .into_iter()
             .find(|personality| personality.name().eq_ignore_ascii_case(name))
     }
@@ -139,13 +146,15 @@ impl Settings {
         self.personality = personality;
         self.tcp = match personality {
             Personality::Linux => TcpConfig::linux(),
+            Personality::Linux4 => TcpConfig::linux_4(),
             Personality::FreeBsd => TcpConfig::freebsd(),
+            Personality::FreeBsd11 => TcpConfig::freebsd_11(),
             Personality::MacOs => TcpConfig::macos(),
             Personality::Constrained => TcpConfig::constrained(),
         };
         self.rmem = [2_048, self.tcp.initial_window, self.tcp.recv_buffer];
         self.wmem = [2_048, self.tcp.send_buffer.min(32_768), self.tcp.send_buffer];
-        if personality == Personality::Linux {
+        if matches!(personality, Personality::Linux | Personality::Linux4) {
             for (name, value) in CUSTOMARY {
                 let applied = self.set(name, value);
                 debug_assert!(applied.is_ok(), "{name} = {value}");
@@ -165,7 +174,7 @@ impl Settings {
         let address = || value.parse::<Ipv4Addr>().map_err(|_| wrong("an IPv4 address"));
         match name {
             "personality" => {
-                let expected = "linux, freebsd, macos or constrained";
+                let expected = "linux, linux-4, freebsd, freebsd-11, macos or constrained";
                 self.adopt(Personality::by_name(value).ok_or_else(|| wrong(expected))?);
             }
             "local_ip" => self.local_ip = address()?,
@@ -216,7 +225,7 @@ impl Settings {
 
     /// Whether the machine descends from BSD.
     pub(super) fn is_bsd(&self) -> bool {
-        matches!(self.personality, Personality::FreeBsd | Personality::MacOs)
+        matches!(self.personality, Personality::FreeBsd | Personality::FreeBsd11 | Personality::MacOs)
     }
 }
 
