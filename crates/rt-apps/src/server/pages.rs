@@ -67,7 +67,9 @@ impl PageSet {
 
     /// The paths it has, in order.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.resources.keys().map(String::as_str)
+        let recorded =
+            self.recorded.iter().flat_map(|answers| answers.keys()).filter(|path| !path.is_empty());
+        self.resources.keys().chain(recorded).map(String::as_str)
     }
 }
 
