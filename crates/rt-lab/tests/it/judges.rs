@@ -11,8 +11,13 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("server-silent", "Connection reset (RST)"),
     ("resolver-down", "DNS query retransmission"),
     ("resolver-down", "DNS response missing"),
+    // What the cut swallowed is missing; after the timeout new data goes first (F-RTO), then what is lost.
+    ("cable-cut", "Previous segment(s) not captured"),
+    ("cable-cut", "out-of-order segment"),
     // A copy that had arrived after all: the story says so of that resend.
     ("cable-cut", "D-SACK Sequence"),
+    // The far link has jitter: an ACK may overtake the FIN before it.
+    ("example-com", "Previous segment(s) not captured"),
     // What keepalive gives up is reset.
     ("keepalive", "Connection reset (RST)"),
     // tshark takes forged segments for the connection's own, which is what they are made for.
@@ -38,6 +43,7 @@ fn explained(scenario: &str, line: &str) -> bool {
 
 #[test]
 fn tshark_finds_nothing_malformed_in_any_capture_of_any_scenario() {
+    let mut found = Vec::new();
     for shipped in rt_lab::shipped() {
         let folder = Folder::new(&format!("tshark-{}", shipped.name));
         let run = run_in(&folder.0, shipped.name, 1);
@@ -55,10 +61,13 @@ fn tshark_finds_nothing_malformed_in_any_capture_of_any_scenario() {
             let all = tshark(capture, &[&fields[..], &more[..]].concat());
             packets += all.lines().count();
             let bad: Vec<&str> = all.lines().filter(|l| is_bad(l) && !explained(shipped.name, l)).collect();
-            assert!(bad.is_empty(), "{}: {}:\n{}", shipped.name, capture.display(), bad.join("\n"));
+            if !bad.is_empty() {
+                found.push(format!("{}: {}:\n{}", shipped.name, capture.display(), bad.join("\n")));
+            }
         }
         assert!(packets > 0, "{}: no packet in any capture", shipped.name);
     }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]
