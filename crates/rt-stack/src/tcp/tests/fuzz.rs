@@ -11,8 +11,8 @@ use rt_wire::{FastOpenOption, Seq, TcpFlags, TcpHeader, TcpOptions};
 use super::pipe::{cases, seed};
 use crate::tcp::timers::Slot;
 use crate::tcp::{
-    CongestionKind, Connection, Cx, Ecn, EcnMode, FastOpenStart, HystartKind, IcmpError, KeepaliveConfig,
-    OpenParams, Read, Segment, SocketOptions, TcpConfig,
+    CongestionKind, Connection, Cx, Ecn, EcnMode, FastOpenStart, HystartKind, IcmpError, Insecure,
+    KeepaliveConfig, OpenParams, Read, Segment, SocketOptions, TcpConfig,
 };
 
 /// How the connection begins.
@@ -142,9 +142,7 @@ fn config() -> impl Strategy<Value = TcpConfig> {
             frto: g,
             pacing: h,
             ecn: if i { EcnMode::On } else { EcnMode::Passive },
-            insecure_rst: j,
-            insecure_syn: j && k,
-            insecure_ack: k,
+            insecure: Insecure { rst: j, syn: j && k, ack: k },
             time_wait_ignores_reset: l,
             timestamps_required: m,
             hystart: if n { HystartKind::PlusPlus } else { base.hystart },
