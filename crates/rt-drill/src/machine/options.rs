@@ -292,6 +292,8 @@ impl Machine {
             fast_open_connect: on(of_tcp(n::TCP_FASTOPEN_CONNECT)),
             fast_open_no_cookie: on(of_tcp(n::TCP_FASTOPEN_NO_COOKIE)),
             not_sent_low_water: positive(of_tcp(n::TCP_NOTSENT_LOWAT)),
+            // -1 is no limit.
+            max_pacing_rate: positive(of_socket(n::SO_MAX_PACING_RATE)).map(u64::from),
             congestion: tcp.congestion.as_deref().and_then(super::settings::congestion),
             tos: tcp.value(n::IPPROTO_IP, n::IP_TOS).map_or(0, |tos| tos as u8),
             ttl: positive(tcp.value(n::IPPROTO_IP, n::IP_TTL)).and_then(|ttl| u8::try_from(ttl).ok()),

@@ -64,16 +64,6 @@ fn linux(settings: &mut Settings, name: &str, value: &str) -> Outcome {
             tcp.congestion = congestion(value).ok_or("the name of a congestion control of this stack")?;
             Ok(Applied::Yes)
         }
-        "tcp_syn_retries" => put(&mut tcp.syn_retries, small(value)),
-        "tcp_synack_retries" => put(&mut tcp.synack_retries, small(value)),
-        "tcp_retries2" => put(&mut tcp.data_retries, small(value)),
-        "tcp_orphan_retries" => {
-            put(&mut tcp.orphan_retries, small(value).map(|n| if n == 0 { 8 } else { n }))
-        }
-        "tcp_fin_timeout" => put(&mut tcp.fin_wait2, seconds(value)),
-        "tcp_keepalive_time" => put(&mut tcp.keepalive_times.idle, seconds(value)),
-        "tcp_keepalive_intvl" => put(&mut tcp.keepalive_times.interval, seconds(value)),
-        "tcp_keepalive_probes" => put(&mut tcp.keepalive_times.count, small(value)),
         "tcp_notsent_lowat" => {
             put(&mut tcp.not_sent_low_water, number(value).map(|n| (n != u32::MAX).then_some(n)))
         }
@@ -124,6 +114,23 @@ fn opening(tcp: &mut TcpConfig, name: &str, value: &str) -> Outcome {
             tcp.fast_open.backup_key = keys.next().map(fast_open_key).transpose()?;
             Ok(Applied::Yes)
         }
+        _ => counts(tcp, name, value),
+    }
+}
+
+/// How often and when of `net.ipv4.`
+fn counts(tcp: &mut TcpConfig, name: &str, value: &str) -> Outcome {
+    match name {
+        "tcp_syn_retries" => put(&mut tcp.syn_retries, small(value)),
+        "tcp_synack_retries" => put(&mut tcp.synack_retries, small(value)),
+        "tcp_retries2" => put(&mut tcp.data_retries, small(value)),
+        "tcp_orphan_retries" => {
+            put(&mut tcp.orphan_retries, small(value).map(|n| if n == 0 { 8 } else { n }))
+        }
+        "tcp_fin_timeout" => put(&mut tcp.fin_wait2, seconds(value)),
+        "tcp_keepalive_time" => put(&mut tcp.keepalive_times.idle, seconds(value)),
+        "tcp_keepalive_intvl" => put(&mut tcp.keepalive_times.interval, seconds(value)),
+        "tcp_keepalive_probes" => put(&mut tcp.keepalive_times.count, small(value)),
         _ => recovery(tcp, name, value),
     }
 }

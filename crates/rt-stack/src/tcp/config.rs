@@ -20,6 +20,8 @@ pub struct TcpConfig {
     pub reordering: u32,
     /// Segments are spread over the round trip instead of leaving a window at a time.
     pub pacing: bool,
+    /// SO_MAX_PACING_RATE of a socket: bytes per second that pacing never exceeds.
+    pub max_pacing_rate: Option<u64>,
     /// The pacing rate in percent of a window per round trip: in slow start, and else.
     pub pacing_percent: (u32, u32),
     /// Segments that may leave in one burst at least.
@@ -278,6 +280,7 @@ impl Default for TcpConfig {
             frto: true,
             reordering: 3,
             pacing: false,
+            max_pacing_rate: None,
             pacing_percent: (200, 120),
             push_bursts: true,
             min_burst: 2,

@@ -48,6 +48,8 @@ pub struct SocketOptions {
     pub fast_open_no_cookie: bool,
     /// TCP_NOTSENT_LOWAT: writable only while less than this waits unsent.
     pub not_sent_low_water: Option<u32>,
+    /// SO_MAX_PACING_RATE in bytes per second: switches pacing on.
+    pub max_pacing_rate: Option<u64>,
     /// What it does about ECN, where it differs from the machine.
     pub ecn: Option<EcnMode>,
     /// TCP_CONGESTION.
@@ -92,6 +94,8 @@ impl SocketOptions {
             send_buffer_fixed: self.send_buffer.or(machine.send_buffer_fixed),
             not_sent_low_water: self.not_sent_low_water.or(machine.not_sent_low_water),
             congestion: self.congestion.unwrap_or(machine.congestion),
+            pacing: machine.pacing || self.max_pacing_rate.is_some(),
+            max_pacing_rate: self.max_pacing_rate.or(machine.max_pacing_rate),
             ecn: self.ecn.unwrap_or(machine.ecn),
             ..machine.clone()
         }

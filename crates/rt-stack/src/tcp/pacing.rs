@@ -3,7 +3,7 @@
 //! on at once. With pacing on, bursts are spread over the round trip by a timer.
 //!
 //! The rate is twice the window per round trip in slow start and 1.2 times otherwise, unless the congestion control says
-//! it (BBR).
+//! it (BBR). SO_MAX_PACING_RATE bounds it whoever says it.
 
 use rt_base::{Nanos, Time, TimerKind};
 
@@ -37,8 +37,13 @@ const LARGEST: u64 = 65_536;
 const SHORT_PATH_US: u64 = 512;
 
 impl Connection {
-    /// Bytes per second that the window allows; `u64::MAX` while no round-trip time is known.
+    /// Bytes per second that the window and the application allow; `u64::MAX` while neither says anything.
     pub(super) fn pacing_rate(&self) -> u64 {
+        self.window_rate().min(self.config.max_pacing_rate.unwrap_or(u64::MAX))
+    }
+
+    /// Bytes per second that the window allows; `u64::MAX` while no round-trip time is known.
+    fn window_rate(&self) -> u64 {
         let r = &self.recovery;
         if let Some(rate) = r.controller.rate() {
             return rate;
@@ -69,10 +74,13 @@ impl Connection {
         ((bytes.min(LARGEST - 1) / mss) as u32).max(self.config.min_burst).max(1)
     }
 
+    fn paced(&self) -> bool {
+        self.config.pacing || self.recovery.controller.rate().is_some()
+    }
+
     /// Whether a burst may begin now; arms the timer when not.
     pub(super) fn may_burst(&mut self, cx: Cx) -> bool {
-        let paced = self.config.pacing || self.recovery.controller.rate().is_some();
-        if !paced || self.burst.left > 0 || self.burst.next <= cx.now {
+        if !self.paced() || self.burst.left > 0 || self.burst.next <= cx.now {
             return true;
         }
         if !self.timers.armed(Slot::Pacing) {
@@ -102,11 +110,10 @@ impl Connection {
 
     /// Moves the time of the next burst on by what `len` bytes take.
     fn space(&mut self, cx: Cx, len: u32) {
-        let rate = match self.recovery.controller.rate() {
-            Some(rate) => rate,
-            None if self.config.pacing => self.pacing_rate(),
-            None => return,
-        };
+        if !self.paced() {
+            return;
+        }
+        let rate = self.pacing_rate();
         if rate == 0 || rate == u64::MAX || self.totals.data_segs_out < FREE {
             return;
         }
