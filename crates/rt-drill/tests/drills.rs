@@ -1,6 +1,8 @@
 //! Every script below `drills/` at the root comes true. `DRILLS=word cargo test -p rt-drill --test drills` plays only those
 //! whose path has the word in it.
 
+#![allow(clippy::disallowed_methods, reason = "the scripts are files")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
