@@ -114,13 +114,18 @@ pub(crate) fn find_trace(source: &str, talk: &mut Vec<String>) -> Result<Trace, 
     if path.is_dir() {
         return trace_of_folder(path);
     }
-    let scenario = Scenario::load(source)?;
-    let last = default_out(scenario.name());
+    let scenario = Scenario::load(source);
+    // The name of a scenario of one's own stands for its last run as well, wherever its file is.
+    let last = match &scenario {
+        Ok(scenario) => default_out(scenario.name()),
+        Err(_) if path.components().count() == 1 => default_out(source),
+        Err(_) => path.to_path_buf(),
+    };
     if last.join(RUN_FILE).exists() {
         talk.push(format!("from the last run, in {}", last.display()));
         return trace_of_folder(&last);
     }
-    Ok(trace_of(scenario.model(), 1, None))
+    Ok(trace_of(scenario?.model(), 1, None))
 }
 
 fn trace_of(model: &Model, seed: u64, until: Option<Time>) -> Trace {
