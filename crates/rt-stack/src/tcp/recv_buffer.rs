@@ -132,8 +132,11 @@ impl RecvBuffer {
 
     fn touch(&mut self, at: u64) {
         let range = self.range_of(at);
-        let same = |r: &u64| *r == 0 || self.range_of(*r) == range;
-        let slot = self.recent.iter().position(same).unwrap_or(RECENT - 1);
+        let same = |r: &u64| self.range_of(*r) == range;
+        // A range that was filled up leaves its place before one that still counts.
+        let gone = |r: &u64| self.range_of(*r).is_none();
+        let place = |test: &dyn Fn(&u64) -> bool| self.recent.iter().position(test);
+        let slot = place(&same).or_else(|| place(&gone)).unwrap_or(RECENT - 1);
         self.recent[..=slot].rotate_right(1);
         self.recent[0] = at;
     }

@@ -6,6 +6,7 @@ mod ecn;
 mod fuzz;
 mod handshake;
 mod loss;
+mod model;
 mod options;
 mod pipe;
 mod reassembly;
