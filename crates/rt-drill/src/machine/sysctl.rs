@@ -182,7 +182,7 @@ fn freebsd(settings: &mut Settings, name: &str, value: &str) -> Outcome {
         "insecure_syn" => put(&mut tcp.insecure.syn, switch(value)),
         "insecure_ack" => put(&mut tcp.insecure.ack, switch(value)),
         "ecn.maxretries" => put(&mut tcp.ecn_retries, small(value)),
-        "rexmit_drop_options" => put(&mut tcp.syn_drops_options, switch(value)),
+        "rexmit_drop_options" => put(&mut tcp.syn_habits.drops_options, switch(value)),
         "drop_synfin" => put(&mut tcp.drop_synfin, switch(value)),
         "blackhole" => {
             tcp.blackhole = match number(value)? {

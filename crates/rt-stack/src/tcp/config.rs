@@ -84,12 +84,10 @@ pub struct TcpConfig {
     pub keepalive_times: KeepaliveConfig,
     /// How long an ACK may wait at most when the peer is slow; [`TcpConfig::delayed_ack`] is the least.
     pub delayed_ack_max: Nanos,
-    /// So many SYNs are repeated at the same interval before it doubles (`tcp_syn_linear_timeouts`).
-    pub syn_linear: u8,
+    /// How SYNs are repeated.
+    pub syn_habits: SynHabits,
     /// Added to every RTO but a connection's first (FreeBSD's `rexmit_slop`).
     pub rto_slop: Nanos,
-    /// From the fourth repetition on a SYN has no options but the MSS (FreeBSD's `rexmit_drop_options`).
-    pub syn_drops_options: bool,
     /// Give up connecting after this, however many SYNs were sent (FreeBSD's `keepinit`).
     pub connect_timeout: Option<Nanos>,
     /// Repeat a SYN that asked for ECN without asking, from the repetition after [`TcpConfig::ecn_retries`] on.
@@ -160,6 +158,15 @@ pub struct Insecure {
     pub syn: bool,
     /// Any ACK that is not of the future is taken.
     pub ack: bool,
+}
+
+/// How SYNs are repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SynHabits {
+    /// So many at the same interval before it doubles (`tcp_syn_linear_timeouts`).
+    pub linear: u8,
+    /// From the fourth on without options but the MSS (FreeBSD's `rexmit_drop_options`).
+    pub drops_options: bool,
 }
 
 /// When a listener answers with a cookie.
@@ -312,9 +319,8 @@ impl Default for TcpConfig {
             option_order: OptionOrder::Linux,
             keepalive_times: KeepaliveConfig::default(),
             delayed_ack_max: Nanos::from_millis(200),
-            syn_linear: 0,
+            syn_habits: SynHabits::default(),
             rto_slop: Nanos::ZERO,
-            syn_drops_options: false,
             connect_timeout: None,
             ecn_fallback: true,
             ecn_retries: 0,

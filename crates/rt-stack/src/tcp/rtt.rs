@@ -92,7 +92,7 @@ impl RttEstimator {
 
     /// How long the SYN or SYN-ACK waits that was repeated so often.
     pub(super) fn syn_timeout(&self, config: &TcpConfig, repeated: u8) -> Nanos {
-        let doubled = repeated.saturating_sub(config.syn_linear).min(20);
+        let doubled = repeated.saturating_sub(config.syn_habits.linear).min(20);
         let slop = if repeated > 0 { config.rto_slop.0 } else { 0 };
         Nanos((config.rto_initial.0.saturating_mul(1 << doubled) + slop).min(config.rto_max.0))
     }

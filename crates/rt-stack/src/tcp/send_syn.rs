@@ -47,7 +47,7 @@ impl Connection {
             return o;
         }
         o.mss = Some(self.rcv.mss);
-        if !passive && self.config.syn_drops_options && self.retries >= DROPS_OPTIONS_FROM {
+        if !passive && self.config.syn_habits.drops_options && self.retries >= DROPS_OPTIONS_FROM {
             return o;
         }
         o.sack_permitted = self.rcv.sack;
