@@ -2,6 +2,9 @@
 //! so data beyond a hole is stored where it will be read, and reassembly of any order and overlap is a list of ranges.
 //!
 //! Bytes that were received once are never overwritten by a later copy with another content.
+//!
+//! Whenever nothing is held, the ring begins anew at its first byte: an application that reads at once has the same few
+//! lines of memory written again and again, however large the ring once grew.
 
 use rt_wire::Seq;
 
@@ -9,7 +12,9 @@ use rt_wire::Seq;
 #[derive(Debug, Default)]
 pub(super) struct RecvBuffer {
     /// Empty or a power of two long.
-    ring: Vec<u8>,
+    ring: Box<[u8]>,
+    /// Stream offset of a byte that stands first in the ring; not above `read`.
+    base: u64,
     /// Stream offset of the next byte for the application.
     read: u64,
     /// Stream offset of the next byte expected (RCV.NXT).
@@ -175,8 +180,7 @@ impl RecvBuffer {
         if n == 0 {
             return 0;
         }
-        let mask = self.ring.len() - 1;
-        let start = self.read as usize & mask;
+        let start = self.place(self.read);
         let first = n.min(self.ring.len() - start);
         buf[..first].copy_from_slice(&self.ring[start..start + first]);
         buf[first..n].copy_from_slice(&self.ring[..n - first]);
@@ -197,6 +201,7 @@ impl RecvBuffer {
         }
         self.read += n as u64;
         if self.read == self.next && self.beyond.is_empty() {
+            self.base = self.read;
             self.emptied(n);
         }
         n
@@ -205,7 +210,7 @@ impl RecvBuffer {
     /// Gives memory back when the last read shows that little of it is needed.
     fn emptied(&mut self, last_read: usize) {
         if self.ring.len() > KEEP && last_read <= self.ring.len() / 4 {
-            self.ring = Vec::new();
+            self.ring = Box::default();
         }
     }
 
@@ -213,7 +218,7 @@ impl RecvBuffer {
     pub(super) fn release(&mut self) {
         self.beyond = Vec::new();
         if self.readable() == 0 {
-            self.ring = Vec::new();
+            self.ring = Box::default();
         }
     }
 
@@ -223,27 +228,33 @@ impl RecvBuffer {
         self.release();
     }
 
+    /// Where in the ring (which is not empty) the byte at stream offset `at` stands.
+    fn place(&self, at: u64) -> usize {
+        (at - self.base) as usize & (self.ring.len() - 1)
+    }
+
     fn put(&mut self, at: u64, bytes: &[u8]) {
         let need = (at - self.read) as usize + bytes.len();
         if need > self.ring.len() {
             self.grow(need);
         }
-        let mask = self.ring.len() - 1;
-        let start = at as usize & mask;
+        let start = self.place(at);
         let first = bytes.len().min(self.ring.len() - start);
         self.ring[start..start + first].copy_from_slice(&bytes[..first]);
-        self.ring[..bytes.len() - first].copy_from_slice(&bytes[first..]);
+        if first < bytes.len() {
+            self.ring[..bytes.len() - first].copy_from_slice(&bytes[first..]);
+        }
     }
 
-    /// A byte at offset `o` stands at `o % len`, so a larger ring is filled half by half.
+    /// A byte at offset `o` stands at `(o - base) % len`, so a larger ring is filled half by half.
     fn grow(&mut self, need: usize) {
         let size = need.next_power_of_two().max(512);
-        let mut ring = vec![0; size];
+        let mut ring = vec![0; size].into_boxed_slice();
         let old = self.ring.len();
         if old > 0 {
             let (mut at, end) = (self.read, self.beyond.last().map_or(self.next, |r| r.1));
             while at < end {
-                let (from, to) = (at as usize & (old - 1), at as usize & (size - 1));
+                let (from, to) = (self.place(at), (at - self.base) as usize & (size - 1));
                 let n = (old - from).min(size - to).min((end - at) as usize);
                 ring[to..to + n].copy_from_slice(&self.ring[from..from + n]);
                 at += n as u64;
