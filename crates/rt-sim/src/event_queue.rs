@@ -6,7 +6,8 @@
 //!
 //! A heap is enough: it holds a dozen entries in a chain of routers, where a sorted ring of the few heads measured
 //! the same (within 1%), and some ten thousand when as many hosts have a timer each, where a push and a pop cost a
-//! fraction of what the nodes do. A calendar of heads would be another [`EventQueue`].
+//! fraction of what the nodes do. A calendar of heads would be another [`EventQueue`]. What is removed leaves a hole at the
+//! top for the next entry, because a frame that arrived is mostly answered or passed on.
 
 use rt_base::{NodeId, Time};
 
@@ -85,6 +86,8 @@ pub(crate) trait EventQueue {
 #[derive(Default)]
 pub(crate) struct HeapQueue {
     heap: Vec<Entry>,
+    /// The entry at the top was removed.
+    hole: bool,
 }
 
 /// Children of a node.
@@ -103,6 +106,15 @@ impl HeapQueue {
             at = parent;
         }
         self.heap[at] = entry;
+    }
+
+    /// Nothing has come for the hole at the top: the last entry fills it.
+    fn fill_hole(&mut self) {
+        if let Some(last) = self.heap.pop()
+            && !self.heap.is_empty()
+        {
+            self.sift_down(last);
+        }
     }
 
     /// Puts `entry` where the hole at the top or one of its descendants is.
@@ -146,26 +158,29 @@ fn earlier<'h>(a: (&'h Entry, usize), b: (&'h Entry, usize)) -> (&'h Entry, usiz
 impl EventQueue for HeapQueue {
     #[inline]
     fn push(&mut self, entry: Entry) {
+        if core::mem::take(&mut self.hole) {
+            return self.sift_down(entry);
+        }
         self.heap.push(entry);
         self.sift_up(self.heap.len() - 1, entry);
     }
 
     #[inline]
     fn peek(&mut self) -> Option<Entry> {
+        if core::mem::take(&mut self.hole) {
+            self.fill_hole();
+        }
         self.heap.first().copied()
     }
 
     #[inline]
     fn advance(&mut self, next: Option<Entry>) {
+        if core::mem::take(&mut self.hole) {
+            self.fill_hole();
+        }
         match next {
             Some(next) => self.sift_down(next),
-            None => {
-                if let Some(last) = self.heap.pop()
-                    && !self.heap.is_empty()
-                {
-                    self.sift_down(last);
-                }
-            }
+            None => self.hole = true,
         }
     }
 }
