@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rt_base::{ConnId, DropReason, FrameId, ListenerStep, Outbox, PortId, TcpPhase, Time};
 use rt_rules::LOCAL_OUT;
-use rt_wire::{ArpPacket, Icmpv4, Ipv4Header, MacAddr, Seq, TcpHeader, UdpHeader};
+use rt_wire::{ArpPacket, Icmpv4, Ipv4Header, MacAddr, Seq, TcpHeader, UdpHeader, checksum};
 
 use crate::SocketError;
 use crate::api::EchoAnswer;
@@ -126,9 +126,13 @@ impl Stack {
         let mut bytes = begin(&ip, out);
         header.emit(&mut bytes);
         let (first, second) = socket.connection.payload(&segment);
+        // Before the copy, not in it: reading what was just written waits until it has been.
+        let text = (first.len() + second.len(), checksum::ones_sum_of_two(first, second));
         bytes.extend_from_slice(first);
-        bytes.extend_from_slice(second);
-        let mut packet = Packet::own(bytes, ip, FrameId::NONE, out);
+        if !second.is_empty() {
+            bytes.extend_from_slice(second);
+        }
+        let mut packet = Packet::own_tcp(bytes, ip, text, out);
         packet.socket = id.conn();
         if cx.recording {
             socket.connection.take_records(&mut self.records);

@@ -63,6 +63,21 @@ impl Packet {
         Packet::unparsed(out.new_frame(bytes, parent), ip)
     }
 
+    /// An own TCP segment from bytes that [`begin`] began; fills in its checksum. The text, `text.0` bytes at the end, sums
+    /// up to `text.1`.
+    #[inline]
+    pub(crate) fn own_tcp(
+        mut bytes: Vec<u8>,
+        ip: Ipv4Header,
+        text: (usize, u64),
+        out: &mut Outbox,
+    ) -> Packet {
+        let at = ETHERNET + usize::from(ip.header_len);
+        let header_len = bytes.len().saturating_sub(at + text.0);
+        checksum::fill_tcp_v4(ip.src, ip.dst, &mut bytes[at..], header_len, text.1);
+        Packet::unparsed(out.new_frame(bytes, FrameId::NONE), ip)
+    }
+
     /// A frame with this IP header, about which nothing else is known.
     pub(crate) fn unparsed(frame: Frame, ip: Ipv4Header) -> Packet {
         let (track, socket) = (Track::Untracked, ConnId(0));

@@ -465,10 +465,14 @@ impl Stack {
     }
 
     /// Records what was noted without an outbox.
+    #[inline]
     pub(crate) fn flush_records(&mut self, frame: FrameId, out: &mut Outbox) {
-        if self.records.is_empty() {
-            return;
+        if !self.records.is_empty() {
+            self.flush_some_records(frame, out);
         }
+    }
+
+    fn flush_some_records(&mut self, frame: FrameId, out: &mut Outbox) {
         for what in self.records.drain(..) {
             out.record(frame, || what);
         }

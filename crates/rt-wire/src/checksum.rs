@@ -13,7 +13,9 @@ use crate::protocol;
 #[must_use]
 #[inline]
 pub fn ones_sum(bytes: &[u8]) -> u64 {
-    let (blocks, rest) = bytes.as_chunks::<32>();
+    let wide = if bytes.len() < SHORT { 0 } else { bytes.len() & !31 };
+    let (blocks, rest) = bytes.split_at(wide);
+    let blocks = blocks.as_chunks::<32>().0;
     let (words, rest) = rest.as_chunks::<4>();
     let tail = match *rest {
         [] => 0,
@@ -26,6 +28,22 @@ pub fn ones_sum(bytes: &[u8]) -> u64 {
     let words: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
     if blocks.is_empty() { words + tail } else { sum_blocks(blocks) + words + tail }
 }
+
+/// Sum of `first` and, right behind it, `second`, whatever their lengths.
+#[must_use]
+#[inline]
+pub fn ones_sum_of_two(first: &[u8], second: &[u8]) -> u64 {
+    let sum = ones_sum(first);
+    match (second.is_empty(), first.len().is_multiple_of(2)) {
+        (true, _) => sum,
+        (false, true) => sum + ones_sum(second),
+        // All bytes of the second piece stand in the other half of their words.
+        (false, false) => sum + u64::from(fold(ones_sum(second)).to_be().swap_bytes()),
+    }
+}
+
+/// Lanes do not pay for less than this.
+const SHORT: usize = 96;
 
 /// A lane of 32 bits holds so many upper halves at least.
 const LANE_BLOCKS: usize = 32_768;
@@ -123,6 +141,18 @@ pub fn fill_transport(src: IpAddr, dst: IpAddr, protocol: u8, segment: &mut [u8]
     segment[at..at + 2].copy_from_slice(&check.to_be_bytes());
 }
 
+/// Writes the checksum of a whole TCP segment over IPv4 whose text is known to sum up to `text_sum`: only its first
+/// `header_len` bytes are read (an even number). A segment too short for the field is left alone.
+#[inline]
+pub fn fill_tcp_v4(src: Ipv4Addr, dst: Ipv4Addr, segment: &mut [u8], header_len: usize, text_sum: u64) {
+    let len = segment.len();
+    let Some(header) = segment.get_mut(..header_len).filter(|header| header.len() >= 20) else { return };
+    header[16..18].fill(0);
+    let words: u64 = header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    let check = of_sum(pseudo_v4(src, dst, protocol::TCP, len) + words + text_sum);
+    header[16..18].copy_from_slice(&check.to_be_bytes());
+}
+
 /// Whether the checksum of a whole UDP or TCP segment holds. A UDP checksum of zero over IPv4 means "none" and holds.
 #[must_use]
 pub fn transport_holds(src: IpAddr, dst: IpAddr, protocol: u8, segment: &[u8]) -> bool {
@@ -177,6 +207,31 @@ mod tests {
         assert_eq!(ones_sum(&vec![0xff; 32 * LANE_BLOCKS]), 8 * LANE_BLOCKS as u64 * u64::from(u32::MAX));
         // The example of RFC 1071, section 3.
         assert_eq!(fold(ones_sum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7])), 0xddf2);
+    }
+
+    #[test]
+    fn pieces_sum_up_to_the_whole() {
+        let bytes: Vec<u8> = (0..400u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for len in [0, 1, 2, 95, 96, 97, 131, 400] {
+            for cut in (0..=len).step_by(7) {
+                let (first, second) = bytes[..len].split_at(cut);
+                assert_eq!(fold(ones_sum_of_two(first, second)), plain(&bytes[..len]), "{len} {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_whose_text_was_summed_has_the_same_checksum() {
+        let (src, dst) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(192, 0, 2, 200));
+        for (header, text) in [(20, 0), (32, 0), (32, 1), (60, 1_000), (32, 1_447)] {
+            let mut whole: Vec<u8> = (0..header + text).map(|i| (i * 31 + 7) as u8).collect();
+            let mut parts = whole.clone();
+            fill_transport(src.into(), dst.into(), protocol::TCP, &mut whole);
+            let text_sum = ones_sum(&parts[header..]);
+            fill_tcp_v4(src, dst, &mut parts, header, text_sum);
+            assert_eq!(parts, whole, "{header} {text}");
+            assert!(transport_holds(src.into(), dst.into(), protocol::TCP, &parts));
+        }
     }
 
     #[test]
