@@ -19,6 +19,21 @@ fn take(host: &Host, fd: c_int, len: usize, flags: c_int) -> Result<(Vec<u8>, ma
     Ok((bytes, received))
 }
 
+/// [`take`] for a caller without a buffer: `EFAULT` when there is something to receive, which stays where it is.
+fn take_into(
+    host: &Host,
+    fd: c_int,
+    buf: *mut c_void,
+    len: usize,
+    flags: c_int,
+) -> Result<(Vec<u8>, machine::Received), Errno> {
+    if !buf.is_null() || len == 0 {
+        return take(host, fd, len, flags);
+    }
+    let (bytes, received) = take(host, fd, 1, flags | n::MSG_PEEK)?;
+    if bytes.is_empty() { Ok((bytes, received)) } else { Err(Errno::EFAULT) }
+}
+
 pub(crate) unsafe extern "C" fn read(
     userdata: *mut c_void,
     fd: c_int,
@@ -53,7 +68,7 @@ pub(crate) unsafe extern "C" fn recv(
     flags: c_int,
 ) -> isize {
     border(userdata, |host| {
-        let (bytes, received) = take(host, fd, len, flags)?;
+        let (bytes, received) = take_into(host, fd, buf, len, flags)?;
         // SAFETY: at most `len` bytes.
         unsafe { copy(&bytes, buf) }?;
         signed(received.len)
@@ -70,7 +85,7 @@ pub(crate) unsafe extern "C" fn recvfrom(
     address_len: *mut u32,
 ) -> isize {
     border(userdata, |host| {
-        let (bytes, received) = take(host, fd, len, flags)?;
+        let (bytes, received) = take_into(host, fd, buf, len, flags)?;
         // SAFETY: at most `len` bytes; for the address see the module.
         unsafe {
             copy(&bytes, buf)?;
@@ -199,6 +214,10 @@ pub(crate) unsafe extern "C" fn sendto(
     border(userdata, |host| {
         // SAFETY: see the module.
         let to = if address.is_null() { None } else { unsafe { c::read_address(address, address_len) }? };
+        // Fast Open is a connect, which an address of no family would undo.
+        if !address.is_null() && to.is_none() && flags & n::MSG_FASTOPEN != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
         // SAFETY: see the module.
         put(host, fd, unsafe { bytes(buf, len) }?, flags, to)
     })

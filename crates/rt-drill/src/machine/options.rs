@@ -151,7 +151,8 @@ impl Machine {
             (n::SOL_SOCKET, n::SO_ERROR | n::SO_TYPE | n::SO_PROTOCOL | n::SO_DOMAIN | n::SO_ACCEPTCONN)
             | (n::IPPROTO_TCP, n::TCP_INFO) => return Err(Errno::ENOPROTOOPT),
             _ => {
-                let kept = admissible(level, name, integer(value)?)?;
+                let given = if level == n::IPPROTO_IP { of_ip(value) } else { integer(value) }?;
+                let kept = admissible(level, name, given)?;
                 tcp.values.insert((level, name), kept);
             }
         }
@@ -358,6 +359,14 @@ fn known_socket_option(name: i32) -> bool {
 /// An option's value as C's `int`.
 fn integer(value: &[u8]) -> Result<i32, Errno> {
     value.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL)
+}
+
+/// The value of an option of IP: Linux takes a single byte for a number as well.
+fn of_ip(value: &[u8]) -> Result<i32, Errno> {
+    match value {
+        [byte] | [byte, _] | [byte, _, _] => Ok((*byte).into()),
+        _ => integer(value),
+    }
 }
 
 /// An option's value as C's `long`.

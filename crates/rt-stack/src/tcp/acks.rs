@@ -4,11 +4,13 @@
 use rt_base::{Nanos, Time, TimerKind};
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
+use super::config::Family;
 use super::congestion::{Algorithm, RttSample};
 use super::connection::Connection;
 use super::flight::Watch;
 use super::recovery::{CongestionState, Heard, Resend};
 use super::segment::{Cx, Ignored};
+use super::states::State;
 use super::timers::Slot;
 
 impl Connection {
@@ -17,6 +19,11 @@ impl Connection {
         let ack = header.ack;
         //= rfc5961#5.2
         // SND.UNA - MAX.SND.WND <= SEG.ACK <= SND.NXT.
+        let established = matches!(self.state, State::Established(_));
+        if ack.gt(self.snd.nxt) && established && self.config.family == Family::Linux {
+            // RFC 9293 would have it answered; Linux, as long as neither side has closed, says nothing.
+            return Err(Ignored::BadAck);
+        }
         if ack.gt(self.snd.nxt) || ack.lt(self.snd.una - self.snd.max_wnd) {
             // Two confused ends must not answer each other's bare ACKs for ever.
             if payload_len > 0 {

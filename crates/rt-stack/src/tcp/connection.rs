@@ -151,7 +151,7 @@ impl Connection {
         if !open || self.snd.fin_queued {
             return Err(TcpError::NotConnected);
         }
-        let n = bytes.len().min(self.room());
+        let n = bytes.len().min(self.admitted());
         self.snd.wants_room |= n < bytes.len();
         if n > 0 {
             let offset = self.snd.buf.end();
@@ -498,6 +498,29 @@ impl Connection {
 
     fn room(&self) -> usize {
         self.send_limit().saturating_sub(self.snd.buf.len())
+    }
+
+    /// How much a write may put in now. With a buffer of fixed size Linux asks for room only when it begins a new piece, as
+    /// large as an interface takes it (at most half of the peer's largest window): the piece begun last is always filled,
+    /// and so is the one begun with the last room. What leaves of the first piece at once makes way for as much.
+    fn admitted(&self) -> usize {
+        if self.config.send_buffer_fixed.is_none() || self.config.family != Family::Linux {
+            return self.room();
+        }
+        let mss = self.snd.mss.max(1);
+        let piece = (self.snd.max_wnd / 2).min(u32::from(u16::MAX)) / mss * mss;
+        let piece = piece.max(mss) as usize;
+        let (limit, held, unsent) = (self.send_limit(), self.snd.buf.len(), self.snd.unsent() as usize);
+        let mut room = unsent.next_multiple_of(piece) - unsent;
+        if unsent == 0 && held < limit {
+            let cwnd = self.recovery.window.cwnd.saturating_sub(self.snd.flight.pipe());
+            let leaves = u64::from(cwnd) * u64::from(mss);
+            room = piece + leaves.min(u64::from(self.usable())).min(piece as u64) as usize;
+        }
+        while held + room < limit {
+            room += piece;
+        }
+        room
     }
 
     /// Whether it is worth to wake a writer: a third of the buffer is free.

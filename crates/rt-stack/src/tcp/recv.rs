@@ -246,7 +246,9 @@ impl Connection {
         if let Some((value, _)) = header.options.timestamps.filter(|_| self.ts.on && !reset) {
             //= rfc7323#4.3
             // (2): only a segment that spans Last.ACK.sent may move TS.Recent, or a delayed ACK would be measured short.
-            if seq.le(self.ack.last_sent) && Seq(value).ge(Seq(self.ts.recent)) {
+            // Nor may one whose ACK is about to be refused.
+            let sound = !header.flags.has(TcpFlags::ACK) || header.ack.le(self.snd.nxt);
+            if sound && seq.le(self.ack.last_sent) && Seq(value).ge(Seq(self.ts.recent)) {
                 self.ts.recent = value;
                 self.ts.recent_at = cx.now;
             }

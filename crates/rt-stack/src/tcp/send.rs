@@ -42,7 +42,7 @@ impl Connection {
     /// The next segment that is due now, if any. Ask again until there is none.
     pub fn next_segment(&mut self, cx: Cx) -> Option<Segment> {
         if let Some((seq, ack)) = self.pending.reset.take() {
-            return Some(self.reset_segment(seq, ack));
+            return Some(self.reset_segment(cx, seq, ack));
         }
         match self.state {
             State::Closed(_) => None,
@@ -208,11 +208,20 @@ impl Connection {
         self.snd.mss - self.sack_room().min(self.snd.mss / 2)
     }
 
+    /// What the peer's window still takes. The one in a SYN begins behind the answer to it (RFC 7413).
+    pub(super) fn usable(&self) -> u32 {
+        let answered = !matches!(self.state, State::SynReceived(_)) || self.snd.una != self.snd.iss;
+        if answered || self.config.family != Family::Linux {
+            return self.snd.usable();
+        }
+        (self.snd.wnd + 1).saturating_sub(self.snd.nxt - self.snd.una)
+    }
+
     /// How many bytes of a segment of at most `full` the peer's window lets leave, and whether the FIN goes along.
     fn sendable(&self, full: u32) -> (u32, bool) {
         let unsent = self.snd.unsent();
         let fin = self.snd.fin_queued && !self.snd.fin_sent;
-        let usable = self.snd.usable();
+        let usable = self.usable();
         let len = unsent.min(full).min(usable);
         (len, fin && len == unsent && len < usable)
     }
@@ -312,7 +321,7 @@ impl Connection {
         // No more than half a window at once.
         let room = cwnd.saturating_sub(self.snd.flight.pipe()).min((cwnd / 2).max(1) - 1);
         let full = self.full().max(1);
-        let ready = self.snd.unsent().min(self.snd.usable());
+        let ready = self.snd.unsent().min(self.usable());
         // The short rest goes along unless Nagle holds it.
         let rest = !ready.is_multiple_of(full)
             && ready == self.snd.unsent()
@@ -435,10 +444,17 @@ impl Connection {
         }
     }
 
-    fn reset_segment(&mut self, seq: Seq, ack: Option<Seq>) -> Segment {
+    fn reset_segment(&mut self, cx: Cx, seq: Seq, ack: Option<Seq>) -> Segment {
         let flags = if ack.is_some() { TcpFlags::RST | TcpFlags::ACK } else { TcpFlags::RST };
-        let window = if ack.is_some() { self.pending.reset_window } else { 0 };
-        let header = TcpHeader { seq, ack: ack.unwrap_or(Seq(0)), flags, window, ..TcpHeader::default() };
+        let own = self.pending.reset_window.filter(|_| ack.is_some());
+        let mut options = TcpOptions::default();
+        if own.is_some() {
+            //= rfc7323#3.2
+            self.ts.option(cx.now, &mut options);
+        }
+        let window = own.unwrap_or(0);
+        let header =
+            TcpHeader { seq, ack: ack.unwrap_or(Seq(0)), flags, window, options, ..TcpHeader::default() };
         self.segment(header, 0, 0, SendWhy::Reset, (EventId::NONE, Time::ZERO))
     }
 

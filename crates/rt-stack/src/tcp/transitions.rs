@@ -68,7 +68,7 @@ impl Connection {
         self.pending.reset = Some((self.snd.nxt, Some(self.rcv.nxt)));
         // Linux's own resets still offer the window, those of FreeBSD none.
         if self.config.family == Family::Linux {
-            self.pending.reset_window = self.window_field(true);
+            self.pending.reset_window = Some(self.window_field(true));
         }
         self.error = self.error.or(error);
         // A reader that is still there gets what came before.

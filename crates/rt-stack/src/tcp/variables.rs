@@ -94,8 +94,8 @@ pub(super) struct Pending {
     pub(super) syn: bool,
     /// A reset: sequence number, and acknowledgement if any.
     pub(super) reset: Option<(Seq, Option<Seq>)>,
-    /// The window that a reset of our own accord carries.
-    pub(super) reset_window: u16,
+    /// The window that a reset of our own accord carries; such a reset also has timestamps.
+    pub(super) reset_window: Option<u16>,
     pub(super) challenge: bool,
     pub(super) window_probe: bool,
     pub(super) keepalive: bool,
