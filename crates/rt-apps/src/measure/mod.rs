@@ -1,6 +1,6 @@
 //! Steps that measure a path: which routers are on it ([`trace_route`]), how long a packet may be ([`path_mtu`]), how much
-//! TCP gets through it ([`send`]), what becomes of a stream of sound or pictures ([`stream`]); and who takes what they
-//! send ([`sink`]).
+//! TCP gets through it ([`send()`]), what becomes of a stream of sound or pictures ([`stream()`]); and who takes what they
+//! send ([`sink()`]).
 //!
 //! Each prints what the well-known tools print (traceroute, tracepath, iperf) and says every line of it with exact values
 //! ([`rt_base::AppRecord::Measured`]), so that the story has it as data.

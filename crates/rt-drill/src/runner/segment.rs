@@ -427,7 +427,7 @@ pub(super) fn line(pieces: &Pieces) -> String {
     pieces.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// Under [`line`]: carets below the pieces named in `marked`.
+/// Under [`line()`]: carets below the pieces named in `marked`.
 pub(super) fn carets(pieces: &Pieces, marked: &[&str]) -> String {
     let mut out = String::new();
     for (i, (name, text)) in pieces.iter().enumerate() {

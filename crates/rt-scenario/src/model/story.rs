@@ -66,7 +66,7 @@ pub enum App {
     },
     /// Authoritative server.
     DnsServer {
-        /// Indices into [`Model::zones`].
+        /// Indices into [`super::Model::zones`].
         zones: Vec<usize>,
         /// Time per question.
         think: Nanos,
@@ -77,7 +77,7 @@ pub enum App {
     HttpServer {
         /// TCP port.
         port: u16,
-        /// Index into [`Model::certificates`] when it speaks TLS.
+        /// Index into [`super::Model::certificates`] when it speaks TLS.
         certificate: Option<usize>,
         /// Whether h2 is offered.
         http2: bool,
@@ -125,7 +125,7 @@ pub enum App {
     Edge {
         /// TCP port.
         port: u16,
-        /// Index into [`Model::certificates`].
+        /// Index into [`super::Model::certificates`].
         certificate: Option<usize>,
         /// Whether h2 is offered to clients.
         http2: bool,
@@ -400,7 +400,7 @@ pub struct Expect {
 pub struct Happening {
     /// When.
     pub at: Time,
-    /// To which link (index into [`Model::links`]).
+    /// To which link (index into [`super::Model::links`]).
     pub link: usize,
     /// What.
     pub change: Change,

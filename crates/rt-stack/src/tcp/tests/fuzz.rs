@@ -229,7 +229,12 @@ impl Run {
             Start::ListenFastOpen => Connection::accept_with_text(cx, &machine, &open, (&syn, &text), cookie),
         };
         if matches!(start, Start::ConnectFastOpen) {
-            let start = FastOpenStart { option: cookie, text: true, mss: Some(1000), deferred: isn % 2 == 0 };
+            let start = FastOpenStart {
+                option: cookie,
+                text: true,
+                mss: Some(1000),
+                deferred: isn.is_multiple_of(2),
+            };
             let _ = conn.start_fast_open(start);
         }
         let mut run = Run {

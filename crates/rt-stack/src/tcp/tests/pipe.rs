@@ -48,13 +48,16 @@ struct Side {
     edge: Option<Seq>,
 }
 
+/// To whom, and what.
+type Travelling = (usize, TcpHeader, Vec<u8>, Ecn);
+
 struct World {
     sides: [Side; 2],
     path: Path,
     rng: Rng,
     now: Time,
     /// Segments on their way: arrival and number, then who gets what.
-    wire: BTreeMap<(Time, u64), (usize, TcpHeader, Vec<u8>, Ecn)>,
+    wire: BTreeMap<(Time, u64), Travelling>,
     sent: u64,
     data_segments: u64,
 }
