@@ -13,7 +13,8 @@ const NOT_YET: &[(&str, &str)] =
     &[("listen-queues/accept-queue-full.pkt", "the SYN-ACK is repeated while the accept queue is full")];
 
 fn scripts(folder: &Path, into: &mut Vec<PathBuf>) {
-    let mut below: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let mut below: Vec<PathBuf> =
+        fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").path()).collect();
     below.sort();
     for path in below {
         if path.is_dir() {

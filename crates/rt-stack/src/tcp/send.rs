@@ -389,7 +389,7 @@ impl Connection {
     pub(super) fn header(&mut self, cx: Cx, seq: Seq, flags: TcpFlags, sack: bool) -> TcpHeader {
         let mut options = TcpOptions::default();
         self.ts.option(cx.now, &mut options);
-        if sack && self.rcv.sack && (self.rcv.dsack.is_some() || self.rcv.buf.has_holes()) {
+        if sack && self.rcv.sack && (self.rcv.dsack.is_some() || self.has_holes()) {
             self.push_sack(&mut options);
         }
         let window = self.window_field(!flags.has(TcpFlags::SYN));
@@ -407,18 +407,44 @@ impl Connection {
         if let Some((left, right)) = self.rcv.dsack.take() {
             options.push_sack(left, right);
         }
-        self.rcv.buf.sack_blocks(self.rcv.nxt, 4, |left, right| {
+        self.sack_blocks(|left, right| {
             options.push_sack(left, right);
         });
     }
 
+    /// Whether something came that follows what is missing.
+    fn has_holes(&self) -> bool {
+        self.rcv.buf.has_holes() || self.early_fin().is_some()
+    }
+
+    /// The number of a FIN that came before what it follows. Linux counts it in SACK blocks, BSD does not.
+    fn early_fin(&self) -> Option<Seq> {
+        let next = self.rcv.buf.next();
+        let fin = self.rcv.fin.filter(|fin| *fin > next && self.config.family == Family::Linux)?;
+        Some(self.rcv.nxt + (fin - next) as u32)
+    }
+
+    /// The ranges beyond holes.
+    fn sack_blocks(&self, mut each: impl FnMut(Seq, Seq)) {
+        let (fin, mut told, mut count) = (self.early_fin(), false, 0);
+        self.rcv.buf.sack_blocks(self.rcv.nxt, 4, |left, right| {
+            let last = fin == Some(right);
+            told |= last;
+            count += 1;
+            each(left, right + u32::from(last));
+        });
+        if let Some(fin) = fin.filter(|_| !told && count < 4) {
+            each(fin, fin + 1);
+        }
+    }
+
     /// Bytes that SACK blocks will take from a data segment.
     fn sack_room(&self) -> u32 {
-        if !self.rcv.sack || !(self.rcv.dsack.is_some() || self.rcv.buf.has_holes()) {
+        if !self.rcv.sack || !(self.rcv.dsack.is_some() || self.has_holes()) {
             return 0;
         }
         let mut blocks = u32::from(self.rcv.dsack.is_some());
-        self.rcv.buf.sack_blocks(self.rcv.nxt, 4, |_, _| blocks += 1);
+        self.sack_blocks(|_, _| blocks += 1);
         4 + 8 * blocks.min(if self.ts.on { 3 } else { 4 })
     }
 

@@ -133,7 +133,7 @@ fn a_fin_beyond_a_hole_waits_for_it() {
     check(
         "established
          0.2  < F. 1301:2301(1000) ack 101
-         +0   > . 101:101(0) ack 301 <sack 1301:2301>
+         +0   > . 101:101(0) ack 301 <sack 1301:2302>
          +0   is established
          0.3  < . 301:1301(1000) ack 101
          +0   > . 101:101(0) ack 2302
