@@ -171,7 +171,7 @@ impl RecvBuffer {
     /// Bytes of memory that all this takes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.ring.capacity() + self.beyond.capacity() * size_of::<(u64, u64)>()
+        self.ring.len() + self.beyond.capacity() * size_of::<(u64, u64)>()
     }
 
     /// Copies what can be read into `buf`; how many bytes.
