@@ -47,6 +47,9 @@ shipped![
     "time-wait",
     "syn-flood",
     "spoofed-reset",
+    "slow-start",
+    "pmtu-black-hole",
+    "udp-or-tcp",
     "example-com",
 ];
 

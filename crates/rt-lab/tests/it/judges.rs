@@ -24,6 +24,14 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("spoofed-reset", "Connection reset (RST)"),
     ("spoofed-reset", "ACKed segment that wasn't captured"),
     ("spoofed-reset", "Previous segment(s) not captured"),
+    // What a queue, a lossy link or a router threw away, and what came again: the story says why of each.
+    ("slow-start", "Previous segment(s) not captured"),
+    ("slow-start", "out-of-order segment"),
+    ("slow-start", "D-SACK Sequence"),
+    ("udp-or-tcp", "Previous segment(s) not captured"),
+    ("udp-or-tcp", "out-of-order segment"),
+    ("pmtu-black-hole", "Previous segment(s) not captured"),
+    ("pmtu-black-hole", "out-of-order segment"),
 ];
 
 /// `_ws.expert.severity` of Warn.
