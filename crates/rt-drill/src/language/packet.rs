@@ -32,6 +32,9 @@ const UNREACHABLE: [(&str, u8); 16] = [
     ("precedence_cutoff", 15),
 ];
 
+/// Names of the codes of ICMP's "time exceeded", in FreeBSD's and nplab's dialect.
+const TIME_EXCEEDED: [(&str, u8); 2] = [("ttl_exceeded_in_transit", 0), ("frag_reass_exceeded", 1)];
+
 /// Names of ICMP's types.
 const ICMP_TYPES: [(&str, u8); 13] = [
     ("echo_reply", 0),
@@ -330,7 +333,11 @@ impl Parser {
         let kind = self.icmp_name("an ICMP type, such as unreachable or type_3", "type_", &ICMP_TYPES)?;
         let names_code = matches!(&self.peek().token, Token::Word(w) if w != "mtu" && w != "id");
         let code = if names_code && !self.peek().first {
-            let names: &[_] = if kind == 3 { &UNREACHABLE } else { &[] };
+            let names: &[_] = match kind {
+                3 => &UNREACHABLE,
+                11 => &TIME_EXCEEDED,
+                _ => &[],
+            };
             self.icmp_name("an ICMP code, such as port_unreachable or code_3", "code_", names)?
         } else {
             0

@@ -98,7 +98,11 @@ impl Machine {
         if tcp.shut_write || tcp.error_told {
             return Step::Done(self.fail_write(fd, Errno::EPIPE));
         }
-        let start = tcp.written.min(bytes.len());
+        let (start, connecting) = (tcp.written.min(bytes.len()), tcp.connecting);
+        if connecting && let Ok(tcp) = self.table.tcp_mut(fd) {
+            (tcp.connecting, tcp.connected) = (false, true);
+        }
+        let Ok(tcp) = self.table.tcp(fd) else { return Step::Done(Err(Errno::EBADF)) };
         // A blocked writer goes on when a third of the buffer is free, as in Linux.
         if tcp.waiting_room && !self.stack.is_writable(id) {
             return Step::Wait;
@@ -134,8 +138,11 @@ impl Machine {
     fn fail_write(&mut self, fd: Fd, error: Errno) -> Result<usize, Errno> {
         let tcp = self.table.tcp_mut(fd)?;
         tcp.waiting_room = false;
+        // What went with a SYN that was refused does not count.
+        let refused = core::mem::take(&mut tcp.connecting);
         match core::mem::take(&mut tcp.written) {
             0 => Err(error),
+            _ if refused => Err(error),
             written => Ok(written),
         }
     }

@@ -124,9 +124,10 @@ impl Machine {
             udp.values.insert((level, name), integer(value)?);
             return Ok(());
         }
-        let bsd = self.settings.is_bsd();
+        let (bsd, fast_open) = (self.settings.is_bsd(), self.settings.tcp.fast_open.client);
         let tcp = self.table.tcp_mut(fd)?;
         match (level, name) {
+            (n::IPPROTO_TCP, n::TCP_FASTOPEN_CONNECT) if !fast_open => return Err(Errno::EOPNOTSUPP),
             // Linux doubles a buffer's size, for what it keeps beside the bytes.
             (n::SOL_SOCKET, n::SO_RCVBUF | n::SO_SNDBUF) if bsd => {
                 let bytes = Some(integer(value)?).filter(|bytes| *bytes > 0).ok_or(Errno::EINVAL)?;

@@ -254,6 +254,9 @@ impl Player<'_> {
 
     fn ask_receive(&mut self, call: &SystemCall) -> Asked<Attempt> {
         let a = &call.arguments;
+        if points_nowhere(a) {
+            return Ok(Attempt::from(Err(Errno::EFAULT)));
+        }
         let fd = self.fd(a, 0)?;
         let (len, flags) = match call.name.as_str() {
             "readv" => (vectors(a.get(1))?, 0),
@@ -273,6 +276,9 @@ impl Player<'_> {
 
     fn ask_send(&mut self, call: &SystemCall) -> Asked<Attempt> {
         let a = &call.arguments;
+        if points_nowhere(a) {
+            return Ok(Attempt::from(Err(Errno::EFAULT)));
+        }
         let fd = self.fd(a, 0)?;
         let (len, flags, to) = match call.name.as_str() {
             "writev" => (vectors(a.get(1))?, 0, None),
@@ -490,6 +496,11 @@ fn option_returned(shape: Option<&Expr>, expected: &[u8], value: &[u8]) -> Retur
         vec![("the value".to_owned(), show(expected), show(value))]
     };
     Returned { value: Ok(0), differences }
+}
+
+/// Whether the buffer of a call is `NULL`.
+fn points_nowhere(arguments: &[Expr]) -> bool {
+    matches!(arguments.get(1), Some(Expr::Number(0))) || arguments.get(1) == Some(&Expr::Word("NULL".into()))
 }
 
 fn size(arguments: &[Expr], at: usize) -> Asked<usize> {

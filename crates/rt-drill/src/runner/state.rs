@@ -63,7 +63,7 @@ const FIELDS: [(usize, usize, &str); 54] = [
 ];
 
 /// Names of numbers that scripts compare with.
-const CONSTANTS: [(&str, i64); 27] = [
+const CONSTANTS: [(&str, i64); 38] = [
     ("TCP_ESTABLISHED", 1),
     ("TCP_SYN_SENT", 2),
     ("TCP_SYN_RECV", 3),
@@ -75,6 +75,18 @@ const CONSTANTS: [(&str, i64); 27] = [
     ("TCP_LAST_ACK", 9),
     ("TCP_LISTEN", 10),
     ("TCP_CLOSING", 11),
+    // The names in scripts for FreeBSD.
+    ("TCPI_ESTABLISHED", 1),
+    ("TCPI_SYN_SENT", 2),
+    ("TCPI_SYN_RECEIVED", 3),
+    ("TCPI_FIN_WAIT_1", 4),
+    ("TCPI_FIN_WAIT_2", 5),
+    ("TCPI_TIME_WAIT", 6),
+    ("TCPI_CLOSED", 7),
+    ("TCPI_CLOSE_WAIT", 8),
+    ("TCPI_LAST_ACK", 9),
+    ("TCPI_LISTEN", 10),
+    ("TCPI_CLOSING", 11),
     ("TCP_CA_Open", 0),
     ("TCP_CA_Disorder", 1),
     ("TCP_CA_CWR", 2),

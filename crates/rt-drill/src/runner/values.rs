@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::language::ast::Expr;
-use crate::machine::numbers;
+use crate::machine::{Errno, numbers};
 
 /// The number that an expression stands for; `Err` says what is not known.
 pub(super) fn number(expr: &Expr) -> Result<i64, String> {
@@ -12,6 +12,7 @@ pub(super) fn number(expr: &Expr) -> Result<i64, String> {
         Expr::Word(name) => numbers::by_name(name)
             .map(i64::from)
             .or_else(|| further(name))
+            .or_else(|| Errno::by_name(name).map(|e| i64::from(e.0)))
             .ok_or_else(|| format!("the name {name}")),
         Expr::Or(parts) => parts.iter().try_fold(0, |sum, part| Ok(sum | number(part)?)),
         Expr::Apply(name, arguments) if name == "htons" => match arguments.as_slice() {
@@ -42,6 +43,10 @@ fn further(name: &str) -> Option<i64> {
 pub(super) fn socket_address(expr: &Expr, default: SocketAddrV4) -> Result<Option<SocketAddrV4>, String> {
     if *expr == Expr::Ellipsis {
         return Ok(Some(default));
+    }
+    // An address of which only the family is given: `connect(3, AF_UNSPEC, ...)`.
+    if *expr == Expr::Word("AF_UNSPEC".into()) {
+        return Ok(None);
     }
     let family = expr.field("sa_family").ok_or("this socket address")?;
     if *family == Expr::Word("AF_UNSPEC".into()) {

@@ -347,7 +347,7 @@ impl Player<'_> {
             let mut more = more;
             self.flows[at].to_script(&mut more);
             piece = more.payload.len();
-            sum.flags |= more.flags & (PSH | FIN);
+            sum.flags = (sum.flags & !(PSH | FIN)) | (more.flags & (PSH | FIN));
             sum.payload.extend_from_slice(&more.payload);
         }
         Ok(whole)
