@@ -195,12 +195,14 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
     let What::Drop { reason, place, port, rule } = event.what else {
         return Line::default();
     };
-    let what = as_seen(view, event).map_or(String::new(), rt_wire::summary);
+    // A filter may drop what its own machine wanted to send: no frame was ever made of that.
+    let what =
+        as_seen(view, event).map_or(String::new(), |bytes| format!(". It was: {}", rt_wire::summary(bytes)));
     let rule = tell::rule_at(view, event, place, rule);
     let by = rule.as_ref().map_or(String::new(), |(text, _)| format!(" by the rule \"{text}\""));
     let round = circle(view, event.frame).map_or(String::new(), |c| format!(" ({c})"));
     let queue = full_queue(view, event).map_or(String::new(), |q| format!(" ({q})"));
-    let text = format!("drops a packet{by}: {}{queue}{round}. It was: {what}", reason.say());
+    let text = format!("drops a packet{by}: {}{queue}{round}{what}", reason.say());
     Line::new(reason.code(), view.name(event.node()), text)
         .at(event.at)
         .on(view.name(event.node()))
