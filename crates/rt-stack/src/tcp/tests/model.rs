@@ -177,6 +177,10 @@ fn synchronised(state: TcpPhase, v: &Variables, p: &Probe) -> (TcpPhase, Answer)
     if half_open && !(v.una.lt(p.ack) && p.ack.le(v.nxt)) {
         return (state, Answer::Reset);
     }
+    if p.ack.gt(v.nxt) && state == TcpPhase::Established {
+        // Deviation: `tcp_rcv_established` drops an ACK of what was never sent without a word.
+        return (state, Answer::Nothing);
+    }
     if p.ack.gt(v.nxt) || p.ack.lt(v.una - MAX_WINDOW) {
         return (state, Answer::Ack);
     }
