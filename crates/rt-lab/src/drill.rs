@@ -169,7 +169,12 @@ fn find(path: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<(), Refusa
 }
 
 fn read(path: &Path) -> Result<String, Refusal> {
-    let size = std::fs::metadata(path).map_err(|e| Refusal::io("read", path, e))?.len();
+    let metadata = std::fs::metadata(path).map_err(|e| Refusal::io("read", path, e))?;
+    if !metadata.is_file() {
+        let why = "it is a device or a pipe, not a script".to_owned();
+        return Err(Refusal::Malformed { file: path.display().to_string(), why });
+    }
+    let size = metadata.len();
     if size > LONGEST as u64 {
         let why = format!("{size} bytes are too many for a script");
         return Err(Refusal::Malformed { file: path.display().to_string(), why });

@@ -1,9 +1,15 @@
 //! What a scenario says about a machine's TCP, in the stack's words.
 
+use rt_base::Nanos;
 use rt_scenario::model::{Congestion, Ecn, FastOpen, SynCookies, System, TcpOptions};
 use rt_stack::tcp::{
     CongestionKind, EcnMode, FastOpenConfig, HystartKind, KeepaliveConfig, SynCookies as Cookies, TcpConfig,
 };
+
+/// No timer of a connection is shorter, whatever a file says: time has to pass.
+const SHORTEST: Nanos = Nanos::from_millis(1);
+/// No buffer is smaller: a segment has to fit (Linux: `SOCK_MIN_RCVBUF`).
+const SMALLEST_BUFFER: u32 = 2_304;
 
 /// The system's TCP with what was said about it.
 pub(crate) fn config(said: &TcpOptions) -> TcpConfig {
@@ -27,10 +33,12 @@ pub(crate) fn config(said: &TcpOptions) -> TcpConfig {
         (c.delayed_ack, c.delayed_ack_max) = (delay, delay);
     }
     if let Some(k) = said.keepalive {
-        let probes = KeepaliveConfig { idle: k.idle, interval: k.interval, count: k.count };
+        let (idle, interval) = (k.idle.max(SHORTEST), k.interval.max(SHORTEST));
+        let probes = KeepaliveConfig { idle, interval, count: k.count };
         (c.keepalive, c.keepalive_times) = (Some(probes), probes);
     }
     if let Some(bytes) = said.buffers {
+        let bytes = bytes.max(SMALLEST_BUFFER);
         (c.send_buffer, c.recv_buffer) = (bytes, bytes);
     }
     if let Some(msl) = said.msl {
@@ -47,8 +55,8 @@ fn sending(said: &TcpOptions, c: &mut TcpConfig) {
     set(&mut c.rack, said.rack);
     set(&mut c.tail_probe, said.tail_probes);
     set(&mut c.nodelay, said.nagle.map(|nagle| !nagle));
-    set(&mut c.rto_initial, said.rto_initial);
-    set(&mut c.rto_min, said.rto_min);
+    set(&mut c.rto_initial, said.rto_initial.map(|rto| rto.max(SHORTEST)));
+    set(&mut c.rto_min, said.rto_min.map(|rto| rto.max(SHORTEST)));
     if let Some(hystart) = said.hystart {
         c.hystart = if hystart { HystartKind::PlusPlus } else { HystartKind::Off };
     }

@@ -12,7 +12,7 @@ use crate::packet::{Packet, protocol};
 use crate::probes;
 use crate::socket::SocketId;
 use crate::stack::{NOBODY, Stack, Stop};
-use crate::tcp::{Blackhole, Ecn, Outcome};
+use crate::tcp::{Blackhole, Ecn, Ignored, Outcome};
 
 pub(crate) type Delivered = Result<ConnId, Stop>;
 
@@ -158,6 +158,8 @@ impl Stack {
                 self.sockets.wake(id);
                 return self.deliver_tcp_new(packet, &header, payload, out);
             }
+            // A probe of a peer that wants a sign of life: it was taken, and is answered.
+            Outcome::Dropped(Ignored::Duplicate) if payload.is_empty() => {}
             Outcome::Dropped(_) => return Err(stop(DropReason::TcpUnacceptable)),
             Outcome::EnterEstablished => {
                 if let Some(lesson) = socket.connection.take_lesson() {
