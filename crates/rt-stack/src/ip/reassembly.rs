@@ -191,3 +191,94 @@ fn payload(frame: &Frame) -> &[u8] {
     let header = frame.bytes.get(ETHERNET).map_or(Ipv4Header::LEN, |b| usize::from(b & 0x0f) * 4);
     frame.bytes.get(ETHERNET + header..).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fragment(out: &mut Outbox, start: usize, bytes: &[u8], more: bool) -> Packet {
+        let (src, dst) = (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2));
+        let mut ip = Ipv4Header::new(src, dst, 17, 64, bytes.len());
+        (ip.mf, ip.frag_offset, ip.id) = (more, start as u16, 7);
+        let mut frame = EMPTY_ETHERNET.to_vec();
+        ip.emit(&mut frame);
+        frame.extend_from_slice(bytes);
+        Packet::unparsed(out.new_frame(frame, FrameId::NONE), ip)
+    }
+
+    /// The model: who has which byte, and the end once known. `None` when the datagram is given up.
+    #[derive(Default)]
+    struct Model {
+        pieces: Vec<(usize, usize, bool)>,
+    }
+
+    impl Model {
+        fn fits(&self, new: (usize, usize, bool)) -> bool {
+            self.pieces.iter().all(|old| {
+                let apart = old.1 <= new.0 || new.1 <= old.0;
+                let ends = |last: &(usize, usize, bool), other: &(usize, usize, bool)| {
+                    last.2 || (other.1 <= last.1 && other.2)
+                };
+                apart && ends(old, &new) && ends(&new, old)
+            })
+        }
+
+        fn is_whole(&self) -> bool {
+            let held: usize = self.pieces.iter().map(|p| p.1 - p.0).sum();
+            self.pieces.iter().any(|p| !p.2 && p.1 == held)
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None,
+            rng_seed: proptest::test_runner::RngSeed::Fixed(791), ..ProptestConfig::default() })]
+
+        //= rfc5722#4
+        //= type=test
+        #[test]
+        fn any_fragments_in_any_order(
+            cuts in prop::collection::btree_set(1usize..30, 0..6),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 1..24),
+            stray in prop::option::weighted(0.3, (0usize..20, (0usize..30, 1usize..60), any::<bool>())),
+        ) {
+            let text: Vec<u8> = (0..243u8).collect();
+            let edges: Vec<usize> = [0].into_iter().chain(cuts.iter().map(|c| c * 8)).chain([text.len()]).collect();
+            let mut list: Vec<(usize, usize, bool)> =
+                order.iter().map(|i| i.index(edges.len() - 1)).map(|i| (edges[i], edges[i + 1], i + 2 < edges.len())).collect();
+            if let Some((when, (at, len), more)) = stray {
+                let end = (at * 8 + if more { len.next_multiple_of(8) } else { len }).min(240);
+                if end > at * 8 {
+                    list.insert(when.min(list.len()), (at * 8, end, more));
+                }
+            }
+            let (mut out, mut reassembly, mut model) = (Outbox::new(false), Reassembly::default(), Model::default());
+            for piece in list {
+                let packet = fragment(&mut out, piece.0, &text[piece.0..piece.1], piece.2);
+                let put = reassembly.put(Time::ZERO, packet, &mut out);
+                let again = model.pieces.iter().any(|p| (p.0, p.1) == (piece.0, piece.1));
+                if again {
+                    prop_assert!(matches!(put, Put::Refused(frames) if frames.len() == 1));
+                } else if !model.fits(piece) {
+                    let all = model.pieces.len() + 1;
+                    prop_assert!(matches!(put, Put::Refused(frames) if frames.len() == all));
+                    model.pieces.clear();
+                } else {
+                    model.pieces.push(piece);
+                    if model.is_whole() {
+                        let Put::Whole(whole) = put else { return Err(TestCaseError::fail("it is whole")) };
+                        let len = model.pieces.iter().map(|p| p.1).max().unwrap_or(0);
+                        prop_assert_eq!(whole.payload(), &text[..len]);
+                        model.pieces.clear();
+                    } else {
+                        prop_assert!(matches!(put, Put::Waits));
+                    }
+                }
+                let held: usize = model.pieces.iter().map(|p| p.1 - p.0).sum();
+                prop_assert_eq!(reassembly.bytes, held);
+                prop_assert_eq!(reassembly.deadline() == Time::MAX, model.pieces.is_empty());
+            }
+        }
+    }
+}
