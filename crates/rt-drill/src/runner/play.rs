@@ -123,7 +123,7 @@ impl<'a> Player<'a> {
 
     fn all(&mut self, script: &Script) -> Played {
         if let Some(init) = &script.init {
-            self.shell(init.place.line, &init.command);
+            self.shell(init.place.line, &init.command)?;
         }
         for event in &script.events {
             self.event(event)?;
@@ -146,8 +146,7 @@ impl<'a> Player<'a> {
             }
             Action::Shell(shell) => {
                 self.advance(start(due))?;
-                self.shell(event.place.line, &shell.command);
-                Ok(())
+                self.shell(event.place.line, &shell.command)
             }
             Action::Code(code) => {
                 self.advance(start(due))?;
@@ -253,10 +252,12 @@ impl<'a> Player<'a> {
         (actual > to + slack).then(|| format!("{} late", seconds((actual - to) * 1_000)))
     }
 
-    fn shell(&mut self, line: u32, command: &str) {
-        for note in shell::carry_out(&mut self.machine, command) {
-            self.outcome.notes.push((line, note));
-        }
+    /// What is passed over is noted; a value that a sysctl cannot have makes the script say something nobody can judge.
+    fn shell(&mut self, line: u32, command: &str) -> Played {
+        let passed_over =
+            shell::carry_out(&mut self.machine, command).map_err(|why| Stop::Unsupported(line, why))?;
+        self.outcome.notes.extend(passed_over.into_iter().map(|note| (line, note)));
+        Ok(())
     }
 
     fn code(&mut self, event: &Event, code: &Code) -> Played {

@@ -3,26 +3,32 @@
 use crate::machine::{Applied, Machine};
 
 /// What became of a line: each thing passed over, in words.
-pub(super) fn carry_out(machine: &mut Machine, line: &str) -> Vec<String> {
+///
+/// # Errors
+/// A sysctl cannot have the value.
+pub(super) fn carry_out(machine: &mut Machine, line: &str) -> Result<Vec<String>, String> {
     let mut passed_over = Vec::new();
     for command in commands(line) {
         match settings_of(&command) {
             Some(settings) => {
-                settings.iter().for_each(|(name, value)| set(machine, name, value, &mut passed_over))
+                for (name, value) in &settings {
+                    set(machine, name, value, &mut passed_over)?;
+                }
             }
             None if is_harmless(&command) => {}
             None => passed_over.push(format!("skipped, it needs a real host: `{}`", command.join(" "))),
         }
     }
-    passed_over
+    Ok(passed_over)
 }
 
-fn set(machine: &mut Machine, name: &str, value: &str, passed_over: &mut Vec<String>) {
+fn set(machine: &mut Machine, name: &str, value: &str, passed_over: &mut Vec<String>) -> Result<(), String> {
     match machine.set(name, value) {
         Ok(Applied::Yes | Applied::Ignored) => {}
         Ok(Applied::Unknown) => passed_over.push(format!("nobody here knows the sysctl {name}")),
-        Err(error) => passed_over.push(format!("not set: {error}")),
+        Err(error) => return Err(format!("not set: {error}")),
     }
+    Ok(())
 }
 
 /// Words of each command of a line. Quotes hold words together; `;`, `&&`, `||`, `|` and line ends separate commands.
