@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt-devices", &["rt-base", "rt-wire", "rt-sim", "rt-stack", "rt-apps"]),
     ("rt-drill", &["rt-base", "rt-wire", "rt-rules", "rt-stack"]),
     ("rt-packetdrill", &["rt-base", "rt-wire", "rt-drill"]),
+    ("rt-attach", &["rt-base", "rt-wire"]),
     (
         "rt-lab",
         &[
@@ -35,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "rt-files",
             "rt-devices",
             "rt-drill",
+            "rt-attach",
         ],
     ),
     ("roundtrip", &["rt-lab"]),

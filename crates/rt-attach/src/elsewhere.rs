@@ -1,0 +1,198 @@
+//! The face of this crate on a system without network namespaces: nothing can be made, so nothing can be called.
+
+use std::io;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use crate::{AttachError, DeviceKind, Finding, JoinPlan, Plan};
+
+/// Something that a [`Poller`] can wait for. On Linux this is a `BorrowedFd`.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch<'a>(PhantomData<&'a ()>);
+
+#[derive(Clone, Copy, Debug)]
+enum Never {}
+
+/// A running guest. Dropping it kills whatever runs in it and waits until it is gone.
+#[derive(Debug)]
+pub struct Guest {
+    /// Its network interfaces, in the order of the plan; none for a guest that was [joined](join).
+    pub devices: Vec<Device>,
+    /// What could not be had and was done without, in words: things to say with `--verbose`.
+    pub notes: Vec<String>,
+    never: Never,
+}
+
+impl Guest {
+    /// The guest's first process, as seen from here: what [`join`] takes.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        match self.never {}
+    }
+
+    /// The exit code of the program if it has ended: its own, or 128 + n when signal n ended it. Never blocks; the
+    /// answer stays the same once there is one. When it has ended, nothing of the guest runs any more.
+    ///
+    /// # Errors
+    ///
+    /// The guest cannot be waited for (somebody else has reaped it).
+    pub fn try_wait(&mut self) -> io::Result<Option<i32>> {
+        match self.never {}
+    }
+
+    /// Sends a signal to the program (not to its children).
+    ///
+    /// # Errors
+    ///
+    /// The guest has ended.
+    pub fn signal(&self, signal: i32) -> io::Result<()> {
+        let _ = signal;
+        match self.never {}
+    }
+
+    /// Kills everything in the guest at once. [`try_wait`](Guest::try_wait) then gives 137.
+    ///
+    /// # Errors
+    ///
+    /// The guest cannot be signalled.
+    pub fn kill(&mut self) -> io::Result<()> {
+        match self.never {}
+    }
+
+    /// To be handed to a [`Poller`]: ready when the guest has ended.
+    #[must_use]
+    pub fn watch(&self) -> Watch<'_> {
+        match self.never {}
+    }
+}
+
+/// Our end of a guest's network interface: whole Ethernet frames, without checksum at the end. Never blocks.
+#[derive(Debug)]
+pub struct Device {
+    never: Never,
+}
+
+impl Device {
+    /// Reads one frame that the guest has sent; the number of its bytes. With [`Plan::offload`], a virtio-net header of
+    /// 10 bytes goes before the frame.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` when there is none; `NotConnected` when the interface is gone for good.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let _ = buffer;
+        match self.never {}
+    }
+
+    /// Gives a frame to the guest. One that the guest cannot take now (its interface is down, its queue full) is
+    /// dropped and counted, as a real card would.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for what is no frame (fewer than 14 bytes, or longer than the guest's interface takes),
+    /// `NotConnected` when the interface is gone for good.
+    pub fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        let _ = frame;
+        match self.never {}
+    }
+
+    /// What kind it is.
+    #[must_use]
+    pub fn kind(&self) -> DeviceKind {
+        match self.never {}
+    }
+
+    /// Frames lost here so far: read but longer than the buffer, or refused by the guest.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        match self.never {}
+    }
+
+    /// To be handed to a [`Poller`]: ready when there is a frame to read, or the interface is gone.
+    #[must_use]
+    pub fn watch(&self) -> Watch<'_> {
+        match self.never {}
+    }
+}
+
+/// Waits until something is ready.
+#[derive(Debug, Default)]
+pub struct Poller {
+    ready: Vec<bool>,
+}
+
+impl Poller {
+    /// A poller that waits for nothing yet.
+    #[must_use]
+    pub fn new() -> Poller {
+        Poller::default()
+    }
+
+    /// Waits until one of `watched` is ready, the time is over, or a signal came; says which are ready, in the same order.
+    /// Without a timeout it waits for ever. The timeout is kept to the nanosecond as far as the kernel's timers allow.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses (out of memory).
+    pub fn wait(&mut self, watched: &[Watch<'_>], timeout: Option<Duration>) -> io::Result<&[bool]> {
+        let _ = timeout;
+        self.ready.clear();
+        self.ready.resize(watched.len(), false);
+        Ok(&self.ready)
+    }
+}
+
+/// Ctrl-C and its like as something to wait for, instead of the end of this process. One at a time.
+#[derive(Debug)]
+pub struct Interrupts {
+    never: Never,
+}
+
+impl Interrupts {
+    /// From now on, SIGINT, SIGTERM and SIGHUP are kept for [`take`](Interrupts::take). Programs in guests get them as usual.
+    ///
+    /// # Errors
+    ///
+    /// There is one already, or the kernel refuses.
+    pub fn catch() -> io::Result<Interrupts> {
+        Err(io::Error::new(io::ErrorKind::Unsupported, AttachError::NotHere))
+    }
+
+    /// The signal that has come since the last call, if any.
+    pub fn take(&mut self) -> Option<i32> {
+        match self.never {}
+    }
+
+    /// To be handed to a [`Poller`]: ready when a signal has come.
+    #[must_use]
+    pub fn watch(&self) -> Watch<'_> {
+        match self.never {}
+    }
+}
+
+/// Starts a guest.
+///
+/// # Errors
+///
+/// See [`AttachError`].
+pub fn launch(plan: &Plan) -> Result<Guest, AttachError> {
+    let _ = plan;
+    Err(AttachError::NotHere)
+}
+
+/// Runs a command in a guest that is already there, with the same rights. The result has no devices.
+///
+/// # Errors
+///
+/// See [`AttachError`]; a process that is no guest is a [`AttachError::Misuse`].
+pub fn join(plan: &JoinPlan) -> Result<Guest, AttachError> {
+    let _ = plan;
+    Err(AttachError::NotHere)
+}
+
+/// What attaching needs, and whether it is to be had here.
+#[must_use]
+pub fn survey() -> Vec<Finding> {
+    let detail = AttachError::NotHere.to_string();
+    vec![Finding { what: "network namespaces", found: false, essential: true, detail }]
+}
