@@ -20,7 +20,7 @@ const STEPS: &[Step] = &[
     }),
     // A fixed seed: a pass is a pass the next time too. Look further with PROPTEST_RNG_SEED and PROPTEST_CASES of your own.
     ("tests", || {
-        let env = &[("INSTA_UPDATE", "no"), ("PROPTEST_RNG_SEED", "9293")];
+        let env = &[("INSTA_UPDATE", "no"), ("PROPTEST_RNG_SEED", "1")];
         tools::run_with("cargo", &["test", "--workspace", "--locked"], env)
     }),
     ("schemas", || schema::run(true)),
