@@ -136,12 +136,11 @@ impl RecvBuffer {
     }
 
     fn touch(&mut self, at: u64) {
+        let ranges = self.recent.map(|r| self.range_of(r));
         let range = self.range_of(at);
-        let same = |r: &u64| self.range_of(*r) == range;
-        // A range that was filled up leaves its place before one that still counts.
-        let gone = |r: &u64| self.range_of(*r).is_none();
-        let place = |test: &dyn Fn(&u64) -> bool| self.recent.iter().position(test);
-        let slot = place(&same).or_else(|| place(&gone)).unwrap_or(RECENT - 1);
+        // A range that was filled up, or that grew together with another one, leaves its place before one that still counts.
+        let spare = || (0..RECENT).find(|&i| ranges[i].is_none() || ranges[..i].contains(&ranges[i]));
+        let slot = ranges.iter().position(|r| *r == range).or_else(spare).unwrap_or(RECENT - 1);
         self.recent[..=slot].rotate_right(1);
         self.recent[0] = at;
     }

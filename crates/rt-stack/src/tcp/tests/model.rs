@@ -159,7 +159,9 @@ fn synchronised(state: TcpPhase, v: &Variables, p: &Probe) -> (TcpPhase, Answer)
     let seq = p.seq + u32::from(crossing);
     // First. Deviation: a SYN does not count here, only text and FIN.
     let len = p.len + u32::from(p.has(FIN));
-    if !acceptable(v, seq, len) {
+    // Deviation: Linux hears a bare ACK at the window's right edge too.
+    let at_edge = len == 0 && !p.has(RST) && seq == v.rcv_nxt + v.rcv_wnd;
+    if !at_edge && !acceptable(v, seq, len) {
         return (state, if p.has(RST) { Answer::Nothing } else { Answer::Ack });
     }
     // Second.
@@ -395,6 +397,22 @@ enum Event {
     /// From so many bytes beside RCV.NXT on, so many bytes.
     Text(i32, usize),
     Read(usize),
+}
+
+/// Four stretches of which two grow together, and a new one: four again, of which none may be forgotten.
+#[test]
+fn stretches_that_grow_together_make_room_for_others() {
+    let conn = reach(TcpPhase::Established, false, true);
+    let edge = (conn.rcv.adv - conn.rcv.nxt) as usize;
+    let mut receiver = Receiver { conn, held: vec![false; SPAN + 70_000], edge, read: 0, crowded: false };
+    for (at, len) in [(9000, 10), (1000, 10), (3000, 10), (5000, 10), (1010, 1990), (7000, 10)] {
+        receiver.take(at, len);
+    }
+    // Whatever arrives first goes again: the one that was touched longest ago is still told.
+    for (at, len) in [(0, 1000), (3010, 1990), (5010, 1990)] {
+        receiver.take(at, len);
+    }
+    assert!(!receiver.crowded);
 }
 
 proptest! {

@@ -403,31 +403,54 @@ proptest! {
     }
 }
 
+/// No options but the MSS, and patience.
+fn without_options(config: TcpConfig) -> TcpConfig {
+    TcpConfig {
+        timestamps: false,
+        window_scaling: false,
+        sack: false,
+        frto: false,
+        rto_max: Nanos::from_secs(60),
+        data_retries: 30,
+        orphan_retries: 30,
+        fin_wait2: Nanos::from_secs(1_000_000),
+        ..config
+    }
+}
+
 /// Four answers to a FIN are lost, whose timeout was doubled before it left (Karn): between the second sending at 16.8 s and
 /// the fifth at 123.0 s the peer's TIME-WAIT of 60 s is over. FreeBSD reports the reset even in LAST-ACK.
 #[test]
 fn a_fin_may_outlive_the_time_wait_that_answers_it() {
     let path = Path { loss: 144, duplicate: 65, reorder: 158, delay_ms: 0, mark: 0 };
-    let config = |frto, pacing| TcpConfig {
-        frto,
-        pacing,
-        timestamps: false,
-        window_scaling: false,
-        sack: false,
-        recv_buffer: 6 << 20,
-        rto_max: Nanos::from_secs(60),
-        orphan_retries: 30,
-        fin_wait2: Nanos::from_secs(1_000_000),
-        ..TcpConfig::freebsd()
-    };
-    let ours = Plan { config: config(true, true), ..plan(103_661) };
-    let theirs = Plan { read: 700, pause_ms: 4, config: config(false, false), ..plan(1461) };
+    let config = TcpConfig { recv_buffer: 6 << 20, ..without_options(TcpConfig::freebsd()) };
+    let ours = Plan { config: TcpConfig { frto: true, pacing: true, ..config.clone() }, ..plan(103_661) };
+    let theirs = Plan { read: 700, pause_ms: 4, config, ..plan(1461) };
     let mut world = World::new(path, [ours, theirs], 9_611_346_723_430_807_103);
     world.run();
     world.check_complete();
     assert!(world.sides[0].outlived);
     let errors = world.sides.each_ref().map(|s| s.conn.as_ref().and_then(Connection::error));
     assert_eq!(errors, [Some(TcpError::Reset), None]);
+}
+
+/// Windows of one segment: sooner or later both ends have sent 40 bytes and the 1420 that fill the window, and both lose the
+/// latter. The ACK of the 40 bytes then stands at the edge of the peer's window.
+#[test]
+fn two_full_windows_whose_ends_are_lost_do_not_lock_each_other() {
+    let path = Path { loss: 117, duplicate: 45, reorder: 48, delay_ms: 21, mark: 0 };
+    let config = TcpConfig {
+        congestion: CongestionKind::Bbr,
+        recv_buffer: 1500,
+        send_buffer: 1500,
+        ..without_options(TcpConfig::default())
+    };
+    let ours = Plan { read: 1460, pause_ms: 11, config: config.clone(), ..plan(83_219) };
+    let theirs = Plan { pause_ms: 22, config, ..plan(86_139) };
+    let mut world = World::new(path, [ours, theirs], 11_705_816_451_704_242_865);
+    world.run();
+    world.check_complete();
+    assert!(world.now < PATIENCE);
 }
 
 /// Every congestion control with every way to find losses, with and without ECN, timestamps and SACK, to every system.
