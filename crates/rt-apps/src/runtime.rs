@@ -106,6 +106,7 @@ impl Runtime {
                 self.begin_step(step);
                 self.run(now, out);
             }
+            Input::Outside { .. } => return,
         }
         self.say_quiet(out);
         self.wish_wake(out);

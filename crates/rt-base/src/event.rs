@@ -18,7 +18,7 @@ pub struct Event {
     /// Its id: the node that recorded it and that node's counter.
     pub id: EventId,
     /// The input event inside whose handling it happened: a [`What::Transmit`] (arrival), [`What::TimerFired`],
-    /// [`What::Command`] or [`What::Boot`]. `NONE` for inputs from outside.
+    /// [`What::Command`], [`What::Boot`] or [`What::FromOutside`]. `NONE` for inputs from outside.
     pub because: EventId,
     /// When.
     pub at: Time,
@@ -253,6 +253,16 @@ pub enum What {
         srtt_us: u32,
         /// RTO, microseconds.
         rto_us: u32,
+    },
+    /// A frame came from the real program that plays this node (input). What made the program send it is not known.
+    FromOutside {
+        /// The interface it came through.
+        port: PortId,
+    },
+    /// A frame was handed to the real program that plays this node: here the simulation ends.
+    ToOutside {
+        /// The interface it went through.
+        port: PortId,
     },
 }
 

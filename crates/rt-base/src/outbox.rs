@@ -26,6 +26,13 @@ pub enum Input {
         /// Index of the step in the scenario.
         step: u32,
     },
+    /// The real program that plays this node sent a frame. A node that no program plays ignores it.
+    Outside {
+        /// Through this interface.
+        port: PortId,
+        /// Ethernet bytes as they came; nobody has looked at them.
+        bytes: Vec<u8>,
+    },
 }
 
 /// What a node tells the laboratory beside frames. Not part of the network: no other node sees it.

@@ -3,11 +3,16 @@
 //! Above the stack there is nothing (a router), plain traffic ([`crate::traffic`]: benchmarks) or applications
 //! ([`rt_apps::Runtime`]). Each logical timer that is due is served by itself, with all that follows from it, so that the
 //! causal register is right; a machine without applications costs no more than its stack.
+//!
+//! A machine can be *given away*: from then on a real program plays it. Its stack, applications and steps are gone, frames
+//! that arrive wait for whoever carries them outside, and frames from outside leave by its interfaces as they came.
+//! Nothing here knows who that is. Deliberate simplification: what waited in the machine when it was given away (packets
+//! for a neighbour that had not answered yet) is gone without a record.
 
 use std::any::Any;
 
 use rt_apps::{Runtime, StepResult};
-use rt_base::{ConnId, EventId, Input, Outbox, Signal, Time, TimerKind, Wait};
+use rt_base::{ConnId, EventId, Frame, FrameId, Input, Outbox, PortId, Signal, Time, TimerKind, Wait, What};
 use rt_sim::Node;
 use rt_stack::{SocketId, Stack};
 
@@ -22,6 +27,18 @@ pub struct Host {
 enum Above {
     Plain(Box<Plain>),
     Apps(Box<Runtime>),
+    Outside(Vec<Outward>),
+}
+
+/// A frame on its way out of the simulation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outward {
+    /// When it arrived at the machine that was given away.
+    pub at: Time,
+    /// At this interface.
+    pub port: PortId,
+    /// Ethernet bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// A stack and what needs no executor.
@@ -71,7 +88,7 @@ impl Host {
     pub fn runtime(&mut self) -> Option<&mut Runtime> {
         match &mut self.above {
             Above::Apps(runtime) => Some(runtime),
-            Above::Plain(_) => None,
+            Above::Plain(_) | Above::Outside(_) => None,
         }
     }
 
@@ -80,7 +97,7 @@ impl Host {
     pub fn step_result(&self, step: u32) -> Option<StepResult> {
         match &self.above {
             Above::Apps(runtime) => runtime.step_result(step),
-            Above::Plain(_) => None,
+            Above::Plain(_) | Above::Outside(_) => None,
         }
     }
 
@@ -90,7 +107,7 @@ impl Host {
     pub fn open_connections(&self) -> usize {
         match &self.above {
             Above::Apps(runtime) => runtime.open_connections(),
-            Above::Plain(_) => 0,
+            Above::Plain(_) | Above::Outside(_) => 0,
         }
     }
 
@@ -98,16 +115,39 @@ impl Host {
     #[must_use]
     pub fn traffic(&self) -> &[Traffic] {
         match &self.above {
-            Above::Apps(_) => &[],
+            Above::Apps(_) | Above::Outside(_) => &[],
             Above::Plain(plain) => &plain.traffic,
         }
     }
 
-    /// A look at the stack's tables.
-    pub fn with_stack<T>(&mut self, look: impl FnOnce(&mut Stack) -> T) -> T {
+    /// A look at the stack's tables; `None` when the machine was given away.
+    pub fn with_stack<T>(&mut self, look: impl FnOnce(&mut Stack) -> T) -> Option<T> {
         match &mut self.above {
-            Above::Apps(runtime) => runtime.with_stack(look),
-            Above::Plain(plain) => look(&mut plain.stack),
+            Above::Apps(runtime) => Some(runtime.with_stack(look)),
+            Above::Plain(plain) => Some(look(&mut plain.stack)),
+            Above::Outside(_) => None,
+        }
+    }
+
+    /// Gives the machine to somebody outside: from now on it has neither stack nor applications of ours.
+    pub fn give_away(&mut self) {
+        if !self.is_given_away() {
+            self.above = Above::Outside(Vec::new());
+        }
+    }
+
+    /// Whether somebody outside plays it.
+    #[must_use]
+    pub fn is_given_away(&self) -> bool {
+        matches!(self.above, Above::Outside(_))
+    }
+
+    /// Moves the frames that have arrived for somebody outside into `into`, in the order of their arrival. The queue has
+    /// no limit of its own, because what is lost must not depend on when somebody looks: take them after each stretch of
+    /// virtual time.
+    pub fn take_outward(&mut self, into: &mut Vec<Outward>) {
+        if let Above::Outside(waiting) = &mut self.above {
+            into.append(waiting);
         }
     }
 }
@@ -117,11 +157,32 @@ impl Node for Host {
         match &mut self.above {
             Above::Plain(plain) => plain.handle(now, input, out),
             Above::Apps(runtime) => runtime.handle(now, input, out),
+            Above::Outside(waiting) => hand_over(waiting, now, input, out),
         }
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
+    }
+}
+
+/// What a machine that was given away does: frames in are frames out and the other way round.
+fn hand_over(waiting: &mut Vec<Outward>, now: Time, input: Input, out: &mut Outbox) {
+    match input {
+        Input::Frame { port, frame: Frame { id, bytes, .. } } => {
+            out.record(id, || What::ToOutside { port });
+            waiting.push(Outward { at: now, port, bytes });
+        }
+        Input::Outside { port, bytes } => {
+            let frame = out.new_frame(bytes, FrameId::NONE);
+            out.send(port, frame);
+        }
+        Input::Command { step } => {
+            let summary = "a real program plays this machine".to_string();
+            out.signal(Signal::StepDone { step, ok: false, summary });
+        }
+        // A timer of the stack that is gone.
+        Input::Timer | Input::Boot => {}
     }
 }
 
@@ -148,6 +209,7 @@ impl Plain {
                 let summary = "this machine has no applications".to_string();
                 out.signal(Signal::StepDone { step, ok: false, summary });
             }
+            Input::Outside { .. } => return,
         }
         let at = self.next_deadline();
         if at != self.wish {

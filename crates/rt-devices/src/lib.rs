@@ -7,6 +7,6 @@ mod host;
 mod switch;
 pub mod traffic;
 
-pub use host::Host;
+pub use host::{Host, Outward};
 pub use switch::Switch;
 pub use traffic::Traffic;

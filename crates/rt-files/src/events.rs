@@ -209,6 +209,8 @@ mod tests {
             What::Route { rule: 3, out: PortId(1), next_hop: std::net::Ipv6Addr::LOCALHOST.into(), ttl: 61 },
             What::Deliver { protocol: 6, conn: ConnId(9) },
             What::SwitchForward { out: PortId(u16::MAX) },
+            What::FromOutside { port: PortId(2) },
+            What::ToOutside { port: PortId(3) },
             What::TcpWrite { conn: ConnId(9), offset: 1 << 40, len: 7 },
             What::TcpRead { conn: ConnId(9), offset: u64::MAX, len: u32::MAX },
             What::TcpBlocked { conn: ConnId(4), reason: Blocked::Nagle },

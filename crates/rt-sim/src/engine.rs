@@ -1,8 +1,8 @@
 //! The loop: take the earliest event, let its node handle it, carry what it sends.
 
 use rt_base::{
-    DropReason, EventId, Frame, FrameId, Input, LinkId, Nanos, NodeId, Outbox, Place, PortId, Recorder,
-    Signal, Time, Way, What,
+    AppRecord, DropReason, EventId, Frame, FrameId, Input, LinkId, Nanos, NodeId, Outbox, Place, PortId,
+    Recorder, Signal, Time, Way, What,
 };
 
 use crate::event_queue::{Class, Entry, EventQueue, HeapQueue, Key};
@@ -33,7 +33,9 @@ pub struct Sim {
     nodes: Vec<Slot>,
     /// Two per link: 2n from a to b, 2n + 1 from b to a.
     directions: Vec<Direction>,
-    controls: Vec<Control>,
+    controls: Vec<Option<Control>>,
+    /// Entries of `controls` that are over.
+    free: Vec<u32>,
     out: Outbox,
     signals: Vec<(Time, NodeId, Signal)>,
     recorder: Option<Box<dyn Recorder>>,
@@ -70,6 +72,8 @@ const TIMERS_PER_INSTANT: u32 = 1_000_000;
 enum Control {
     Command { node: NodeId, step: u32 },
     Link { link: LinkId, change: LinkChange },
+    Outside { node: NodeId, port: PortId, bytes: Vec<u8> },
+    Said { node: NodeId, record: Box<AppRecord> },
 }
 
 /// Building.
@@ -84,6 +88,7 @@ impl Sim {
             nodes: Vec::new(),
             directions: Vec::new(),
             controls: Vec::new(),
+            free: Vec::new(),
             out: Outbox::new(recording),
             signals: Vec::new(),
             recorder: None,
@@ -196,9 +201,33 @@ impl Sim {
         self.control(at, Class::LinkChange, node, Control::Link { link, change });
     }
 
+    /// A frame comes from the real program that plays `node`, at `at` (or now, if that is past). Frames for the same
+    /// instant keep the order of the calls.
+    ///
+    /// The same calls at the same point (everything up to `at` handled) give the same run, which is how a recorded run
+    /// is made again.
+    pub fn inject(&mut self, at: Time, node: NodeId, port: PortId, bytes: Vec<u8>) {
+        self.control(at, Class::Command, node, Control::Outside { node, port, bytes });
+    }
+
+    /// Records at `at` (or now, if that is past) what is known of the real program that plays `node`, as if it had said
+    /// so itself.
+    pub fn say(&mut self, at: Time, node: NodeId, record: AppRecord) {
+        let record = Box::new(record);
+        self.control(at, Class::Command, node, Control::Said { node, record });
+    }
+
+    /// When something happens next without a new command, or a little earlier: an entry may turn out to be stale.
+    pub fn next_time(&mut self) -> Option<Time> {
+        self.queue.peek().map(|entry| entry.key.time)
+    }
+
     fn control(&mut self, at: Time, class: Class, node: NodeId, control: Control) {
-        let target = self.controls.len() as u32;
-        self.controls.push(control);
+        let target = self.free.pop().unwrap_or(self.controls.len() as u32);
+        match self.controls.get_mut(target as usize) {
+            Some(slot) => *slot = Some(control),
+            None => self.controls.push(Some(control)),
+        }
         let key = Key::new(at.max(self.now), class, node, self.nodes[node.index()].next_key());
         self.queue.push(Entry { key, target });
     }
@@ -305,13 +334,27 @@ impl Sim {
     fn controlled(&mut self, entry: Entry) -> bool {
         self.queue.advance(None);
         self.advance_clock(entry.key);
-        match self.controls[entry.target as usize] {
-            Control::Command { node, step } => {
+        self.free.push(entry.target);
+        match self.controls[entry.target as usize].take() {
+            Some(Control::Command { node, step }) => {
                 self.handle_with(node, Input::Command { step }, What::Command { step })
             }
-            Control::Link { link, change } => self.apply(link, change),
+            Some(Control::Link { link, change }) => self.apply(link, change),
+            Some(Control::Outside { node, port, bytes }) => {
+                self.handle_with(node, Input::Outside { port, bytes }, What::FromOutside { port })
+            }
+            Some(Control::Said { node, record }) => self.said(node, record),
+            None => {}
         }
         true
+    }
+
+    /// Records what somebody outside knows of a node.
+    fn said(&mut self, node: NodeId, record: Box<AppRecord>) {
+        self.out.begin(node, self.now, EventId::NONE, self.nodes[node.index()].counters);
+        self.out.record(FrameId::NONE, || What::App(record));
+        self.nodes[node.index()].counters = self.out.counters();
+        self.tell();
     }
 
     /// Handles an input that is an event itself: records it and makes it the cause.

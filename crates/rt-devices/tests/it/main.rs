@@ -9,6 +9,7 @@
 mod dhcp;
 mod dns;
 mod lan;
+mod outside;
 mod probes;
 mod runtime;
 mod traffic;

@@ -13,6 +13,8 @@ const DELIVER: u8 = 3;
 const SWITCH_FORWARD: u8 = 4;
 const TCP_WRITE: u8 = 5;
 const TCP_READ: u8 = 6;
+const FROM_OUTSIDE: u8 = 7;
+const TO_OUTSIDE: u8 = 8;
 
 /// Longest event with fixed fields, bytes.
 const FIXED_MAX: usize = 67;
@@ -46,13 +48,11 @@ pub(super) fn encode(event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
             fixed.put(&conn.0.to_le_bytes());
             fixed.append_to(out);
         }
-        What::SwitchForward { out: port } => {
-            let mut fixed = Fixed::new(SWITCH_FORWARD, event);
-            fixed.put(&port.0.to_le_bytes());
-            fixed.append_to(out);
-        }
+        What::SwitchForward { out: port } => on_port(SWITCH_FORWARD, event, *port, out),
         What::TcpWrite { conn, offset, len } => stream(TCP_WRITE, event, (*conn, *offset, *len), out),
         What::TcpRead { conn, offset, len } => stream(TCP_READ, event, (*conn, *offset, *len), out),
+        What::FromOutside { port } => on_port(FROM_OUTSIDE, event, *port, out),
+        What::ToOutside { port } => on_port(TO_OUTSIDE, event, *port, out),
         _ => return by_postcard(event, out),
     }
     Ok(())
@@ -88,6 +88,8 @@ pub(super) fn decode(input: &mut &[u8]) -> Option<Event> {
         SWITCH_FORWARD => What::SwitchForward { out: PortId(u16(input)?) },
         TCP_WRITE => What::TcpWrite { conn: ConnId(u32(input)?), offset: u64(input)?, len: u32(input)? },
         TCP_READ => What::TcpRead { conn: ConnId(u32(input)?), offset: u64(input)?, len: u32(input)? },
+        FROM_OUTSIDE => What::FromOutside { port: PortId(u16(input)?) },
+        TO_OUTSIDE => What::ToOutside { port: PortId(u16(input)?) },
         _ => return None,
     };
     Some(Event { id, because, at, frame, what })
@@ -112,6 +114,12 @@ fn by_postcard(event: &Event, out: &mut Vec<u8>) -> io::Result<()> {
     out[start..start + 4].copy_from_slice(&head);
     out.truncate(start + 4 + len);
     Ok(())
+}
+
+fn on_port(kind: u8, event: &Event, port: PortId, out: &mut Vec<u8>) {
+    let mut fixed = Fixed::new(kind, event);
+    fixed.put(&port.0.to_le_bytes());
+    fixed.append_to(out);
 }
 
 fn stream(kind: u8, event: &Event, (conn, offset, len): (ConnId, u64, u32), out: &mut Vec<u8>) {

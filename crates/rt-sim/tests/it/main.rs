@@ -4,4 +4,5 @@ mod faults;
 mod laws;
 mod nodes;
 mod order;
+mod outside;
 mod timing;
