@@ -22,13 +22,20 @@
 
 mod clock;
 mod error;
+pub mod offload;
 mod plan;
 
+#[cfg(not(target_os = "linux"))]
 mod elsewhere;
+#[cfg(target_os = "linux")]
+mod linux;
 
 pub use clock::WallClock;
+#[cfg(not(target_os = "linux"))]
 pub use elsewhere::{Device, Guest, Interrupts, Poller, Watch, join, launch, survey};
 pub use error::AttachError;
+#[cfg(target_os = "linux")]
+pub use linux::{Device, Guest, Interrupts, Poller, Watch, join, launch, survey};
 pub use plan::{
     DeviceChoice, DeviceKind, Finding, GuestFile, GuestInterface, GuestRoute, GuestStdio, GuestUser,
     JoinPlan, Plan,

@@ -30,6 +30,9 @@ pub struct Plan {
     /// A certificate authority in PEM that programs inside are to trust, besides those of the machine: it is added to the
     /// bundle, named by the usual variables and put into a database for browsers.
     pub certificate: Option<String>,
+    /// Whether the program gets a home folder of its own, empty and in memory: what it leaves there goes with it. Else `HOME`
+    /// stays what it is, and there is no database for browsers.
+    pub own_home: bool,
     /// Whether the kernel inside may hand over segments of up to 64 KiB with unfinished checksums (a virtio-net header goes
     /// before each frame): faster, but the caller has to cut them. See [`Device::read`](crate::Device::read).
     pub offload: bool,
@@ -51,6 +54,7 @@ impl Plan {
             user: GuestUser::Caller,
             device: DeviceChoice::Auto,
             certificate: None,
+            own_home: true,
             offload: false,
             stdio: [GuestStdio::Inherit, GuestStdio::Inherit, GuestStdio::Inherit],
         }
@@ -143,6 +147,8 @@ pub struct JoinPlan {
     pub env: Vec<(OsString, OsString)>,
     /// Program and arguments.
     pub command: Vec<OsString>,
+    /// Who the command runs as: what the guest was launched with.
+    pub user: GuestUser,
     /// Standard input, output and error.
     pub stdio: [GuestStdio; 3],
 }
