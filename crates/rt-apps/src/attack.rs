@@ -75,11 +75,12 @@ pub async fn syn_flood(net: Net, flood: SynFlood) -> StepResult {
         Ok(IpAddr::V4(to)) => {
             let to = SocketAddrV4::new(to, flood.port);
             let mut rng = net.rng(&format!("flood.{}", req.0));
-            let hosts = u64::from(u32::MAX >> flood.sources.prefix_len()).max(1);
+            let hosts =
+                u64::from(u32::MAX.checked_shr(flood.sources.prefix_len().into()).unwrap_or(0)).max(1);
             let base = u32::from(flood.sources.network());
             let total = flood.lasts.0.saturating_mul(flood.rate) / 1_000_000_000;
             let sent = paced(&net, total, flood.rate, |_| {
-                let host = (rng.below(hosts) as u32).max(1);
+                let host = (rng.below(hosts) as u32).max(u32::from(hosts > 1));
                 let port = 1_024 + rng.below(64_000) as u16;
                 let from = SocketAddrV4::new(Ipv4Addr::from(base.wrapping_add(host)), port);
                 segment(from, to, TcpFlags::SYN, rng.next_u32())

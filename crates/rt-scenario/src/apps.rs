@@ -42,6 +42,7 @@ impl World<'_, '_> {
     }
 
     fn read_app(&mut self, id: NodeId, word: &str, value: &Value, span: Span) -> Option<App> {
+        self.idle_app_keys(word, value);
         let think = value.duration_at("think");
         let silent = value.flag_at("silent").unwrap_or(false);
         let certificate = self.certificate_named(value);

@@ -6,6 +6,7 @@ use ipnet::{IpNet, Ipv4Net};
 use rt_base::Nanos;
 
 use crate::diag::Code;
+use crate::measure::{MOST_BYTES, within_a_step};
 use crate::model::{App, Connections, Forgery, Verb};
 use crate::tree::Value;
 use crate::units;
@@ -15,6 +16,8 @@ use crate::world::World;
 pub(crate) const RPC_PORT: u16 = 7_000;
 /// Length of a call or a reply unless it says otherwise.
 pub(crate) const MESSAGE: u32 = 100;
+/// The longest call or reply.
+pub(crate) const LONGEST_MESSAGE: u64 = 64 << 20;
 /// Connections that may wait to be accepted by a call server.
 pub(crate) const BACKLOG: u32 = 128;
 /// A caller gives up after this unless it says otherwise.
@@ -39,6 +42,11 @@ pub(crate) fn read_rpc(value: &Value) -> App {
         no_delay: value.flag_at("no-delay").unwrap_or(false),
         quick_ack: value.flag_at("quick-ack").unwrap_or(false),
     }
+}
+
+/// Whether a number is larger than it can be used.
+fn more(value: &Value, than: u64) -> bool {
+    value.text().and_then(|t| t.parse::<u64>().ok()).is_some_and(|n| n > than)
 }
 
 fn narrow(n: u64) -> u32 {
@@ -98,19 +106,30 @@ impl World<'_, '_> {
         &mut self,
         sentence: &Value,
         to: &str,
-        (rate, span): (&str, &str),
+        (rate_text, span): (&str, &str),
         item: &Value,
     ) -> Option<(Verb, String)> {
         let (target, port) = self.host_and_port(sentence, to)?;
-        let per_second = rate.strip_suffix("/s").and_then(|n| n.parse::<u64>().ok());
+        let per_second = rate_text.strip_suffix("/s").and_then(|n| n.parse::<u64>().ok());
         let lasts = units::duration(span).ok();
         let (Some(rate), Some(lasts)) = (per_second, lasts) else {
             self.bad_step(sentence.span, "a flood looks like `floods HOST:PORT with SYNs at 1000/s for 2s`");
             return None;
         };
-        if rate == 0 || u128::from(rate) * u128::from(lasts.0) / 1_000_000_000 > u128::from(MOST_PACKETS) {
-            let message = format!("a flood has from 1 to {MOST_PACKETS} packets");
-            self.problems.add(Code::BadNumber, sentence.span, message, "out of its limits");
+        let packets = u128::from(rate) * u128::from(lasts.0) / 1_000_000_000;
+        if !(1..=u128::from(MOST_PACKETS)).contains(&packets) {
+            let message = format!("a flood has from 1 to {MOST_PACKETS} packets, not {packets}");
+            let at = self.part(sentence, rate_text);
+            self.problems
+                .add(Code::BadNumber, at, message, "out of its limits")
+                .help("packets are the rate times the span: write `at 1000/s for 2s`");
+            return None;
+        }
+        if let Err(why) = within_a_step(lasts) {
+            let at = self.part(sentence, span);
+            self.problems
+                .add(Code::BadNumber, at, format!("`{span}`: {why}"), "out of its limits")
+                .help("write `900s` at most");
             return None;
         }
         let sources = item.str_at("sources").and_then(|t| t.parse().ok()).unwrap_or(SOURCES);
@@ -152,13 +171,17 @@ impl World<'_, '_> {
             Some("warmed") => Connections::Warmed,
             _ => Connections::Kept,
         };
+        let request = item.str_at("request").and_then(|t| units::size(t).ok());
+        let at_once = item.whole_at("at-once").map_or(1, narrow);
+        self.refuse_masses(item, u64::from(count), request.unwrap_or(u64::from(MESSAGE)));
+        self.warn_of_idle_callers(item, count, request);
         let verb = Verb::Call {
             target: target.clone(),
             port,
             count,
-            request: item.str_at("request").and_then(|t| units::size(t).ok()).map_or(MESSAGE, narrow),
+            request: request.map_or(MESSAGE, narrow),
             connections,
-            at_once: item.whole_at("at-once").map_or(1, narrow),
+            at_once,
             every: item.duration_at("every").unwrap_or(Nanos::ZERO),
             timeout: item.duration_at("timeout").unwrap_or(PATIENCE),
             writes: item.whole_at("writes").map_or(1, narrow),
@@ -166,6 +189,39 @@ impl World<'_, '_> {
             quick_ack: item.flag_at("quick-ack").unwrap_or(false),
         };
         Some((verb, target))
+    }
+
+    /// Requests that are more than a run can keep.
+    fn refuse_masses(&mut self, item: &Value, count: u64, request: u64) {
+        let all = count.saturating_mul(request);
+        let Some(at) = item.get("request").filter(|_| all > MOST_BYTES && request <= LONGEST_MESSAGE) else {
+            return;
+        };
+        let message = format!("{count} requests of {request} bytes are {all} bytes; {MOST_BYTES} at most");
+        self.problems
+            .add(Code::BadNumber, at.span, message, "too much")
+            .help("call less often, or ask for less");
+    }
+
+    /// Callers without a call, pieces without a byte.
+    fn warn_of_idle_callers(&mut self, item: &Value, count: u32, request: Option<u64>) {
+        let calls = u64::from(count);
+        if let Some((name, value)) = item.entry("at-once").filter(|(_, v)| more(v, calls)) {
+            let message = format!(
+                "`at-once: {}` with {count} calls: the others have nothing to do",
+                value.text().unwrap_or("")
+            );
+            self.problems
+                .add(Code::NoEffect, name.span, message, "no effect")
+                .help("write `calls HOST:PORT 20 times`");
+        }
+        let bytes = request.unwrap_or(u64::from(MESSAGE)).max(4);
+        if let Some((name, _)) = item.entry("writes").filter(|(_, v)| more(v, bytes)) {
+            let message = format!("a request of {bytes} bytes has not so many pieces");
+            self.problems
+                .add(Code::NoEffect, name.span, message, "no effect")
+                .help("write a longer `request:`");
+        }
     }
 
     fn host_and_port(&mut self, sentence: &Value, to: &str) -> Option<(String, u16)> {

@@ -363,8 +363,8 @@ fn check_step(world: &mut World<'_, '_>, ways: &mut Ways<'_>, (index, draft): (u
     let actor = draft.step.node;
     ways.ports = !matches!(draft.step.verb, Verb::Ping { .. } | Verb::PathMtu { .. });
     let way = ways.walk(world, actor, target);
-    if let (Ok(end), Verb::Send { port, .. } | Verb::Stream { port, .. }) = (&way, &draft.step.verb) {
-        receive(world, end.node, *port);
+    if let Ok(end) = &way {
+        nobody_listens(world, draft, (end.node, target), &meant);
     }
     let back = match &way {
         Ok(end) => end.source.map(|source| (end.node, ways.walk(world, end.node, source))),
@@ -390,12 +390,28 @@ fn check_step(world: &mut World<'_, '_>, ways: &mut Ways<'_>, (index, draft): (u
     }
 }
 
-/// Whoever is sent a measurement takes it, unless something else listens there.
-fn receive(world: &mut World<'_, '_>, node: rt_base::NodeId, port: u16) {
-    let apps = &mut world.nodes[node.index()].node.apps;
-    if apps.iter().filter_map(listens).all(|taken| taken != (6, u32::from(port))) {
-        apps.push(App::Sink { port });
+/// Warns of a step that needs a program at the other end where none is. Behind NAT the port may be another: no warning.
+fn nobody_listens(
+    world: &mut World<'_, '_>,
+    draft: &StepDraft,
+    (end, target): (NodeId, IpAddr),
+    meant: &str,
+) {
+    let (port, program) = match draft.step.verb {
+        Verb::Send { port, .. } | Verb::Stream { port, .. } => (port, "sink"),
+        Verb::Call { port, .. } => (port, "rpc"),
+        _ => return,
+    };
+    let node = &world.nodes[end.index()].node;
+    let bears = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
+    if !bears || node.apps.iter().filter_map(listens).any(|taken| taken == (6, u32::from(port))) {
+        return;
     }
+    let usual = if program == "sink" { crate::apps::SINK_PORT } else { crate::calls::RPC_PORT };
+    let run = if port == usual { program.to_owned() } else { format!("{program}: {{ port: {port} }}") };
+    let message = format!("nothing on `{}` listens on port {port}", node.name);
+    let help = format!("let it run something: `run: [ {run} ]`; {meant}");
+    world.problems.add(Code::NobodyListens, draft.target_span, message, "refused").help(help);
 }
 
 /// Whether the target's name is an address or somebody answers for it.

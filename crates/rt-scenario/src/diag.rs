@@ -157,6 +157,8 @@ codes! {
     Unlinked = "W002";
     /// A key that has no effect here.
     NoEffect = "W003";
+    /// A step to a port on which nothing listens.
+    NobodyListens = "W004";
 }
 
 impl Code {

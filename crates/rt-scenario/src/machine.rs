@@ -1,6 +1,6 @@
 //! What every machine may have, wherever it is written: ports, TCP, name resolution, browser, firewall, NAT.
 
-use rt_base::{HookPoint, Nanos, NodeId, PortId};
+use rt_base::{HookPoint, NodeId, PortId};
 use rt_rules::{Action, Chain, Filter, NatPorts, NatRule, Policy, PortRange};
 
 use crate::diag::{Code, Span};
@@ -23,7 +23,7 @@ impl World<'_, '_> {
             self.read_browser(id, browser);
         }
         if let Some(processing) = value.duration_at("processing") {
-            self.node(id).node.processing = Nanos(processing.0.min(u64::from(u32::MAX)));
+            self.node(id).node.processing = processing;
         }
     }
 
@@ -41,6 +41,8 @@ impl World<'_, '_> {
             stack.ttl = u8::try_from(ttl).unwrap_or(64);
         }
         if let Some(tcp) = value.get("tcp") {
+            self.idle_tcp_keys(tcp);
+            let stack = &mut self.node(id).node.stack;
             tcp::read(tcp, &mut stack.tcp);
             let isns = tcp.get("isns").map(Value::items).unwrap_or_default();
             stack.listen_isns.extend(isns.iter().filter_map(|v| v.text()?.parse::<u32>().ok()));

@@ -13,8 +13,10 @@ use crate::world::World;
 pub(crate) const FRAME: Nanos = Nanos::from_millis(20);
 /// How long after its earliest time a frame is played unless the stream says otherwise.
 pub(crate) const PLAYOUT: Nanos = Nanos::from_millis(150);
+/// Longest step.
+const LONGEST: Nanos = Nanos::from_secs(900);
 /// Most bytes of one step: a packet costs memory as long as its run is kept.
-const MOST_BYTES: u64 = 4_000_000_000;
+pub(crate) const MOST_BYTES: u64 = 4_000_000_000;
 /// Most bytes of one frame of a stream.
 const MOST_FRAME: u64 = 64 * 1_200;
 /// Most frames of one stream.
@@ -48,7 +50,13 @@ impl World<'_, '_> {
                 let bytes = units::size(size).and_then(|n| within(n, 1, MOST_BYTES));
                 let bytes = self.good(sentence, size, bytes)?;
                 let (target, port) = self.with_port(sentence, target)?;
-                let every = item.duration_at("every").filter(|span| *span > Nanos::ZERO);
+                let every = item.duration_at("every");
+                if let (Some(Nanos(0..1_000_000)), Some(at)) = (every, item.get("every")) {
+                    let message = "a sender is looked at every millisecond at most";
+                    self.problems
+                        .add(Code::BadNumber, at.span, message, "too often")
+                        .help("write `every: 100ms`");
+                }
                 Some((Verb::Send { target: target.clone(), port, bytes, connections, every }, target))
             }
             ["streams", rate, "for", span, "to", target, "over", over] => {
@@ -60,7 +68,7 @@ impl World<'_, '_> {
                 let frame = item.duration_at("frame").unwrap_or(FRAME);
                 let playout = item.duration_at("playout").unwrap_or(PLAYOUT);
                 let rate_bps = self.good(sentence, rate, units::rate(rate))?;
-                let lasts = self.good(sentence, span, units::duration(span))?;
+                let lasts = self.good(sentence, span, units::duration(span).and_then(within_a_step))?;
                 self.good(sentence, rate, frames(rate_bps, lasts, frame))?;
                 let (target, port) = self.with_port(sentence, target)?;
                 Some((
@@ -126,6 +134,11 @@ impl World<'_, '_> {
         self.problems.add(Code::BadStep, sentence.span, message, "not understood").help(how);
         None
     }
+}
+
+/// A step that lasts longer is cut off.
+pub(crate) fn within_a_step(span: Nanos) -> Result<Nanos, String> {
+    if span <= LONGEST { Ok(span) } else { Err("no step lasts longer than 900s".to_owned()) }
 }
 
 fn within(n: u64, low: u64, high: u64) -> Result<u64, String> {

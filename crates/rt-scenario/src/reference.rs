@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 
+use rt_base::Nanos;
+
 use crate::diag::Code;
 use crate::language;
 use crate::shape::{Shape, Ty};
+use crate::units;
 
 const HEAD: &str = "# The scenario file: every key\n\n\
     Made from the tables that check it (`rt_scenario::reference`); do not edit. `roundtrip schema scenario` prints the \
@@ -68,7 +71,13 @@ fn say(ty: &Ty, found: &mut Vec<(&'static Shape, String)>) -> String {
         Ty::Duration => "a span: `4ms`".to_owned(),
         Ty::Loss => "a share: `2%`, or `every 1000th`".to_owned(),
         Ty::Share => "a share: `2%`".to_owned(),
+        Ty::Span(low, high) => {
+            format!("a span from {} to {}", units::show_limit(Nanos(*low)), units::show_limit(Nanos(*high)))
+        }
         Ty::Size => "a size: `1500`, `64KiB`".to_owned(),
+        Ty::Bytes(low, high) => {
+            format!("a size from {} to {}", units::show_size(*low), units::show_size(*high))
+        }
         Ty::Between(_) => "a range: `40ms..45ms`, `40ms..`, `3`".to_owned(),
         Ty::Queue => "`1000 packets` or `256KiB`".to_owned(),
         Ty::Port => "a port".to_owned(),

@@ -119,12 +119,14 @@ fn scalar(ty: &Ty) -> Value {
         Ty::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
         Ty::Name => text("^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         Ty::Rate => text("^[0-9._]+ *([kMGT]?bit/s|[kMG]?bps)$"),
-        Ty::Duration => json!({ "anyOf": [text("^[0-9._]+ *(ns|us|µs|ms|s|min|h|d)$"), { "const": 0 }] }),
+        Ty::Duration | Ty::Span(..) => {
+            json!({ "anyOf": [text("^[0-9._]+ *(ns|us|µs|ms|s|min|h|d)$"), { "const": 0 }] })
+        }
         Ty::Loss => {
             json!({ "anyOf": [text("^([0-9._]+ *(%|ppm)|every [0-9_]+(st|nd|rd|th)?)$"), { "const": 0 }] })
         }
         Ty::Share => json!({ "anyOf": [text("^[0-9._]+ *(%|ppm)$"), { "const": 0 }] }),
-        Ty::Size => {
+        Ty::Size | Ty::Bytes(..) => {
             json!({ "anyOf": [text("^[0-9._]+ *([kMG]?B|[KMG]iB)?$"), { "type": "integer", "minimum": 0 }] })
         }
         Ty::Between(_) => {

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::MacAddr;
+use rt_base::{MacAddr, Nanos};
 
 use crate::diag::{Code, Problems, Span};
 use crate::tree::{Kind, Value};
@@ -28,12 +28,16 @@ pub(crate) enum Ty {
     Rate,
     /// A span of time.
     Duration,
+    /// A span of time within limits, in nanoseconds.
+    Span(u64, u64),
     /// A share.
     Share,
     /// A share, or `every 1000th`.
     Loss,
     /// Bytes.
     Size,
+    /// Bytes within limits.
+    Bytes(u64, u64),
     /// At least and at most: `40ms..45ms`.
     Between(units::Measure),
     /// A queue limit.
@@ -240,6 +244,14 @@ fn scalar(problems: &mut Problems<'_>, value: &Value, ty: &Ty) {
         Ty::OneOf(words) => drop(draft.known(text, *words)),
         _ if code == Code::GroupMac => drop(draft.help(group_help(text))),
         Ty::Whole(low, high) => drop(draft.help(format!("write a whole number from {low} to {high}"))),
+        Ty::Span(low, high) if code == Code::BadNumber => {
+            let (low, high) = (units::show_limit(Nanos(*low)), units::show_limit(Nanos(*high)));
+            drop(draft.help(format!("write a span from {low} to {high}")));
+        }
+        Ty::Bytes(low, high) if code == Code::BadNumber => {
+            let (low, high) = (units::show_size(*low), units::show_size(*high));
+            drop(draft.help(format!("write a size from {low} to {high}")));
+        }
         _ => drop(draft.help(describe(ty).1)),
     }
 }
@@ -263,12 +275,14 @@ fn describe(ty: &Ty) -> (&'static str, &'static str) {
         Ty::Flag => ("yes or no", "write `yes` or `no`"),
         Ty::Whole(..) => ("a whole number", "write a whole number within the limits"),
         Ty::Rate => ("a rate", "rates look like `100Mbit/s`, `1Gbit/s`"),
-        Ty::Duration => ("a span of time", "spans look like `4ms`, `50us`, `1.2s`, and are never negative"),
+        Ty::Duration | Ty::Span(..) => {
+            ("a span of time", "spans look like `4ms`, `50us`, `1.2s`, and are never negative")
+        }
         Ty::Loss => {
             ("a share", "loss looks like `2%` or `500ppm`, or like `every 1000th` when it is to be regular")
         }
         Ty::Share => ("a share", "shares look like `2%` or `500ppm`, from 0% to 100%"),
-        Ty::Size => ("a size", "sizes look like `1500`, `64KiB`, `10MB`"),
+        Ty::Size | Ty::Bytes(..) => ("a size", "sizes look like `1500`, `64KiB`, `10MB`"),
         Ty::Between(_) => {
             ("a range", "ranges look like `40ms..45ms`, `40ms..`, `..45ms`, or one value for exactly that")
         }
@@ -310,14 +324,18 @@ fn judge(text: &str, ty: &Ty) -> Result<(), Refusal> {
             }
         },
         Ty::Rate => units::rate(text).map(drop).map_err(no(Code::BadUnit, "a rate", "not a rate")),
-        Ty::Duration => units::duration(text).map(drop).map_err(no(
-            Code::BadDuration,
-            "a span of time",
-            "not a span of time",
-        )),
+        Ty::Duration => span(text).map(drop),
+        Ty::Span(low, high) => match span(text)? {
+            span if (*low..=*high).contains(&span.0) => Ok(()),
+            _ => Err(beyond(text, units::show_limit(Nanos(*low)), units::show_limit(Nanos(*high)))),
+        },
         Ty::Loss => units::loss(text).map(drop).map_err(no(Code::BadPercent, "a share", "not a share")),
         Ty::Share => units::share(text).map(drop).map_err(no(Code::BadPercent, "a share", "not a share")),
-        Ty::Size => units::size(text).map(drop).map_err(no(Code::BadUnit, "a size", "not a size")),
+        Ty::Size => bytes(text).map(drop),
+        Ty::Bytes(low, high) => match bytes(text)? {
+            n if (*low..=*high).contains(&n) => Ok(()),
+            _ => Err(beyond(text, units::show_size(*low), units::show_size(*high))),
+        },
         Ty::Between(measure) => {
             units::between(text, *measure).map(drop).map_err(no(Code::BadNumber, "a range", "not a range"))
         }
@@ -356,6 +374,21 @@ fn judge(text: &str, ty: &Ty) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+fn span(text: &str) -> Result<Nanos, Refusal> {
+    let bad = |why| format!("`{}` is not a span of time: {why}", shown(text));
+    units::duration(text).map_err(|why| (Code::BadDuration, bad(why), "not a span of time"))
+}
+
+fn bytes(text: &str) -> Result<u64, Refusal> {
+    let bad = |why| format!("`{}` is not a size: {why}", shown(text));
+    units::size(text).map_err(|why| (Code::BadUnit, bad(why), "not a size"))
+}
+
+/// A value that could be read and is too small or too large.
+fn beyond(text: &str, low: String, high: String) -> Refusal {
+    (Code::BadNumber, format!("`{}` is not within {low} and {high}", shown(text)), "out of its limits")
 }
 
 /// At most so much of a value is repeated in a message.
@@ -461,7 +494,7 @@ impl Value {
         self.str_at(key)?.parse().ok().filter(|m: &MacAddr| !m.is_group())
     }
 
-    pub(crate) fn duration_at(&self, key: &str) -> Option<rt_base::Nanos> {
+    pub(crate) fn duration_at(&self, key: &str) -> Option<Nanos> {
         units::duration(self.str_at(key)?).ok()
     }
 }

@@ -81,11 +81,13 @@ impl World<'_, '_> {
         let mut words: Vec<&str> = text.split_whitespace().collect();
         let mut after = item.duration_at("after");
         let mut source_port = item.str_at("source-port").and_then(|t| units::port(t).ok());
+        let written = source_port;
         self.take_tail(sentence, &mut words, &mut after, &mut source_port)?;
         let Some((who, rest)) = words.split_first() else {
             self.bad_step(sentence.span, "this step says nothing");
             return None;
         };
+        self.idle_step_keys(item, sentence, rest, source_port != written);
         let actor = self.actor(who, self.part(sentence, who));
         let (verb, target) = self.verb(sentence, rest, item)?;
         let node = actor?;
@@ -153,7 +155,13 @@ impl World<'_, '_> {
     pub(crate) fn part(&self, value: &Value, word: &str) -> Span {
         let source = self.problems.source.text;
         let whole = source.get(value.span.start as usize..value.span.end as usize).unwrap_or("");
-        match whole.find(word) {
+        // A whole word where there is one: the `b` of `1Mbit/s to b` is the last one.
+        let edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
+        let alone = |at: &usize| {
+            edge(whole[..*at].chars().next_back()) && edge(whole[at + word.len()..].chars().next())
+        };
+        let found = whole.match_indices(word).map(|(at, _)| at).find(alone);
+        match found.or_else(|| whole.find(word)) {
             Some(at) if !word.is_empty() => {
                 let start = value.span.start + at as u32;
                 Span { start, end: start + word.len() as u32 }

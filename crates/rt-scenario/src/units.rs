@@ -287,6 +287,24 @@ pub(crate) fn show_duration(span: Nanos) -> String {
     }
 }
 
+/// Writes a limit with the largest unit that fits: `24h`, `2min`, `1ms`.
+pub(crate) fn show_limit(span: Nanos) -> String {
+    let units = [("h", 3_600_000_000_000), ("min", 60_000_000_000)];
+    match units.iter().find(|(_, n)| span.0 > 0 && span.0.is_multiple_of(*n)) {
+        Some((name, n)) => format!("{}{name}", span.0 / n),
+        None => show_duration(span),
+    }
+}
+
+/// Writes a size so that [`size`] reads the same: `64MiB`, `4000000000`.
+pub(crate) fn show_size(bytes: u64) -> String {
+    let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("GB", 1_000_000_000)];
+    match units.iter().find(|(_, n)| bytes > 0 && bytes.is_multiple_of(*n)) {
+        Some((name, n)) => format!("{}{name}", bytes / n),
+        None => bytes.to_string(),
+    }
+}
+
 /// Writes a rate so that [`rate`] reads the same.
 pub(crate) fn show_rate(bps: u64) -> String {
     let units = [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1_000)];
@@ -339,6 +357,8 @@ mod tests {
     fn what_is_written_is_read() {
         for n in [0, 1, 999, 1_000, 1_500_000, 4_000_000, 60_000_000_000, 123_456_789] {
             assert_eq!(duration(&show_duration(Nanos(n))), Ok(Nanos(n)));
+            assert_eq!(duration(&show_limit(Nanos(n))), Ok(Nanos(n)));
+            assert_eq!(size(&show_size(n)), Ok(n));
         }
     }
 }

@@ -24,6 +24,9 @@ const HEAD: usize = 4;
 /// From one `write` to the next: what a system call costs.
 const BETWEEN_WRITES: Nanos = Nanos::from_micros(1);
 
+/// So much of a message is held at a time: a thousand callers with long requests must not fill the memory.
+const MOST_HELD: usize = 64 << 10;
+
 /// Longest message that is taken: a length above this is a peer that speaks something else.
 const LONGEST: u32 = 64 << 20;
 
@@ -47,27 +50,34 @@ impl Default for Manners {
 /// Writes a message of `len` bytes, in pieces.
 async fn write_message(net: &Net, stream: &mut TcpStream, len: u32, manners: Manners) -> io::Result<()> {
     let len = len.max(HEAD as u32);
-    let mut message = len.to_be_bytes().to_vec();
-    message.extend((0..len as usize - HEAD).map(|at| b'a' + (at % 26) as u8));
-    let pieces = (manners.writes.max(1) as usize).min(message.len());
+    let total = len as usize;
+    let pieces = (manners.writes.max(1) as usize).min(total);
     // The head alone first, as programs do that write a header and then a body; the rest in equal parts.
-    let mut rest = message.as_slice();
+    let mut at = 0;
     for piece in 0..pieces {
-        let left = pieces - piece;
+        let (left, rest) = (pieces - piece, total - at);
         let size = match (piece, left) {
-            (_, 1) => rest.len(),
-            (0, _) => HEAD.min(rest.len() - (left - 1)),
-            _ => rest.len() / left,
+            (_, 1) => rest,
+            (0, _) => HEAD.min(rest - (left - 1)),
+            _ => rest / left,
         };
-        let (now, later) = rest.split_at(size);
         if piece > 0 {
             // What one call of `write` wrote is with TCP before the next one begins.
             net.sleep(BETWEEN_WRITES, Wait::Housekeeping).await;
         }
-        stream.write_all(now).await?;
-        rest = later;
+        let end = at + size;
+        while at < end {
+            let part = at..end.min(at + MOST_HELD);
+            at = part.end;
+            stream.write_all(&part.map(|at| byte(len, at)).collect::<Vec<u8>>()).await?;
+        }
     }
     Ok(())
+}
+
+/// A byte of a message: its length, then the alphabet over and over.
+fn byte(len: u32, at: usize) -> u8 {
+    len.to_be_bytes().get(at).copied().unwrap_or_else(|| b'a' + ((at - HEAD) % 26) as u8)
 }
 
 /// Reads a message; `None` when the peer has said FIN before one began.

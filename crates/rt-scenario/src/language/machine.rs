@@ -1,5 +1,6 @@
 //! What every machine may have, and what may run on it.
 
+use crate::calls::LONGEST_MESSAGE;
 use crate::shape::{Key, Shape, Ty, key, must};
 use crate::tcp;
 
@@ -17,12 +18,23 @@ pub(super) static PORTS: Shape = Shape {
 };
 pub(super) const PORTS_TY: Ty = Ty::Either(&Ty::Ports, &Ty::Object(&PORTS));
 
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLISECOND;
+/// Timers after which an idle or stuck connection is looked at: time has to pass between two of them.
+const PROBE_TIMER: Ty = Ty::Span(MILLISECOND, 24 * 3_600 * SECOND);
+/// Retransmission timeouts: never longer than Linux's `TCP_RTO_MAX`.
+const RTO: Ty = Ty::Span(MILLISECOND, 120 * SECOND);
+/// Time for a frame: kept in 32 bits where it is used.
+pub(super) const PROCESSING: Ty = Ty::Span(0, 4 * SECOND);
+/// A call's request or reply: its head has 4 bytes, and both ends hold it.
+pub(super) const MESSAGE: Ty = Ty::Bytes(4, LONGEST_MESSAGE);
+
 static KEEPALIVE: Shape = Shape {
     name: "keepalive",
     about: "Probes of idle connections (RFC 9293, 3.8.4).",
     keys: &[&[
-        key("idle", Ty::Duration, "Idle for so long before the first probe (2h by default)."),
-        key("interval", Ty::Duration, "Between probes (75s by default)."),
+        key("idle", PROBE_TIMER, "Idle for so long before the first probe (2h by default)."),
+        key("interval", PROBE_TIMER, "Between probes (75s by default)."),
         key("count", Ty::Whole(1, 127), "Unanswered probes before the connection fails (9 by default)."),
     ]],
 };
@@ -71,19 +83,15 @@ pub(crate) static TCP: Shape = Shape {
             Ty::Whole(1, 1_000_000),
             "Longest queue of connections that wait to be accepted.",
         ),
-        key("delayed-ack", Ty::Duration, "How long an ACK may wait for company (40ms: Linux)."),
+        key("delayed-ack", Ty::Span(0, 10 * SECOND), "How long an ACK may wait for company (40ms: Linux)."),
         key("quick-acks", Ty::Whole(0, 255), "So many first segments are acknowledged at once (16: Linux)."),
-        key(
-            "rto-initial",
-            Ty::Duration,
-            "Retransmission timeout before the first measurement (1s: RFC 6298).",
-        ),
-        key("rto-min", Ty::Duration, "Smallest retransmission timeout (200ms: Linux)."),
+        key("rto-initial", RTO, "Retransmission timeout before the first measurement (1s: RFC 6298)."),
+        key("rto-min", RTO, "Smallest retransmission timeout (200ms: Linux)."),
         key("keepalive", Ty::Object(&KEEPALIVE), "Probes of idle connections; none when not given."),
-        key("user-timeout", Ty::Duration, "Unacknowledged data ends the connection after this (RFC 5482)."),
+        key("user-timeout", PROBE_TIMER, "Unacknowledged data ends the connection after this (RFC 5482)."),
         key(
             "max-segment",
-            Ty::Size,
+            Ty::Bytes(88, 65_495),
             "Largest segment offered and sent, in bytes: what a router's MSS clamp would do.",
         ),
         key(
@@ -93,16 +101,20 @@ pub(crate) static TCP: Shape = Shape {
         ),
         key(
             "initial-receive-window",
-            Ty::Size,
+            Ty::Bytes(88, 1 << 30),
             "The receive window begins at the whole segments below this.",
         ),
-        key("buffers", Ty::Size, "Largest send and receive buffer of a connection."),
+        key("buffers", Ty::Bytes(2_304, 1 << 30), "Largest send and receive buffer of a connection."),
         key(
             "isns",
             Ty::List(&Ty::Whole(0, 0xffff_ffff)),
             "Initial sequence numbers of the first connections that are accepted, in order.",
         ),
-        key("msl", Ty::Duration, "Maximum segment lifetime: TIME-WAIT lasts twice this (30s: Linux)."),
+        key(
+            "msl",
+            Ty::Span(MILLISECOND, 600 * SECOND),
+            "Maximum segment lifetime: TIME-WAIT lasts twice this (30s: Linux).",
+        ),
     ]],
 };
 
@@ -175,7 +187,7 @@ pub(super) const MACHINE: &[Key] = &[
     key("lookup", Ty::Object(&LOOKUP), "How long and how often it asks for a name."),
     key("browser", Ty::Object(&BROWSER), "Its browser."),
     key("firewall", Ty::Object(&FIREWALL), "What it lets in, out and through."),
-    key("processing", Ty::Duration, "Time it takes for each frame that it sends on."),
+    key("processing", PROCESSING, "Time it takes for each frame that it sends on."),
     key("run", Ty::List(&Ty::OneKey(APPS)), "What runs on it, such as `http: { port: 80, pages: hello }`."),
 ];
 
@@ -275,7 +287,7 @@ pub(super) static RPC: Shape = Shape {
     about: "Replies to the step `calls`.",
     keys: &[&[
         key("port", Ty::Port, "TCP port (7000 by default)."),
-        key("reply", Ty::Size, "Length of a reply (100 bytes by default)."),
+        key("reply", MESSAGE, "Length of a reply (100 bytes by default)."),
         THINK,
         key(
             "closes-first",

@@ -1,7 +1,7 @@
 //! Sites.
 
 use super::links::{ACCESS, CABLE};
-use super::machine::{FIREWALL, HTTP2, MACHINE, PAGES, PORTS_TY, SILENT, THINK};
+use super::machine::{FIREWALL, HTTP2, MACHINE, PAGES, PORTS_TY, PROCESSING, SILENT, THINK};
 use super::{ADDRESSES, HOST_NAMES, LINES, NAMES};
 use crate::shape::{Key, Shape, Ty, key, must};
 
@@ -25,7 +25,7 @@ pub(super) static HOME_ROUTER: Shape = Shape {
             Ty::Object(&FIREWALL),
             "Replaces the usual lines of a home router, direction by direction.",
         ),
-        key("processing", Ty::Duration, "Time it takes for each frame that it sends on."),
+        key("processing", PROCESSING, "Time it takes for each frame that it sends on."),
     ]],
 };
 

@@ -1,5 +1,6 @@
 //! Names, steps, expectations and the timeline.
 
+use super::machine::MESSAGE;
 use super::{HOST_NAMES, LINES};
 use crate::shape::{Key, Shape, Ty, key, must};
 use crate::units::Measure;
@@ -67,6 +68,9 @@ static GUESSES: Shape = Shape {
     ]],
 };
 
+/// Longer than any step may last.
+const HOUR: u64 = 3_600_000_000_000;
+
 pub(super) static STEP: Shape = Shape {
     name: "a step",
     about: "What somebody does: a sentence, or a mapping when more must be said.",
@@ -76,11 +80,20 @@ pub(super) static STEP: Shape = Shape {
             Ty::Text,
             "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP`, `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN from A:P to B:P`; `after 2s` may follow.",
         ),
-        key("every", Ty::Duration, "With `sends`: look at the sender this often, as iperf's reports."),
-        key("frame", Ty::Duration, "With `streams`: from one frame to the next (20ms by default)."),
+        key(
+            "every",
+            Ty::Span(0, HOUR),
+            "With `sends`: look at the sender this often, as iperf's reports. With `calls`: pause between a reply and \
+             the next call.",
+        ),
+        key(
+            "frame",
+            Ty::Span(1_000_000, HOUR),
+            "With `streams`: from one frame to the next (20ms by default).",
+        ),
         key(
             "playout",
-            Ty::Duration,
+            Ty::Span(0, HOUR),
             "With `streams`: a frame is played so long after it could have come at the earliest (150ms by default).",
         ),
         key("json", Ty::Json, "What `posts to` sends."),
@@ -94,15 +107,14 @@ pub(super) static STEP: Shape = Shape {
         ),
         key("count", Ty::Whole(1, 1000), "How many pings (1 by default)."),
         key("background", Ty::Flag, "The next step does not wait for the end of this one."),
-        key("request", Ty::Size, "`calls`: length of a request (100 bytes by default)."),
+        key("request", MESSAGE, "`calls`: length of a request (100 bytes by default)."),
         key(
             "connections",
             Ty::OneOf(&["each", "kept", "warmed"]),
             "`calls`: a connection for each call, kept (by default), or opened before the first call and kept.",
         ),
         key("at-once", Ty::Whole(1, 1000), "`calls`: so many calls at once, each on its own connection."),
-        key("every", Ty::Duration, "`calls`: pause between a reply and the next call."),
-        key("timeout", Ty::Duration, "`calls`: give up on a call after this (30s by default)."),
+        key("timeout", Ty::Span(1_000_000, HOUR), "`calls`: give up on a call after this (30s by default)."),
         key("writes", Ty::Whole(1, 100), "`calls`: a request is written in so many pieces, its head first."),
         key("no-delay", Ty::Flag, "`calls`: TCP_NODELAY."),
         key("quick-ack", Ty::Flag, "`calls`: TCP_QUICKACK after each read."),

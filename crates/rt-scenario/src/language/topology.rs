@@ -1,7 +1,7 @@
 //! The plain level, in containerlab's shape.
 
 use super::links::{IMPAIRMENTS, LINK};
-use super::machine::MACHINE;
+use super::machine::{MACHINE, PROCESSING};
 use crate::shape::{Key, Shape, Ty, key, must};
 
 pub(super) static INTERFACE: Shape = Shape {
@@ -85,7 +85,7 @@ pub(super) static DEFAULTS: Shape = Shape {
         IMPAIRMENTS,
         &[
             key("mtu", Ty::Size, "MTU of links and interfaces."),
-            key("processing", Ty::Duration, "Time a machine takes for each frame that it sends on."),
+            key("processing", PROCESSING, "Time a machine takes for each frame that it sends on."),
         ],
     ],
 };

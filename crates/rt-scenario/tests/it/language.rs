@@ -68,18 +68,6 @@ fn sentences() {
 }
 
 #[test]
-fn whoever_is_sent_a_measurement_takes_it() {
-    let sinks = |steps: &str| {
-        let apps = two(steps).nodes.remove(1).apps;
-        apps.into_iter().filter(|app| matches!(app, App::Sink { .. })).collect::<Vec<_>>()
-    };
-    assert_eq!(sinks("steps: [ a sends 1MB to b over TCP ]\n"), [App::Sink { port: 5001 }]);
-    let twice = "steps: [ a sends 1MB to b over TCP, a streams 1Mbit/s for 1s to b over UDP ]\n";
-    assert_eq!(sinks(twice).len(), 1);
-    assert_eq!(sinks("steps: [ a sends 1MB to b:80 over TCP ]\n"), [], "a web server has the port");
-}
-
-#[test]
 fn loss_may_be_regular() {
     let model = two("      loss: every 1000th\n      b-to-a: { loss: 2% }\n");
     let link = &model.links[0];
