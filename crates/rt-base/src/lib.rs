@@ -16,6 +16,7 @@ mod outbox;
 mod recorder;
 mod rng;
 mod tcp_event;
+pub mod text;
 mod time;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};

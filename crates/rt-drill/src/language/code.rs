@@ -49,6 +49,15 @@ pub enum Value {
     Apply(String, Vec<Value>),
 }
 
+/// Why an expression has no value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Unknown {
+    /// Nobody knows this name.
+    Name(String),
+    /// Something is divided by 0.
+    DivisionByZero,
+}
+
 /// Deepest nesting of an expression.
 const DEEPEST: usize = 48;
 /// Longest statement that is read, in bytes: a tree of operators is as deep as the text is long.
@@ -62,19 +71,23 @@ const COMPARISONS: [&str; 6] = ["==", "!=", "<=", ">=", "<", ">"];
 pub(super) fn read(text: &str, place: Place) -> Code {
     let mut statements = Vec::new();
     let mut line = place.line;
-    let mut open = String::new();
+    let (mut open, mut depth) = (String::new(), 0i64);
     for raw in text.split('\n') {
         let cut = raw.split('#').next().unwrap_or_default();
         open.push_str(cut);
-        // A line goes on while a bracket is open or it ends in a backslash.
-        let depth = open.matches('(').count() as i64 - open.matches(')').count() as i64;
-        if open.trim_end().ends_with('\\') {
-            open = open.trim_end().trim_end_matches('\\').to_owned() + " ";
-        } else if depth <= 0 {
+        let count = |bracket| cut.matches(bracket).count() as i64;
+        depth += count('(') - count(')');
+        // A line goes on while a bracket is open or it ends in a backslash; not for ever.
+        let goes_on = open.len() <= LONGEST;
+        if goes_on && open.trim_end().ends_with('\\') {
+            open.truncate(open.trim_end().trim_end_matches('\\').len());
+            open.push(' ');
+        } else if !goes_on || depth <= 0 {
             for part in open.split(';') {
                 statements.extend(statement(part.trim()).map(|s| (line, s)));
             }
             open.clear();
+            depth = 0;
         }
         line += 1;
     }
@@ -264,11 +277,11 @@ impl Value {
     /// What it comes to, with names as in `names`.
     ///
     /// # Errors
-    /// The name that nobody knows, or `division by zero`.
-    pub fn evaluate(&self, names: &BTreeMap<String, i64>) -> Result<i64, String> {
+    /// See [`Unknown`].
+    pub fn evaluate(&self, names: &BTreeMap<String, i64>) -> Result<i64, Unknown> {
         match self {
             Value::Number(n) => Ok(*n),
-            Value::Name(name) => names.get(name).copied().ok_or_else(|| name.clone()),
+            Value::Name(name) => names.get(name).copied().ok_or_else(|| Unknown::Name(name.clone())),
             Value::Unary(sign, value) => {
                 let n = value.evaluate(names)?;
                 Ok(match *sign {
@@ -332,7 +345,7 @@ impl Value {
     }
 }
 
-fn binary(sign: &str, left: i64, right: i64) -> Result<i64, String> {
+fn binary(sign: &str, left: i64, right: i64) -> Result<i64, Unknown> {
     let shift = u32::try_from(right).unwrap_or(u32::MAX);
     Ok(match sign {
         "|" => left | right,
@@ -343,7 +356,7 @@ fn binary(sign: &str, left: i64, right: i64) -> Result<i64, String> {
         "+" => left.wrapping_add(right),
         "-" => left.wrapping_sub(right),
         "*" => left.wrapping_mul(right),
-        _ if right == 0 => return Err("division by zero".into()),
+        _ if right == 0 => return Err(Unknown::DivisionByZero),
         "%" => left.wrapping_rem_euclid(right),
         _ => left.wrapping_div_euclid(right),
     })

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use rt_base::text::{printable, visible};
+
 /// A place in a script, counted from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Place {
@@ -21,6 +23,9 @@ impl fmt::Display for Place {
         write!(f, "{}:{}", self.line, self.column)
     }
 }
+
+/// Longer lines are cut around the place, in characters.
+const LINE_SHOWN: usize = 110;
 
 /// Something that is not packetdrill's language.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,10 +48,14 @@ impl Mistake {
     pub fn show(&self, file: &str, text: &str) -> String {
         let line = text.lines().nth(self.place.line.saturating_sub(1) as usize).unwrap_or_default();
         let number = self.place.line.to_string();
-        let shown: String = line.chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
+        // Of a long line only what stands around the place.
+        let column = self.place.column.saturating_sub(1) as usize;
+        let long = line.chars().nth(LINE_SHOWN).is_some();
+        let skip = if long { column.saturating_sub(LINE_SHOWN / 3) } else { 0 };
+        let shown: String = line.chars().skip(skip).take(LINE_SHOWN).map(visible).collect();
         let pad = " ".repeat(number.len());
-        let caret = " ".repeat(self.place.column.saturating_sub(1) as usize);
-        format!("{file}:{}: {self}\n {number} | {shown}\n {pad} | {caret}^", self.place)
+        let caret = " ".repeat(column - skip);
+        format!("{}:{}: {self}\n {number} | {shown}\n {pad} | {caret}^", printable(file), self.place)
     }
 }
 

@@ -36,6 +36,8 @@ pub const LONGEST: usize = 4 << 20;
 /// # Errors
 /// Every mistake that was found, in the order of the text (at most a hundred).
 pub fn parse(text: &str, defines: &[(String, String)]) -> Result<Script, Vec<Mistake>> {
+    // Some editors begin a file with a mark of its encoding.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > LONGEST {
         return Err(vec![Mistake::new(Place::START, "a script of at most 4 MiB", "more")]);
     }

@@ -1,5 +1,7 @@
 //! Words to tree: the script, its events and their times. Packets are in `packet`, calls in `call`, Python in `code`.
 
+use std::collections::BTreeMap;
+
 use super::ast::{Action, Direction, Event, Script, Setting, Shell, When};
 use super::token::{Lexeme, Token, lex};
 use super::{Mistake, Place, code};
@@ -12,8 +14,9 @@ pub(super) type Parsed<T> = Result<T, Mistake>;
 
 pub(super) fn script(text: &str, defines: &[(String, String)]) -> Result<Script, Vec<Mistake>> {
     let mut mistakes = Vec::new();
-    let lexemes = lex(text, &mut mistakes);
-    let mut parser = Parser { lexemes, at: 0, defines: defines.to_vec() };
+    let lexemes = lex(text, &mut mistakes, MOST);
+    let mut parser = Parser { lexemes, at: 0, defines: BTreeMap::new() };
+    parser.defined(defines.iter().cloned());
     let mut script = Script::default();
     parser.options(&mut script);
     parser.define();
@@ -73,7 +76,8 @@ fn out_of_order(script: &Script) -> Vec<Mistake> {
 pub(super) struct Parser {
     lexemes: Vec<Lexeme>,
     at: usize,
-    defines: Vec<(String, String)>,
+    /// What each defined word stands for; the first definition counts.
+    defines: BTreeMap<String, String>,
 }
 
 impl Parser {
@@ -144,12 +148,18 @@ impl Parser {
         Ok(self.number(what, u64::from(u32::MAX))? as u32)
     }
 
+    fn defined(&mut self, pairs: impl IntoIterator<Item = (String, String)>) {
+        for (name, value) in pairs {
+            self.defines.entry(name).or_insert(value);
+        }
+    }
+
     fn options(&mut self, script: &mut Script) {
         while let Token::Option(name, value) = &self.peek().token {
             let (name, value) = (name.clone(), value.clone());
             if name == "define" {
                 let pair = value.as_deref().and_then(|v| v.split_once('='));
-                self.defines.extend(pair.map(|(k, v)| (k.to_owned(), v.to_owned())));
+                self.defined(pair.map(|(k, v)| (k.to_owned(), v.to_owned())));
             }
             script.options.push(Setting { place: self.place(), name, value });
             self.at += 1;
@@ -163,7 +173,7 @@ impl Parser {
         }
         for lexeme in &mut self.lexemes[self.at..] {
             let Token::Word(word) = &lexeme.token else { continue };
-            let Some((_, value)) = self.defines.iter().find(|(name, _)| name == word) else { continue };
+            let Some(value) = self.defines.get(word) else { continue };
             let inside = |quote: char| value.strip_prefix(quote).and_then(|v| v.strip_suffix(quote));
             lexeme.token = match (inside('"'), inside('`'), value.parse()) {
                 (Some(text), _, _) => Token::Text(text.to_owned()),

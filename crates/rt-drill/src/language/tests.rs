@@ -127,6 +127,29 @@ fn depth_is_bounded() {
     assert!(parse(&long, &[]).is_ok());
 }
 
+/// Each of these took time with the square of its length, or memory without bound.
+#[test]
+fn endless_constructs_end() {
+    let begun = std::time::Instant::now();
+    for text in [
+        "\\\"\n".repeat(400_000),
+        format!("0 %{{ assert (\n{}", "a\n".repeat(1_000_000)),
+        format!("0 %{{ {} }}%", "\\\n".repeat(1_000_000)),
+        format!("0 %{{ (\n{} }}%", "a\n".repeat(1_000_000)),
+        format!("{}0 {}(3) = 0", "--define=a=b\n".repeat(100_000), "b ".repeat(100_000)),
+        format!("{}\n", "9".repeat(70)).repeat(50_000),
+        "`\n".repeat(500_001),
+    ] {
+        let _ = parse(&text, &[]);
+    }
+    assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_script() {
+    good("\u{feff}0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n");
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in "\\PC{0,200}") {

@@ -3,7 +3,12 @@
 
 use std::net::Ipv4Addr;
 
+use rt_base::text::{excerpt, visible};
+
 use super::{Mistake, Place};
+
+/// So much of a word stands in a message, in characters.
+const SHOWN: usize = 40;
 
 /// A word of the language.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,16 +43,16 @@ impl Token {
     /// How a message names it.
     pub(super) fn say(&self) -> String {
         match self {
-            Token::Option(name, _) => format!("'--{name}'"),
-            Token::Word(word) => format!("'{word}'"),
-            Token::Number(_, text) | Token::Float(text) => format!("'{text}'"),
+            Token::Option(name, _) => format!("'--{}'", excerpt(name, SHOWN)),
+            Token::Word(word) => format!("'{}'", excerpt(word, SHOWN)),
+            Token::Number(_, text) | Token::Float(text) => format!("'{}'", excerpt(text, SHOWN)),
             Token::Hex(n) => format!("'{n:#x}'"),
             Token::Text(_) => "a string".into(),
             Token::Shell(_) => "a shell line".into(),
             Token::Code(_) => "a %{ }% block".into(),
             Token::Address(a) => format!("'{a}'"),
             Token::Ellipsis => "'...'".into(),
-            Token::Sign(c) => format!("'{c}'"),
+            Token::Sign(c) => format!("'{}'", visible(*c)),
             Token::End => "the end of the script".into(),
         }
     }
@@ -63,7 +68,9 @@ pub(super) struct Lexeme {
 }
 
 /// Splits the text. Always ends with [`Token::End`].
-pub(super) fn lex(text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Lexeme> {
+///
+/// Stops at `most` mistakes: what a text without end does to the reader is bounded by that.
+pub(super) fn lex(text: &str, mistakes: &mut Vec<Mistake>, most: usize) -> Vec<Lexeme> {
     let mut lexer = Lexer { rest: text, place: Place::START, first: true };
     let mut lexemes = Vec::new();
     loop {
@@ -80,6 +87,9 @@ pub(super) fn lex(text: &str, mistakes: &mut Vec<Mistake>) -> Vec<Lexeme> {
                 }
             }
             Err(mistake) => mistakes.push(mistake),
+        }
+        if mistakes.len() >= most {
+            lexer.take(lexer.rest.len());
         }
         lexer.first = lexer.place.line != place.line;
     }
@@ -219,9 +229,9 @@ impl<'a> Lexer<'a> {
             && !hex.is_empty()
             && hex.chars().all(|c| c.is_ascii_hexdigit())
         {
-            return u64::from_str_radix(hex, 16)
-                .map(|n| Token::Hex(n as i64))
-                .map_err(|_| Mistake::new(self.place, "a number of at most 64 bits", format!("'{text}'")));
+            return u64::from_str_radix(hex, 16).map(|n| Token::Hex(n as i64)).map_err(|_| {
+                Mistake::new(self.place, "a number of at most 64 bits", format!("'{}'", excerpt(text, SHOWN)))
+            });
         }
         Ok(Token::Word(text.to_owned()))
     }

@@ -31,7 +31,7 @@ impl PendingCall {
         let now = machine.now();
         let relative = matches!(event.when, crate::language::ast::When::After(_));
         let began_at = match event.when {
-            crate::language::ast::When::After(t) => now.0.saturating_sub(t * 1_000),
+            crate::language::ast::When::After(t) => now.0.saturating_sub(t.saturating_mul(1_000)),
             _ => 0,
         };
         let end = call
@@ -224,6 +224,7 @@ impl Player<'_> {
             };
             let mut flow = Flow::new(protocol, Stage::New);
             flow.fd = Some((script, live));
+            self.sockets.push(self.flows.len());
             self.flows.push(flow);
             self.under_test = Some(self.flows.len() - 1);
             return Ok(Attempt::from(Ok(script.max(0))));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use rt_base::text::excerpt;
 use rt_base::{Nanos, Time};
 
 use super::calls::{Attempt, PendingCall};
@@ -10,7 +11,7 @@ use super::report::Failure;
 use super::segment::Seen;
 use super::{Options, Outcome, TraceLine, Verdict, WirePacket, shell, state};
 use crate::language::ast::{Action, Direction, Event, Script, SystemCall, When};
-use crate::language::code::{Code, Statement};
+use crate::language::code::{Code, Statement, Unknown};
 use crate::machine::{Emitted, Fd, Machine, Settings};
 
 /// Why playing stopped before the end.
@@ -32,6 +33,8 @@ pub(super) enum Due {
 
 /// Trace lines that a failure shows.
 const SHOWN_BEFORE: usize = 8;
+/// So much of a script's own text stands in a message, in characters.
+const SHOWN: usize = 200;
 /// Virtual time that a `*` line waits at most.
 const PATIENCE: Nanos = Nanos::from_secs(3_600);
 /// More trace lines, and more bytes of packets, are not kept.
@@ -44,6 +47,10 @@ pub(super) struct Player<'a> {
     pub(super) machine: Machine,
     pub(super) tolerance: Nanos,
     pub(super) flows: Vec<Flow>,
+    /// Those that a packet line began, by the machine's and the peer's port; the last of each.
+    pub(super) peers: BTreeMap<(u16, u16), usize>,
+    /// Those that a call of `socket` began.
+    pub(super) sockets: Vec<usize>,
     /// The flow that lines without ports and assertions speak of.
     pub(super) under_test: Option<usize>,
     /// The script's descriptors and the machine's.
@@ -74,6 +81,8 @@ impl<'a> Player<'a> {
             machine: Machine::new(settings),
             tolerance: options.tolerance,
             flows: Vec::new(),
+            peers: BTreeMap::new(),
+            sockets: Vec::new(),
             under_test: None,
             fds: BTreeMap::new(),
             unmentioned: VecDeque::new(),
@@ -137,22 +146,35 @@ impl<'a> Player<'a> {
         match &event.action {
             Action::Packet(packet) if packet.direction == Direction::Out => self.outbound(event, packet, due),
             Action::Packet(packet) => {
-                self.advance(start(due))?;
+                self.reach(event, due)?;
                 self.inbound(event, packet)
             }
             Action::Call(call) => {
-                self.advance(start(due))?;
+                self.reach(event, due)?;
                 self.call(event, call)
             }
             Action::Shell(shell) => {
-                self.advance(start(due))?;
+                self.reach(event, due)?;
                 self.shell(event.place.line, &shell.command)
             }
             Action::Code(code) => {
-                self.advance(start(due))?;
+                self.reach(event, due)?;
                 self.code(event, code)
             }
         }
+    }
+
+    /// Moves time to where an event happens. A time that is over already is a failure, as with the original.
+    fn reach(&mut self, event: &Event, due: Due) -> Played {
+        self.advance(start(due))?;
+        let now = self.machine.now();
+        if let (Due::At(at), Some(_)) = (due, self.off(due, now)) {
+            let what = format!("this was to happen at {}, and it is {} already", clock(at), clock(now));
+            let mut failure = self.failure(event, what);
+            failure.hints.push("times without + count from the script's beginning".into());
+            return Err(Stop::Failed(Box::new(failure)));
+        }
+        Ok(())
     }
 
     fn due(&self, when: When) -> Due {
@@ -206,11 +228,11 @@ impl<'a> Player<'a> {
     ) -> Played<Option<(Emitted, Seen)>> {
         loop {
             self.collect();
-            for i in 0..self.unmentioned.len() {
-                let seen = self.unmentioned[i].1.clone();
-                if wanted(self, &seen) {
-                    return Ok(self.unmentioned.remove(i));
-                }
+            let held = std::mem::take(&mut self.unmentioned);
+            let found = held.iter().position(|(_, seen)| wanted(self, seen));
+            self.unmentioned = held;
+            if let Some(at) = found {
+                return Ok(self.unmentioned.remove(at));
             }
             self.look_at_pending()?;
             if self.machine.peek_packet().is_some() {
@@ -268,7 +290,7 @@ impl<'a> Player<'a> {
         if let Some((line, text)) = unknown {
             return Err(Stop::Unsupported(
                 line,
-                format!("this Python, only assertions about numbers are read: {text}"),
+                format!("this Python, only assertions about numbers are read: {}", excerpt(&text, SHOWN)),
             ));
         }
         if code.statements.is_empty() {
@@ -284,12 +306,21 @@ impl<'a> Player<'a> {
                 Statement::Assert(value, _) | Statement::Assign(_, value) => value,
                 Statement::Unknown(_) => continue,
             };
-            let result = value.evaluate(&names).map_err(|name| {
-                Stop::Unsupported(
-                    *line,
-                    format!("the name {name} in an assertion: TCP_INFO here has no such field"),
-                )
-            })?;
+            let result = match value.evaluate(&names) {
+                Ok(result) => result,
+                Err(Unknown::Name(name)) => {
+                    let what = format!(
+                        "the name {} in an assertion: TCP_INFO here has no such field",
+                        excerpt(&name, SHOWN)
+                    );
+                    return Err(Stop::Unsupported(*line, what));
+                }
+                Err(Unknown::DivisionByZero) => {
+                    let mut failure = self.failure(event, "the assertion divides by zero".into());
+                    failure.lines = (*line, *line);
+                    return Err(Stop::Failed(Box::new(failure)));
+                }
+            };
             match statement {
                 Statement::Assign(name, _) => {
                     names.insert(name.clone(), result);

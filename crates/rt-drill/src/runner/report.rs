@@ -2,6 +2,11 @@
 
 use core::fmt::Write;
 
+use rt_base::text::{excerpt, printable};
+
+/// So much of a script's line is repeated, in characters.
+const SHOWN: usize = 200;
+
 /// A line of a script that did not come true.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Failure {
@@ -30,35 +35,40 @@ impl Failure {
     #[must_use]
     pub fn show(&self, file: &str, text: &str) -> String {
         let (first, last) = self.lines;
-        let mut out = format!("{file}:{first}: {}\n", self.what);
+        let mut out = format!("{}:{first}: {}\n", printable(file), cut(&self.what));
         let quoted = text.lines().enumerate().skip(first.saturating_sub(1) as usize);
         let width = last.to_string().len();
         for (i, line) in quoted.take((last.saturating_sub(first) + 1).min(12) as usize) {
-            let _ = writeln!(out, "  {:width$} | {}", i + 1, line.trim_end());
+            let _ = writeln!(out, "  {:width$} | {}", i + 1, excerpt(line.trim_end(), SHOWN));
         }
         if let Some(expected) = &self.expected {
-            let _ = writeln!(out, "  expected  {expected}");
+            let _ = writeln!(out, "  expected  {}", cut(expected));
         }
         if let Some(actual) = &self.actual {
-            let _ = writeln!(out, "  actual    {actual}");
+            let _ = writeln!(out, "  actual    {}", cut(actual));
         }
         if let Some(marks) = &self.marks {
-            let _ = writeln!(out, "            {marks}");
+            let _ = writeln!(out, "            {}", cut(marks));
         }
         for hint in &self.hints {
-            let _ = writeln!(out, "  {hint}");
+            let _ = writeln!(out, "  {}", cut(hint));
         }
         if !self.before.is_empty() {
             out.push_str("  before it:\n");
             for line in &self.before {
-                let _ = writeln!(out, "    {line}");
+                let _ = writeln!(out, "    {}", cut(line));
             }
         }
         for line in &self.state {
-            let _ = writeln!(out, "  {line}");
+            let _ = writeln!(out, "  {}", cut(line));
         }
         out
     }
+}
+
+/// A piece of a message in one line of a bearable length.
+fn cut(text: &str) -> String {
+    excerpt(text, 2 * SHOWN)
 }
 
 /// What a field that differs may mean.

@@ -99,3 +99,60 @@ fn shell_lines_set_sysctls_and_others_are_noted() {
     assert!(matches!(outcome.verdict, Verdict::Passed));
     assert_eq!(outcome.notes, [(1, "skipped, it needs a real host: `ip link show`".to_owned())]);
 }
+
+/// As with the original ("timing error"), also behind a relative time or a `*`.
+#[test]
+fn a_time_that_is_over_is_a_failure() {
+    let said = fails("+.5 write(4, ..., 1) = 1\n0.2 close(4) = 0\n");
+    assert!(said.contains("was to happen at 0.200000, and it is 0.600000 already"), "{said}");
+    let text = format!("{HANDSHAKE}0.0999 < . 1:1(0) ack 1 win 257\n");
+    let slack = Options { tolerance: rt_base::Nanos::from_micros(100), ..Options::default() };
+    assert!(matches!(run(&text, &slack).verdict, Verdict::Passed));
+    assert!(matches!(run(&text, &Options::default()).verdict, Verdict::Failed(_)));
+}
+
+#[test]
+fn nothing_divides_by_zero() {
+    let said = fails("+0 %{ assert 1 / 0 == 1 }%\n");
+    assert!(said.contains("divides by zero"), "{said}");
+}
+
+#[test]
+fn messages_are_short_and_ring_no_bell() {
+    let long = "x".repeat(100_000);
+    let said = fails(&format!("+0 write(4, \"\u{1b}[2J\u{7}{long}\", 5) = 4\n"));
+    assert!(said.len() < 4_000 && !said.contains(['\u{1b}', '\u{7}']), "{}", said.len());
+    for wrong in [format!("+0 {long} = 3\n"), "+0 \u{1b}[2J(3) = 3\n".to_owned(), format!("+0 f({long}\n")] {
+        let text = format!("{HANDSHAKE}{wrong}");
+        let Verdict::Unreadable(mistakes) = run(&text, &Options::default()).verdict else {
+            panic!("{wrong}")
+        };
+        let said: String = mistakes.iter().map(|m| m.show("\u{1b}.pkt", &text)).collect();
+        assert!(said.len() < 2_000 && !said.contains(['\u{1b}', '\u{7}']), "{said}");
+    }
+}
+
+/// Work that grows with the square of the script would take minutes here.
+#[test]
+fn many_peers_are_no_trouble() {
+    let syns: String =
+        (0..60_000).map(|n| format!("+0 < {} > 8080 S {n}:{n}(0) win 9 <mss 1000>\n", 1_024 + n)).collect();
+    let text = format!("{HANDSHAKE}{syns}").replace("listen(3, 1)", "listen(3, 70000)");
+    let begun = std::time::Instant::now();
+    let _ = run(&text, &Options { lenient_end: true, ..Options::default() });
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn numbers_at_the_edge() {
+    for more in [
+        "+31999999999 write(4, ..., 1) = 1\n",
+        "+20000000000...0 read(4, ..., 1) = 1\n",
+        "+0 write(4, ..., 99999999999) = -1\n",
+        "+0 setsockopt(4, SOL_SOCKET, SO_SNDBUF, [-9223372036854775807], 4) = 0\n",
+        "+0 %{ assert -9223372036854775807 - 9 < 9223372036854775807 * 9 // -1 }%\n",
+        "+0 %{ assert 1 << 99999 == 0 }%\n",
+    ] {
+        let _ = play(more);
+    }
+}

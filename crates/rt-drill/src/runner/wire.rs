@@ -175,7 +175,7 @@ impl Player<'_> {
             }
             if inbound && matches!(stage, None | Some(Stage::Listening)) {
                 let local = self.listening_port();
-                let remote = FIRST_REMOTE_PORT + self.flows.len() as u16;
+                let remote = FIRST_REMOTE_PORT + (self.flows.len() % 16_384) as u16;
                 return Ok(self.peer_flow(s, local, remote));
             }
             if let (Some(Stage::Connecting), Some(at)) = (stage, self.under_test) {
@@ -210,18 +210,21 @@ impl Player<'_> {
         flow.local = (settings.local_ip, local);
         flow.remote = (settings.remote_ip, remote);
         flow.remote_isn = s.seq;
+        self.peers.insert((local, remote), self.flows.len());
         self.flows.push(flow);
         self.under_test = Some(self.flows.len() - 1);
         self.flows.len() - 1
     }
 
     fn flow_with_ports(&mut self, s: &Segment, local: u16, remote: u16, inbound: bool) -> usize {
-        let known = self.flows.iter().rposition(|f| {
+        let fits = |f: &Flow| {
             f.protocol == Protocol::Tcp
                 && f.stage != Stage::Listening
                 && (f.local.1, f.remote.1) == (local, remote)
-        });
-        if let Some(at) = known {
+        };
+        let peer = self.peers.get(&(local, remote)).copied().filter(|at| fits(&self.flows[*at]));
+        let own = self.sockets.iter().rev().copied().find(|at| fits(&self.flows[*at]));
+        if let Some(at) = peer.max(own) {
             return at;
         }
         let before = self.under_test;
