@@ -11,17 +11,22 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::Args;
+use args::{Args, Format};
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let answer = commands::answer(&args);
-    for line in &answer.talk {
-        eprintln!("{line}");
-    }
-    match std::io::stdout().write_all(answer.data.as_bytes()) {
+    // Names and texts of files come from anywhere: none of them may steer a terminal.
+    let talk: String = answer.talk.iter().map(|line| format!("{line}\n")).collect();
+    // Nobody may read stderr any more; the exit code still says how it went.
+    let _ = std::io::stderr().write_all(rt_lab::printable(&talk).as_bytes());
+    let mut out = std::io::stdout();
+    // JSON is for programs and has its own escapes.
+    let data = if args.format == Format::Json { answer.data.into() } else { rt_lab::printable(&answer.data) };
+    let written = out.write_all(data.as_bytes()).and_then(|()| out.flush());
+    match written {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            eprintln!("cannot write: {e}");
+            let _ = writeln!(std::io::stderr(), "cannot write: {e}");
             ExitCode::from(2)
         }
         _ => ExitCode::from(answer.exit),

@@ -3,9 +3,11 @@
 //! [`drill`] reads files and folders, plays each script by `rt-drill` and gives [`Drilled`]: a text, JSON, captures. Not for:
 //! the language or what passes (`rt-drill`).
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use rt_base::text::{excerpt, printable};
 use rt_base::{MacAddr, Time, Way};
 use rt_drill::language::LONGEST;
 use rt_drill::machine::{Applied, Settings};
@@ -75,11 +77,16 @@ impl Drilled {
 /// When a path cannot be read, there is no script, or a setting is impossible.
 pub fn drill(query: &DrillQuery) -> Result<Drilled, Refusal> {
     let options = options(query)?;
-    let mut scripts = Vec::new();
+    let mut search = Search::default();
     for path in &query.paths {
-        find(path, 0, &mut scripts)?;
+        // Who names a script means that one: a wrong name is no script that fails.
+        if !path.is_dir() {
+            read(path).map_err(|why| Refusal::Malformed { file: path.display().to_string(), why })?;
+        }
+        search.find(path, 0)?;
     }
-    if scripts.is_empty() {
+    let scripts = search.scripts;
+    if scripts.is_empty() && search.unreadable.is_empty() {
         let why = "no script: name files, or folders with *.pkt in them".to_owned();
         return Err(Refusal::Misuse { why });
     }
@@ -89,8 +96,17 @@ pub fn drill(query: &DrillQuery) -> Result<Drilled, Refusal> {
     }
     let mut drilled = Drilled { text: String::new(), json: Value::Null, passed: 0, failed: 0, unanswered: 0 };
     let mut rows = Vec::new();
+    for (path, why) in &search.unreadable {
+        rows.push(unreadable(&mut drilled, path, why));
+    }
     for path in &scripts {
-        let text = read(path)?;
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(why) => {
+                rows.push(unreadable(&mut drilled, path, &why));
+                continue;
+            }
+        };
         let outcome = run(&text, &options);
         rows.push(report(&mut drilled, path, &text, &outcome, query.trace));
         if let Some(file) = &query.pcap {
@@ -99,7 +115,7 @@ pub fn drill(query: &DrillQuery) -> Result<Drilled, Refusal> {
         }
     }
     let (passed, failed, unanswered) = (drilled.passed, drilled.failed, drilled.unanswered);
-    let n = scripts.len();
+    let n = scripts.len() + search.unreadable.len();
     let _ = write!(drilled.text, "{n} script{}: {passed} pass, {failed} fail", if n == 1 { "" } else { "s" });
     if unanswered > 0 {
         let _ = write!(drilled.text, ", {unanswered} not judged");
@@ -146,41 +162,70 @@ fn set(settings: &mut Settings, name: &str, value: &str) -> Result<(), Refusal> 
     }
 }
 
+/// So much of a line is printed, in characters.
+const TRACED: usize = 400;
 /// Deepest folder below the one that was named.
 const DEEPEST: usize = 32;
 
-fn find(path: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<(), Refusal> {
-    if !path.is_dir() {
-        into.push(path.to_owned());
-        return Ok(());
-    }
-    if depth > DEEPEST {
-        return Ok(());
-    }
-    let entries = std::fs::read_dir(path).map_err(|e| Refusal::io("read", path, e))?;
-    let mut below: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
-    below.sort();
-    for path in below {
-        if path.is_dir() || path.extension().is_some_and(|e| e == "pkt") {
-            find(&path, depth + 1, into)?;
-        }
-    }
-    Ok(())
+/// What was found under the paths that were named.
+#[derive(Default)]
+struct Search {
+    scripts: Vec<PathBuf>,
+    /// Folders that were looked into: links may lead back to them.
+    seen: BTreeSet<PathBuf>,
+    /// What is below a named folder and cannot be read, and why: the others are played all the same.
+    unreadable: Vec<(PathBuf, String)>,
 }
 
-fn read(path: &Path) -> Result<String, Refusal> {
-    let metadata = std::fs::metadata(path).map_err(|e| Refusal::io("read", path, e))?;
+impl Search {
+    fn find(&mut self, path: &Path, depth: usize) -> Result<(), Refusal> {
+        if !path.is_dir() {
+            self.scripts.push(path.to_owned());
+            return Ok(());
+        }
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if depth > DEEPEST || !self.seen.insert(whole) {
+            return Ok(());
+        }
+        let entries = match std::fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(error) if depth == 0 => return Err(Refusal::io("read", path, error)),
+            Err(error) => {
+                self.unreadable.push((path.to_owned(), error.to_string()));
+                return Ok(());
+            }
+        };
+        let mut below: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+        below.sort();
+        for path in below {
+            if path.is_dir() || path.extension().is_some_and(|e| e == "pkt") {
+                self.find(&path, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A script's text, or in a few words why there is none.
+fn read(path: &Path) -> Result<String, String> {
+    let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
     if !metadata.is_file() {
-        let why = "it is a device or a pipe, not a script".to_owned();
-        return Err(Refusal::Malformed { file: path.display().to_string(), why });
+        return Err("it is a device or a pipe, not a script".to_owned());
     }
     let size = metadata.len();
     if size > LONGEST as u64 {
-        let why = format!("{size} bytes are too many for a script");
-        return Err(Refusal::Malformed { file: path.display().to_string(), why });
+        return Err(format!("{size} bytes are too many for a script ({LONGEST} at most)"));
     }
-    let bytes = std::fs::read(path).map_err(|e| Refusal::io("read", path, e))?;
+    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Notes a script that could not even be read.
+fn unreadable(drilled: &mut Drilled, path: &Path, why: &str) -> Value {
+    drilled.unanswered += 1;
+    let file = path.display().to_string();
+    let _ = writeln!(drilled.text, "????  {}: cannot read it: {why}", printable(&file));
+    json!({ "file": file, "verdict": "unreadable", "failure": { "what": why } })
 }
 
 /// Adds a script's lines to the text; its row of the JSON.
@@ -195,7 +240,7 @@ fn report(drilled: &mut Drilled, path: &Path, text: &str, outcome: &Outcome, tra
                 "{}.{:06}  {}",
                 line.at.0 / 1_000_000_000,
                 line.at.0 / 1_000 % 1_000_000,
-                line.text
+                excerpt(&line.text, TRACED)
             );
         }
         let lines = outcome.trace.iter().map(|l| json!({ "micros": l.at.0 / 1_000, "text": l.text }));
@@ -204,7 +249,7 @@ fn report(drilled: &mut Drilled, path: &Path, text: &str, outcome: &Outcome, tra
     let verdict = match &outcome.verdict {
         Verdict::Passed => {
             drilled.passed += 1;
-            let _ = writeln!(out, "pass  {file}");
+            let _ = writeln!(out, "pass  {}", printable(&file));
             "pass"
         }
         Verdict::Failed(failure) => {
@@ -219,13 +264,13 @@ fn report(drilled: &mut Drilled, path: &Path, text: &str, outcome: &Outcome, tra
         }
         Verdict::Unsupported { line, what } => {
             drilled.unanswered += 1;
-            let _ = writeln!(out, "????  {file}:{line}: not judged: {what}");
+            let _ = writeln!(out, "????  {}:{line}: not judged: {}", printable(&file), excerpt(what, TRACED));
             row["failure"] = json!({ "line": line, "what": what });
             "not judged"
         }
         Verdict::Unreadable(mistakes) => {
             drilled.unanswered += 1;
-            let _ = writeln!(out, "????  {file}: not packetdrill's language");
+            let _ = writeln!(out, "????  {}: not packetdrill's language", printable(&file));
             for mistake in mistakes {
                 let _ = writeln!(out, "{}", mistake.show(&file, text));
             }
@@ -237,7 +282,7 @@ fn report(drilled: &mut Drilled, path: &Path, text: &str, outcome: &Outcome, tra
         }
     };
     for (line, note) in &outcome.notes {
-        let _ = writeln!(out, "      {file}:{line}: {note}");
+        let _ = writeln!(out, "      {}:{line}: {}", printable(&file), excerpt(note, TRACED));
     }
     row["notes"] = outcome.notes.iter().map(|(line, what)| json!({ "line": line, "what": what })).collect();
     row["verdict"] = json!(verdict);

@@ -47,6 +47,7 @@ pub use follow::{FollowQuery, Followed, follow};
 pub use network::Network;
 pub use plot::{PlotQuery, plot};
 pub use refusal::Refusal;
+pub use rt_base::text::printable;
 pub use rt_base::{Nanos, Time};
 pub use rt_scenario::{Diagnostic, Model, model};
 pub use rt_trace::read::Side;

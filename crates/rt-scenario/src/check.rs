@@ -397,21 +397,24 @@ fn nobody_listens(
     (end, target): (NodeId, IpAddr),
     meant: &str,
 ) {
-    let (port, program) = match draft.step.verb {
-        Verb::Send { port, .. } | Verb::Stream { port, .. } => (port, "sink"),
-        Verb::Call { port, .. } => (port, "rpc"),
+    let (port, program, name, usual) = match draft.step.verb {
+        Verb::Send { port, .. } | Verb::Stream { port, .. } => (port, "sink", "sink", crate::apps::SINK_PORT),
+        Verb::Call { port, .. } => (port, "rpc", "call server", crate::calls::RPC_PORT),
         _ => return,
     };
     let node = &world.nodes[end.index()].node;
     let bears = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
-    if !bears || node.apps.iter().filter_map(listens).any(|taken| taken == (6, u32::from(port))) {
+    let fits = |app: &App| match (app, program) {
+        (App::Sink { port: at }, "sink") | (App::Rpc { port: at, .. }, "rpc") => *at == port,
+        _ => false,
+    };
+    if !bears || node.apps.iter().any(fits) {
         return;
     }
-    let usual = if program == "sink" { crate::apps::SINK_PORT } else { crate::calls::RPC_PORT };
     let run = if port == usual { program.to_owned() } else { format!("{program}: {{ port: {port} }}") };
-    let message = format!("nothing on `{}` listens on port {port}", node.name);
-    let help = format!("let it run something: `run: [ {run} ]`; {meant}");
-    world.problems.add(Code::NobodyListens, draft.target_span, message, "refused").help(help);
+    let message = format!("no {name} listens on port {port} of `{}`", node.name);
+    let help = format!("let it run one: `run: [ {run} ]`; {meant}");
+    world.problems.add(Code::NobodyListens, draft.target_span, message, "nobody there takes it").help(help);
 }
 
 /// Whether the target's name is an address or somebody answers for it.

@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 
+use rt_base::text::{excerpt, printable, visible};
 use serde::Serialize;
 
 /// How bad it is.
@@ -256,7 +257,7 @@ impl Diagnostic {
             let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
             let _ = writeln!(out, "{:pad$} = known: {shown}{tail}", "");
         }
-        out
+        printable(&out).into_owned()
     }
 }
 
@@ -308,6 +309,10 @@ pub(crate) struct Source<'a> {
     starts: Vec<u32>,
 }
 
+/// Longer messages are cut: they repeat what stands in the file.
+const MESSAGE_SHOWN: usize = 400;
+/// Longer advice is cut.
+const HELP_SHOWN: usize = 1_000;
 /// Longer lines are cut around the mark, in characters.
 const LINE_SHOWN: usize = 110;
 
@@ -332,8 +337,7 @@ impl<'a> Source<'a> {
         let column = self.text.get(from..start).map_or(0, |t| t.chars().count());
         let width = self.text.get(start..end).map_or(1, |t| t.trim_end().chars().count()).max(1);
         let skip = if whole.chars().count() > LINE_SHOWN { column.saturating_sub(LINE_SHOWN / 3) } else { 0 };
-        let clean = |c: char| if c.is_control() { ' ' } else { c };
-        let text: String = whole.chars().skip(skip).take(LINE_SHOWN).map(clean).collect();
+        let text: String = whole.chars().skip(skip).take(LINE_SHOWN).map(visible).collect();
         let room = text.chars().count().saturating_sub(column - skip).max(1);
         Snippet {
             line,
@@ -374,7 +378,7 @@ impl<'a> Problems<'a> {
         message: impl Into<String>,
         label: &str,
     ) -> Draft<'_, 'a> {
-        let message = message.into();
+        let message = excerpt(&message.into(), MESSAGE_SHOWN);
         let known = self.list.iter().any(|(s, d)| *s == span && d.code == code && d.message == message);
         if known || self.list.len() >= Self::LIMIT {
             return Draft { source: self.source, diagnostic: None };
@@ -416,7 +420,7 @@ impl Draft<'_, '_> {
         if let Some(d) = &mut self.diagnostic
             && !d.help.as_ref().is_some_and(|h| h.starts_with(MEANT))
         {
-            d.help = Some(help.into());
+            d.help = Some(excerpt(&help.into(), HELP_SHOWN));
         }
         self
     }

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rt_base::text::excerpt;
 use rt_base::{MacAddr, Nanos};
 
 use crate::diag::{Code, Problems, Span};
@@ -393,8 +394,7 @@ fn beyond(text: &str, low: String, high: String) -> Refusal {
 
 /// At most so much of a value is repeated in a message.
 fn shown(text: &str) -> String {
-    let short: String = text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if short.len() < text.len() { format!("{short}...") } else { short }
+    excerpt(text, 60)
 }
 
 fn address(text: &str) -> Result<IpAddr, Refusal> {
