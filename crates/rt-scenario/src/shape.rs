@@ -247,11 +247,11 @@ fn scalar(problems: &mut Problems<'_>, value: &Value, ty: &Ty) {
         Ty::Whole(low, high) => drop(draft.help(format!("write a whole number from {low} to {high}"))),
         Ty::Span(low, high) if code == Code::BadNumber => {
             let (low, high) = (units::show_limit(Nanos(*low)), units::show_limit(Nanos(*high)));
-            drop(draft.help(format!("write a span from {low} to {high}")));
+            draft.help(format!("write a span from {low} to {high}"));
         }
         Ty::Bytes(low, high) if code == Code::BadNumber => {
             let (low, high) = (units::show_size(*low), units::show_size(*high));
-            drop(draft.help(format!("write a size from {low} to {high}")));
+            draft.help(format!("write a size from {low} to {high}"));
         }
         _ => drop(draft.help(describe(ty).1)),
     }

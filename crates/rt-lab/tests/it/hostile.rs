@@ -171,3 +171,23 @@ fn update() {
         std::fs::write(corpus("scenarios").join(format!("{}.yaml", shipped.name)), shipped.text).unwrap();
     }
 }
+
+/// What cannot be read is told beside what can; a link that leads back is followed once.
+#[test]
+#[cfg(unix)]
+fn a_folder_of_drills_is_played_whatever_is_in_it() {
+    let folder = Folder::new("drills");
+    let at = |name: &str| folder.0.join(name);
+    std::fs::write(at("good.pkt"), "0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n").unwrap();
+    std::fs::write(at("long.pkt"), vec![b' '; 5 << 20]).unwrap();
+    std::fs::write(at("\u{1b}[2J.pkt"), [0, 0xff, 0x1b, 7]).unwrap();
+    std::os::unix::fs::symlink("/nowhere", at("dangling.pkt")).unwrap();
+    std::os::unix::fs::symlink(".", at("again")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", at("zero.pkt")).unwrap();
+    let query = |paths: Vec<PathBuf>| rt_lab::DrillQuery { paths, ..rt_lab::DrillQuery::default() };
+    let drilled = rt_lab::drill(&query(vec![folder.0.clone()])).unwrap();
+    assert_eq!((drilled.passed, drilled.failed, drilled.unanswered, drilled.exit()), (1, 0, 4, 2));
+    assert!(!drilled.text.contains('\u{1b}') && !drilled.text.contains('\u{7}'), "{}", drilled.text);
+    assert!(drilled.text.contains("dangling.pkt: cannot read it"), "{}", drilled.text);
+    assert!(rt_lab::drill(&query(vec![at("nothing.pkt")])).is_err());
+}
