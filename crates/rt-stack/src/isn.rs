@@ -26,6 +26,15 @@ impl Isn {
         (hash as u32).wrapping_add((now.0 / 4_000) as u32)
     }
 
+    /// Where a passive open begins if numbers are made as cookies are (FreeBSD's `syncookie_generate`): a hash of the ends
+    /// and the peer's number under a secret that lives for 15 s, without a clock.
+    pub(crate) fn cookie(&self, now: Time, local: SocketAddr, remote: SocketAddr, peer: u32) -> u32 {
+        const LIFE_NS: u64 = 15_000_000_000;
+        let ports = (u64::from(local.port()) << 16) | u64::from(remote.port());
+        let hash = mix(self.addresses(local.ip(), remote.ip()) ^ ports ^ (u64::from(peer) << 32));
+        mix(hash ^ mix(self.secret ^ (now.0 / LIFE_NS))) as u32
+    }
+
     /// What is added to the timestamp clock towards this peer: the same for all connections with it.
     pub(crate) fn timestamp_offset(&self, local: SocketAddr, remote: SocketAddr) -> u32 {
         (mix(self.addresses(local.ip(), remote.ip())) >> 32) as u32

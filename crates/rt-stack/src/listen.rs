@@ -174,8 +174,12 @@ impl Stack {
         verdict: Verdict,
     ) -> ConnId {
         let (local, remote) = ends(packet, syn);
-        let isn =
-            self.listen_isns.pop_front().unwrap_or_else(|| self.isn.sequence(self.cx.now, local, remote));
+        let isn = self.listen_isns.pop_front().unwrap_or_else(|| match self.tcp.cookie_isn {
+            true if self.tcp.syn_cookies != SynCookies::Off => {
+                self.isn.cookie(self.cx.now, local, remote, syn.seq.0)
+            }
+            _ => self.isn.sequence(self.cx.now, local, remote),
+        });
         let id = self.sockets.next_id();
         let open = self.passive_params(id, isn, local, remote);
         self.note_open(id, protocol::TCP, false, local, remote);

@@ -206,7 +206,7 @@ impl Machine {
     fn live_option(&self, id: SocketId, tcp: &TcpDescriptor, level: i32, name: i32) -> Option<i32> {
         let info = self.stack.tcp_info(id)?;
         match (level, name) {
-            (n::IPPROTO_TCP, n::TCP_MAXSEG) => i32::try_from(info.mss).ok(),
+            (n::IPPROTO_TCP, n::TCP_MAXSEG) => i32::try_from(info.maxseg).ok(),
             // A round number of segments, once the peer has said how long these are.
             (n::SOL_SOCKET, n::SO_RCVBUF) if self.settings.is_bsd() && info.phase != TcpPhase::SynSent => {
                 i32::try_from(self.stack.tcp_receive_buffer(id)).ok()

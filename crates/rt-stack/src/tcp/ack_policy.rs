@@ -56,7 +56,7 @@ pub(super) struct Arrived {
     pub(super) window: u32,
     /// The retransmission timeout, for a peer that was silent for longer.
     pub(super) rto: Nanos,
-    /// The MSS that we announced.
+    /// The MSS that we announced; to the Berkeley stacks the one that both agreed on.
     pub(super) mss: u32,
 }
 
@@ -86,7 +86,8 @@ impl AckPolicy {
     pub(super) fn on_data(&mut self, config: &TcpConfig, now: Time, arrived: Arrived) {
         let waits = self.due == Due::Delayed;
         if config.family == Family::Bsd {
-            // The Berkeley stacks do not look at the size of the two.
+            // The Berkeley stacks do not look at the size of the two; longer than the MSS are several in one
+            // (DELAY_ACK of tcp_input.c).
             let two = waits || arrived.len > arrived.mss;
             self.last_received = now;
             self.segment = self.segment.max(arrived.len);

@@ -78,6 +78,15 @@ pub struct TcpConfig {
     pub challenge_interval: Nanos,
     /// Where the code of the systems differs in more than a number.
     pub family: Family,
+    /// How lost segments are found and paid for once a loss is known, with SACK.
+    pub recovery: RecoveryKind,
+    /// Timers run out at multiples of this (a kernel's tick), at the last before their time; zero for exactly then.
+    pub timer_tick: Nanos,
+    /// A SYN is answered with an MSS no larger than the peer's own.
+    pub echoes_mss: bool,
+    /// A passive open begins where a SYN cookie would, even when none is needed: the same SYN within 15 s gets the same
+    /// number again.
+    pub cookie_isn: bool,
     /// The order of a SYN's options.
     pub option_order: OptionOrder,
     /// What keepalive runs by on sockets that only switch it on.
@@ -147,6 +156,16 @@ pub enum Family {
     Linux,
     /// FreeBSD, and macOS which descends from it.
     Bsd,
+}
+
+/// How a loss is repaired with SACK.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecoveryKind {
+    /// Losses by RACK or RFC 6675, the window by Proportional Rate Reduction (RFC 9937).
+    Proportional,
+    /// Every hole below the highest SACK is lost; the window collapses to one segment, and each duplicate ACK lets one
+    /// more leave as long as less than half the old window is under way (FreeBSD before 13).
+    Counted,
 }
 
 /// Checks of RFC 793 in place of those of RFC 5961 (FreeBSD's `net.inet.tcp.insecure_*`).
@@ -316,6 +335,10 @@ impl Default for TcpConfig {
             fin_wait2: Nanos::from_secs(60),
             challenge_interval: Nanos::from_millis(500),
             family: Family::Linux,
+            recovery: RecoveryKind::Proportional,
+            timer_tick: Nanos::ZERO,
+            echoes_mss: false,
+            cookie_isn: false,
             option_order: OptionOrder::Linux,
             keepalive_times: KeepaliveConfig::default(),
             delayed_ack_max: Nanos::from_millis(200),

@@ -115,7 +115,7 @@ impl Connection {
             ack: AckPolicy::default(),
             rtt: RttEstimator::default(),
             recovery: Recovery::new(config, mss, config.initial_cwnd, open.isn.0),
-            timers: Timers::default(),
+            timers: Timers::new(config.timer_tick),
             pending: Pending { syn: true, syn_sent_at: cx.now, ..Pending::default() },
             ecn: EcnState::default(),
             totals: Totals::default(),

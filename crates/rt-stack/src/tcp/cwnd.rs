@@ -7,6 +7,7 @@
 use rt_base::{Nanos, TcpDecision, Time, What};
 use rt_wire::Seq;
 
+use super::config::RecoveryKind;
 use super::congestion::{Acked, Algorithm, Controller, Delivery, Window};
 use super::connection::Connection;
 use super::recovery::{CongestionState, Heard};
@@ -77,13 +78,38 @@ impl Connection {
         self.tell_cwnd(cx, false);
     }
 
+    /// The same as FreeBSD before 13 has it (tcp_do_segment, tcp_sack_partialack): one segment at first; a partial ACK
+    /// lets one leave, or two when it acknowledges two; a duplicate ACK one, while less than the threshold is under way.
+    fn reduce_counted(&mut self, cx: Cx, heard: &Heard) {
+        let pipe = self.snd.flight.pipe();
+        let r = &mut self.recovery;
+        let room = match heard.advanced {
+            _ if r.prr.out == 0 => 1,
+            true => heard.said.acked.clamp(1, 2),
+            false => u32::from(pipe < r.window.ssthresh),
+        };
+        r.window.cwnd = pipe + room;
+        self.tell_cwnd(cx, false);
+    }
+
+    /// Recovery counts duplicate ACKs. It needs SACK: without it FreeBSD's is like everybody's.
+    pub(super) fn is_counted(&self) -> bool {
+        self.config.recovery == RecoveryKind::Counted && self.rcv.sack
+    }
+
     /// The reduction is over.
     pub(super) fn end_reduction(&mut self, cx: Cx) {
+        let counted = self.is_counted();
         let r = &mut self.recovery;
         if r.controller.owns_window() {
             return;
         }
-        if r.window.ssthresh < u32::MAX && (r.state == CongestionState::Cwr || r.undo.marker.is_some()) {
+        if counted && r.state != CongestionState::Cwr {
+            // newreno_post_recovery: what is under way and one more, so that no burst follows.
+            r.window.cwnd = (self.snd.flight.pipe() + 1).min(r.window.ssthresh);
+            r.usage.stamp = cx.now;
+        } else if r.window.ssthresh < u32::MAX && (r.state == CongestionState::Cwr || r.undo.marker.is_some())
+        {
             r.window.cwnd = r.window.ssthresh;
             r.usage.stamp = cx.now;
         }
@@ -110,13 +136,17 @@ impl Connection {
             return;
         }
         if self.recovery.reducing() {
+            if self.is_counted() && self.recovery.state == CongestionState::Recovery {
+                self.reduce_counted(cx, heard);
+                return;
+            }
             let lost = self.snd.flight.found() != heard.found;
             self.reduce(cx, heard.delivered, lost, heard.advanced);
             return;
         }
         // Where the network reorders, what arrives out of order counts as well.
         let sacks = self.recovery.reordering > self.config.reordering && heard.said.sacked > 0;
-        if heard.said.acked > 0 || sacks {
+        if (heard.said.acked > 0 || sacks) && !heard.recovered {
             self.grow(cx, heard.delivered);
         }
     }

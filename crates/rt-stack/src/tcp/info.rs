@@ -2,6 +2,7 @@
 
 use rt_base::{Nanos, TcpPhase, Time, TimerKind};
 
+use super::config::Family;
 use super::connection::Connection;
 use super::recovery::CongestionState;
 use super::timers::Slot;
@@ -41,6 +42,8 @@ pub struct Info {
     pub ato: Nanos,
     /// Payload of a full segment, bytes (`tcpi_snd_mss`).
     pub mss: u32,
+    /// What TCP_MAXSEG tells, bytes: on Linux the payload of a full segment, on FreeBSD that with its options.
+    pub maxseg: u32,
     /// The peer's segment size as seen (`tcpi_rcv_mss`), bytes.
     pub rcv_mss: u32,
     /// The MSS that was announced.
@@ -165,6 +168,10 @@ impl Connection {
             rto: self.rtt.rto(&self.config),
             ato: self.ack.ato(),
             mss: self.snd.mss,
+            maxseg: match self.config.family {
+                Family::Linux => self.snd.mss,
+                Family::Bsd => self.agreed_mss(),
+            },
             rcv_mss: self.ack.segment(),
             advmss: self.rcv.mss,
             cwnd,

@@ -73,7 +73,7 @@ mod variables;
 
 pub use config::{
     Blackhole, CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, Insecure, KeepaliveConfig,
-    SynCookies, SynHabits, TcpConfig,
+    RecoveryKind, SynCookies, SynHabits, TcpConfig,
 };
 pub use connection::Connection;
 pub use fast_open::{FastOpenLesson, FastOpenStart};

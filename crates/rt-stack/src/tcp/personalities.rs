@@ -7,7 +7,8 @@ use rt_base::Nanos;
 use rt_wire::OptionOrder;
 
 use super::config::{
-    CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, KeepaliveConfig, SynCookies, TcpConfig,
+    CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, KeepaliveConfig, RecoveryKind, SynCookies,
+    TcpConfig,
 };
 
 /// The systems that are known by name.
@@ -50,6 +51,7 @@ impl TcpConfig {
             accept_backlog: 128,
             min_mss: 216,
             timestamps_required: true,
+            cookie_isn: true,
             ..TcpConfig::default()
         }
     }
@@ -60,13 +62,19 @@ impl TcpConfig {
         TcpConfig { push_bursts: false, ..TcpConfig::linux() }
     }
 
-    /// FreeBSD 11: three seconds before the first measurement (RFC 1122's), ACKs delayed by 100 ms.
+    /// FreeBSD 11: three seconds before the first measurement (RFC 1122's), ACKs delayed by 100 ms, timers that run by
+    /// a tick of 1 ms (`callout_reset` with `kern.hz` = 1000), NewReno (`cc_newreno`), recovery that counts duplicate
+    /// ACKs, and an MSS that is no larger than the peer's (`syncache_respond`).
     #[must_use]
     pub fn freebsd_11() -> TcpConfig {
         TcpConfig {
             rto_initial: Nanos::from_secs(3),
             delayed_ack: Nanos::from_millis(100),
             delayed_ack_max: Nanos::from_millis(100),
+            timer_tick: Nanos::from_millis(1),
+            congestion: CongestionKind::Reno,
+            recovery: RecoveryKind::Counted,
+            echoes_mss: true,
             ..TcpConfig::freebsd()
         }
     }
@@ -82,6 +90,7 @@ impl TcpConfig {
             quickack_segments: 16,
             time_wait: Nanos::from_secs(30),
             ecn: EcnMode::On,
+            cookie_isn: false,
             ..TcpConfig::freebsd()
         }
     }

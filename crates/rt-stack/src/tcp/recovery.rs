@@ -11,7 +11,7 @@
 use rt_base::{LossEvidence, Nanos, TcpDecision, Time, What};
 use rt_wire::Seq;
 
-use super::config::TcpConfig;
+use super::config::{RecoveryKind, TcpConfig};
 use super::congestion::{Algorithm, Controller, Window};
 use super::connection::Connection;
 use super::cwnd::{Prr, Usage};
@@ -108,6 +108,8 @@ pub(super) struct Heard {
     pub(super) ece: bool,
     /// A duplicate SACK that counts.
     pub(super) dsack: bool,
+    /// It ends a recovery after which the window must not grow yet.
+    pub(super) recovered: bool,
     /// It answers the tail loss probe.
     pub(super) dsack_probe: bool,
     /// Segments delivered, duplicates among them.
@@ -199,6 +201,9 @@ impl Connection {
             self.wait_for_reneging(cx, heard);
             return Resend::NewOnly;
         }
+        heard.recovered = self.is_counted()
+            && self.recovery.state == CongestionState::Recovery
+            && self.snd.una.ge(self.recovery.high);
         if self.recovery.state == CongestionState::Open {
             self.recovery.undo.first_at = None;
         } else if self.snd.una.ge(self.recovery.high) && self.leave_reduction(cx) {
@@ -339,7 +344,10 @@ impl Connection {
             }
             evidence
         } else {
-            self.snd.flight.judge(self.recovery.reordering);
+            // FreeBSD before 13 repeats every hole once it recovers (tcp_sack_output).
+            let every = self.config.recovery == RecoveryKind::Counted
+                && self.recovery.state == CongestionState::Recovery;
+            self.snd.flight.judge(if every { 1 } else { self.recovery.reordering });
             LossEvidence::Sacks { sacked: self.snd.flight.sacked() }
         };
         heard.lost_again |= self.snd.flight.repeated() < repeated;
@@ -402,7 +410,8 @@ impl Connection {
     /// What can be undone starts here.
     fn begin_undo(&mut self) {
         let r = &mut self.recovery;
-        r.undo.marker = Some(self.snd.una);
+        // FreeBSD before 13 does not look for duplicates in SACK options.
+        r.undo.marker = (self.config.recovery == RecoveryKind::Proportional).then_some(self.snd.una);
         // Copies that are still under way may cause duplicate SACKs later.
         let flying = self.snd.flight.repeated() + u32::from(r.probe.repeated());
         r.undo.repeated = (flying > 0).then_some(flying);

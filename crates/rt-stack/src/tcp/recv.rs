@@ -422,7 +422,7 @@ impl Connection {
                     nxt: self.rcv.nxt,
                     window: self.rcv.wnd(),
                     rto,
-                    mss: self.rcv.mss.into(),
+                    mss: self.largest_segment(),
                 };
                 self.ack.on_data(&self.config, cx.now, arrived);
                 if had_holes || text.len() < payload.len() - old as usize {

@@ -1,7 +1,7 @@
 //! The timers of a connection: a few slots, each with its story (armed when, by what). Arming is two stores, so it may
 //! happen on every ACK; nobody keeps a heap of these, the stack only asks for the earliest.
 
-use rt_base::{EventId, Time, TimerKind};
+use rt_base::{EventId, Nanos, Time, TimerKind};
 
 use super::segment::Cx;
 
@@ -39,6 +39,8 @@ struct Entry {
     armed_by: EventId,
     armed_at: Time,
     kind: TimerKind,
+    /// [`super::config::TcpConfig::timer_tick`] in microseconds; every slot has it, because there is room for it here.
+    tick_us: u32,
 }
 
 /// All of them.
@@ -49,16 +51,28 @@ pub(super) struct Timers {
 
 impl Default for Timers {
     fn default() -> Timers {
-        let off =
-            Entry { at: Time::MAX, armed_by: EventId::NONE, armed_at: Time::ZERO, kind: TimerKind::Rto };
-        Timers { slots: [off; SLOTS] }
+        Timers::new(Nanos::ZERO)
     }
 }
 
 impl Timers {
+    /// None armed; `tick` is [`super::config::TcpConfig::timer_tick`].
+    pub(super) fn new(tick: Nanos) -> Timers {
+        let off = Entry {
+            at: Time::MAX,
+            armed_by: EventId::NONE,
+            armed_at: Time::ZERO,
+            kind: TimerKind::Rto,
+            tick_us: u32::try_from(tick.0 / 1_000).unwrap_or(u32::MAX),
+        };
+        Timers { slots: [off; SLOTS] }
+    }
+
     /// Arms `slot` for `at`, in place of what was there.
     pub(super) fn arm(&mut self, cx: Cx, slot: Slot, kind: TimerKind, at: Time) {
-        self.slots[slot as usize] = Entry { at, armed_by: cx.cause, armed_at: cx.now, kind };
+        let entry = &mut self.slots[slot as usize];
+        let at = if entry.tick_us == 0 { at } else { on_tick(cx.now, at, entry.tick_us) };
+        *entry = Entry { at, armed_by: cx.cause, armed_at: cx.now, kind, ..*entry };
     }
 
     pub(super) fn disarm(&mut self, slot: Slot) {
@@ -66,7 +80,7 @@ impl Timers {
     }
 
     pub(super) fn disarm_all(&mut self) {
-        *self = Timers::default();
+        self.slots.iter_mut().for_each(|entry| entry.at = Time::MAX);
     }
 
     /// When `slot` is due; `Time::MAX` for never.
@@ -103,4 +117,15 @@ impl Timers {
         let e = self.slots.iter().filter(|e| e.at <= now && e.at != Time::MAX).min_by_key(|e| e.at)?;
         Some(ArmedTimer { kind: e.kind, armed_by: e.armed_by, armed_at: e.armed_at })
     }
+}
+
+/// As many whole ticks after the last one as lie between `now` and `at`, but one at least: a kernel that counts ticks does
+/// not know how much of the current one is over.
+fn on_tick(now: Time, at: Time, tick_us: u32) -> Time {
+    if at == Time::MAX {
+        return at;
+    }
+    let tick = u64::from(tick_us) * 1_000;
+    let ticks = (at.since(now).0 / tick).max(1);
+    Time((now.0 / tick).saturating_add(ticks).saturating_mul(tick))
 }

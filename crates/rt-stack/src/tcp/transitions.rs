@@ -138,6 +138,19 @@ impl Connection {
         self.tell_rtt(cx, rtt);
     }
 
+    /// The segment size that both ends agreed on, options included (FreeBSD's `t_maxseg`).
+    pub(super) fn agreed_mss(&self) -> u32 {
+        self.snd.mss + if self.ts.on { TIMESTAMPS_LEN } else { 0 }
+    }
+
+    /// No single segment of the peer is longer, as far as this system knows.
+    pub(super) fn largest_segment(&self) -> u32 {
+        match self.config.family {
+            Family::Linux => self.rcv.mss.into(),
+            Family::Bsd => self.agreed_mss(),
+        }
+    }
+
     /// Takes what the peer's SYN or SYN-ACK says, as far as we offered or want it.
     pub(super) fn negotiate(&mut self, cx: Cx, syn: &TcpHeader) {
         let none = TcpOptions::default();
@@ -150,6 +163,9 @@ impl Connection {
         if let Some((value, _)) = o.timestamps {
             self.ts.recent = value;
             self.ts.recent_at = cx.now;
+        }
+        if let (State::SynReceived(_), true, Some(theirs)) = (&self.state, self.config.echoes_mss, o.mss) {
+            self.rcv.mss = self.rcv.mss.min(theirs.max(self.config.min_mss));
         }
         //= rfc9293#3.7.1
         //= rfc6691#2
