@@ -32,6 +32,7 @@ pub mod dhcp;
 pub mod dns;
 pub mod entropy;
 pub mod measure;
+pub mod ntp;
 pub mod probe;
 pub mod rpc;
 pub mod server;

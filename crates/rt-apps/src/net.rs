@@ -124,6 +124,12 @@ impl Net {
         core.epoch + core.now.0 / 1_000_000_000
     }
 
+    /// Civil time at the start of the run: seconds since 1970.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.core().epoch
+    }
+
     /// The machine's name.
     #[must_use]
     pub fn name(&self) -> Arc<str> {

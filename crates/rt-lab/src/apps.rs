@@ -110,6 +110,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             drop(net.spawn(server.run(net.clone())));
         }
         App::Rpc { .. } => calls::serve(net, app),
+        App::Ntp => net.serve("ntp server", rt_apps::ntp::ntp_server(net.clone())),
         App::Sink { port } => net.serve("sink", measure::sink(net.clone(), *port)),
         App::SplitTcp { port } => drop(net.spawn(rt_apps::split::split_tcp(net.clone(), *port))),
         App::Edge { port, certificate, http2, upstreams, balance, think } => {

@@ -69,6 +69,7 @@ impl World<'_, '_> {
                 let balance = read_balance(value);
                 App::Edge { port, certificate, http2, upstreams, balance, think: think.unwrap_or(EDGE_THINK) }
             }
+            "ntp" => App::Ntp,
             "rpc" => crate::calls::read_rpc(value),
             "sink" => App::Sink {
                 port: value.str_at("port").and_then(|t| units::port(t).ok()).unwrap_or(SINK_PORT),

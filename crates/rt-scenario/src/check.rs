@@ -35,6 +35,7 @@ fn listens(app: &App) -> Option<(u8, u32)> {
         | App::Rpc { port, .. }
         | App::SplitTcp { port }
         | App::Sink { port } => Some((6, u32::from(*port))),
+        App::Ntp => Some((17, 123)),
         App::DnsServer { .. } | App::DnsResolver { .. } => Some((17, 53)),
         App::DhcpServer { port, .. } => Some((17, 67 << 16 | u32::from(port.0))),
         App::DhcpClient { port } => Some((17, 68 << 16 | u32::from(port.0))),

@@ -305,9 +305,15 @@ pub(super) static SINK: Shape = Shape {
     about: "Takes what the steps `sends` and `streams` send, and tells the sender what came of it.",
     keys: &[&[key("port", Ty::Port, "TCP and UDP port (5001 by default).")]],
 };
+pub(super) static NTP: Shape = Shape {
+    name: "an NTP server",
+    about: "Tells the civil time of this world (`epoch` and what has passed since) on UDP port 123.",
+    keys: &[],
+};
 pub(super) const APPS: &[(&str, &Shape)] = &[
     ("http", &HTTP),
     ("sink", &SINK),
+    ("ntp", &NTP),
     ("edge", &EDGE),
     ("rpc", &RPC),
     ("split-tcp", &SPLIT_TCP),

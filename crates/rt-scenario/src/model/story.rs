@@ -116,6 +116,8 @@ pub enum App {
         /// TCP and UDP port.
         port: u16,
     },
+    /// Tells the time by NTP (UDP port 123).
+    Ntp,
     /// Split-TCP proxy: destination NAT brings connections here, it makes its own to where they wanted to go.
     SplitTcp {
         /// TCP port.

@@ -343,6 +343,7 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             entries.put("port", port.to_string());
             "sink"
         }
+        App::Ntp => "ntp",
         App::SplitTcp { port } => {
             entries.put("port", port.to_string());
             "split-tcp"

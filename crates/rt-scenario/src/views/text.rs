@@ -123,6 +123,7 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
             let closes = if *closes { ", closing after each" } else { "" };
             format!("replies to calls on port {port}{closes}")
         }
+        App::Ntp => "an NTP server".to_owned(),
         App::Sink { port } => format!("a sink on port {port}"),
         App::SplitTcp { port } => format!("a split-TCP proxy on port {port}"),
         App::Edge { port, certificate, upstreams, .. } => {
