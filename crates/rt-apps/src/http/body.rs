@@ -1,4 +1,4 @@
-//! The body of a message we send: bytes at hand, or another message's body passed on.
+//! The body of a message we send: bytes at hand, bytes made as they are sent, or another message's body passed on.
 //!
 //! What is passed on is gathered into pieces of 8 KiB, as nginx's proxy buffers do: sent on packet by packet it would
 //! leave in packets that are a little too long for one segment and cost two.
@@ -24,10 +24,16 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
+    Made(Made),
     Relay(Relay),
 }
 
 impl Body {
+    /// `length` bytes that are the same for everybody: see [`made_byte`].
+    pub(crate) fn made(length: u64) -> Body {
+        Body(Kind::Made(Made { sent: 0, length }))
+    }
+
     /// Passes `incoming` on; `on_end` hears when it is over or given up.
     pub(crate) fn relay(incoming: Incoming, on_end: impl FnOnce(u64, bool) + Send + 'static) -> Body {
         Body(Kind::Relay(Relay {
@@ -58,6 +64,9 @@ impl hyper::body::Body for Body {
         if let Kind::Relay(relay) = &mut self.0 {
             return relay.poll(cx);
         }
+        if let Kind::Made(made) = &mut self.0 {
+            return Poll::Ready(made.next().map(|bytes| Ok(Frame::data(bytes))));
+        }
         match std::mem::take(&mut self.0) {
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             _ => Poll::Ready(None),
@@ -68,6 +77,7 @@ impl hyper::body::Body for Body {
         match &self.0 {
             Kind::Empty => true,
             Kind::Full(_) => false,
+            Kind::Made(made) => made.sent == made.length,
             Kind::Relay(relay) => relay.is_over(),
         }
     }
@@ -76,12 +86,39 @@ impl hyper::body::Body for Body {
         match &self.0 {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Made(made) => SizeHint::with_exact(made.length - made.sent),
             Kind::Relay(relay) => {
                 let (hint, gathered) = (relay.incoming.size_hint(), relay.gathered.len() as u64);
                 hint.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(rest + gathered))
             }
         }
     }
+}
+
+/// A long body of which only a piece is in memory at a time.
+struct Made {
+    sent: u64,
+    length: u64,
+}
+
+/// Bytes made at a time.
+const MADE_PIECE: u64 = 65_536;
+
+impl Iterator for Made {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let end = self.length.min(self.sent + MADE_PIECE);
+        let piece: BytesMut = (self.sent..end).map(made_byte).collect();
+        self.sent = end;
+        (!piece.is_empty()).then(|| piece.freeze())
+    }
+}
+
+/// The byte at this place of a made body: the upper byte of the place times 2^32 over the golden ratio (Knuth's multiplicative hash), so
+/// that no two neighbourhoods look alike and anybody can compute it again.
+pub(crate) fn made_byte(at: u64) -> u8 {
+    ((at as u32).wrapping_mul(0x9e37_79b1) >> 24) as u8
 }
 
 struct Relay {

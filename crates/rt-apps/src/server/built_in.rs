@@ -20,6 +20,7 @@ pub(super) fn make(name: &str) -> PageSet {
         "hello" => hello(),
         "shop" => shop(),
         "example-com" => super::recorded::example_com(),
+        "httpbin" => super::inspect::page_set(),
         _ => PageSet::new(super::SERVER, []),
     }
 }
@@ -183,7 +184,7 @@ fn statement(js: &mut String, noun: &str, words: &mut Words) {
 }
 
 /// Bands of colour with some grain, so that it weighs what a picture weighs.
-fn picture(width: u32, height: u32, grain: u64) -> Vec<u8> {
+pub(super) fn picture(width: u32, height: u32, grain: u64) -> Vec<u8> {
     let mut dice = Rng::stream(grain, "picture", "grain");
     png(width, height, |x, y| {
         let band =

@@ -5,12 +5,13 @@
 //! runs hyper over one connection; the two apps join them with a listener.
 //!
 //! Deliberate simplifications, and how to notice them: no idle or header timeout for clients (a client that never closes
-//! keeps its connection), no range requests (the whole file comes back with 200), request bodies of at most 1 MiB, and an
+//! keeps its connection), no range requests (the whole file comes back with 200), request bodies of at most 1 MiB (the set `httpbin` reads any), and an
 //! HTTP/1.1 client gets h2 never by Upgrade, only by ALPN.
 
 mod answer;
 mod built_in;
 mod edge;
+mod inspect;
 mod pages;
 mod png;
 mod recorded;

@@ -18,16 +18,19 @@ pub struct PageSet {
     pub(super) resources: Arc<BTreeMap<String, Resource>>,
     /// Answers as a real server gave them, by path; the empty path answers for all others.
     pub(super) recorded: Option<Arc<BTreeMap<String, Recorded>>>,
+    /// Besides its pages it answers the calls of `inspect`.
+    pub(super) inspects: bool,
 }
 
 impl PageSet {
     /// The names of the built-in sets.
-    pub const BUILT_IN: [&str; 4] = ["google-home", "hello", "shop", "example-com"];
+    pub const BUILT_IN: [&str; 5] = ["google-home", "hello", "shop", "example-com", "httpbin"];
 
     /// A built-in set; they are the same for every run and made when first asked for.
     #[must_use]
     pub fn built_in(name: &str) -> Option<PageSet> {
-        static SETS: [OnceLock<PageSet>; 4] = [const { OnceLock::new() }; 4];
+        static SETS: [OnceLock<PageSet>; PageSet::BUILT_IN.len()] =
+            [const { OnceLock::new() }; PageSet::BUILT_IN.len()];
         let index = PageSet::BUILT_IN.iter().position(|known| *known == name)?;
         Some(SETS[index].get_or_init(|| built_in::make(name)).clone())
     }
@@ -56,7 +59,14 @@ impl PageSet {
             server: server.into(),
             resources: Arc::new(resources.into_iter().collect()),
             recorded: None,
+            inspects: false,
         }
+    }
+
+    /// The same, and it answers the calls of `inspect`.
+    pub(super) fn inspecting(mut self) -> PageSet {
+        self.inspects = true;
+        self
     }
 
     /// The same with recorded answers, which go before everything else.

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use rt_base::{AppRecord, Nanos, ReqId, Wait};
 
 use super::answer::{answer, page};
+use super::inspect;
 use super::pages::PageSet;
 use super::serve::serve;
 use crate::http::{Body, IdleLimits};
@@ -106,6 +107,9 @@ async fn respond(net: Net, config: Arc<WebServer>, request: Request<Incoming>) -
         return std::future::pending().await;
     }
     let (parts, body) = request.into_parts();
+    if config.pages.inspects && inspect::is_call(&parts) {
+        return inspect::answer(&net, &parts, body, config.think).await;
+    }
     let body = match collect(body).await {
         Ok(body) => body,
         Err(refusal) => return refusal,

@@ -18,7 +18,7 @@ use story::{HAPPENING, NAMES_SHAPE, STEP};
 use topology::TOPOLOGY;
 
 /// Built-in page sets.
-pub(crate) const PAGE_SETS: &[&str] = &["google-home", "hello", "shop", "example-com"];
+pub(crate) const PAGE_SETS: &[&str] = &["google-home", "hello", "shop", "example-com", "httpbin"];
 
 pub(super) const NAMES: &Ty = &Ty::List(&Ty::Name);
 pub(super) const HOST_NAMES: &Ty = &Ty::List(&Ty::Text);
