@@ -51,6 +51,7 @@ shipped![
     "pmtu-black-hole",
     "udp-or-tcp",
     "example-com",
+    "playground",
 ];
 
 /// All built-in scenarios.
