@@ -188,6 +188,8 @@ impl Connection {
     /// TIME-WAIT: a new SYN, the peer's FIN again, or something old.
     fn on_time_wait(&mut self, cx: Cx, header: &TcpHeader, payload: &[u8]) -> Outcome {
         let flags = header.flags;
+        // What is left of a connection knows nothing of marks.
+        self.ecn.echo = false;
         if flags.has(TcpFlags::RST) && !self.config.time_wait_ignores_reset && header.seq == self.rcv.nxt {
             self.enter(cx, Closed.into());
             return Outcome::ClosedByReset;

@@ -45,6 +45,11 @@ impl Connection {
         if ack_due {
             self.ack.at_once();
         }
+        if self.config.family == Family::Bsd {
+            // What is left of a connection knows nothing of marks. Two ends that echoed them would answer each other's ACKs,
+            // each of which is more than the last ACK again, until their time is over.
+            self.ecn.echo = false;
+        }
         self.timers.arm(cx, Slot::Linger, TimerKind::TimeWait, cx.now + self.config.time_wait);
         self.snd.flight.clear();
         self.snd.buf.clear();

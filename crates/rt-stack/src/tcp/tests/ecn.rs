@@ -38,3 +38,23 @@ fn a_retransmission_may_not_be_marked() {
          0.6  < . 301:301(0) ack 1101",
     );
 }
+
+#[test]
+fn nothing_is_echoed_in_time_wait() {
+    for (personality, first) in [("freebsd", "."), ("linux", ".E")] {
+        check(&format!(
+            "config personality={personality}
+             established
+             0.2  ecn
+             0.2  shutdown
+             +0   > F. 101:101(0) ack 301
+             0.3  < [ce] F. 301:1301(1000) ack 102
+             +0   > {first} 102:102(0) ack 1302
+             +0   is time-wait
+             // Two ends in TIME-WAIT do not go on answering.
+             0.6  < . 1302:1302(0) ack 102
+             0.7  < F. 1301:1301(0) ack 102
+             +0   > . 102:102(0) ack 1302"
+        ));
+    }
+}
