@@ -152,6 +152,8 @@ impl Settings {
             Personality::MacOs => TcpConfig::macos(),
             Personality::Constrained => TcpConfig::constrained(),
         };
+        // Programs read TCP_INFO.
+        self.tcp.delivery_rates = true;
         self.rmem = [2_048, self.tcp.initial_window, self.tcp.recv_buffer];
         self.wmem = [2_048, self.tcp.send_buffer.min(32_768), self.tcp.send_buffer];
         if matches!(personality, Personality::Linux | Personality::Linux4) {

@@ -83,12 +83,12 @@ fn lay_out(info: &Info, now: Time, layout: &mut Layout) {
         info.backoff,
         bits,
         info.snd_wscale & 15 | info.rcv_wscale << 4,
-        0,
+        u8::from(info.delivery_app_limited),
     ] {
         layout.u8(byte);
     }
     let threshold = |segments: u32| if segments == u32::MAX { 0x7fff_ffff } else { segments };
-    let quiet = (now.since(info.last_sent).0 / 1_000_000) as u32;
+    let quiet = |since: Time| (now.since(since).0 / 1_000_000) as u32;
     for word in [
         micros(info.rto),
         micros(info.ato),
@@ -99,9 +99,9 @@ fn lay_out(info: &Info, now: Time, layout: &mut Layout) {
         info.lost,
         info.retrans,
         0, // fackets
-        quiet,
-        0,
-        0, // last_data_recv
+        quiet(info.last_sent),
+        0, // last_ack_sent, which Linux does not fill either
+        quiet(info.last_received),
         0, // last_ack_recv
         u32::from(info.advmss) + 40,
         info.rcv_wnd,
@@ -117,11 +117,11 @@ fn lay_out(info: &Info, now: Time, layout: &mut Layout) {
     ] {
         layout.u32(word);
     }
-    lay_out_counts(info, layout);
+    lay_out_counts(info, now, layout);
 }
 
 /// From `tcpi_pacing_rate` on: what was added in the years after.
-fn lay_out_counts(info: &Info, layout: &mut Layout) {
+fn lay_out_counts(info: &Info, now: Time, layout: &mut Layout) {
     for long in [info.pacing_rate, u64::MAX, info.bytes_acked, info.bytes_received] {
         layout.u64(long);
     }
@@ -135,9 +135,10 @@ fn lay_out_counts(info: &Info, layout: &mut Layout) {
     ] {
         layout.u32(word);
     }
-    // delivery_rate, busy_time, rwnd_limited, sndbuf_limited
-    for _ in 0..4 {
-        layout.u64(0);
+    layout.u64(info.delivery_rate);
+    let sending = info.sending;
+    for time in [sending.busy(now), sending.peer_window(now), sending.send_buffer(now)] {
+        layout.u64(time.0 / 1000);
     }
     layout.u32(info.delivered);
     layout.u32(info.delivered_ce);

@@ -70,6 +70,11 @@ impl AckPolicy {
         self.segment
     }
 
+    /// When data came last, or the connection opened.
+    pub(super) fn last_received(&self) -> Time {
+        self.last_received
+    }
+
     /// How long an ACK waits; zero before the first data.
     pub(super) fn ato(&self) -> Nanos {
         self.ato

@@ -4,6 +4,7 @@
 use rt_base::{Nanos, Time, TimerKind};
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
+use super::chrono::Sending;
 use super::config::Family;
 use super::congestion::{Algorithm, RttSample};
 use super::connection::Connection;
@@ -204,6 +205,10 @@ impl Connection {
         if self.snd.wants_room && self.has_room() {
             self.snd.wants_room = false;
             self.woken = true;
+            self.no_longer(cx.now, Sending::SendBuffer);
+        }
+        if self.snd.flight.is_empty() {
+            self.no_longer(cx.now, Sending::Busy);
         }
         heard.not_duplicate |= heard.said.acked > 0;
     }

@@ -147,6 +147,8 @@ pub struct TcpConfig {
     pub send_buffer_fixed: Option<u32>,
     /// TCP_NOTSENT_LOWAT.
     pub not_sent_low_water: Option<u32>,
+    /// Delivery rates are kept for TCP_INFO, whatever the congestion control; costs memory and time for each segment.
+    pub delivery_rates: bool,
 }
 
 /// Whose code is followed where the differences are in the order of checks and not in numbers.
@@ -232,7 +234,7 @@ pub struct FastOpenConfig {
 impl FastOpenConfig {
     /// From the bits of `net.ipv4.tcp_fastopen`.
     #[must_use]
-    pub fn from_bits(bits: u32) -> FastOpenConfig {
+    pub const fn from_bits(bits: u32) -> FastOpenConfig {
         FastOpenConfig {
             client: bits & 0x1 != 0,
             server: bits & 0x2 != 0,
@@ -289,87 +291,96 @@ pub struct KeepaliveConfig {
     pub count: u8,
 }
 
-impl Default for KeepaliveConfig {
+impl KeepaliveConfig {
     /// Linux: two hours, 75 s, 9 probes.
+    const LINUX: KeepaliveConfig =
+        KeepaliveConfig { idle: Nanos::from_secs(7200), interval: Nanos::from_secs(75), count: 9 };
+}
+
+impl Default for KeepaliveConfig {
     fn default() -> KeepaliveConfig {
-        KeepaliveConfig { idle: Nanos::from_secs(7200), interval: Nanos::from_secs(75), count: 9 }
+        KeepaliveConfig::LINUX
     }
 }
 
+/// The default: Linux with the congestion control and the loss recovery of the RFCs.
+const DEFAULT: TcpConfig = TcpConfig {
+    congestion: CongestionKind::Cubic,
+    hystart: HystartKind::PlusPlus,
+    rack: true,
+    tail_probe: true,
+    frto: true,
+    reordering: 3,
+    pacing: false,
+    max_pacing_rate: None,
+    pacing_percent: (200, 120),
+    push_bursts: true,
+    min_burst: 2,
+    slow_start_after_idle: true,
+    initial_cwnd: 10,
+    send_buffer: 4 << 20,
+    recv_buffer: 6 << 20,
+    initial_window: 65_535,
+    timestamps: true,
+    window_scaling: true,
+    sack: true,
+    dsack: true,
+    ecn: EcnMode::Passive,
+    nodelay: false,
+    syn_retries: 6,
+    synack_retries: 5,
+    data_retries: 15,
+    orphan_retries: 8,
+    rto_initial: Nanos::from_secs(1),
+    rto_min: Nanos::from_millis(200),
+    rto_max: Nanos::from_secs(120),
+    delayed_ack: Nanos::from_millis(40),
+    quickack_segments: 16,
+    keepalive: None,
+    time_wait: Nanos::from_secs(60),
+    fin_wait2: Nanos::from_secs(60),
+    challenge_interval: Nanos::from_millis(500),
+    family: Family::Linux,
+    recovery: RecoveryKind::Proportional,
+    timer_tick: Nanos::ZERO,
+    echoes_mss: false,
+    cookie_isn: false,
+    option_order: OptionOrder::Linux,
+    keepalive_times: KeepaliveConfig::LINUX,
+    delayed_ack_max: Nanos::from_millis(200),
+    syn_habits: SynHabits { linear: 0, drops_options: false },
+    rto_slop: Nanos::ZERO,
+    connect_timeout: None,
+    ecn_fallback: true,
+    ecn_retries: 0,
+    no_options: false,
+    fast_open: FastOpenConfig::from_bits(1),
+    syn_cookies: SynCookies::WhenFull,
+    syn_backlog: 1_024,
+    accept_backlog: 4_096,
+    abort_on_overflow: false,
+    min_mss: 88,
+    default_mss: 536,
+    insecure: Insecure { rst: false, syn: false, ack: false },
+    drop_synfin: false,
+    blackhole: Blackhole::Off,
+    time_wait_ignores_reset: true,
+    path_mtu_discovery: true,
+    icmp_may_reset: true,
+    timestamps_required: false,
+    timestamp_offset: true,
+    user_timeout: Nanos::ZERO,
+    max_segment: None,
+    window_clamp: None,
+    recv_buffer_fixed: None,
+    send_buffer_fixed: None,
+    not_sent_low_water: None,
+    delivery_rates: false,
+};
+
 impl Default for TcpConfig {
     fn default() -> TcpConfig {
-        TcpConfig {
-            congestion: CongestionKind::Cubic,
-            hystart: HystartKind::PlusPlus,
-            rack: true,
-            tail_probe: true,
-            frto: true,
-            reordering: 3,
-            pacing: false,
-            max_pacing_rate: None,
-            pacing_percent: (200, 120),
-            push_bursts: true,
-            min_burst: 2,
-            slow_start_after_idle: true,
-            initial_cwnd: 10,
-            send_buffer: 4 << 20,
-            recv_buffer: 6 << 20,
-            initial_window: 65_535,
-            timestamps: true,
-            window_scaling: true,
-            sack: true,
-            dsack: true,
-            ecn: EcnMode::Passive,
-            nodelay: false,
-            syn_retries: 6,
-            synack_retries: 5,
-            data_retries: 15,
-            orphan_retries: 8,
-            rto_initial: Nanos::from_secs(1),
-            rto_min: Nanos::from_millis(200),
-            rto_max: Nanos::from_secs(120),
-            delayed_ack: Nanos::from_millis(40),
-            quickack_segments: 16,
-            keepalive: None,
-            time_wait: Nanos::from_secs(60),
-            fin_wait2: Nanos::from_secs(60),
-            challenge_interval: Nanos::from_millis(500),
-            family: Family::Linux,
-            recovery: RecoveryKind::Proportional,
-            timer_tick: Nanos::ZERO,
-            echoes_mss: false,
-            cookie_isn: false,
-            option_order: OptionOrder::Linux,
-            keepalive_times: KeepaliveConfig::default(),
-            delayed_ack_max: Nanos::from_millis(200),
-            syn_habits: SynHabits::default(),
-            rto_slop: Nanos::ZERO,
-            connect_timeout: None,
-            ecn_fallback: true,
-            ecn_retries: 0,
-            no_options: false,
-            fast_open: FastOpenConfig::from_bits(1),
-            syn_cookies: SynCookies::WhenFull,
-            syn_backlog: 1_024,
-            accept_backlog: 4_096,
-            abort_on_overflow: false,
-            min_mss: 88,
-            default_mss: 536,
-            insecure: Insecure::default(),
-            drop_synfin: false,
-            blackhole: Blackhole::Off,
-            time_wait_ignores_reset: true,
-            path_mtu_discovery: true,
-            icmp_may_reset: true,
-            timestamps_required: false,
-            timestamp_offset: true,
-            user_timeout: Nanos::ZERO,
-            max_segment: None,
-            window_clamp: None,
-            recv_buffer_fixed: None,
-            send_buffer_fixed: None,
-            not_sent_low_water: None,
-        }
+        DEFAULT
     }
 }
 

@@ -9,6 +9,7 @@ use rt_base::{Blocked, ConnId, EventId, TcpPhase, Time, TimerKind, What};
 use rt_wire::{Seq, TcpHeader};
 
 use super::ack_policy::{AckPolicy, Due};
+use super::chrono::Sending;
 use super::config::{Family, KeepaliveConfig, TcpConfig};
 use super::ecn::EcnState;
 use super::fast_open::FastOpen;
@@ -69,6 +70,7 @@ impl Connection {
     #[must_use]
     pub fn connect(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams) -> Connection {
         let mut c = Connection::new(cx, config, open, SynSent.into());
+        c.watch_rate(cx);
         c.ts.on = config.timestamps && !config.no_options;
         c.rcv.sack = config.sack && !config.no_options;
         if let Some(limit) = config.connect_timeout {
@@ -84,6 +86,7 @@ impl Connection {
     pub fn accept(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams, syn: &TcpHeader) -> Connection {
         //= rfc9293#3.10.7.2
         let mut c = Connection::new(cx, config, open, SynReceived { road: Road::Passive }.into());
+        c.watch_rate(cx);
         c.negotiate(cx, syn);
         c.record_state(cx, TcpPhase::Listen);
         c
@@ -151,11 +154,13 @@ impl Connection {
         if !open || self.snd.fin_queued {
             return Err(TcpError::NotConnected);
         }
+        self.note_application_limited();
         let n = bytes.len().min(self.admitted());
         self.snd.wants_room |= n < bytes.len();
         if n > 0 {
             let offset = self.snd.buf.end();
             self.snd.buf.push(&bytes[..n]);
+            self.held_up(cx.now, Sending::Busy);
             self.wake_deferred();
             if cx.recording {
                 self.snd.buf.mark(cx.cause, cx.now);
@@ -240,6 +245,7 @@ impl Connection {
             return;
         }
         self.snd.fin_queued = true;
+        self.held_up(cx.now, Sending::Busy);
         // In SYN-SENT and SYN-RECEIVED it waits for ESTABLISHED.
         if let Some(next) = self.state.shutdown(self.fin_seq()) {
             self.enter(cx, next);

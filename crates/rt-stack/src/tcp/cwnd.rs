@@ -10,6 +10,7 @@ use rt_wire::Seq;
 use super::config::RecoveryKind;
 use super::congestion::{Acked, Algorithm, Controller, Delivery, Window};
 use super::connection::Connection;
+use super::rate::RateSample;
 use super::recovery::{CongestionState, Heard};
 use super::segment::Cx;
 
@@ -135,6 +136,7 @@ impl Connection {
             self.model(cx, heard);
             return;
         }
+        self.sample_rate(cx);
         if self.recovery.reducing() {
             if self.is_counted() && self.recovery.state == CongestionState::Recovery {
                 self.reduce_counted(cx, heard);
@@ -154,8 +156,7 @@ impl Connection {
     /// The algorithm has a model of the path: it is told what the ACK says and sets the window.
     fn model(&mut self, cx: Cx, heard: &Heard) {
         let total = self.recovery.counts.delivered;
-        let min_rtt = self.rtt.min();
-        let sample = self.snd.flight.rates.as_mut().and_then(|r| r.sample(cx.now, total, min_rtt));
+        let sample = self.sample_rate(cx);
         let delivery = Delivery {
             now: cx.now,
             sample,
@@ -181,14 +182,37 @@ impl Connection {
         let (kind, hystart) = (self.config.congestion, self.config.hystart);
         self.recovery.controller = Controller::new(kind, hystart, self.snd.iss.0);
         self.recovery.window.credit = 0;
-        self.snd.flight.rates = None;
         self.watch_rate(cx);
     }
 
-    /// Begins to keep delivery rates, if the algorithm wants them.
+    /// Begins to keep delivery rates, if the algorithm or TCP_INFO wants them; or ends it.
     pub(super) fn watch_rate(&mut self, cx: Cx) {
-        if self.recovery.controller.owns_window() {
+        let wanted = self.recovery.controller.owns_window() || self.config.delivery_rates;
+        if !wanted {
+            self.snd.flight.rates = None;
+        } else if self.snd.flight.rates.is_none() {
             self.snd.flight.watch_rate(cx.now);
+        }
+    }
+
+    /// What the ACK at hand says about the delivery rate.
+    fn sample_rate(&mut self, cx: Cx) -> Option<RateSample> {
+        let (total, min_rtt) = (self.recovery.counts.delivered, self.rtt.min());
+        let rates = self.snd.flight.rates.as_mut()?;
+        let sample = rates.sample(cx.now, total, min_rtt)?;
+        rates.keep(sample);
+        Some(sample)
+    }
+
+    /// The application is about to write: whether it was the limit until now, as far as delivery rates are concerned.
+    pub(super) fn note_application_limited(&mut self) {
+        if self.snd.flight.rates.is_none() || self.snd.unsent() >= self.snd.mss {
+            return;
+        }
+        let flight = &mut self.snd.flight;
+        let (pipe, repaired) = (flight.pipe(), flight.lost() <= flight.repeated());
+        if let Some(rates) = flight.rates.as_mut().filter(|_| repaired && pipe < self.recovery.window.cwnd) {
+            rates.limited_by_application(self.recovery.counts.delivered, pipe);
         }
     }
 
@@ -216,12 +240,6 @@ impl Connection {
     pub(super) fn validate_window(&mut self, cx: Cx) {
         let (segments, pipe) = (self.snd.flight.segments(), self.snd.flight.pipe());
         let limited = pipe >= self.recovery.window.cwnd;
-        if !limited
-            && self.snd.unsent() < self.snd.mss
-            && let Some(rates) = &mut self.snd.flight.rates
-        {
-            rates.limited_by_application(self.recovery.counts.delivered, pipe);
-        }
         let u = &mut self.recovery.usage;
         if !core::mem::take(&mut u.sent) && !limited {
             return;
@@ -234,6 +252,7 @@ impl Connection {
             (u.used, u.stamp) = (0, cx.now);
             return;
         }
+        self.note_starving(cx.now);
         let u = &mut self.recovery.usage;
         u.used = u.used.max(segments);
         let stale = cx.now.since(u.stamp) >= self.rtt.rto(&self.config);

@@ -452,7 +452,11 @@ impl Flight {
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Flight { found: self.found, ..Flight::default() };
+        let mut rates = self.rates.take();
+        if let Some(rates) = &mut rates {
+            rates.forget();
+        }
+        *self = Flight { found: self.found, rates, ..Flight::default() };
     }
 
     /// Begins to keep delivery rates.

@@ -2,6 +2,7 @@
 
 use rt_base::{Nanos, TcpPhase, Time, TimerKind};
 
+use super::chrono::SendTimes;
 use super::config::Family;
 use super::connection::Connection;
 use super::recovery::CongestionState;
@@ -90,6 +91,8 @@ pub struct Info {
     pub dsack_dups: u32,
     /// When data was sent last.
     pub last_sent: Time,
+    /// When data was received last, or the connection opened.
+    pub last_received: Time,
     /// Stream bytes acknowledged by the peer.
     pub bytes_acked: u64,
     /// Stream bytes received in order.
@@ -112,6 +115,13 @@ pub struct Info {
     pub delivered_ce: u32,
     /// Pacing rate, bytes per second; `u64::MAX` without pacing.
     pub pacing_rate: u64,
+    /// How fast the network delivered, bytes per second (`tcpi_delivery_rate`); 0 while nothing is known or no rates are kept
+    /// ([`super::TcpConfig::delivery_rates`]).
+    pub delivery_rate: u64,
+    /// The application, not the network, was the limit of that.
+    pub delivery_app_limited: bool,
+    /// How long sending was busy, and what held it up.
+    pub sending: SendTimes,
 }
 
 /// Counters that nothing else needs.
@@ -150,6 +160,7 @@ impl Connection {
         let r = &self.recovery;
         let (flight, window) = (&self.snd.flight, &r.window);
         let (cwnd, ssthresh) = window.bytes();
+        let rate = flight.rates.as_ref().and_then(|rates| rates.shown());
         let probing = self.timers.is(Slot::Retransmit, TimerKind::Persist) || flight.is_empty();
         Info {
             phase: self.phase(),
@@ -195,6 +206,7 @@ impl Connection {
             reordering_seen: r.reordering_seen,
             dsack_dups: r.counts.duplicates,
             last_sent: self.snd.last_sent,
+            last_received: self.ack.last_received(),
             bytes_acked: self.snd.buf.base(),
             bytes_received: self.rcv.buf.next(),
             bytes_sent: self.totals.bytes_sent,
@@ -206,6 +218,9 @@ impl Connection {
             delivered: r.counts.delivered,
             delivered_ce: r.counts.delivered_ce,
             pacing_rate: self.pacing_rate(),
+            delivery_rate: rate.map_or(0, |sample| sample.bytes_per_second(self.snd.mss)),
+            delivery_app_limited: rate.is_none_or(|sample| sample.app_limited),
+            sending: flight.rates.as_ref().map_or_else(SendTimes::default, |rates| rates.sending),
         }
     }
 }

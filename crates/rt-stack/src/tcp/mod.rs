@@ -28,7 +28,7 @@
 //! have cannot be written. `recv` holds the steps of RFC 9293 3.10.7 in their order, `send` decides what goes out next,
 //! `acks` reads the ACK field, `flight` keeps what is in flight, `rack` and `recovery` find losses and say what they mean,
 //! `undo` takes that back, `probe` has the timers of it, `cwnd` spends the window and `congestion` sizes it (a small trait
-//! with Reno and CUBIC behind it), `ecn` is explicit congestion notification, `ack_policy` when an ACK is due, `fast_open`
+//! with Reno and CUBIC behind it), `chrono` counts what holds sending up, `ecn` is explicit congestion notification, `ack_policy` when an ACK is due, `fast_open`
 //! text in SYNs, `recv_bsd` the order in which FreeBSD asks, `transitions` what entering a state means, `expiry` what a
 //! timer does. What differs between operating systems is data:
 //! [`TcpConfig`].
@@ -39,6 +39,7 @@
 
 mod ack_policy;
 mod acks;
+mod chrono;
 mod config;
 pub mod congestion;
 mod connection;
@@ -71,6 +72,7 @@ mod transitions;
 mod undo;
 mod variables;
 
+pub use chrono::SendTimes;
 pub use config::{
     Blackhole, CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, Insecure, KeepaliveConfig,
     RecoveryKind, SynCookies, SynHabits, TcpConfig,

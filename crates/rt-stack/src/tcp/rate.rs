@@ -1,11 +1,14 @@
 //! How fast the network delivers (draft-cheng-iccrg-delivery-rate-estimation): each segment remembers what had been
 //! delivered when it left; what was delivered since, over the longer of the times of sending and of acknowledging, is a
-//! sample. Kept only for congestion control that asks for it (BBR).
+//! sample. Kept only for congestion control that asks for it (BBR), and where somebody reads TCP_INFO
+//! ([`super::TcpConfig::delivery_rates`]).
 
 use std::collections::VecDeque;
 
 use rt_base::{Nanos, Time};
 use rt_wire::Seq;
+
+use super::chrono::SendTimes;
 
 /// What a segment remembers of the moment it left.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +33,10 @@ pub(super) struct Rates {
     /// Until so many segments are delivered the application is the limit.
     app_limited_until: Option<u32>,
     found: Option<Found>,
+    /// What TCP_INFO shows.
+    shown: Option<RateSample>,
+    /// How long sending was busy with what.
+    pub(super) sending: SendTimes,
 }
 
 /// The best mark among those that the ACK at hand took out.
@@ -51,6 +58,14 @@ pub struct RateSample {
     pub prior_delivered: u32,
     /// The application, not the network, was the limit.
     pub app_limited: bool,
+}
+
+impl RateSample {
+    /// Bytes per second, with segments of `mss` bytes.
+    pub(super) fn bytes_per_second(&self, mss: u32) -> u64 {
+        let bytes = u128::from(self.delivered) * u128::from(mss) * 1_000_000_000;
+        u64::try_from(bytes / u128::from(self.interval.0.max(1))).unwrap_or(u64::MAX)
+    }
 }
 
 impl Rates {
@@ -109,6 +124,12 @@ impl Rates {
         }
     }
 
+    /// Nothing is in flight any more, nor ever will be.
+    pub(super) fn forget(&mut self) {
+        self.marks = VecDeque::new();
+        self.found = None;
+    }
+
     /// The first segment left the flight.
     pub(super) fn pop(&mut self) {
         self.marks.pop_front();
@@ -118,6 +139,24 @@ impl Rates {
     /// about the network's limit.
     pub(super) fn limited_by_application(&mut self, delivered: u32, in_flight: u32) {
         self.app_limited_until = Some(delivered.wrapping_add(in_flight));
+    }
+
+    /// Keeps what TCP_INFO shows, by Linux's rule: the last sample that the application did not limit, or the highest that it
+    /// did.
+    pub(super) fn keep(&mut self, sample: RateSample) {
+        let product = |a: u32, b: Nanos| u128::from(a) * u128::from(b.0);
+        let counts = !sample.app_limited
+            || self.shown.is_none_or(|shown| {
+                product(sample.delivered, shown.interval) >= product(shown.delivered, sample.interval)
+            });
+        if counts {
+            self.shown = Some(sample);
+        }
+    }
+
+    /// The sample that TCP_INFO shows.
+    pub(super) fn shown(&self) -> Option<RateSample> {
+        self.shown
     }
 
     /// The sample of the ACK at hand, after which `delivered` segments are delivered.

@@ -5,6 +5,7 @@ use rt_base::{Blocked, EventId, SendWhy, Time, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader, TcpOptions};
 
 use super::ack_policy::Due;
+use super::chrono::Sending;
 use super::config::Family;
 use super::congestion::Window;
 use super::connection::Connection;
@@ -190,10 +191,17 @@ impl Connection {
         match self.new_data(cx) {
             NewData::Nothing => {
                 self.block(cx, None);
+                self.no_longer(cx.now, Sending::PeerWindow);
                 None
             }
             NewData::Wait(reason) => {
                 self.block(cx, Some(reason));
+                let free = self.snd.flight.pipe() < self.recovery.window.cwnd;
+                if reason == Blocked::PeerWindow && free {
+                    self.held_up(cx.now, Sending::PeerWindow);
+                } else {
+                    self.no_longer(cx.now, Sending::PeerWindow);
+                }
                 if matches!(reason, Blocked::PeerWindow | Blocked::Cork) && self.snd.flight.is_empty() {
                     self.arm_persist(cx);
                 }

@@ -18,6 +18,9 @@ impl Connection {
         let from = self.phase();
         self.state = next;
         self.woken = true;
+        if matches!(self.state, State::Closed(_) | State::TimeWait(_)) {
+            self.no_more_sending(cx.now);
+        }
         self.record_state(cx, from);
         match self.state {
             State::Closed(_) => self.on_enter_closed(),
