@@ -174,7 +174,7 @@ impl Stack {
         verdict: Verdict,
     ) -> ConnId {
         let (local, remote) = ends(packet, syn);
-        let isn = self.listen_isns.pop_front().unwrap_or_else(|| match self.tcp.cookie_isn {
+        let isn = self.listen_isns.pop_front().unwrap_or_else(|| match self.tcp.syn_habits.cookie_isn {
             true if self.tcp.syn_cookies != SynCookies::Off => {
                 self.isn.cookie(self.cx.now, local, remote, syn.seq.0)
             }

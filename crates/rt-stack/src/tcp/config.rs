@@ -82,18 +82,13 @@ pub struct TcpConfig {
     pub recovery: RecoveryKind,
     /// Timers run out at multiples of this (a kernel's tick), at the last before their time; zero for exactly then.
     pub timer_tick: Nanos,
-    /// A SYN is answered with an MSS no larger than the peer's own.
-    pub echoes_mss: bool,
-    /// A passive open begins where a SYN cookie would, even when none is needed: the same SYN within 15 s gets the same
-    /// number again.
-    pub cookie_isn: bool,
     /// The order of a SYN's options.
     pub option_order: OptionOrder,
     /// What keepalive runs by on sockets that only switch it on.
     pub keepalive_times: KeepaliveConfig,
     /// How long an ACK may wait at most when the peer is slow; [`TcpConfig::delayed_ack`] is the least.
     pub delayed_ack_max: Nanos,
-    /// How SYNs are repeated.
+    /// How SYNs are repeated and answered.
     pub syn_habits: SynHabits,
     /// Added to every RTO but a connection's first (FreeBSD's `rexmit_slop`).
     pub rto_slop: Nanos,
@@ -181,13 +176,18 @@ pub struct Insecure {
     pub ack: bool,
 }
 
-/// How SYNs are repeated.
+/// How SYNs are repeated and answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SynHabits {
     /// So many at the same interval before it doubles (`tcp_syn_linear_timeouts`).
     pub linear: u8,
     /// From the fourth on without options but the MSS (FreeBSD's `rexmit_drop_options`).
     pub drops_options: bool,
+    /// A SYN is answered with an MSS no larger than the peer's own.
+    pub echoes_mss: bool,
+    /// A passive open begins where a SYN cookie would, even when none is needed: the same SYN within 15 s gets the same
+    /// number again.
+    pub cookie_isn: bool,
 }
 
 /// When a listener answers with a cookie.
@@ -343,12 +343,10 @@ const DEFAULT: TcpConfig = TcpConfig {
     family: Family::Linux,
     recovery: RecoveryKind::Proportional,
     timer_tick: Nanos::ZERO,
-    echoes_mss: false,
-    cookie_isn: false,
     option_order: OptionOrder::Linux,
     keepalive_times: KeepaliveConfig::LINUX,
     delayed_ack_max: Nanos::from_millis(200),
-    syn_habits: SynHabits { linear: 0, drops_options: false },
+    syn_habits: SynHabits { linear: 0, drops_options: false, echoes_mss: false, cookie_isn: false },
     rto_slop: Nanos::ZERO,
     connect_timeout: None,
     ecn_fallback: true,

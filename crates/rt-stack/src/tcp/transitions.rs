@@ -172,7 +172,9 @@ impl Connection {
             self.ts.recent = value;
             self.ts.recent_at = cx.now;
         }
-        if let (State::SynReceived(_), true, Some(theirs)) = (&self.state, self.config.echoes_mss, o.mss) {
+        if let (State::SynReceived(_), true, Some(theirs)) =
+            (&self.state, self.config.syn_habits.echoes_mss, o.mss)
+        {
             self.rcv.mss = self.rcv.mss.min(theirs.max(self.config.min_mss));
         }
         //= rfc9293#3.7.1
