@@ -408,9 +408,12 @@ impl Connection {
         let text = &text[..text.len().min(room).min(most)];
         let had_holes = self.rcv.buf.has_holes();
         let again = if had_holes { self.rcv.buf.held_within(at, text.len()) } else { None };
+        // FreeBSD reports one duplicate of a segment: what comes before RCV.NXT first.
+        let bsd = self.config.family == Family::Bsd;
+        let again = again.filter(|_| !bsd || self.rcv.dsack.is_none());
         match self.rcv.buf.store(at, text) {
             Stored::InOrder(n) => {
-                if let Some((from, len)) = again.filter(|_| self.config.family != Family::Bsd) {
+                if let Some((from, len)) = again {
                     //= rfc2883#4.3
                     // The end of a segment that fills a hole may be held already.
                     self.report_duplicate(first + from, len);
@@ -434,6 +437,10 @@ impl Connection {
                 None
             }
             Stored::Beyond => {
+                if let Some((from, len)) = again.filter(|_| bsd) {
+                    // tcp_update_dsack_list of FreeBSD reports it wherever it lies.
+                    self.report_duplicate(first + from, len);
+                }
                 self.ack.disorder(&self.config);
                 self.tell_hole(cx);
                 None
@@ -522,6 +529,9 @@ impl Connection {
     /// 2.4 knows this; what was once offered is still accepted).
     pub(super) fn window_field(&mut self, scaled: bool) -> u16 {
         let shift = if scaled { self.rcv.shift } else { 0 };
+        if self.config.family == Family::Bsd {
+            return self.window_field_bsd(shift);
+        }
         let unit = 1u32 << shift;
         let free = self.rcv.limit.saturating_sub(self.rcv.buf.readable());
         let now = self.rcv.wnd();
