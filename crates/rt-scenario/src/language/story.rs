@@ -78,7 +78,7 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP`, `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN from A:P to B:P`; `after 2s` may follow.",
+            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN from A:P to B:P`; `after 2s` may follow.",
         ),
         key(
             "every",
