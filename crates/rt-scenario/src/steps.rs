@@ -6,6 +6,7 @@ use rt_base::{Nanos, NodeId};
 
 use crate::diag::{Code, Span};
 use crate::dns::{self, host_name_problem};
+use crate::language::LONGEST_PAUSE;
 use crate::lookup::Found;
 use crate::model::{NodeKind, Step, Verb};
 use crate::tree::{Kind, Value};
@@ -120,6 +121,14 @@ impl World<'_, '_> {
         loop {
             if let [.., "after", span] = **words {
                 match units::duration(span) {
+                    Ok(long) if long > LONGEST_PAUSE => {
+                        let at = self.part(sentence, span);
+                        let message = format!("`{span}` is longer than {}", units::show_limit(LONGEST_PAUSE));
+                        self.problems.add(Code::BadNumber, at, message, "out of its limits").help(
+                            "machines renew leases and probe connections meanwhile: write a shorter wait",
+                        );
+                        return None;
+                    }
                     Ok(span) => *after = Some(span),
                     Err(why) => {
                         let at = self.part(sentence, span);

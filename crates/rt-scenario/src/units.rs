@@ -287,9 +287,9 @@ pub(crate) fn show_duration(span: Nanos) -> String {
     }
 }
 
-/// Writes a limit with the largest unit that fits: `24h`, `2min`, `1ms`.
+/// Writes a limit with the largest unit that fits: `1d`, `2min`, `1ms`.
 pub(crate) fn show_limit(span: Nanos) -> String {
-    let units = [("h", 3_600_000_000_000), ("min", 60_000_000_000)];
+    let units = [("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("min", 60_000_000_000)];
     match units.iter().find(|(_, n)| span.0 > 0 && span.0.is_multiple_of(*n)) {
         Some((name, n)) => format!("{}{name}", span.0 / n),
         None => show_duration(span),

@@ -13,7 +13,7 @@ use crate::shape::{Shape, Ty, key, must};
 #[cfg(test)]
 pub(crate) use machine::TCP;
 use sites::SITES;
-pub(crate) use story::{EXPECT, FIGURES};
+pub(crate) use story::{EXPECT, FIGURES, LONGEST_PAUSE};
 use story::{HAPPENING, NAMES_SHAPE, STEP};
 use topology::TOPOLOGY;
 

@@ -1,5 +1,7 @@
 //! Names, steps, expectations and the timeline.
 
+use rt_base::Nanos;
+
 use super::machine::MESSAGE;
 use super::{HOST_NAMES, LINES};
 use crate::shape::{Key, Shape, Ty, key, must};
@@ -68,6 +70,8 @@ static GUESSES: Shape = Shape {
     ]],
 };
 
+/// Longest wait between two steps: what machines do by themselves meanwhile (leases, probes) takes real time.
+pub(crate) const LONGEST_PAUSE: Nanos = Nanos::from_secs(30 * 86_400);
 /// Longer than any step may last.
 const HOUR: u64 = 3_600_000_000_000;
 
@@ -97,7 +101,7 @@ pub(super) static STEP: Shape = Shape {
             "With `streams`: a frame is played so long after it could have come at the earliest (150ms by default).",
         ),
         key("json", Ty::Json, "What `posts to` sends."),
-        key("after", Ty::Duration, "Wait this long after the step before."),
+        key("after", Ty::Span(0, LONGEST_PAUSE.0), "Wait this long after the step before."),
         key("source-port", Ty::Port, "The source port of the first connection."),
         key("isn", Ty::Object(&ISN), "Initial sequence numbers of the first connection."),
         key(
