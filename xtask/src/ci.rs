@@ -8,7 +8,13 @@ type Step = (&'static str, fn() -> Result<(), String>);
 
 /// Every step, in order.
 const STEPS: &[Step] = &[
-    ("tools", || tools::need(&[("tshark", "tshark"), ("tcpdump", "tcpdump")])),
+    ("tools", || {
+        let attach =
+            [("ping", "iputils-ping"), ("ip", "iproute2"), ("certutil", "libnss3-tools"), ("bash", "bash")];
+        tools::need(
+            &[("tshark", "tshark"), ("tcpdump", "tcpdump")].into_iter().chain(attach).collect::<Vec<_>>(),
+        )
+    }),
     ("format", || tools::run("cargo", &["fmt", "--all", "--check"])),
     ("tidy", tidy::run),
     ("lints", || {

@@ -31,7 +31,7 @@ impl Device {
     }
 
     /// Reads one frame that the guest has sent; the number of its bytes. With [`Plan::offload`](crate::Plan::offload), a
-    /// virtio-net header of 10 bytes ([`offload::Header`](crate::offload::Header)) goes before the frame.
+    /// virtio-net header of 10 bytes goes before the frame.
     ///
     /// # Errors
     ///

@@ -61,6 +61,16 @@ const FORBIDDEN: [&str; 12] = [
 struct Stage(&'static str);
 
 impl Stage {
+    /// A folder that every machine has and under which no file of the plan is, since it is covered for a moment.
+    fn find(plan: &Plan) -> Result<Stage, AttachError> {
+        let free = |folder: &&str| {
+            Path::new(folder).is_dir()
+                && !plan.files.iter().any(|f| in_real_folder(&f.path).starts_with(folder))
+        };
+        let found = ["/tmp", "/run", "/mnt", "/srv", "/var", "/home"].into_iter().find(free);
+        found.map(Stage).ok_or_else(|| misuse("there is no folder to prepare files in".to_owned()))
+    }
+
     fn path(&self, rest: &str) -> Result<CString, AttachError> {
         c(format!("{}{rest}", self.0))
     }
@@ -76,8 +86,7 @@ pub(super) fn add(
     let variables = variables(plan, identity, bundle.as_deref());
     script.must("make the mounts private", Step::PrivateMounts);
     let masked = mask(script)?;
-    let stage = ["/tmp", "/run", "/mnt", "/var"].into_iter().find(|p| Path::new(p).is_dir());
-    let stage = Stage(stage.ok_or_else(|| misuse("there is no folder to mount at".to_owned()))?);
+    let stage = Stage::find(plan)?;
     tmpfs(script, "prepare files in memory", stage.0)?;
     for folder in ["/etc", "/etc/roundtrip", "/work", "/own", "/own/home"] {
         script.must("prepare a folder", Step::Folder { path: stage.path(folder)? });

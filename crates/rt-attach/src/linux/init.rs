@@ -4,8 +4,10 @@
 //!
 //! All of this runs in a new process: see `sys` for what it must not do.
 
+use std::fs::File;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
@@ -25,8 +27,8 @@ pub(super) struct Setup {
     pub(super) streams: Streams,
 }
 
-/// What the program's standard streams are to be: a descriptor, `/dev/null` (-1), or as they are.
-pub(super) type Streams = [Option<RawFd>; 3];
+/// What the program's standard streams are to be: files that stay open here until it runs, or as they are.
+pub(super) type Streams = [Option<Arc<File>>; 3];
 
 /// What the first process tells us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +110,7 @@ pub(super) fn live(setup: &Setup, control: BorrowedFd<'_>) -> ! {
     place.devices = [const { None }; MAX_DEVICES];
     // Second word: start.
     hear_go(control);
-    let program = setup.program.as_ref().map(|p| start(p, &setup.identity, setup.streams, control, false));
+    let program = setup.program.as_ref().map(|p| start(p, &setup.identity, &setup.streams, control, false));
     supervise(control, program)
 }
 
@@ -168,7 +170,7 @@ fn hand_over(control: BorrowedFd<'_>, devices: &[Option<OwnedFd>; MAX_DEVICES]) 
 pub(super) fn start(
     program: &Program,
     identity: &Identity,
-    streams: Streams,
+    streams: &Streams,
     control: BorrowedFd<'_>,
     die_with_us: bool,
 ) -> Pid {
@@ -207,17 +209,10 @@ pub(super) fn start(
     pid
 }
 
-fn connect(streams: Streams) -> Result<(), Errno> {
-    for (to, from) in streams.into_iter().enumerate() {
+fn connect(streams: &Streams) -> Result<(), Errno> {
+    for (to, from) in streams.iter().enumerate() {
         let Some(from) = from else { continue };
-        let null;
-        let from = if from < 0 {
-            null = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty())?;
-            null.as_fd()
-        } else {
-            // SAFETY: the caller of `launch` keeps the file open until it returns, and this process has a copy.
-            unsafe { BorrowedFd::borrow_raw(from) }
-        };
+        let from = from.as_fd();
         match to {
             0 => rustix::stdio::dup2_stdin(from)?,
             1 => rustix::stdio::dup2_stdout(from)?,
@@ -260,7 +255,7 @@ pub(super) fn supervise(control: BorrowedFd<'_>, program: Option<Pid>) -> ! {
 
 /// Takes note of every child that has ended; ends with the program.
 fn bury(program: Option<Pid>) {
-    while let Ok(Some((pid, status))) = rustix::process::waitpid(None, WaitOptions::NOHANG) {
+    while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         if Some(pid) == program {
             let code = status.exit_status().or_else(|| status.terminating_signal().map(|n| 128 + n));
             sys::exit(code.unwrap_or(1));

@@ -39,7 +39,7 @@ pub fn join(plan: &JoinPlan) -> Result<Guest, AttachError> {
         namespaces: namespaces(pid)?,
         identity: Identity::new(plan.user, false),
         program: prepare::program(&plan.command, files::merged(&variables))?,
-        streams: prepare::streams(&plan.stdio),
+        streams: prepare::streams(&plan.stdio)?,
     };
     let terminal = matches!(plan.stdio[0], GuestStdio::Inherit).then(Terminal::lend).flatten();
     let mut process = copy(0, |control| live(&joining, control)).map_err(survey::refused)?;
@@ -94,7 +94,7 @@ fn live(joining: &Joining, control: BorrowedFd<'_>) -> ! {
         sys::exit(1);
     }
     init::tell(control, Report::Ready);
-    let pid = init::start(&joining.program, &joining.identity, joining.streams, control, true);
+    let pid = init::start(&joining.program, &joining.identity, &joining.streams, control, true);
     init::supervise(control, Some(pid))
 }
 

@@ -1,12 +1,14 @@
 //! From a plan to a script: what must be checked, and which steps make the machine that it describes.
 
 use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::files;
 use super::identity::Identity;
-use super::init::{Setup, Streams};
+use super::init::Setup;
 use super::netlink::{self, Link};
 use super::script::{Action, MAX_DEVICES, Program, Script, Step};
 use super::sys::Strings;
@@ -29,16 +31,24 @@ pub(super) fn setup(plan: &Plan, kind: DeviceKind, identity: Identity) -> Result
     script.must("set the host name", Step::Hostname { name });
     let environment = files::add(&mut script, plan, &identity)?;
     let program = (!plan.command.is_empty()).then(|| program(&plan.command, environment)).transpose()?;
-    Ok(Setup { identity, script, program, streams: streams(&plan.stdio) })
+    Ok(Setup { identity, script, program, streams: streams(&plan.stdio)? })
 }
 
-/// What the program's standard streams are to be. The descriptors are the caller's.
-pub(super) fn streams(stdio: &[GuestStdio; 3]) -> Streams {
-    stdio.each_ref().map(|stream| match stream {
-        GuestStdio::Inherit => None,
-        GuestStdio::Null => Some(-1),
-        GuestStdio::File(file) => Some(std::os::fd::AsRawFd::as_raw_fd(file.as_ref())),
-    })
+/// What the program's standard streams are to be: files that must stay open until it runs.
+pub(super) fn streams(stdio: &[GuestStdio; 3]) -> Result<[Option<Arc<File>>; 3], AttachError> {
+    let mut files = [None, None, None];
+    for (file, stream) in files.iter_mut().zip(stdio) {
+        *file = match stream {
+            GuestStdio::Inherit => None,
+            GuestStdio::Null => {
+                let null = File::options().read(true).write(true).open("/dev/null");
+                let what = || "open /dev/null".to_owned();
+                Some(Arc::new(null.map_err(|error| AttachError::Step { what: what(), error })?))
+            }
+            GuestStdio::File(file) => Some(file.clone()),
+        };
+    }
+    Ok(files)
 }
 
 /// A string for the kernel.

@@ -214,6 +214,11 @@ pub(super) fn enter(namespace: BorrowedFd<'_>, kinds: ThreadNameSpaceType) -> Re
     })
 }
 
+/// Whether a file cannot even be seen. For a new process.
+fn hidden(path: &CStr) -> bool {
+    rustix::fs::access(path, rustix::fs::Access::EXISTS).is_err()
+}
+
 fn write(path: &CStr, flags: OFlags, bytes: &[u8]) -> Result<(), Errno> {
     let file = rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o644))?;
     let mut rest = bytes;
@@ -276,6 +281,8 @@ impl Program {
             match sys::exec(path, &self.arguments, &self.environment) {
                 Errno::NOENT | Errno::NOTDIR => {}
                 Errno::NOEXEC => return sys::exec(c"/bin/sh", script, &self.environment),
+                // A folder of the path into which we may not look has nothing for us.
+                Errno::ACCESS if self.candidates.len() > 1 && hidden(path) => {}
                 // Maybe the next folder of the path has one that can be run.
                 error => worst = error,
             }

@@ -1,0 +1,33 @@
+//! The same tests by an ordinary user, when these are run by root.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Users and groups have this number on every distribution: `nobody`.
+const NOBODY: u32 = 65_534;
+
+#[test]
+fn an_ordinary_user_can_do_all_of_it() {
+    if !rustix::process::geteuid().is_root() {
+        // Then every other test is that already.
+        return;
+    }
+    let null = fs::metadata("/dev/null").unwrap().permissions().mode() & 0o777;
+    assert_eq!(null, 0o666, "ordinary users cannot run programs on this machine: chmod 666 /dev/null");
+    // What we are may lie where only root can look.
+    let folder = std::env::temp_dir().join(format!("rt-attach-{}-ordinary", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.join("it");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(&program);
+    command.current_dir("/").gid(NOBODY).uid(NOBODY).env("HOME", "/").env_remove("SUDO_UID");
+    let output = command.output().unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!said.contains(" 0 passed"), "{said}");
+}

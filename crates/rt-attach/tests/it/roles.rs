@@ -1,0 +1,107 @@
+//! Parts that this program plays for its own tests, in processes of their own: each is an ignored test, started by name.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rt_attach::{Interrupts, Plan, Poller, launch};
+
+use crate::world::{laptop, serve};
+
+/// The command line that plays a role inside a guest or beside us.
+pub(crate) fn command(role: &str) -> Vec<std::ffi::OsString> {
+    let program = std::env::current_exe().unwrap();
+    let mut words = vec![program.into_os_string()];
+    words.extend([format!("roles::{role}").as_str(), "--exact", "--ignored", "--nocapture"].map(Into::into));
+    words
+}
+
+/// Plays a role in a new process; its standard output from the line `ready` on.
+pub(crate) fn play(
+    role: &str,
+    environment: &[(&str, &str)],
+) -> (Child, BufReader<std::process::ChildStdout>) {
+    let words = command(role);
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).envs(environment.iter().copied()).stdout(Stdio::piped()).stdin(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.ends_with("ready\n") {
+        line.clear();
+        assert!(output.read_line(&mut line).unwrap() > 0, "the role {role} ended before it was ready");
+    }
+    (child, output)
+}
+
+fn ready() {
+    println!("ready");
+    std::io::stdout().flush().unwrap();
+}
+
+/// Holds a guest in which two programs sleep for `NAP` seconds, until it is killed itself.
+#[test]
+#[ignore = "a role for other tests"]
+fn holder() {
+    let nap = std::env::var("NAP").unwrap();
+    let mut guest = launch(&laptop(&format!("sleep {nap} & setsid sleep {nap} & sleep {nap}"))).unwrap();
+    ready();
+    println!("{}", guest.pid());
+    serve(&mut guest);
+}
+
+/// Waits for a signal as something to read, and says which it was.
+#[test]
+#[ignore = "a role for other tests"]
+fn interrupted() {
+    let mut interrupts = Interrupts::catch().unwrap();
+    assert!(Interrupts::catch().is_err(), "one at a time");
+    ready();
+    let mut poller = Poller::new();
+    while poller.wait(&[interrupts.watch()], Some(Duration::from_secs(30))).unwrap() != [true] {}
+    println!("signal {}", interrupts.take().unwrap());
+    assert_eq!(interrupts.take(), None);
+}
+
+/// Runs `bash` in a guest on this process's terminal; exits with its code.
+#[test]
+#[ignore = "a role for other tests"]
+fn terminal() {
+    let mut plan = laptop("");
+    plan.command = ["bash", "--norc", "--noprofile", "-i"].map(Into::into).to_vec();
+    plan.env.push(("PS1".into(), "prompt> ".into()));
+    plan.stdio = Plan::new("", Vec::new()).stdio;
+    let mut guest = launch(&plan).unwrap();
+    let code = serve(&mut guest);
+    let foreground = rustix::termios::tcgetpgrp(rustix::stdio::stdin()).unwrap();
+    assert_eq!(foreground, rustix::process::getpgrp(), "the terminal is ours again");
+    std::process::exit(code);
+}
+
+/// Says whether a TCP connection to `TARGET` can be made, in at most a second.
+#[test]
+#[ignore = "a role for other tests"]
+fn connect() {
+    let target = std::env::var("TARGET").unwrap().parse().unwrap();
+    match TcpStream::connect_timeout(&target, Duration::from_secs(1)) {
+        Ok(_) => println!("connected"),
+        Err(error) => println!("not connected: {error}"),
+    }
+}
+
+/// Sends datagrams of many sizes to a port that sends them back, from a port that ordinary users may not have elsewhere.
+#[test]
+#[ignore = "a role for other tests"]
+fn datagrams() {
+    let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    for size in [0usize, 1, 17, 18, 512, 1471, 1472] {
+        let sent: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+        socket.send_to(&sent, "10.0.0.1:7").unwrap();
+        let mut got = [0; 2000];
+        let (length, _) = socket.recv_from(&mut got).unwrap();
+        assert_eq!(&got[..length], &sent[..]);
+    }
+    println!("all came back");
+}
