@@ -88,6 +88,8 @@ impl Connection {
         if left > Nanos::ZERO {
             wait = wait.min(left);
         }
+        // An RTO that is overdue bounds nothing, and a round-trip time may be as long as a peer's timestamps make it.
+        wait = wait.min(self.config.rto_max);
         self.timers.arm(cx, Slot::Retransmit, TimerKind::Tlp, cx.now + wait);
         true
     }

@@ -183,6 +183,38 @@ proptest! {
     }
 }
 
+/// A round-trip time of minutes, as far as an ACK says, while the RTO of what is in flight is overdue.
+#[test]
+fn a_probe_waits_no_longer_than_the_longest_timeout() {
+    let config =
+        TcpConfig { timestamps: false, tail_probe: true, frto: true, pacing: true, ..TcpConfig::freebsd() };
+    let ack = |flags, seq, ack, window| {
+        Step::Segment(Box::new(Strange {
+            flags,
+            seq,
+            ack,
+            window,
+            len: 0,
+            timestamps: None,
+            sack: Vec::new(),
+            syn_options: (false, false, 0),
+            cookie: false,
+            ecn: 0,
+        }))
+    };
+    let steps = [
+        Step::Write(2401),
+        Step::Write(9954),
+        Step::Wait(158_091),
+        ack(16, Near::Low(0), Near::High(-1), 12),
+        ack(16, Near::Low(0), Near::Low(1), 0),
+        Step::Write(14_404),
+        ack(120, Near::First(-803), Near::Low(2), 1723),
+        Step::Wait(2_592_000_000),
+    ];
+    Run::new(config, Start::Accepted, u32::MAX - 3000).suffer(&steps);
+}
+
 /// The byte that the peer's stream has at `seq`, so that a byte in a wrong place is seen.
 fn theirs(seq: Seq) -> u8 {
     (seq.0.wrapping_mul(0x9e37_79b1) >> 24) as u8
