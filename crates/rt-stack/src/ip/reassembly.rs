@@ -253,32 +253,66 @@ mod tests {
                     list.insert(when.min(list.len()), (at * 8, end, more));
                 }
             }
-            let (mut out, mut reassembly, mut model) = (Outbox::new(false), Reassembly::default(), Model::default());
-            for piece in list {
-                let packet = fragment(&mut out, piece.0, &text[piece.0..piece.1], piece.2);
-                let put = reassembly.put(Time::ZERO, packet, &mut out);
-                let again = model.pieces.iter().any(|p| (p.0, p.1) == (piece.0, piece.1));
-                if again {
-                    prop_assert!(matches!(put, Put::Refused(frames) if frames.len() == 1));
-                } else if !model.fits(piece) {
-                    let all = model.pieces.len() + 1;
-                    prop_assert!(matches!(put, Put::Refused(frames) if frames.len() == all));
+            feed(&text, &list)?;
+        }
+    }
+
+    /// Gives the pieces to a machine and to the model, which must agree about each.
+    fn feed(text: &[u8], list: &[(usize, usize, bool)]) -> Result<(), TestCaseError> {
+        let (mut out, mut reassembly, mut model) =
+            (Outbox::new(false), Reassembly::default(), Model::default());
+        for &piece in list {
+            let packet = fragment(&mut out, piece.0, &text[piece.0..piece.1], piece.2);
+            let put = reassembly.put(Time::ZERO, packet, &mut out);
+            let again = model.pieces.iter().any(|p| (p.0, p.1) == (piece.0, piece.1));
+            if again {
+                prop_assert!(matches!(put, Put::Refused(frames) if frames.len() == 1));
+            } else if !model.fits(piece) {
+                let all = model.pieces.len() + 1;
+                prop_assert!(matches!(put, Put::Refused(frames) if frames.len() == all));
+                model.pieces.clear();
+            } else {
+                model.pieces.push(piece);
+                if model.is_whole() {
+                    let Put::Whole(whole) = put else { return Err(TestCaseError::fail("it is whole")) };
+                    let len = model.pieces.iter().map(|p| p.1).max().unwrap_or(0);
+                    prop_assert_eq!(whole.payload(), &text[..len]);
                     model.pieces.clear();
                 } else {
-                    model.pieces.push(piece);
-                    if model.is_whole() {
-                        let Put::Whole(whole) = put else { return Err(TestCaseError::fail("it is whole")) };
-                        let len = model.pieces.iter().map(|p| p.1).max().unwrap_or(0);
-                        prop_assert_eq!(whole.payload(), &text[..len]);
-                        model.pieces.clear();
-                    } else {
-                        prop_assert!(matches!(put, Put::Waits));
-                    }
+                    prop_assert!(matches!(put, Put::Waits));
                 }
-                let held: usize = model.pieces.iter().map(|p| p.1 - p.0).sum();
-                prop_assert_eq!(reassembly.bytes, held);
-                prop_assert_eq!(reassembly.deadline() == Time::MAX, model.pieces.is_empty());
+            }
+            let held: usize = model.pieces.iter().map(|p| p.1 - p.0).sum();
+            prop_assert_eq!(reassembly.bytes, held);
+            prop_assert_eq!(reassembly.deadline() == Time::MAX, model.pieces.is_empty());
+        }
+        Ok(())
+    }
+
+    //= rfc5722#4
+    //= type=test
+    /// Every way in which three fragments of up to 28 bytes can lie beside, inside, across or on each other, the last one or
+    /// not, in every order.
+    #[test]
+    fn three_fragments_in_every_relation() {
+        let text: Vec<u8> = (0..32).collect();
+        let edges = [0, 8, 16, 24, 28];
+        let mut pieces = Vec::new();
+        for (i, &start) in edges.iter().enumerate().take(4) {
+            for &end in &edges[i + 1..] {
+                pieces.push((start, end, false));
+                pieces.extend((end % 8 == 0).then_some((start, end, true)));
             }
         }
+        let mut across = 0;
+        for (a, b, c) in pieces
+            .iter()
+            .flat_map(|a| pieces.iter().map(move |b| (a, b)))
+            .flat_map(|(a, b)| pieces.iter().map(move |c| (*a, *b, *c)))
+        {
+            across += usize::from(a.0 < b.0 && b.0 < a.1 && a.1 < b.1);
+            feed(&text, &[a, b, c]).unwrap_or_else(|e| panic!("{a:?} {b:?} {c:?}: {e}"));
+        }
+        assert!(across > 100, "partial overlaps are among them: {across}");
     }
 }
