@@ -154,3 +154,20 @@ fn numbers_at_the_edge() {
         let _ = play(more);
     }
 }
+
+/// What scripts for FreeBSD name.
+#[test]
+fn names_of_freebsd_are_known() {
+    passes("+0 %{ assert tcpi_state == TCPI_ESTABLISHED and TCPI_SYN_RECEIVED != TCPI_CLOSED }%\n");
+    passes("+0 setsockopt(4, IPPROTO_TCP, TCP_NOOPT, [1], 4) = 0\n");
+}
+
+/// The script believes to have set it: whatever it says afterwards is about another machine.
+#[test]
+fn a_sysctl_with_a_senseless_value_leaves_nothing_to_judge() {
+    for line in ["`sysctl -q net.ipv4.tcp_sack=maybe`", "`sysctl -q net.ipv4.tcp_rmem=\"1 2\"`"] {
+        let text = format!("0 {line}\n+0 socket(..., SOCK_STREAM, IPPROTO_TCP) = 3\n");
+        let verdict = run(&text, &Options::default()).verdict;
+        assert!(matches!(verdict, Verdict::Unsupported { line: 1, .. }), "{line}: {verdict:?}");
+    }
+}

@@ -191,3 +191,36 @@ fn a_folder_of_drills_is_played_whatever_is_in_it() {
     assert!(drilled.text.contains("dangling.pkt: cannot read it"), "{}", drilled.text);
     assert!(rt_lab::drill(&query(vec![at("nothing.pkt")])).is_err());
 }
+
+/// A machine that runs nothing takes nothing, over TCP as over UDP, and the story says why. A flood in the name of one
+/// address has that address; a thousand callers with long requests do not hold them all.
+#[test]
+fn nobody_takes_what_nobody_listens_for() {
+    let text = "
+name: nobody
+topology:
+  defaults: { rate: 10Mbit/s, delay: 1ms }
+  nodes:
+    a: { address: 10.0.0.1/24 }
+    b: { address: 10.0.0.2/24 }
+  links:
+    - endpoints: [\"a:eth0\", \"b:eth0\"]
+steps:
+  - a sends 100kB to b over TCP
+  - a streams 100kbit/s for 200ms to b over UDP
+  - { do: a floods b:80 with SYNs at 10/s for 1s, sources: 10.9.9.9/32 }
+  - { do: a calls b:7000 1000 times, at-once: 1000, request: 4MB, timeout: 1s }
+";
+    let scenario = Scenario::of_text("nobody.yaml", text).unwrap();
+    assert_eq!(scenario.warnings_text().join("").matches("W004").count(), 3);
+    let mut options = rt_lab::RunOptions::new(1);
+    options.out = None;
+    let run = scenario.run(options).unwrap();
+    let said: Vec<(bool, &str)> = run.outcomes().iter().map(|o| (o.ok, o.summary.as_str())).collect();
+    assert!(!said[0].0 && said[0].1.contains("connection refused"), "{said:?}");
+    assert!(!said[1].0 && said[1].1.contains("connection refused"), "{said:?}");
+    assert!(said[2].0 && !said[3].0, "{said:?}");
+    let story = run.story_text();
+    assert!(story.contains("port unreachable (ICMP type 3 code 3)"), "{story}");
+    assert!(story.contains("10.9.9.9."), "{story}");
+}
