@@ -96,6 +96,25 @@ impl Device {
         match self.never {}
     }
 
+    /// Gives a frame as a wire carries it to the guest, joined to others of its flow with [`Plan::offload`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Device::write), for this frame or earlier ones.
+    pub fn queue(&mut self, frame: &[u8]) -> io::Result<()> {
+        let _ = frame;
+        match self.never {}
+    }
+
+    /// Gives all that is queued to the guest: to be called before waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Device::write).
+    pub fn flush(&mut self) -> io::Result<()> {
+        match self.never {}
+    }
+
     /// What kind it is.
     #[must_use]
     pub fn kind(&self) -> DeviceKind {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
+use crate::offload::{Coalescer, HEADER};
 use crate::{DeviceKind, MAX_FRAME, Watch};
 
 /// Our end of a guest's network interface: whole Ethernet frames, without checksum at the end. Never blocks.
@@ -18,6 +19,8 @@ pub struct Device {
     header: usize,
     lost: u64,
     gone: bool,
+    /// Joins what is queued, with offload.
+    coalescer: Option<Coalescer>,
 }
 
 /// Length of an Ethernet header, and so of the shortest frame.
@@ -27,11 +30,12 @@ const SKIPPED: usize = 64;
 
 impl Device {
     pub(super) fn new(fd: OwnedFd, kind: DeviceKind, offload: bool) -> Device {
-        Device { fd, kind, header: if offload { crate::offload::HEADER } else { 0 }, lost: 0, gone: false }
+        let (header, coalescer) = if offload { (HEADER, Some(Coalescer::new())) } else { (0, None) };
+        Device { fd, kind, header, lost: 0, gone: false, coalescer }
     }
 
     /// Reads one frame that the guest has sent; the number of its bytes. With [`Plan::offload`](crate::Plan::offload), a
-    /// virtio-net header of 10 bytes goes before the frame.
+    /// virtio-net header of 10 bytes goes before the frame: [`Segments`](crate::offload::Segments) makes frames of it.
     ///
     /// # Errors
     ///
@@ -42,13 +46,15 @@ impl Device {
                 Ok(length) if length > buffer.len() || length < SHORTEST + self.header => self.lost += 1,
                 Ok(length) => return Ok(length),
                 Err(Errno::INTR) => {}
+                // Cut in a way for which the virtio-net header has no word.
+                Err(Errno::INVAL) => self.lost += 1,
                 Err(error) => return Err(self.failure(error)),
             }
         }
         Err(Errno::AGAIN.into())
     }
 
-    /// Gives a frame to the guest. One that the guest cannot take now (its interface is down, its queue full) is
+    /// Gives a frame (with offload, a header and a frame) to the guest. One that the guest cannot take now (its interface is down, its queue full) is
     /// dropped and counted, as a real card would.
     ///
     /// # Errors
@@ -81,6 +87,44 @@ impl Device {
             }
             Err(error) => Err(self.failure(error)),
         }
+    }
+
+    /// Gives a frame as a wire carries it to the guest: with [`Plan::offload`](crate::Plan::offload) joined to others of its
+    /// flow, at the latest by [`flush`](Device::flush); else at once, as [`write`](Device::write) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`, for this frame or earlier ones.
+    pub fn queue(&mut self, frame: &[u8]) -> io::Result<()> {
+        let Some(coalescer) = &mut self.coalescer else { return self.write(frame) };
+        if !(SHORTEST..=MAX_FRAME).contains(&frame.len()) {
+            let what = format!("a frame of {} bytes cannot be sent", frame.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        coalescer.offer(frame);
+        self.write_done()
+    }
+
+    /// Gives all that is queued to the guest: to be called before waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`write`](Device::write).
+    pub fn flush(&mut self) -> io::Result<()> {
+        if let Some(coalescer) = &mut self.coalescer {
+            coalescer.flush();
+        }
+        self.write_done()
+    }
+
+    fn write_done(&mut self) -> io::Result<()> {
+        while let Some(bytes) = self.coalescer.as_mut().and_then(Coalescer::next_done) {
+            self.write(&bytes)?;
+            if let Some(coalescer) = &mut self.coalescer {
+                coalescer.recycle(bytes);
+            }
+        }
+        Ok(())
     }
 
     /// What kind it is.

@@ -10,6 +10,7 @@
 mod ends;
 mod files;
 mod network;
+mod offload;
 mod ordinary;
 mod roles;
 mod shell;

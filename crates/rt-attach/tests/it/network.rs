@@ -11,7 +11,7 @@ use crate::roles;
 use crate::world::{PATIENCE, interface, laptop, run, serve, start, until};
 
 /// Every kind of device that can be had here: without a readable node there is no TAP, and `Auto` says so.
-fn kinds() -> Vec<DeviceChoice> {
+pub(crate) fn kinds() -> Vec<DeviceChoice> {
     let tap = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok();
     if tap { vec![DeviceChoice::Tap, DeviceChoice::Veth] } else { vec![DeviceChoice::Veth] }
 }

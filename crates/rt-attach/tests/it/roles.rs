@@ -105,3 +105,55 @@ fn datagrams() {
     }
     println!("all came back");
 }
+
+/// Takes `SIZE` bytes over TCP on port 7000, and says whether they are the right ones and what the kernel thinks of them.
+#[test]
+#[ignore = "a role for other tests"]
+fn sink() {
+    let size: usize = std::env::var("SIZE").unwrap().parse().unwrap();
+    let listener = std::net::TcpListener::bind("0.0.0.0:7000").unwrap();
+    ready();
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut got = Vec::with_capacity(size);
+    std::io::Read::read_to_end(&mut stream, &mut got).unwrap();
+    assert_eq!(got.len(), size);
+    assert!(got.chunks(4).enumerate().all(|(n, word)| word == &(n as u32).to_le_bytes()[..word.len()]));
+    println!("received; {}", counters());
+}
+
+/// Sends `SIZE` bytes to port 7000 of 10.0.0.8 once somebody listens there.
+#[test]
+#[ignore = "a role for other tests"]
+fn source() {
+    let size: usize = std::env::var("SIZE").unwrap().parse().unwrap();
+    let mut stream = loop {
+        match TcpStream::connect("10.0.0.8:7000") {
+            Ok(stream) => break stream,
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let bytes: Vec<u8> = (0..size.div_ceil(4)).flat_map(|n| (n as u32).to_le_bytes()).take(size).collect();
+    let start = std::time::Instant::now();
+    stream.write_all(&bytes).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    std::io::Read::read_to_end(&mut stream, &mut Vec::new()).unwrap();
+    let rate = size as f64 * 8.0 / 1e6 / start.elapsed().as_secs_f64();
+    println!("sent with {rate:.0} Mbit/s; {}", counters());
+}
+
+/// Checksum errors and retransmissions since the namespace was made.
+fn counters() -> String {
+    let text = std::fs::read_to_string("/proc/net/snmp").unwrap();
+    let mut lines = text.lines().filter(|l| l.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let value = |name: &str| {
+        let at = names.split(' ').position(|n| n == name).unwrap();
+        values.split(' ').nth(at).unwrap().to_owned()
+    };
+    format!(
+        "InErrs {} InCsumErrors {} RetransSegs {}",
+        value("InErrs"),
+        value("InCsumErrors"),
+        value("RetransSegs")
+    )
+}
