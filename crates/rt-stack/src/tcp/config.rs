@@ -80,6 +80,8 @@ pub struct TcpConfig {
     pub family: Family,
     /// How lost segments are found and paid for once a loss is known, with SACK.
     pub recovery: RecoveryKind,
+    /// How much window a segment offers.
+    pub window_offer: WindowOffer,
     /// Timers run out at multiples of this (a kernel's tick), at the last before their time; zero for exactly then.
     pub timer_tick: Nanos,
     /// The order of a SYN's options.
@@ -153,6 +155,17 @@ pub enum Family {
     Linux,
     /// FreeBSD, and macOS which descends from it.
     Bsd,
+}
+
+/// How much window a segment offers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WindowOffer {
+    /// The right edge moves by a segment at least.
+    Steps,
+    /// All that the buffer has room for, rounded up to what the window scale can say (FreeBSD from 13 on).
+    AllRoundedUp,
+    /// The same, rounded down (FreeBSD before 13).
+    AllRoundedDown,
 }
 
 /// How a loss is repaired with SACK.
@@ -342,6 +355,7 @@ const DEFAULT: TcpConfig = TcpConfig {
     challenge_interval: Nanos::from_millis(500),
     family: Family::Linux,
     recovery: RecoveryKind::Proportional,
+    window_offer: WindowOffer::Steps,
     timer_tick: Nanos::ZERO,
     option_order: OptionOrder::Linux,
     keepalive_times: KeepaliveConfig::LINUX,

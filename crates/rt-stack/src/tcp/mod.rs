@@ -75,7 +75,7 @@ mod variables;
 pub use chrono::SendTimes;
 pub use config::{
     Blackhole, CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, Insecure, KeepaliveConfig,
-    RecoveryKind, SynCookies, SynHabits, TcpConfig,
+    RecoveryKind, SynCookies, SynHabits, TcpConfig, WindowOffer,
 };
 pub use connection::Connection;
 pub use fast_open::{FastOpenLesson, FastOpenStart};

@@ -8,7 +8,7 @@ use rt_wire::OptionOrder;
 
 use super::config::{
     CongestionKind, EcnMode, Family, FastOpenConfig, HystartKind, KeepaliveConfig, RecoveryKind, SynCookies,
-    SynHabits, TcpConfig,
+    SynHabits, TcpConfig, WindowOffer,
 };
 
 /// The systems that are known by name.
@@ -51,6 +51,7 @@ impl TcpConfig {
             accept_backlog: 128,
             min_mss: 216,
             timestamps_required: true,
+            window_offer: WindowOffer::AllRoundedUp,
             syn_habits: SynHabits { cookie_isn: true, ..SynHabits::default() },
             ..TcpConfig::default()
         }
@@ -74,6 +75,7 @@ impl TcpConfig {
             timer_tick: Nanos::from_millis(1),
             congestion: CongestionKind::Reno,
             recovery: RecoveryKind::Counted,
+            window_offer: WindowOffer::AllRoundedDown,
             syn_habits: SynHabits { echoes_mss: true, cookie_isn: true, ..SynHabits::default() },
             ..TcpConfig::freebsd()
         }
@@ -90,6 +92,7 @@ impl TcpConfig {
             quickack_segments: 16,
             time_wait: Nanos::from_secs(30),
             ecn: EcnMode::On,
+            window_offer: WindowOffer::Steps,
             syn_habits: SynHabits::default(),
             ..TcpConfig::freebsd()
         }

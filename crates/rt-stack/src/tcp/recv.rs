@@ -6,7 +6,7 @@ use rt_base::{Nanos, TimerKind, What};
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
 use super::ack_policy::{Arrived, Due};
-use super::config::Family;
+use super::config::{Family, WindowOffer};
 use super::connection::Connection;
 use super::open;
 use super::recv_buffer::Stored;
@@ -529,7 +529,7 @@ impl Connection {
     /// 2.4 knows this; what was once offered is still accepted).
     pub(super) fn window_field(&mut self, scaled: bool) -> u16 {
         let shift = if scaled { self.rcv.shift } else { 0 };
-        if self.config.family == Family::Bsd {
+        if self.config.window_offer != WindowOffer::Steps {
             return self.window_field_bsd(shift);
         }
         let unit = 1u32 << shift;

@@ -8,7 +8,7 @@
 use rt_base::TimerKind;
 use rt_wire::{Seq, TcpFlags, TcpHeader};
 
-use super::config::RecoveryKind;
+use super::config::WindowOffer;
 use super::connection::Connection;
 use super::open;
 use super::recv_buffer::Early;
@@ -341,7 +341,7 @@ impl Connection {
         (more >= 2 * mss && much) || (more > 0 && more.saturating_mul(2) >= limit)
     }
 
-    /// The window field of the Berkeley stacks (tcp_output): all that the buffer has room for, whenever a segment leaves,
+    /// The window field of FreeBSD (tcp_output): all that the buffer has room for, whenever a segment leaves,
     /// but nothing small, and never less than was offered. A scaled field is rounded up so that it does not shrink; before
     /// FreeBSD 13 it was rounded down.
     pub(super) fn window_field_bsd(&mut self, shift: u8) -> u16 {
@@ -349,9 +349,9 @@ impl Connection {
         let free = self.rcv.limit.saturating_sub(self.rcv.buf.readable());
         let small = free < self.rcv.limit / 4 && free < self.agreed_mss();
         let want = if small { 0 } else { free.min(MAX_UNSCALED << shift) }.max(self.rcv.wnd());
-        let field = match self.config.recovery {
-            RecoveryKind::Counted => want >> shift,
-            RecoveryKind::Proportional => want.div_ceil(1 << shift).min(MAX_UNSCALED),
+        let field = match self.config.window_offer {
+            WindowOffer::AllRoundedDown => want >> shift,
+            _ => want.div_ceil(1 << shift).min(MAX_UNSCALED),
         };
         self.rcv.adv = self.rcv.adv.max(self.rcv.nxt + (field << shift));
         field as u16
