@@ -339,14 +339,10 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             manners(&mut entries, (*writes, *no_delay, *quick_ack));
             "rpc"
         }
-        App::Sink { port } => {
-            entries.put("port", port.to_string());
-            "sink"
-        }
         App::Ntp => "ntp",
-        App::SplitTcp { port } => {
+        App::Sink { port } | App::SplitTcp { port } => {
             entries.put("port", port.to_string());
-            "split-tcp"
+            if matches!(app, App::Sink { .. }) { "sink" } else { "split-tcp" }
         }
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             web(&mut entries, (*port, *certificate, *http2));
