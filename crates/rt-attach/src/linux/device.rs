@@ -133,9 +133,13 @@ impl Device {
         self.kind
     }
 
-    /// Frames lost here so far: read but longer than the buffer, or refused by the guest.
+    /// Frames lost here so far: longer than the buffer, refused by the guest, or sent by it faster than they were read (which
+    /// only a veth pair counts).
     #[must_use]
-    pub fn lost(&self) -> u64 {
+    pub fn lost(&mut self) -> u64 {
+        if self.kind == DeviceKind::Veth {
+            self.lost += u64::from(super::sys::dropped(self.fd.as_fd()));
+        }
         self.lost
     }
 

@@ -118,15 +118,15 @@ fn probe(namespaces: std::ffi::c_int) -> Result<(), Errno> {
 }
 
 fn why_no_namespaces(error: Errno) -> String {
-    let what = format!("Namespaces are refused ({}).", io::Error::from(error));
     let why = setting().unwrap_or_else(|| {
-        "No setting of the kernel forbids them, so it is probably the filter of a container (seccomp) or of a service \
-         manager. In Docker, `--cap-add SYS_ADMIN --security-opt seccomp=unconfined` allows them."
-            .to_owned()
+        format!(
+            "{}, though no setting of the kernel forbids them: it is probably the filter of a container (seccomp) or of a \
+             service manager. In Docker, `--cap-add SYS_ADMIN --security-opt seccomp=unconfined` allows them.",
+            io::Error::from(error)
+        )
     });
-    format!(
-        "{what} {why} Everything that needs no real program (`roundtrip run`, `follow`, `replay`) works as it is."
-    )
+    let rest = "Everything that needs no real program (`roundtrip run`, `follow`, `replay`) works as it is.";
+    format!("Namespaces, in which real programs run, are refused. {why} {rest}")
 }
 
 /// The setting that forbids namespaces to us, with what to type, if there is one.
@@ -148,11 +148,13 @@ fn setting() -> Option<String> {
                 .to_owned(),
         );
     }
-    for name in ["user", "net", "mnt", "pid", "uts", "ipc"] {
-        if is(&format!("/proc/sys/user/max_{name}_namespaces"), "0") {
-            let (key, value) = (format!("user.max_{name}_namespaces"), 10_000);
-            return Some(format!("They are switched off: `sudo sysctl {key}={value}` allows them."));
-        }
+    let off: Vec<String> = ["user", "net", "mnt", "pid", "uts", "ipc"]
+        .iter()
+        .filter(|name| is(&format!("/proc/sys/user/max_{name}_namespaces"), "0"))
+        .map(|name| format!("user.max_{name}_namespaces=10000"))
+        .collect();
+    if !off.is_empty() {
+        return Some(format!("They are switched off: `sudo sysctl {}` allows them.", off.join(" ")));
     }
     if !Path::new("/proc/self/ns/user").exists() {
         return Some("This kernel was built without user namespaces; `sudo roundtrip ...` works.".to_owned());

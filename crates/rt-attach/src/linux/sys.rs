@@ -238,6 +238,7 @@ pub(super) fn offloads_off(socket: BorrowedFd<'_>, name: &[u8]) -> Result<(), Er
     Ok(())
 }
 
+const PACKET_STATISTICS: c_int = 6;
 const PACKET_VNET_HDR: c_int = 15;
 const PACKET_QDISC_BYPASS: c_int = 20;
 const PACKET_IGNORE_OUTGOING: c_int = 23;
@@ -268,6 +269,19 @@ pub(super) fn packet_socket(index: u32, offload: bool) -> Result<OwnedFd, Errno>
         checked(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length))?;
     }
     Ok(socket)
+}
+
+/// Frames that a packet socket had no room for since it was last asked.
+pub(super) fn dropped(socket: BorrowedFd<'_>) -> u32 {
+    // Packets and drops.
+    let mut statistics = [0u32; 2];
+    let mut length = size_of_val(&statistics) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of what it is given.
+    let done = unsafe {
+        let value = statistics.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_STATISTICS, value, &raw mut length)
+    };
+    if done == 0 { statistics[1] } else { 0 }
 }
 
 fn set_option(socket: &OwnedFd, level: c_int, option: c_int, value: c_int) -> Result<(), Errno> {

@@ -177,6 +177,13 @@ fn who_joined_goes_with_the_guest_and_with_its_holder() {
 }
 
 #[test]
+fn guests_leave_no_descriptor_no_process_and_no_thread() {
+    let (mut child, mut output) = roles::play("spender", &[]);
+    output.read_to_string(&mut String::new()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn interrupts_can_be_waited_for() {
     for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15), (Signal::HUP, 1)] {
         let (mut child, mut output) = roles::play("interrupted", &[]);

@@ -12,6 +12,7 @@ mod files;
 mod network;
 mod offload;
 mod ordinary;
+mod refused;
 mod roles;
 mod shell;
 mod world;

@@ -1,9 +1,12 @@
 //! The same tests by an ordinary user, when these are run by root.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+use crate::roles;
 
 /// Users and groups have this number on every distribution: `nobody`.
 const NOBODY: u32 = 65_534;
@@ -30,4 +33,19 @@ fn an_ordinary_user_can_do_all_of_it() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(!said.contains(" 0 passed"), "{said}");
+}
+
+/// Who calls `sudo` stays who they are inside, with what a guest needs.
+#[test]
+fn under_sudo_the_program_is_the_caller() {
+    let user = NOBODY.to_string();
+    let (_child, mut output) = roles::play("somebody", &[("SUDO_UID", &user), ("SUDO_GID", &user)]);
+    let mut said = String::new();
+    output.read_to_string(&mut said).unwrap();
+    // Without being root, the variables mean nothing, and we are that user or another one anyway.
+    let own = rustix::process::geteuid();
+    let uid = if own.is_root() { NOBODY } else { own.as_raw() };
+    let gid = if own.is_root() { NOBODY } else { rustix::process::getegid().as_raw() };
+    let wanted = format!("{uid}\n{gid}\n{uid}\nCapEff:\t0000000000003400\n1 received\n");
+    assert!(said.starts_with(&wanted), "{said}");
 }

@@ -51,6 +51,56 @@ fn holder() {
     serve(&mut guest);
 }
 
+/// Starts and ends guests, one after the other and together, and counts what this process is left with.
+#[test]
+#[ignore = "a role for other tests"]
+fn spender() {
+    let left = || {
+        let count = |path: &str| std::fs::read_dir(path).unwrap().count();
+        let children = std::fs::read_to_string("/proc/thread-self/children").unwrap();
+        (count("/proc/self/fd"), count("/proc/self/task"), children)
+    };
+    let before = left();
+    for device in [rt_attach::DeviceChoice::Auto, rt_attach::DeviceChoice::Veth] {
+        let mut plan = laptop("sleep 1000");
+        plan.device = device;
+        let guests: Vec<_> = (0..8).map(|_| launch(&plan).unwrap()).collect();
+        drop(guests);
+        plan.command = vec!["/no/such/program".into()];
+        assert!(launch(&plan).is_err());
+        let twice = plan.interfaces[0].addresses[0];
+        plan.interfaces[0].addresses.push(twice);
+        plan.interfaces.push(plan.interfaces[0].clone());
+        plan.interfaces[1].name = "eth1".into();
+        let error = launch(&plan).unwrap_err().to_string();
+        assert!(error.contains("cannot give eth0 the address 10.0.0.7/24: File exists"), "{error}");
+    }
+    assert_eq!(left(), before);
+    ready();
+}
+
+/// Starts a guest that says who it is; prints that.
+#[test]
+#[ignore = "a role for other tests"]
+fn somebody() {
+    let script = "id -u; id -g; touch $HOME/mine && stat -c %u $HOME/mine; grep CapEff /proc/self/status; \
+                  ping -c 1 10.0.0.1 | grep -o '1 received'";
+    let outcome = crate::world::run(&laptop(script));
+    ready();
+    println!("{}", outcome.said);
+}
+
+/// Says what survey and launch say about namespaces.
+#[test]
+#[ignore = "a role for other tests"]
+fn applicant() {
+    let finding = rt_attach::survey().remove(0);
+    let launched =
+        launch(&laptop("exit 0")).map(|mut guest| serve(&mut guest)).map_err(|error| error.to_string());
+    ready();
+    println!("{}\n{launched:?}\n{}", finding.found, finding.detail);
+}
+
 /// Waits for a signal as something to read, and says which it was.
 #[test]
 #[ignore = "a role for other tests"]
