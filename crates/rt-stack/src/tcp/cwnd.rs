@@ -48,10 +48,9 @@ impl Connection {
         let r = &mut self.recovery;
         r.high = self.snd.nxt;
         r.probe.end();
-        r.window.credit = 0;
         r.prr = Prr { before: r.window.cwnd, ..Prr::default() };
         r.undo.cwnd = r.window.cwnd;
-        r.window.ssthresh = r.controller.on_loss(&r.window);
+        r.window.ssthresh = r.controller.on_loss(&mut r.window);
         self.ecn.tell_cut = self.ecn.ok;
     }
 

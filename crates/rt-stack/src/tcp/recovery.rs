@@ -507,7 +507,7 @@ impl Connection {
         if r.state <= CongestionState::Disorder || again {
             r.undo.ssthresh = r.current_ssthresh();
             r.undo.cwnd = r.window.cwnd;
-            r.window.ssthresh = r.controller.on_loss(&r.window);
+            r.window.ssthresh = r.controller.on_loss(&mut r.window);
             self.begin_undo();
         }
         let pipe = self.snd.flight.pipe();

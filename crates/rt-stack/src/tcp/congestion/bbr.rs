@@ -288,7 +288,8 @@ impl Bbr {
 impl Algorithm for Bbr {
     fn on_ack(&mut self, _window: &mut Window, _acked: Acked) {}
 
-    fn on_loss(&mut self, window: &Window) -> u32 {
+    fn on_loss(&mut self, window: &mut Window) -> u32 {
+        window.credit = 0;
         self.save_cwnd(window.cwnd);
         window.ssthresh
     }

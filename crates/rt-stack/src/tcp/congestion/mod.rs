@@ -93,8 +93,9 @@ pub struct Delivery {
 pub trait Algorithm {
     /// Grows the window.
     fn on_ack(&mut self, window: &mut Window, acked: Acked);
-    /// A loss: the slow start threshold that follows from it. The caller sets the window.
-    fn on_loss(&mut self, window: &Window) -> u32;
+    /// A loss: the slow start threshold that follows from it. The caller sets the window to it in the end; what of the
+    /// credit outlives the cut is left in it.
+    fn on_loss(&mut self, window: &mut Window) -> u32;
     /// The connection was idle for so long and begins to send again.
     fn on_idle(&mut self, idle: Nanos);
     /// A retransmission timeout: what was learnt about the path is void.
@@ -157,7 +158,7 @@ impl Algorithm for Controller {
         each!(self, a => a.on_ack(window, acked));
     }
 
-    fn on_loss(&mut self, window: &Window) -> u32 {
+    fn on_loss(&mut self, window: &mut Window) -> u32 {
         each!(self, a => a.on_loss(window))
     }
 

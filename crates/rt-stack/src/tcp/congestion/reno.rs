@@ -16,7 +16,8 @@ impl Algorithm for Reno {
         }
     }
 
-    fn on_loss(&mut self, window: &Window) -> u32 {
+    fn on_loss(&mut self, window: &mut Window) -> u32 {
+        window.credit = 0;
         //= rfc5681#3.1
         (window.cwnd / 2).max(2)
     }
