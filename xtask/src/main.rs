@@ -1,7 +1,8 @@
-//! Tasks of the house: `cargo xtask ci | tidy | bench | schema`. Standard library only, so that it builds at once.
+//! Tasks of the house: `cargo xtask ci | tidy | bench | goodput | schema`. Standard library only, so that it builds at once.
 
 mod bench;
 mod ci;
+mod goodput;
 mod schema;
 mod tidy;
 mod tools;
@@ -16,6 +17,8 @@ cargo xtask TASK
   tidy            the house rules that a compiler does not check: arrows, sizes, headers, the map
   bench [NAME..]  chain bulk dumbbell scale record pcapng startup; runs the ns-3 peers beside ours when ns-3 can be had
                   --peers DIR  where the peer programs are   --format json   one JSON object a line
+  goodput         writes docs/goodput.md: what each congestion control gets through, and the formulae (some minutes)
+                  --check      fails when a figure differs instead
   schema          writes the JSON Schemas of the scenario file and of story.json to docs/schema/
                   --check      fails when they differ instead
 ";
@@ -27,6 +30,7 @@ fn main() -> ExitCode {
         Some("ci") => ci::run(),
         Some("tidy") => tidy::run(),
         Some("bench") => bench::run(rest),
+        Some("goodput") => goodput::run(rest.iter().any(|a| a == "--check")),
         Some("schema") => schema::run(rest.iter().any(|a| a == "--check")),
         _ => {
             print!("{HELP}");
