@@ -18,6 +18,10 @@ pub struct Plan {
     /// Files that the guest sees in place of the machine's own, `/etc/resolv.conf` above all. `/etc/nsswitch.conf`,
     /// `/etc/hosts` and `/etc/hostname` are made when not given.
     pub files: Vec<GuestFile>,
+    /// Folders whose changes stay inside: the machine's files can be seen there, what is written goes to memory and with the
+    /// guest. For what daemons leave in `/var` or `/run`. File systems mounted below such a folder are hidden, and sockets
+    /// in it lead nowhere. `/etc` always is one; the folder itself (not those in it) belongs to an ordinary user.
+    pub scratch: Vec<PathBuf>,
     /// Environment variables set besides the caller's own environment.
     pub env: Vec<(OsString, OsString)>,
     /// Program and arguments; the program is looked up in `PATH`. Empty: a guest without a program, which stays
@@ -49,6 +53,7 @@ impl Plan {
             interfaces: Vec::new(),
             routes: Vec::new(),
             files: Vec::new(),
+            scratch: Vec::new(),
             env: Vec::new(),
             command,
             user: GuestUser::Caller,

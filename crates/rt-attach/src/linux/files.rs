@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::identity::{Identity, Map};
@@ -63,10 +64,10 @@ struct Stage(&'static str);
 impl Stage {
     /// A folder that every machine has and under which no file of the plan is, since it is covered for a moment.
     fn find(plan: &Plan) -> Result<Stage, AttachError> {
-        let free = |folder: &&str| {
-            Path::new(folder).is_dir()
-                && !plan.files.iter().any(|f| in_real_folder(&f.path).starts_with(folder))
-        };
+        let used = plan.files.iter().map(|f| &f.path).chain(&plan.scratch).map(|path| in_real_folder(path));
+        let used: Vec<PathBuf> = used.collect();
+        let free =
+            |folder: &&str| Path::new(folder).is_dir() && !used.iter().any(|path| path.starts_with(folder));
         let found = ["/tmp", "/run", "/mnt", "/srv", "/var", "/home"].into_iter().find(free);
         found.map(Stage).ok_or_else(|| misuse("there is no folder to prepare files in".to_owned()))
     }
@@ -88,9 +89,10 @@ pub(super) fn add(
     let masked = mask(script)?;
     let stage = Stage::find(plan)?;
     tmpfs(script, "prepare files in memory", stage.0)?;
-    for folder in ["/etc", "/etc/roundtrip", "/work", "/own", "/own/home"] {
-        script.must("prepare a folder", Step::Folder { path: stage.path(folder)? });
+    for folder in ["/etc", "/etc/roundtrip", "/own", "/own/home"] {
+        script.must("prepare a folder", Step::Folder { path: stage.path(folder)?, mode: 0o755 });
     }
+    scratch(script, &stage, plan, identity, &masked)?;
     let files = wanted(plan, bundle.as_deref())?;
     let shown = stage_files(script, &stage, files)?;
     let text = pack(&variables);
@@ -118,7 +120,7 @@ pub(super) fn add(
     Ok(environment)
 }
 
-fn tmpfs(script: &mut Script, words: &str, target: &str) -> Result<(), AttachError> {
+fn tmpfs(script: &mut Script, words: &str, target: impl AsRef<OsStr>) -> Result<(), AttachError> {
     let step = Step::Mount { kind: c"tmpfs", target: c(target)?, options: Some(c"mode=755".to_owned()) };
     script.must(words, step);
     Ok(())
@@ -126,7 +128,7 @@ fn tmpfs(script: &mut Script, words: &str, target: &str) -> Result<(), AttachErr
 
 fn own(script: &mut Script, identity: &Identity, path: CString) {
     if let Some((uid, gid)) = identity.owner() {
-        script.must("give the home folder to its user", Step::Own { path, uid, gid });
+        script.must("give a folder to its user", Step::Own { path, uid, gid });
     }
 }
 
@@ -135,9 +137,7 @@ fn mask(script: &mut Script) -> Result<BTreeSet<PathBuf>, AttachError> {
     let there: BTreeSet<PathBuf> =
         NAME_SERVICES.iter().filter_map(|p| fs::canonicalize(p).ok()).filter(|p| p.is_dir()).collect();
     for folder in &there {
-        let words = format!("hide {}", folder.display());
-        let step = Step::Mount { kind: c"tmpfs", target: c(folder)?, options: Some(c"mode=755".to_owned()) };
-        script.must(words, step);
+        tmpfs(script, &format!("hide {}", folder.display()), folder)?;
     }
     Ok(there)
 }
@@ -210,7 +210,7 @@ fn stage_files(
                 for folder in inside.ancestors().skip(1).collect::<Vec<_>>().into_iter().rev() {
                     if !folder.as_os_str().is_empty() && made.insert(folder.to_owned()) {
                         let path = c(Path::new(stage.0).join("etc").join(folder))?;
-                        script.must("prepare a folder", Step::Folder { path });
+                        script.must("prepare a folder", Step::Folder { path, mode: 0o755 });
                     }
                 }
                 c(Path::new(stage.0).join("etc").join(inside))?
@@ -258,17 +258,63 @@ fn show(
         let action = script.action(words, Step::Bind { from: file.staged.clone(), to: c(&real)? });
         single.push(Action { optional: true, ..action });
     }
-    let mut overlay = |more: &str| -> Result<Vec<Action>, AttachError> {
-        let options = format!("lowerdir=/etc,upperdir={0}/etc,workdir={0}/work{more}", stage.0);
-        let step = Step::Mount { kind: c"overlay", target: c"/etc".to_owned(), options: Some(c(options)?) };
-        let lay = script.action(format!("lay a writable /etc over the real one{more}"), step);
-        let own = Step::Bind { from: stage.path("/own")?, to: c(OWN)? };
-        Ok(vec![lay, script.action(format!("show {OWN}"), own)])
+    let [with, without] = overlay(script, stage, Path::new("/etc"), "etc")?;
+    let second = script.action("show the files of /etc", Step::Either(vec![without], single));
+    script.must("show the files of /etc", Step::Either(vec![with], vec![second]));
+    let own = Step::Bind { from: stage.path("/own")?, to: c(OWN)? };
+    script.may(format!("show {OWN} (no home folder of its own, and joining knows no variables)"), own);
+    Ok(())
+}
+
+/// A folder under a layer in memory, in two ways: kernels differ in what they want where we are not root.
+fn overlay(
+    script: &mut Script,
+    stage: &Stage,
+    folder: &Path,
+    name: &str,
+) -> Result<[Action; 2], AttachError> {
+    let lower = folder.to_str().filter(|path| !path.contains([':', ',', '\\']));
+    let lower =
+        lower.ok_or_else(|| misuse(format!("{}: not a name for a writable layer", folder.display())))?;
+    let work = Step::Folder { path: stage.path(&format!("/work-{name}"))?, mode: 0o755 };
+    script.must("prepare a folder", work);
+    let mut lay = |more: &str| -> Result<Action, AttachError> {
+        let options = format!("lowerdir={lower},upperdir={0}/{name},workdir={0}/work-{name}{more}", stage.0);
+        let step = Step::Mount { kind: c"overlay", target: c(folder)?, options: Some(c(options)?) };
+        Ok(script.action(format!("lay a writable {lower} over the real one{more}"), step))
     };
-    // Kernels differ in what they want where we are not root.
-    let (with, without) = (overlay(",userxattr")?, overlay("")?);
-    let second = script.action("show the files of /etc", Step::Either(without, single));
-    script.must("show the files of /etc", Step::Either(with, vec![second]));
+    Ok([lay(",userxattr")?, lay("")?])
+}
+
+/// Lays a writable layer over each folder whose changes are to stay inside.
+fn scratch(
+    script: &mut Script,
+    stage: &Stage,
+    plan: &Plan,
+    identity: &Identity,
+    masked: &BTreeSet<PathBuf>,
+) -> Result<(), AttachError> {
+    for (number, folder) in plan.scratch.iter().enumerate() {
+        let what = |error| AttachError::Step {
+            what: format!("lay a writable layer over {}", folder.display()),
+            error,
+        };
+        let real = fs::canonicalize(folder).map_err(what)?;
+        let mode = fs::metadata(&real).map_err(what)?.mode() & 0o7777;
+        if ["/", "/etc", "/proc", "/sys", "/dev"].iter().any(|p| real == Path::new(p)) || !real.is_dir() {
+            return Err(misuse(format!("{}: no layer can be laid over that", folder.display())));
+        }
+        let name = format!("scratch{number}");
+        let upper = stage.path(&format!("/{name}"))?;
+        script.must("prepare a folder", Step::Folder { path: upper.clone(), mode });
+        own(script, identity, upper);
+        let [with, without] = overlay(script, stage, &real, &name)?;
+        let words = format!("lay a writable layer over {}", real.display());
+        script.must(words, Step::Either(vec![with], vec![without]));
+        for path in masked.iter().filter(|path| path.starts_with(&real)) {
+            tmpfs(script, "hide the sockets of a name service", path)?;
+        }
+    }
     Ok(())
 }
 
@@ -338,7 +384,7 @@ fn browser_trust(
     }
     let folder = format!("{HOME}/.pki/nssdb");
     for path in [format!("{HOME}/.pki"), folder.clone()] {
-        script.may("make a folder for browsers", Step::Folder { path: c(&path)? });
+        script.may("make a folder for browsers", Step::Folder { path: c(&path)?, mode: 0o755 });
         own(script, identity, c(path)?);
     }
     let database = format!("sql:{folder}");

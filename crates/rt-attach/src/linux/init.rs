@@ -101,6 +101,8 @@ pub(super) fn live(setup: &Setup, control: BorrowedFd<'_>) -> ! {
     let note = |failure: Failure| {
         tell(control, Report::Without(failure.number, failure.error.raw_os_error()));
     };
+    // What is made has exactly the modes that the script says, whatever our caller prefers.
+    let umask = rustix::process::umask(Mode::empty());
     let mut place = Place::new(&setup.identity, &note);
     if let Err(failure) = setup.script.run(&mut place) {
         tell(control, Report::Failed(failure.number, failure.error.raw_os_error()));
@@ -108,6 +110,7 @@ pub(super) fn live(setup: &Setup, control: BorrowedFd<'_>) -> ! {
     }
     hand_over(control, &place.devices);
     place.devices = [const { None }; MAX_DEVICES];
+    rustix::process::umask(umask);
     // Second word: start.
     hear_go(control);
     let program = setup.program.as_ref().map(|p| start(p, &setup.identity, &setup.streams, control, false));

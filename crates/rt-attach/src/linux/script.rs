@@ -25,7 +25,7 @@ pub(super) enum Step {
     /// Make a file.
     Create { path: CString, bytes: Vec<u8> },
     /// Make a folder; one that is there is fine.
-    Folder { path: CString },
+    Folder { path: CString, mode: u32 },
     /// Give a file or folder to somebody.
     Own { path: CString, uid: u32, gid: u32 },
     /// Keep mounts from spreading, either way.
@@ -160,7 +160,7 @@ fn run_one(step: &Step, place: &mut Place<'_>) -> Result<(), Errno> {
         Step::Create { path, bytes } => {
             write(path, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW, bytes)
         }
-        Step::Folder { path } => match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Step::Folder { path, mode } => match rustix::fs::mkdir(path, Mode::from_raw_mode(*mode)) {
             Err(Errno::EXIST) => Ok(()),
             other => other,
         },

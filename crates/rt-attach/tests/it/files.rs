@@ -39,6 +39,25 @@ fn a_file_elsewhere_covers_one_that_exists_and_only_that() {
 }
 
 #[test]
+fn changes_of_scratch_folders_stay_inside() {
+    let folder = std::env::temp_dir().join(format!("rt-attach-{}-scratch", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("there"), "outside\n").unwrap();
+    let mut plan = laptop(&format!(
+        "cd {0}; cat there; echo inside > there; cat there; echo x > new; rm there; ls; touch /var/invented && ls /var/invented",
+        folder.display()
+    ));
+    plan.scratch = vec![folder.clone(), "/var".into()];
+    let said = run(&plan).said;
+    assert_eq!(said, "outside\ninside\nnew\n/var/invented\n");
+    assert_eq!(fs::read_to_string(folder.join("there")).unwrap(), "outside\n");
+    assert!(!Path::new("/var/invented").exists() && !folder.join("new").exists());
+    fs::remove_dir_all(&folder).unwrap();
+    plan.scratch = vec!["/proc".into()];
+    assert!(launch(&plan).unwrap_err().to_string().contains("no layer can be laid over that"));
+}
+
+#[test]
 fn programs_trust_the_authority() {
     let mut plan = laptop(
         "for v in SSL_CERT_FILE CURL_CA_BUNDLE REQUESTS_CA_BUNDLE NODE_EXTRA_CA_CERTS GIT_SSL_CAINFO; do \

@@ -46,6 +46,6 @@ fn under_sudo_the_program_is_the_caller() {
     let own = rustix::process::geteuid();
     let uid = if own.is_root() { NOBODY } else { own.as_raw() };
     let gid = if own.is_root() { NOBODY } else { rustix::process::getegid().as_raw() };
-    let wanted = format!("{uid}\n{gid}\n{uid}\nCapEff:\t0000000000003400\n1 received\n");
+    let wanted = format!("0077\n{uid}\n{gid}\n{uid}\nCapEff:\t0000000000003400\n1 received\n");
     assert!(said.starts_with(&wanted), "{said}");
 }
