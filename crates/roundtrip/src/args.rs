@@ -1,5 +1,6 @@
 //! What can be typed. The help texts teach: each command says what it answers and shows one use.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -91,6 +92,51 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// Stop at this virtual time, such as 1.5s or 300ms; otherwise when all steps and their connections are done.
         #[arg(long)]
         until: Option<String>,
+        /// Which packets get a comment in the captures that says what they are part of.
+        #[arg(long, value_enum, default_value_t = CommentChoice::Key)]
+        comments: CommentChoice,
+        /// Do not print the story (it is in the folder).
+        #[arg(long, short)]
+        quiet: bool,
+    },
+    /// Run real programs on simulated machines: the real curl on the laptop, in the simulated internet, in real time.
+    #[command(after_help = EXEC_HELP)]
+    Exec {
+        /// A file, or the name of a built-in scenario.
+        scenario: String,
+        /// The machine that the program plays; several: --as A -- COMMAND --as B -- COMMAND
+        #[arg(long = "as", value_name = "MACHINE", required = true)]
+        machine: String,
+        /// Chooses all random things of the simulation.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where to write; roundtrip-out/NAME otherwise.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// What connects the program: a TAP device, or a veth pair where that is not to be had.
+        #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+        device: DeviceArg,
+        /// Be root inside.
+        #[arg(long)]
+        root: bool,
+        /// Say how the program is attached, and where its story is.
+        #[arg(long, short)]
+        verbose: bool,
+        /// The program and its arguments.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Make a run with real programs again, without them: from the frames that they sent, byte for byte.
+    #[command(after_help = REPLAY_HELP)]
+    Replay {
+        /// The run's folder.
+        run: PathBuf,
+        /// Where to write; RUN-replay otherwise.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Another world for the same frames: what if?
+        #[arg(long)]
+        scenario: Option<String>,
         /// Which packets get a comment in the captures that says what they are part of.
         #[arg(long, value_enum, default_value_t = CommentChoice::Key)]
         comments: CommentChoice,
@@ -203,6 +249,35 @@ Exit codes: 0 yes, 1 no, 2 could not answer.")]
     },
 }
 
+/// What `exec --help` teaches.
+const EXEC_HELP: &str = "\
+The program runs in namespaces of its own. Its only network is the machine's: its address, its resolver, its NAT; every
+host name is one of the simulated internet, whose certificates it trusts. Nothing of this computer's network is visible,
+and nothing of it is changed. The scenario's own steps for that machine are not carried out, those of others are.
+
+Examples:
+  roundtrip exec web-browsing --as laptop -- curl -v https://google.com/
+  roundtrip exec web-browsing --as laptop -- bash          a shell there: ip addr, ping, dig, traceroute, tcpdump -i eth0
+  roundtrip follow roundtrip-out/web-browsing              what the program did, request by request
+  roundtrip replay roundtrip-out/web-browsing              the same run again, without the program
+  roundtrip exec FILE --as phone -- curl http://tablet/ --as tablet -- python3 -m http.server 80
+
+The exit code is the program's (of several, the first that is not 0); 2 when it could not be started, 127 when there is no
+such command. Ctrl-C ends both. Attached runs go at the pace of the real clock, and their certificates are valid today.";
+
+/// What `replay --help` teaches.
+const REPLAY_HELP: &str = "\
+A run with real programs keeps every frame that came from outside, with its time, in inputs.bin. Replayed, the run gives the
+same captures and the same story to the byte, on any machine and without the programs or any rights.
+
+Examples:
+  roundtrip replay roundtrip-out/web-browsing
+  roundtrip replay roundtrip-out/web-browsing --scenario slower.yaml    what if the network had been another?
+What the programs sent stays as it was. In another world the answers may differ from those that they reacted to; then the
+two no longer fit together, as a conversation of which one half was taped.
+
+Exit codes: 0 the same bytes (or nothing to compare with), 1 something differs, 2 the recording cannot be read.";
+
 /// What `drill --help` teaches.
 const DRILL_HELP: &str = "\
 A script is a list of events, each with a time in seconds:
@@ -221,6 +296,17 @@ Examples:
   roundtrip drill my.pkt --trace                       one script, with all that happened
   roundtrip drill my.pkt --personality freebsd         the same belief about another system
 The whole language is in docs/drill.md. Exit codes: 0 all pass, 1 one fails, 2 one cannot be read or judged.";
+
+/// What connects a real program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum DeviceArg {
+    /// A TAP where it is to be had, else a veth pair.
+    Auto,
+    /// A TAP, or an error.
+    Tap,
+    /// A veth pair.
+    Veth,
+}
 
 /// Which packets get a comment in the captures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

@@ -8,7 +8,7 @@ use rt_lab::{
 use serde_json::json;
 
 use crate::args::{Args, Command, CommentChoice, Format, PlotChoice, SideChoice};
-use crate::progress;
+use crate::{attach, progress};
 
 /// What a command has to say.
 #[derive(Debug, Default)]
@@ -44,6 +44,8 @@ pub(crate) fn answer(args: &Args) -> Answer {
         Command::Check { scenario } => check(scenario, json),
         Command::Show { scenario, expanded } => show(scenario, *expanded, args.format),
         Command::Run { .. } => run(&args.command, json),
+        Command::Exec { .. } => attach::exec(&args.command),
+        Command::Replay { .. } => attach::replay(&args.command, json),
         Command::Follow { run, request, packet, at, connection } => {
             let (request, connection) = (request.clone(), connection.clone());
             let query = FollowQuery { request, packet: *packet, at: at.clone(), connection };
@@ -59,6 +61,7 @@ pub(crate) fn answer(args: &Args) -> Answer {
 
 fn refused(refusal: &Refusal, json: bool) -> Answer {
     let mut answer = Answer::unanswered(refusal.to_string());
+    answer.exit = refusal.exit_code();
     if json {
         answer.data = pretty(&json!({ "ok": false, "problems": refusal.to_json() }));
     }
@@ -125,11 +128,7 @@ fn run(command: &Command, json: bool) -> Result<Answer, Refusal> {
     let mut options = RunOptions::new(*seed);
     options.out = Some(out.clone().unwrap_or_else(|| rt_lab::default_out(scenario.name())));
     options.until = until.as_deref().map(rt_lab::parse_time).transpose()?;
-    options.comments = match comments {
-        CommentChoice::All => Comments::All,
-        CommentChoice::Key => Comments::Key,
-        CommentChoice::None => Comments::None,
-    };
+    options.comments = comments.meant();
     options.progress = progress::watcher();
     let run = scenario.run(options)?;
     let data = match (quiet, json) {
@@ -140,6 +139,16 @@ fn run(command: &Command, json: bool) -> Result<Answer, Refusal> {
     let mut talk = scenario.warnings_text();
     talk.extend(run.verdict_lines());
     Ok(Answer { data, talk, exit: u8::from(!run.passed()) })
+}
+
+impl CommentChoice {
+    pub(crate) fn meant(self) -> Comments {
+        match self {
+            CommentChoice::All => Comments::All,
+            CommentChoice::Key => Comments::Key,
+            CommentChoice::None => Comments::None,
+        }
+    }
 }
 
 fn follow(source: &str, query: &FollowQuery, json: bool) -> Result<Answer, Refusal> {

@@ -3,6 +3,7 @@
 //! Exit codes: 0 yes, 1 no (an expectation failed, the answer is no), 2 could not answer (a faulty file included).
 
 mod args;
+mod attach;
 mod commands;
 mod progress;
 

@@ -34,6 +34,11 @@ impl Shared {
         Shared { authority: authority.map(Arc::new), identities }
     }
 
+    /// The authority's certificate in PEM.
+    pub(crate) fn root_pem(&self) -> Option<String> {
+        self.authority.as_ref().map(|a| a.root_pem().to_owned())
+    }
+
     fn identity(&self, certificate: Option<usize>) -> Option<Identity> {
         certificate.and_then(|c| self.identities.get(c).cloned().flatten())
     }

@@ -15,6 +15,8 @@ use crate::apps::{self, Shared};
 /// The engine with every node and link of a model, and what the laboratory keeps beside it.
 pub(crate) struct Built {
     pub(crate) sim: Sim,
+    /// The certificate authority that everybody trusts, in PEM.
+    pub(crate) root_pem: Option<String>,
     browsers: Vec<Option<Browser>>,
 }
 
@@ -22,7 +24,8 @@ pub(crate) struct Built {
 #[must_use]
 pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
     let shared = Shared::new(model, seed);
-    let mut built = Built { sim: Sim::new(seed, recording), browsers: Vec::new() };
+    let root_pem = shared.root_pem();
+    let mut built = Built { sim: Sim::new(seed, recording), root_pem, browsers: Vec::new() };
     for (index, node) in model.nodes.iter().enumerate() {
         match node.kind {
             NodeKind::Switch => {

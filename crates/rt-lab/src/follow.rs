@@ -2,7 +2,7 @@
 //!
 //! A run's folder holds the lowered model and the seed. A run is a pure function of these, so following makes it again in
 //! memory and compares its event store with the digest in `run.json`: a folder from another version is refused, not
-//! misread.
+//! misread. What real programs did in it comes from the recorded inputs.
 
 use std::fs;
 use std::path::Path;
@@ -16,6 +16,7 @@ use rt_trace::{Trace, render};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::attach::trace_of_inputs;
 use crate::output::{MODEL_FILE, RUN_FILE, hex};
 use crate::{Refusal, Scenario, Time, World, default_out};
 
@@ -143,12 +144,17 @@ fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
     let seed = run["seed"].as_u64().ok_or_else(|| malformed("it has no seed"))?;
     let model: Model = read_json(&folder.join(MODEL_FILE))?;
     let until = run["until_ns"].as_u64().map(Time);
-    let trace = trace_of(&model, seed, until);
+    let attached = trace_of_inputs(folder).transpose()?;
+    let is_attached = attached.is_some();
+    let mut trace = attached.unwrap_or_else(|| trace_of(&model, seed, until));
     if trace.events_lost == 0 && run["digests"]["events.bin"] != json!(events_digest(&trace)?) {
         let program = run["program"].as_str().unwrap_or("another version");
         return Err(malformed(&format!(
             "it was written by {program}, whose runs differ from this one's: run it again"
         )));
+    }
+    if is_attached {
+        rt_trace::outside::read(&mut trace);
     }
     Ok(trace)
 }

@@ -20,6 +20,7 @@ pub(crate) const APPLICATION: &str = concat!("roundtrip ", env!("CARGO_PKG_VERSI
 
 mod annotate;
 mod apps;
+mod attach;
 mod build;
 mod calls;
 mod can;
@@ -40,6 +41,7 @@ mod shipped;
 mod tcp;
 mod world;
 
+pub use attach::{AttachOptions, ExecOptions, Executed, ProgramCall, ReplayOptions, Replayed, replay};
 pub use can::{Blocker, Verdict, can};
 pub use drill::{DrillQuery, Drilled, drill};
 pub use expect::Checked;
@@ -47,6 +49,7 @@ pub use follow::{FollowQuery, Followed, follow};
 pub use network::Network;
 pub use plot::{PlotQuery, plot};
 pub use refusal::Refusal;
+pub use rt_attach::{DeviceChoice, Finding, survey};
 pub use rt_base::text::printable;
 pub use rt_base::{Nanos, Time};
 pub use rt_scenario::{Diagnostic, Model, model};

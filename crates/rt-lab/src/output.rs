@@ -38,6 +38,8 @@ pub(crate) struct Told<'a> {
     pub(crate) outcomes: &'a [StepOutcome],
     pub(crate) checks: &'a [Checked],
     pub(crate) until: Option<Time>,
+    /// What there is to say of real programs in it.
+    pub(crate) attached: Option<Value>,
 }
 
 /// The recorder's half of a folder's files.
@@ -122,7 +124,7 @@ fn remove_earlier(path: &Path) -> std::io::Result<()> {
 }
 
 fn run_json(path: &Path, told: &Told<'_>) -> Result<Value, Refusal> {
-    Ok(json!({
+    let mut run = json!({
         "version": RUN_VERSION,
         "program": format!("roundtrip {}", env!("CARGO_PKG_VERSION")),
         "scenario": told.model.name,
@@ -133,7 +135,11 @@ fn run_json(path: &Path, told: &Told<'_>) -> Result<Value, Refusal> {
         "steps": told.outcomes,
         "expectations": told.checks,
         "digests": digests(path)?,
-    }))
+    });
+    if let (Some(attached), Some(run)) = (&told.attached, run.as_object_mut()) {
+        run.insert("attached".into(), attached.clone());
+    }
+    Ok(run)
 }
 
 /// SHA-256 of every file of the folder, by name.

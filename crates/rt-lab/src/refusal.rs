@@ -6,7 +6,7 @@ use std::path::Path;
 use rt_scenario::Diagnostic;
 use serde_json::{Value, json};
 
-/// Why there is no answer. The program's exit code for all of these is 2.
+/// Why there is no answer. The program's exit code is [`Refusal::exit_code`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -38,6 +38,8 @@ pub enum Refusal {
         /// Why.
         why: String,
     },
+    /// A real program could not be started inside.
+    Attach(rt_attach::AttachError),
     /// The request makes no sense.
     Misuse {
         /// Why, in one sentence.
@@ -60,6 +62,15 @@ impl Refusal {
     #[must_use]
     pub fn io(doing: &str, path: &Path, error: std::io::Error) -> Refusal {
         Refusal::Io { doing: format!("{doing} {}", path.display()), error }
+    }
+
+    /// The program's exit code: 2, or what a shell gives for a command that is not there or cannot be run.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Refusal::Attach(error) => u8::try_from(error.exit_code()).unwrap_or(2),
+            _ => 2,
+        }
     }
 
     /// The problems as JSON, one object each.
@@ -88,6 +99,7 @@ impl fmt::Display for Refusal {
             }
             Refusal::Io { doing, error } => write!(f, "cannot {doing}: {error}"),
             Refusal::Malformed { file, why } => write!(f, "{file}: {why}"),
+            Refusal::Attach(error) => error.fmt(f),
             Refusal::Misuse { why } => f.write_str(why),
         }
     }

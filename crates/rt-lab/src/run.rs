@@ -64,6 +64,19 @@ impl Scenario {
     }
 }
 
+impl Run {
+    /// A run from its parts.
+    pub(crate) fn of_parts(
+        trace: Trace,
+        story: Story,
+        outcomes: Vec<StepOutcome>,
+        checks: Vec<Checked>,
+        out: Option<PathBuf>,
+    ) -> Run {
+        Run { story, outcomes, checks, trace, out }
+    }
+}
+
 fn run(model: &Model, options: RunOptions) -> Result<Run, Refusal> {
     let folder = options.out.as_deref().map(|out| Folder::open(out, model)).transpose()?;
     let recorders: Vec<Box<dyn Recorder>> = folder.iter().map(Folder::recorder).collect();
@@ -76,8 +89,9 @@ fn run(model: &Model, options: RunOptions) -> Result<Run, Refusal> {
     let checks = expect::check_all(model, &outcomes, &story);
     if let Some(folder) = folder {
         let until = options.until;
+        let (outcomes, checks) = (&outcomes, &checks);
         let told =
-            output::Told { model, trace: &trace, story: &story, outcomes: &outcomes, checks: &checks, until };
+            output::Told { model, trace: &trace, story: &story, outcomes, checks, until, attached: None };
         folder.finish(&told, options.comments)?;
     }
     Ok(Run { story, outcomes, checks, trace, out: options.out })

@@ -7,7 +7,7 @@ use rt_base::{LinkId, Nanos, NodeId, Recorder, Signal, Time};
 use rt_devices::Host;
 use rt_rules::Origin;
 use rt_scenario::model::{Change, Model, Step, Verb};
-use rt_sim::{LinkChange, StopReason};
+use rt_sim::{LinkChange, Sim, StopReason};
 use rt_trace::{StoreLimits, Trace, TraceRecorder};
 
 use crate::Run;
@@ -89,7 +89,7 @@ impl Waited {
     }
 }
 
-/// A network in virtual time.
+/// A network in virtual time. [`World::pass`] and what is around it is for worlds that go on with the time outside.
 pub struct World {
     model: Model,
     built: Built,
@@ -105,6 +105,8 @@ pub struct World {
     next: usize,
     /// When the last step ended, from which the next one's wait counts.
     last_end: Time,
+    /// The step for whose end [`World::pass`] waits before it begins the next one.
+    awaited: Option<usize>,
 }
 
 impl World {
@@ -134,6 +136,7 @@ impl World {
             background: Vec::new(),
             next: 0,
             last_end: Time::ZERO,
+            awaited: None,
         }
     }
 
@@ -192,13 +195,9 @@ impl World {
     /// its outcome says only that it has begun.
     pub fn run_step(&mut self, index: usize) -> StepOutcome {
         self.boot();
-        let step = self.model.steps[index].clone();
-        let begin = (self.last_end + step.after).max(self.built.sim.now());
-        let waited = Waited { index, node: step.node, begin };
-        self.built.sim.command(begin, step.node, waited.number());
-        self.background.push(waited);
-        self.next = index + 1;
-        if step.background {
+        let waited = self.begin_step(index);
+        if self.model.steps[index].background {
+            let begin = waited.begin;
             self.last_end = begin;
             let summary = "runs in the background".to_owned();
             return StepOutcome { step: index, ok: true, summary, begin, end: begin, lines: Vec::new() };
@@ -206,6 +205,16 @@ impl World {
         let outcome = self.await_step(waited);
         self.last_end = outcome.end;
         outcome
+    }
+
+    fn begin_step(&mut self, index: usize) -> Waited {
+        let step = &self.model.steps[index];
+        let begin = (self.last_end + step.after).max(self.built.sim.now());
+        let waited = Waited { index, node: step.node, begin };
+        self.built.sim.command(begin, step.node, waited.number());
+        self.background.push(waited);
+        self.next = index + 1;
+        waited
     }
 
     /// Waits for the end of a step that was commanded.
@@ -375,6 +384,77 @@ impl World {
         let step = (self.outcomes.len() + 1).min(steps);
         if let Some(watch) = &mut self.watch {
             watch(&Progress { now, until, step, steps, finished });
+        }
+    }
+}
+
+/// Worlds that go on with the time outside, some machines of which real programs play.
+impl World {
+    /// The engine.
+    pub(crate) fn sim(&mut self) -> &mut Sim {
+        &mut self.built.sim
+    }
+
+    /// The certificate authority that everybody in it trusts, in PEM.
+    pub(crate) fn root_certificate(&self) -> Option<String> {
+        self.built.root_pem.clone()
+    }
+
+    /// A machine; `None` for a switch and for what does not exist.
+    pub(crate) fn host(&mut self, node: NodeId) -> Option<&mut Host> {
+        self.built.sim.node_mut(node)
+    }
+
+    /// Gives a machine to a real program at `at`, up to which everything has happened. Its own steps are not carried out
+    /// from now on, and one that is under way ends.
+    pub(crate) fn give_away(&mut self, node: NodeId, at: Time) {
+        if let Some(host) = self.host(node) {
+            host.give_away();
+        }
+        let cut: Vec<Waited> = self.background.iter().copied().filter(|w| w.node == node).collect();
+        for waited in cut {
+            self.end_step(waited, (at, false, "a real program took the machine over".to_owned()));
+        }
+    }
+
+    /// The first step begins at `at` at the earliest.
+    pub(crate) fn begin_steps_at(&mut self, at: Time) {
+        self.last_end = self.last_end.max(at);
+    }
+
+    /// Goes on until everything up to `until` has happened; steps begin and end on the way as [`World::run_all_steps`]
+    /// has them.
+    pub(crate) fn pass(&mut self, until: Time) {
+        loop {
+            self.take_ends();
+            self.begin_next_steps();
+            if self.built.sim.run_until(until) != StopReason::Signals {
+                return;
+            }
+        }
+    }
+
+    /// Begins the steps whose turn has come.
+    fn begin_next_steps(&mut self) {
+        loop {
+            if let Some(index) = self.awaited {
+                let Some(outcome) = self.outcomes.iter().find(|o| o.step == index) else { return };
+                self.last_end = self.last_end.max(outcome.end);
+                self.awaited = None;
+            }
+            let Some(step) = self.model.steps.get(self.next) else { return };
+            let (node, background) = (step.node, step.background);
+            if self.host(node).is_none_or(|h| h.is_given_away()) {
+                self.next += 1;
+                continue;
+            }
+            let index = self.next;
+            let waited = self.begin_step(index);
+            if background {
+                self.last_end = waited.begin;
+            } else {
+                self.awaited = Some(index);
+            }
         }
     }
 }

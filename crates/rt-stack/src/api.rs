@@ -135,6 +135,11 @@ impl Stack {
         self.destinations.table().routes()
     }
 
+    /// The routes that count now.
+    pub fn live_routes(&self) -> impl Iterator<Item = &Route> {
+        self.destinations.table().live().map(|(_, route)| route)
+    }
+
     /// Replaces filter chains and NAT rules. Known flows stay; verdicts kept for them do not.
     pub fn set_rules(&mut self, chains: Vec<Chain>, nat: Vec<NatRule>) {
         self.forget_decisions();

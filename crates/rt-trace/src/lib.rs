@@ -11,6 +11,7 @@
 pub mod budget;
 pub mod follow;
 mod map;
+pub mod outside;
 pub mod plot;
 pub mod read;
 pub mod render;

@@ -191,6 +191,25 @@ impl Trace {
         list.iter().map(|&i| &self.frames[i as usize])
     }
 
+    /// Frames handed to the real program that plays the machine of an event, before that event, the latest first.
+    pub fn reached_outside(&self, before: EventId) -> impl Iterator<Item = &Event> {
+        let list = self.index.events_at.get(before.node().index()).map_or(&[][..], Vec::as_slice);
+        let until = self.index.event.get(&before).copied().unwrap_or(0);
+        let earlier = &list[..list.partition_point(|&i| i < until)];
+        let all = earlier.iter().rev().map(|&i| &self.events[i as usize]);
+        all.filter(|e| matches!(e.what, What::ToOutside { .. }))
+    }
+
+    /// The frame that a machine sent because of an input, as it left.
+    pub fn sent_because(&self, input: EventId) -> Option<&Captured> {
+        let list = self.index.events_at.get(input.node().index()).map_or(&[][..], Vec::as_slice);
+        let from = self.index.event.get(&input).copied()?;
+        let later = &list[list.partition_point(|&i| i <= from)..];
+        let sent = later.iter().map(|&i| &self.events[i as usize]).take_while(|e| e.because == input);
+        let sent = sent.filter(|e| matches!(e.what, What::Transmit { .. })).next()?;
+        self.sightings(sent.frame).next()
+    }
+
     /// What applications said, in order.
     pub fn said(&self) -> impl Iterator<Item = (&Event, &AppRecord)> {
         self.events.iter().filter_map(|e| match &e.what {

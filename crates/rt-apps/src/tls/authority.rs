@@ -64,6 +64,7 @@ struct Signer {
 pub struct Authority {
     seed: u64,
     root: CertificateDer<'static>,
+    root_pem: String,
     public: Signer,
     unknown: Signer,
 }
@@ -79,7 +80,8 @@ impl Authority {
         let valid = (epoch.saturating_sub(5 * YEAR), epoch.saturating_add(15 * YEAR));
         let root_params = ca_params("Roundtrip Root CA", seed, valid, None);
         let root_key = key("root");
-        let root = root_params.self_signed(&root_key)?.into();
+        let root = root_params.self_signed(&root_key)?;
+        let (root_pem, root) = (root.pem(), root.into());
         let public_params = ca_params("Roundtrip Intermediate CA 1", seed, valid, Some(0));
         let public_key = key("intermediate");
         let certificate =
@@ -89,7 +91,7 @@ impl Authority {
         let unknown_key = key("unknown");
         let certificate = unknown_params.self_signed(&unknown_key)?.into();
         let unknown = Signer { issuer: Issuer::new(unknown_params, unknown_key), certificate };
-        Ok(Authority { seed, root, public, unknown })
+        Ok(Authority { seed, root, root_pem, public, unknown })
     }
 
     /// Makes a server certificate.
@@ -122,6 +124,12 @@ impl Authority {
     #[must_use]
     pub fn root(&self) -> &CertificateDer<'static> {
         &self.root
+    }
+
+    /// The same in PEM, as real programs want it.
+    #[must_use]
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
     }
 }
 

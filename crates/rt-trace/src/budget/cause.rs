@@ -21,6 +21,8 @@ pub enum Cause {
     Lost(SendWhy),
     /// A timer ran.
     Timer(TimerKind),
+    /// The real program that plays a machine, and its kernel: what they did is not known, only how long it took.
+    Outside,
     /// The trace does not say. Always a bug of roundtrip (or a trace that was cut short), never a kind of time: it
     /// comes with a [`super::Problem`] and tests demand that there is none.
     Unnamed,
@@ -46,6 +48,8 @@ pub enum Group {
     Servers,
     /// The browser at work.
     Page,
+    /// Real programs at work.
+    Programs,
     /// TCP held data back.
     Held,
     /// Something was lost and had to be noticed.
@@ -72,6 +76,7 @@ impl Cause {
             Cause::Blocked(reason) => blocked_words(reason).0,
             Cause::Lost(why) => lost_words(why).0,
             Cause::Timer(kind) => timer_words(kind).0,
+            Cause::Outside => "outside.program",
             Cause::Unnamed => "bug.unnamed",
         }
     }
@@ -87,6 +92,7 @@ impl Cause {
             Cause::Blocked(reason) => blocked_words(reason).1,
             Cause::Lost(why) => lost_words(why).1,
             Cause::Timer(kind) => timer_words(kind).1,
+            Cause::Outside => "the real program",
             Cause::Unnamed => "BUG: the trace does not say why",
         }
     }
@@ -102,6 +108,7 @@ impl Cause {
             Cause::Blocked(_) => Group::Held,
             Cause::Lost(_) => Group::Loss,
             Cause::Timer(kind) => timer_group(kind),
+            Cause::Outside => Group::Programs,
             Cause::Unnamed => Group::Unnamed,
         }
     }
@@ -118,6 +125,7 @@ impl Group {
         Group::Proxies,
         Group::Servers,
         Group::Page,
+        Group::Programs,
         Group::Held,
         Group::Loss,
         Group::Timeouts,
@@ -138,6 +146,7 @@ impl Group {
             Group::Proxies => "proxies",
             Group::Servers => "servers",
             Group::Page => "page",
+            Group::Programs => "programs",
             Group::Held => "held",
             Group::Loss => "loss",
             Group::Timeouts => "timeouts",
@@ -159,6 +168,7 @@ impl Group {
             Group::Proxies => "balancer thinking",
             Group::Servers => "web servers thinking",
             Group::Page => "the browser's own work",
+            Group::Programs => "the real program",
             Group::Held => "TCP holding data back",
             Group::Loss => "noticing lost packets",
             Group::Timeouts => "answers that did not come",
@@ -180,6 +190,7 @@ impl Group {
             Group::Proxies => "the balancer worked on the requests before it passed them on",
             Group::Servers => "web servers made the answers",
             Group::Page => "the browser read the page and drew it",
+            Group::Programs => "the real program, its kernel and this computer took so long in real time",
             Group::Held => "TCP had data to send and its own rules said: not yet",
             Group::Loss => "something was lost, and it takes time to be sure of that",
             Group::Timeouts => "nobody answered, so a clock had to run out",

@@ -1,9 +1,13 @@
 //! The walk back from the end.
 
+use std::net::SocketAddr;
+
 use rt_base::{Blocked, ConnId, Event, EventId, FrameId, LinkId, NodeId, SendWhy, TcpSendRecord, Time, What};
 
+use rt_wire::{EthernetHeader, Ipv4Header, ethertype, protocol};
+
 use super::{Budget, Cause, Crossing, Problem, ProblemKind, Slice};
-use crate::Trace;
+use crate::{Captured, Trace};
 
 /// Walks back from the event `end` to the instant `start` and says what each nanosecond was spent on.
 ///
@@ -69,7 +73,12 @@ impl Walker<'_> {
             }
             steps_left -= 1;
             if event.is_none() {
-                return self.give_up(from, ProblemKind::NoCause);
+                // What is said of a real program has no cause among the events, but a time.
+                match self.trace.event(from).filter(|e| matches!(e.what, What::App(_))) {
+                    Some(said) => next = self.outside(said, from),
+                    None => return self.give_up(from, ProblemKind::NoCause),
+                }
+                continue;
             }
             let Some(event) = self.trace.event(event) else {
                 return self.give_up(from, ProblemKind::NotKept);
@@ -98,6 +107,7 @@ impl Walker<'_> {
                 }
                 None
             }
+            What::FromOutside { .. } => self.outside(event, from),
             // The origin of a segment may be named by the segment sent before it.
             What::TcpSend(record) => {
                 self.close_gap(event.at, from);
@@ -141,6 +151,38 @@ impl Walker<'_> {
         match sent.map(|e| (e, &e.what)) {
             Some((sent, What::TcpSend(record))) => Some(self.segment(sent, record)),
             _ => Some(Next { event: event.because, from: event.id }),
+        }
+    }
+
+    /// A real program did something. It cannot be asked why: whatever reached it last on the same connection, or else at all,
+    /// is taken for the reason, and the time since for its own.
+    fn outside(&mut self, event: &Event, from: EventId) -> Option<Next> {
+        self.close_gap(event.at, from);
+        let flow = self.trace.sent_because(event.id).and_then(flow_of);
+        let reached = self.trace.reached_outside(event.id);
+        let (mut last, mut of_flow) = (None, None);
+        for arrived in reached {
+            if arrived.at < self.start {
+                break;
+            }
+            last = last.or(Some(arrived));
+            let same = flow.is_some()
+                && self.trace.sightings(arrived.frame).next_back().and_then(|c| flow_of(c)) == flow;
+            if same || flow.is_none() {
+                of_flow = Some(arrived);
+                break;
+            }
+        }
+        let about = About::of(event);
+        match of_flow.or(last) {
+            Some(arrived) => {
+                self.slice(arrived.at, Cause::Outside, about);
+                Some(Next { event: arrived.because, from: arrived.id })
+            }
+            None => {
+                self.slice(self.start, Cause::Outside, about);
+                None
+            }
         }
     }
 
@@ -264,6 +306,22 @@ impl Walker<'_> {
     fn problem(&mut self, at: EventId, kind: ProblemKind) {
         self.budget.problems.push(Problem { at, kind });
     }
+}
+
+/// The TCP or UDP conversation that a frame belongs to, the same for both directions.
+fn flow_of(seen: &Captured) -> Option<(u8, SocketAddr, SocketAddr)> {
+    let (ethernet, rest) = EthernetHeader::parse(&seen.bytes).ok()?;
+    if ethernet.ethertype != ethertype::IPV4 {
+        return None;
+    }
+    let (ip, payload) = Ipv4Header::parse(rest).ok()?;
+    if !matches!(ip.protocol, protocol::TCP | protocol::UDP) {
+        return None;
+    }
+    let [a, b, c, d] = *payload.first_chunk::<4>()?;
+    let src = SocketAddr::new(ip.src.into(), u16::from_be_bytes([a, b]));
+    let dst = SocketAddr::new(ip.dst.into(), u16::from_be_bytes([c, d]));
+    Some((ip.protocol, src.min(dst), src.max(dst)))
 }
 
 impl About {

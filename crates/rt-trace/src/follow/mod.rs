@@ -266,7 +266,8 @@ fn path(view: &View<'_>, frame: FrameId, (request, packet): (u32, u32)) -> Packe
         What::Drop { reason, .. } if reason != rt_base::DropReason::NotForThisStation => Some(reason.code()),
         _ => None,
     });
-    let delivered = trace.events_of(frame).any(|e| matches!(e.what, What::Deliver { .. }));
+    let delivered =
+        trace.events_of(frame).any(|e| matches!(e.what, What::Deliver { .. } | What::ToOutside { .. }));
     PacketPath {
         request,
         packet,

@@ -21,6 +21,7 @@ pub(crate) enum Phase {
     Response,
     Resources,
     Page,
+    Program,
     Echo,
     Wait,
 }
@@ -36,6 +37,7 @@ impl Phase {
             Phase::Response => "response",
             Phase::Resources => "resources",
             Phase::Page => "page",
+            Phase::Program => "program",
             Phase::Echo => "echo",
             Phase::Wait => "wait",
         }
@@ -51,6 +53,7 @@ impl Phase {
             Phase::Response => "bring the answer",
             Phase::Resources => "fetch what the page needs",
             Phase::Page => "the browser's own work",
+            Phase::Program => "the real program",
             Phase::Echo => "echo and back",
             Phase::Wait => "wait",
         }
@@ -148,6 +151,9 @@ fn by_phase(budget: &Budget, phases: &[Phase]) -> Vec<PhaseStory> {
 fn phase_of(step: &Step<'_, '_>, chapters: &[Chapter], slice: &Slice) -> Phase {
     if slice.cause == Cause::Timer(TimerKind::App(Wait::PageWork)) {
         return Phase::Page;
+    }
+    if slice.cause == Cause::Outside {
+        return Phase::Program;
     }
     if let Some(phase) = handshake_of(step, slice) {
         return phase;

@@ -275,7 +275,7 @@ impl<'t> View<'t> {
     pub(crate) fn way(&self, frame: FrameId) -> Vec<Leg<'t>> {
         let trace = self.trace;
         let last_of = |wanted: fn(&What) -> bool| trace.events_of(frame).filter(|e| wanted(&e.what)).last();
-        let ended = last_of(|w| matches!(w, What::Deliver { .. }))
+        let ended = last_of(|w| matches!(w, What::Deliver { .. } | What::ToOutside { .. }))
             .or_else(|| last_of(|w| matches!(w, What::Drop { .. })));
         let legs: Vec<Leg<'t>> = trace.events_of(frame).filter_map(|e| self.leg(e)).collect();
         let (mut node, mut at) = match (ended, legs.last()) {

@@ -1,0 +1,246 @@
+//! Real programs on simulated machines: `exec` runs them, `replay` makes such a run again without them.
+//!
+//! A machine is booted in virtual time as in any run, so that it has its lease; then it is given away to a guest of
+//! `rt-attach`, virtual time is joined to the clock on the wall, and every frame that the guest sends is stamped, kept in
+//! `inputs.bin` and injected. A run is a pure function of the world, the seed and those inputs.
+//!
+//! Deliberate simplifications. The civil time of an attached run is the real one, so certificates of the scenario move with
+//! it. Its expectations are not judged: the program's exit code is the answer. What was under way when the last program
+//! ended goes on in virtual time, and nobody on a machine that was played answers any more.
+
+mod guest;
+mod keys;
+mod lateness;
+mod pace;
+mod real;
+mod replay;
+mod session;
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use rt_attach::{Guest, Interrupts, WallClock, launch};
+use rt_base::{NodeId, Time};
+use rt_files::inputs::{InputWriter, Lateness};
+use rt_scenario::Model;
+use serde_json::{Value, json};
+
+use crate::output::{self, Folder};
+use crate::{Comments, Refusal, Run, Scenario};
+use keys::KeyLog;
+use pace::Pacer;
+use real::{Real, Running};
+use session::{Document, Finished, Session};
+
+pub use guest::AttachOptions;
+pub(crate) use replay::trace_of_inputs;
+pub use replay::{ReplayOptions, Replayed, replay};
+
+/// The file of recorded inputs in a run's folder.
+pub(crate) const INPUTS_FILE: &str = "inputs.bin";
+/// Frames that were later than this are not what the scenario describes any more.
+const TOO_LATE_NS: u64 = 10_000_000;
+
+/// A program to be run on a machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProgramCall {
+    /// The machine's name.
+    pub node: String,
+    /// Program and arguments.
+    pub command: Vec<OsString>,
+}
+
+/// How to run real programs.
+pub struct ExecOptions {
+    /// Chooses all random things of the simulation.
+    pub seed: u64,
+    /// Where to write.
+    pub out: PathBuf,
+    /// What to run and where.
+    pub programs: Vec<ProgramCall>,
+    /// How they are attached.
+    pub attach: AttachOptions,
+    /// Which packets get a comment in the captures.
+    pub comments: Comments,
+}
+
+/// What came of real programs.
+pub struct Executed {
+    /// The run, with its story.
+    pub run: Run,
+    /// The exit code of each program, in the order of the call: 128 + n when signal n ended it.
+    pub codes: Vec<i32>,
+    /// What is worth knowing about how they were attached.
+    pub notes: Vec<String>,
+    /// What went wrong with the timing, if anything.
+    pub warnings: Vec<String>,
+}
+
+impl Scenario {
+    /// Runs real programs on machines of this scenario, in real time, and tells the story of what they did.
+    ///
+    /// # Errors
+    /// [`Refusal::Attach`] when this system does not allow it or a program cannot be started, [`Refusal::Unknown`] for a
+    /// machine that does not exist, [`Refusal::Io`] when a file cannot be written.
+    pub fn exec(&self, options: &ExecOptions) -> Result<Executed, Refusal> {
+        let document = document(self.model(), options)?;
+        let folder = Folder::open(&options.out, &document.model)?;
+        let mut session = Session::new(&document, vec![folder.recorder()]);
+        let mut interrupts = Interrupts::catch().ok();
+        let mut running = Vec::new();
+        for (call, node) in options.programs.iter().zip(&document.given) {
+            running.push(start(&mut session, *node, call, options)?);
+        }
+        let notes = notes(&running);
+        let clock = WallClock::start();
+        let document = Document { anchor: anchor(&clock, &document.model).max(session.at()), ..document };
+        let mut log = keep_inputs(&options.out, &document)?;
+        let mut real = Real::new(clock, document.anchor, running);
+        if let Some(interrupts) = interrupts.take() {
+            real.hear(interrupts);
+        }
+        session.join_clocks(&document);
+        let paced = Pacer::new(document.given.clone(), Some(&mut log)).run(&mut session, &mut real);
+        let finished =
+            log.finish().map(drop).map_err(|e| Refusal::io("write", &options.out.join(INPUTS_FILE), e));
+        paced.and(finished)?;
+        let (codes, late) = (real.running().iter().map(|r| r.code().unwrap_or(2)).collect(), real.lateness());
+        drop(real);
+        let attached = Some(describe(session.programs(), late, &document.model));
+        let run = conclude(session.finish(), folder, &options.out, (options.comments, attached))?;
+        Ok(Executed { run, codes, notes, warnings: warnings(late) })
+    }
+}
+
+/// The world that is to be run: civil time is the real one, and the machines that are given away have no steps.
+fn document(model: &Model, options: &ExecOptions) -> Result<Document, Refusal> {
+    let mut given = Vec::new();
+    for call in &options.programs {
+        let node = guest::playable(model, &call.node)?;
+        if given.contains(&node) {
+            let why = format!("{} is played by one program; a shell can run several", call.node);
+            return Err(Refusal::Misuse { why });
+        }
+        given.push(node);
+    }
+    let mut model = model.clone();
+    model.steps.retain(|step| !given.contains(&step.node));
+    model.expect.clear();
+    // How long the boot takes in virtual time is known only afterwards, and what boots needs the civil time.
+    let mut rehearsal = crate::World::of_model(&model, options.seed);
+    rehearsal.boot();
+    let now = WallClock::start().epoch().0 / 1_000_000_000;
+    set_civil_time(&mut model, now.saturating_sub(rehearsal.now().0 / 1_000_000_000 + 1));
+    let program = crate::APPLICATION.to_owned();
+    Ok(Document { program, seed: options.seed, anchor: Time::ZERO, given, model })
+}
+
+/// Moves civil time at virtual time zero, and every date that was chosen by it.
+fn set_civil_time(model: &mut Model, epoch: u64) {
+    let old = model.epoch;
+    let moved = |date: u64| date.saturating_add(epoch).saturating_sub(old);
+    for certificate in &mut model.certificates {
+        certificate.not_before = moved(certificate.not_before);
+        certificate.not_after = moved(certificate.not_after);
+    }
+    model.epoch = epoch;
+}
+
+/// Virtual time when the clock on the wall started.
+fn anchor(clock: &WallClock, model: &Model) -> Time {
+    Time(clock.epoch().0.saturating_sub(model.epoch.saturating_mul(1_000_000_000)))
+}
+
+fn start(
+    session: &mut Session,
+    node: NodeId,
+    call: &ProgramCall,
+    options: &ExecOptions,
+) -> Result<Running, Refusal> {
+    let name = session.world().model().nodes[node.index()].name.clone();
+    let keys = options.out.join(format!(".keys-{name}.log"));
+    let keys = KeyLog::make(&keys).map_err(|e| Refusal::io("make", &keys, e))?;
+    let mut planned = guest::plan(session.world(), node, call.command.clone(), options.attach)?;
+    planned.plan.env.push(("SSLKEYLOGFILE".into(), keys.path().into()));
+    let guest: Guest = launch(&planned.plan).map_err(Refusal::Attach)?;
+    let words: Vec<_> = call.command.iter().map(|w| w.to_string_lossy()).collect();
+    let text = format!("{} runs {}", call.node, words.join(" "));
+    let mut running = Running::new(node, text, guest, planned.ports);
+    running.keys = Some(keys);
+    Ok(running)
+}
+
+fn notes(running: &[Running]) -> Vec<String> {
+    let mut notes = Vec::new();
+    for running in running {
+        let kinds = running.guest.devices.iter().map(|d| format!("{:?}", d.kind()).to_lowercase());
+        let kinds: Vec<String> = kinds.collect();
+        notes.push(format!("{}: {}", running.text, kinds.join(", ")));
+        notes.extend(running.guest.notes.iter().cloned());
+    }
+    notes
+}
+
+type Log = InputWriter<BufWriter<File>>;
+
+fn keep_inputs(out: &Path, document: &Document) -> Result<Log, Refusal> {
+    let path = out.join(INPUTS_FILE);
+    let io = |e| Refusal::io("write", &path, e);
+    let text = serde_json::to_vec(document).map_err(|e| io(e.into()))?;
+    let file = File::create(&path).map_err(io)?;
+    let mut log = InputWriter::new(BufWriter::with_capacity(1 << 16, file), &text).map_err(io)?;
+    log.flush().map_err(io)?;
+    Ok(log)
+}
+
+/// Tells the story and writes the folder.
+fn conclude(
+    finished: Finished,
+    folder: Folder,
+    out: &Path,
+    (comments, attached): (Comments, Option<Value>),
+) -> Result<Run, Refusal> {
+    let Finished { model, mut trace, outcomes } = finished;
+    rt_trace::outside::read(&mut trace);
+    let story = rt_trace::story::tell(&trace);
+    let told = output::Told {
+        model: &model,
+        trace: &trace,
+        story: &story,
+        outcomes: &outcomes,
+        checks: &[],
+        until: None,
+        attached,
+    };
+    folder.finish(&told, comments)?;
+    Ok(Run::of_parts(trace, story, outcomes, Vec::new(), Some(out.to_path_buf())))
+}
+
+/// For `run.json`.
+fn describe(programs: &[session::Program], late: Lateness, model: &Model) -> Value {
+    let one = |p: &session::Program| {
+        let node = &model.nodes[p.node.index()].name;
+        let (end, code) = (p.end.map(|(at, ..)| at.0), p.end.map(|(_, code, _)| code));
+        json!({ "node": node, "text": p.text, "begin_ns": p.begin.0, "end_ns": end, "exit_code": code })
+    };
+    json!({
+        "programs": programs.iter().map(one).collect::<Vec<_>>(),
+        "late_ns": { "frames": late.frames, "p50": late.p50, "p99": late.p99, "max": late.max },
+    })
+}
+
+fn warnings(late: Lateness) -> Vec<String> {
+    if late.p99 < TOO_LATE_NS {
+        return Vec::new();
+    }
+    let ms = |ns: u64| ns as f64 / 1e6;
+    vec![format!(
+        "warning: this machine could not keep up: frames reached the program up to {:.1} ms late (half of them up to {:.1} \
+         ms, 99 % up to {:.1} ms), so what it measured is slower than the scenario",
+        ms(late.max),
+        ms(late.p50),
+        ms(late.p99)
+    )]
+}

@@ -1,0 +1,279 @@
+//! The world outside for real: guests with their devices and key logs, the clock on the wall, Ctrl-C.
+
+use std::io;
+use std::time::Duration;
+
+use rt_attach::{Device, Guest, Interrupts, MAX_FRAME, Poller, WallClock};
+use rt_base::{Nanos, NodeId, PortId, Time};
+use rt_devices::Outward;
+use rt_files::inputs::{Input, Lateness};
+
+use crate::Refusal;
+use crate::attach::keys::KeyLog;
+use crate::attach::lateness::Histogram;
+use crate::attach::pace::Outside;
+
+/// Frames taken from one device in one turn: the world must keep up with itself.
+const INTAKE: usize = 64;
+/// After the last program has ended, frames on their way are waited for so long,
+const ENDING: Nanos = Nanos::from_millis(500);
+/// and it is over when there was none for so long.
+const QUIET: Nanos = Nanos::from_millis(50);
+/// SIGINT, SIGKILL: the numbers are the same on every Linux.
+const INTERRUPT: i32 = 2;
+
+/// A program under way on a machine that it plays.
+pub(crate) struct Running {
+    pub(crate) node: NodeId,
+    pub(crate) text: String,
+    pub(crate) guest: Guest,
+    /// The machine's port behind each device.
+    pub(crate) ports: Vec<PortId>,
+    pub(crate) keys: Option<KeyLog>,
+    /// Its number, once begun.
+    program: Option<u32>,
+    code: Option<i32>,
+    /// Devices that are gone.
+    gone: Vec<bool>,
+}
+
+impl Running {
+    pub(crate) fn new(node: NodeId, text: String, guest: Guest, ports: Vec<PortId>) -> Running {
+        let gone = vec![false; guest.devices.len()];
+        Running { node, text, guest, ports, keys: None, program: None, code: None, gone }
+    }
+
+    /// Its exit code, once it is over.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.code
+    }
+}
+
+/// Everything outside.
+pub(crate) struct Real {
+    clock: WallClock,
+    /// Virtual time when the clock started.
+    anchor: Time,
+    running: Vec<Running>,
+    begun: u32,
+    poller: Poller,
+    /// What was ready when last waited: everything else need not be looked at.
+    ready: Vec<bool>,
+    /// Whether something else than a device was ready.
+    called: bool,
+    interrupts: Option<Interrupts>,
+    interrupted: u32,
+    late: Histogram,
+    buffer: Vec<u8>,
+    /// When the last program ended, and when the last frame passed.
+    ended: Option<Time>,
+    moved: Time,
+}
+
+impl Real {
+    /// `clock` started at `anchor`.
+    pub(crate) fn new(clock: WallClock, anchor: Time, running: Vec<Running>) -> Real {
+        Real {
+            clock,
+            anchor,
+            running,
+            begun: 0,
+            poller: Poller::new(),
+            ready: Vec::new(),
+            called: true,
+            interrupts: None,
+            interrupted: 0,
+            late: Histogram::new(),
+            buffer: vec![0; MAX_FRAME],
+            ended: None,
+            moved: anchor,
+        }
+    }
+
+    /// Takes signals to this process as something to hand on.
+    pub(crate) fn hear(&mut self, interrupts: Interrupts) {
+        self.interrupts = Some(interrupts);
+    }
+
+    /// The programs and what became of them.
+    pub(crate) fn running(&self) -> &[Running] {
+        &self.running
+    }
+
+    /// How late frames were.
+    pub(crate) fn lateness(&self) -> Lateness {
+        self.late.figures()
+    }
+
+    fn time(&self) -> Time {
+        self.anchor + self.clock.elapsed()
+    }
+
+    fn take_frames(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal> {
+        let mut flags = self.ready.iter().copied().chain(std::iter::repeat(true));
+        for running in &mut self.running {
+            let Running { node, guest, ports, gone, .. } = running;
+            for ((device, port), gone) in guest.devices.iter_mut().zip(ports.iter()).zip(gone) {
+                if flags.next().unwrap_or(true) && !*gone {
+                    *gone = take_frames(device, &mut self.buffer, |bytes| {
+                        into.push(Input::Frame { node: *node, port: *port, bytes: bytes.to_vec() });
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_ends(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal> {
+        let late = self.late.figures();
+        for running in &mut self.running {
+            let code = match running.code {
+                None => running.guest.try_wait().map_err(|e| waiting(&running.text, e))?,
+                Some(_) => None,
+            };
+            take_keys(running, into);
+            if let (Some(code), Some(program)) = (code, running.program) {
+                running.code = Some(code);
+                into.push(Input::End { program, code, late });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands signals on. A terminal has sent its Ctrl-C to the program already; whoever insists means all of them.
+    fn take_interrupts(&mut self) {
+        let Some(signal) = self.interrupts.as_mut().and_then(Interrupts::take) else { return };
+        self.interrupted += 1;
+        let by_terminal = signal == INTERRUPT && io::IsTerminal::is_terminal(&io::stdin());
+        for running in self.running.iter_mut().filter(|r| r.code.is_none()) {
+            // A program that has ended meanwhile is noticed in its own time.
+            let _ = match self.interrupted {
+                1 if by_terminal => Ok(()),
+                1 | 2 => running.guest.signal(signal),
+                _ => running.guest.kill(),
+            };
+        }
+    }
+}
+
+/// Reads what is there; whether the device is gone.
+fn take_frames(device: &mut Device, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> Result<bool, Refusal> {
+    for _ in 0..INTAKE {
+        match device.read(buffer) {
+            Ok(len) => each(&buffer[..len]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => return Ok(true),
+            Err(error) => {
+                return Err(Refusal::Io { doing: "read from a program's network card".into(), error });
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn take_keys(running: &mut Running, into: &mut Vec<Input>) {
+    let node = running.node;
+    let lines = running.keys.as_mut().map(KeyLog::take).unwrap_or_default();
+    into.extend(lines.into_iter().map(|line| Input::Secret { node, line }));
+}
+
+fn waiting(what: &str, error: io::Error) -> Refusal {
+    Refusal::Io { doing: format!("wait for {what}"), error }
+}
+
+impl Outside for Real {
+    fn now(&mut self) -> Result<Option<Time>, Refusal> {
+        Ok(Some(self.time()))
+    }
+
+    fn take(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal> {
+        for running in self.running.iter_mut().filter(|r| r.program.is_none()) {
+            let (node, text, program) = (running.node, running.text.clone(), self.begun);
+            into.push(Input::Begin { node, program, text });
+            running.program = Some(program);
+            self.begun += 1;
+        }
+        let before = into.len();
+        self.take_frames(into)?;
+        if into.len() > before {
+            self.moved = self.time();
+            // A secret comes before the frames that it protects.
+            let mut keys = Vec::new();
+            self.running.iter_mut().for_each(|r| take_keys(r, &mut keys));
+            into.splice(before..before, keys);
+        }
+        if std::mem::take(&mut self.called) {
+            self.take_interrupts();
+            self.take_ends(into)?;
+        }
+        if self.ended.is_none() && self.running.iter().all(|r| r.code.is_some()) {
+            (self.ended, self.moved) = (Some(self.time()), self.time());
+        }
+        let now = self.time();
+        let over = self.ended.is_some_and(|at| now.since(at) > ENDING || now.since(self.moved) > QUIET);
+        if over {
+            into.push(Input::Stop);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, node: NodeId, outward: &Outward) -> Result<(), Refusal> {
+        let Some(running) = self.running.iter_mut().find(|r| r.node == node) else { return Ok(()) };
+        let index = running.ports.iter().position(|p| *p == outward.port);
+        let Some(index) = index.filter(|i| !running.gone[*i]) else { return Ok(()) };
+        match running.guest.devices[index].write(&outward.bytes) {
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => running.gone[index] = true,
+            // A frame that no card takes; it left the world all the same.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) => {
+                return Err(Refusal::Io { doing: "write to a program's network card".into(), error });
+            }
+            Ok(()) => {}
+        }
+        let now = self.anchor + self.clock.elapsed();
+        self.moved = now;
+        self.late.add(now.since(outward.at.min(now)));
+        Ok(())
+    }
+
+    fn wait(&mut self, next: Option<Time>) -> Result<(), Refusal> {
+        let now = self.time();
+        let mut timeout = next.map(|next| next.since(now.min(next)));
+        if self.ended.is_some() {
+            timeout = Some(timeout.unwrap_or(QUIET).min(QUIET));
+        }
+        let mut watched = Vec::new();
+        for running in &self.running {
+            watched.extend(
+                running.guest.devices.iter().zip(&running.gone).filter(|(_, g)| !**g).map(|(d, _)| d.watch()),
+            );
+        }
+        let devices = watched.len();
+        watched.extend(self.running.iter().filter(|r| r.code.is_none()).map(|r| r.guest.watch()));
+        watched.extend(self.interrupts.iter().map(Interrupts::watch));
+        let timeout = timeout.map(|t| Duration::from_nanos(t.0));
+        let ready = self
+            .poller
+            .wait(&watched, timeout)
+            .map_err(|error| Refusal::Io { doing: "wait for the world outside".into(), error })?;
+        // Flags by device, those that are gone included.
+        let mut flags = ready[..devices].iter();
+        self.called = ready[devices..].contains(&true);
+        self.ready.clear();
+        for gone in self.running.iter().flat_map(|r| &r.gone) {
+            self.ready.push(!gone && flags.next().copied().unwrap_or(true));
+        }
+        Ok(())
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    fn hear_of_frames(&mut self, moving: bool) {
+        if moving {
+            self.moved = self.time();
+        }
+    }
+}
