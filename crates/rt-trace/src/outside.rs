@@ -43,12 +43,9 @@ pub fn read(trace: &mut Trace) {
 
 /// Machines that real programs played, and when the last program there was over.
 fn played(trace: &Trace) -> BTreeMap<NodeId, Time> {
-    let mut played = BTreeMap::new();
-    for event in &trace.events {
-        if matches!(event.what, What::FromOutside { .. }) {
-            played.entry(event.node()).or_insert(Time::MAX);
-        }
-    }
+    let nodes = (0..trace.map.nodes.len()).filter_map(|n| u32::try_from(n).ok()).map(NodeId);
+    let mut played: BTreeMap<NodeId, Time> =
+        nodes.filter(|n| trace.is_played(*n)).map(|n| (n, Time::MAX)).collect();
     for (event, record) in trace.said() {
         if let (Some(over), AppRecord::StepEnd { .. }) = (played.get_mut(&event.node()), record) {
             *over = event.at;

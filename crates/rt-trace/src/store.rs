@@ -94,6 +94,7 @@ struct Index {
     events_at: Vec<Vec<u32>>,
     blocked: FixedMap<(NodeId, ConnId), Vec<u32>>,
     again: FixedMap<(NodeId, ConnId), Vec<u32>>,
+    played: FixedMap<NodeId, ()>,
 }
 
 impl Trace {
@@ -115,6 +116,9 @@ impl Trace {
             push_at(&mut index.events_at, event.node(), at);
             if !event.frame.is_none() {
                 index.events_of_frame.entry(event.frame).or_default().push(at);
+            }
+            if is_of_played(event) {
+                index.played.insert(event.node(), ());
             }
             if let What::TcpBlocked { conn, .. } = event.what {
                 index.blocked.entry((event.node(), conn)).or_default().push(at);
@@ -191,6 +195,12 @@ impl Trace {
         list.iter().map(|&i| &self.frames[i as usize])
     }
 
+    /// Whether a real program played this machine, at least for a time.
+    #[must_use]
+    pub fn is_played(&self, node: NodeId) -> bool {
+        self.index.played.contains_key(&node)
+    }
+
     /// Frames handed to the real program that plays the machine of an event, before that event, the latest first.
     pub fn reached_outside(&self, before: EventId) -> impl Iterator<Item = &Event> {
         let list = self.index.events_at.get(before.node().index()).map_or(&[][..], Vec::as_slice);
@@ -234,6 +244,15 @@ impl Trace {
     #[must_use]
     pub fn end(&self) -> Time {
         self.events.iter().map(|e| e.at).max().unwrap_or(Time::ZERO)
+    }
+}
+
+/// What is recorded only of machines that real programs play. Their steps begin without a command.
+fn is_of_played(event: &Event) -> bool {
+    match &event.what {
+        What::FromOutside { .. } | What::ToOutside { .. } => true,
+        What::App(record) => event.because.is_none() && matches!(**record, AppRecord::StepBegin { .. }),
+        _ => false,
     }
 }
 

@@ -15,6 +15,8 @@ mod pace;
 mod real;
 mod replay;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -30,7 +32,7 @@ use serde_json::{Value, json};
 use crate::output::{self, Folder};
 use crate::{Comments, Refusal, Run, Scenario};
 use keys::KeyLog;
-use pace::Pacer;
+use pace::{Outside, Pacer};
 use real::{Real, Running};
 use session::{Document, Finished, Session};
 
@@ -96,22 +98,32 @@ impl Scenario {
         let notes = notes(&running);
         let clock = WallClock::start();
         let document = Document { anchor: anchor(&clock, &document.model).max(session.at()), ..document };
-        let mut log = keep_inputs(&options.out, &document)?;
         let mut real = Real::new(clock, document.anchor, running);
         if let Some(interrupts) = interrupts.take() {
             real.hear(interrupts);
         }
-        session.join_clocks(&document);
-        let paced = Pacer::new(document.given.clone(), Some(&mut log)).run(&mut session, &mut real);
-        let finished =
-            log.finish().map(drop).map_err(|e| Refusal::io("write", &options.out.join(INPUTS_FILE), e));
-        paced.and(finished)?;
+        pace(&document, &mut session, &mut real, &options.out)?;
         let (codes, late) = (real.running().iter().map(|r| r.code().unwrap_or(2)).collect(), real.lateness());
         drop(real);
         let attached = Some(describe(session.programs(), late, &document.model));
         let run = conclude(session.finish(), folder, &options.out, (options.comments, attached))?;
         Ok(Executed { run, codes, notes, warnings: warnings(late) })
     }
+}
+
+/// Joins the clocks and lets the world and what is outside go on together until that is over; keeps what came in `out`.
+fn pace(
+    document: &Document,
+    session: &mut Session,
+    outside: &mut dyn Outside,
+    out: &Path,
+) -> Result<(), Refusal> {
+    let mut log = keep_inputs(out, document)?;
+    session.join_clocks(document);
+    let paced = Pacer::new(document.given.clone(), Some(&mut log)).run(session, outside);
+    // Whatever went wrong, what came until then is kept.
+    let kept = log.finish().map(drop).map_err(|e| Refusal::io("write", &out.join(INPUTS_FILE), e));
+    paced.and(kept)
 }
 
 /// The world that is to be run: civil time is the real one, and the machines that are given away have no steps.

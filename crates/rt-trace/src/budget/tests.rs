@@ -240,6 +240,32 @@ fn a_full_window_behind_a_loss_is_the_loss() {
     check(tape, 0);
 }
 
+/// A real program on node 0 asks, the answer comes, it thinks and asks again on another connection; what it does is its own
+/// time, and its causes are what reached it last.
+#[test]
+fn a_real_program_is_a_slice_between_what_reached_it_and_what_it_sent() {
+    let mut tape = Tape::start(0);
+    (tape.events, tape.counters[0], tape.input) = (Vec::new(), 0, EventId::NONE);
+    let text = "curl".into();
+    tape.record(FrameId::NONE, What::App(Box::new(AppRecord::StepBegin { step: 0, text })));
+    for think in [700, 50] {
+        tape.now += Nanos(think);
+        tape.spend(Cause::Outside, think);
+        tape.input = EventId::NONE;
+        tape.input = tape.record(FrameId::NONE, What::FromOutside { port: PortId(0) });
+        let query = tape.frame();
+        tape.hop(query, 1, [1, 0, 2, 30]);
+        tape.timer(TimerKind::App(Wait::DnsThink), 9);
+        let answer = tape.frame();
+        tape.hop(answer, 0, [1, 0, 2, 30]);
+        tape.record(answer, What::ToOutside { port: PortId(0) });
+    }
+    // Its end has no cause either.
+    (tape.now, tape.input) = (tape.now + Nanos(11), EventId::NONE);
+    tape.spend(Cause::Outside, 11);
+    check(tape, 0);
+}
+
 /// Bugs in a trace are told loudly, and even then the sum is exact.
 #[test]
 fn what_cannot_be_named_is_a_problem() {

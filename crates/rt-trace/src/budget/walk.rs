@@ -74,7 +74,8 @@ impl Walker<'_> {
             steps_left -= 1;
             if event.is_none() {
                 // What is said of a real program has no cause among the events, but a time.
-                match self.trace.event(from).filter(|e| matches!(e.what, What::App(_))) {
+                let said = self.trace.event(from).filter(|e| matches!(e.what, What::App(_)));
+                match said.filter(|e| self.trace.is_played(e.node())) {
                     Some(said) => next = self.outside(said, from),
                     None => return self.give_up(from, ProblemKind::NoCause),
                 }
