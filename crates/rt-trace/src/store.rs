@@ -215,8 +215,8 @@ impl Trace {
         let list = self.index.events_at.get(input.node().index()).map_or(&[][..], Vec::as_slice);
         let from = self.index.event.get(&input).copied()?;
         let later = &list[list.partition_point(|&i| i <= from)..];
-        let sent = later.iter().map(|&i| &self.events[i as usize]).take_while(|e| e.because == input);
-        let sent = sent.filter(|e| matches!(e.what, What::Transmit { .. })).next()?;
+        let mut sent = later.iter().map(|&i| &self.events[i as usize]).take_while(|e| e.because == input);
+        let sent = sent.find(|e| matches!(e.what, What::Transmit { .. }))?;
         self.sightings(sent.frame).next()
     }
 

@@ -103,7 +103,7 @@ mod tests {
         let good = format!("CLIENT_RANDOM {random} 00ff");
         assert!(keys.take().is_empty());
         write!(out, "# made by curl\n{good}\r\n{good}").unwrap();
-        assert_eq!(keys.take(), [good.clone()]);
+        assert_eq!(keys.take(), std::slice::from_ref(&good));
         write!(out, "11\nCLIENT_RANDOM {random} zz\n\u{7f}\0\n{}\n", "A".repeat(5_000)).unwrap();
         assert_eq!(keys.take(), [format!("{good}11")]);
         out.write_all(&[b'A'; 100_000]).unwrap();

@@ -167,8 +167,8 @@ impl Walker<'_> {
                 break;
             }
             last = last.or(Some(arrived));
-            let same = flow.is_some()
-                && self.trace.sightings(arrived.frame).next_back().and_then(|c| flow_of(c)) == flow;
+            let same =
+                flow.is_some() && self.trace.sightings(arrived.frame).next_back().and_then(flow_of) == flow;
             if same || flow.is_none() {
                 of_flow = Some(arrived);
                 break;
