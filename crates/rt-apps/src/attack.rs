@@ -86,7 +86,8 @@ pub async fn syn_flood(net: Net, flood: SynFlood) -> StepResult {
                 segment(from, to, TcpFlags::SYN, rng.next_u32())
             });
             let sent = sent.await;
-            let text = format!("{sent} SYNs to {target} in the name of addresses of {}", flood.sources);
+            let sent_words = rt_base::count(sent, "SYN");
+            let text = format!("{sent_words} to {target} in the name of addresses of {}", flood.sources);
             StepResult::ok(text).with_figures(vec![Figure::count("packets", sent)])
         }
         Ok(IpAddr::V6(_)) => StepResult::failed("only IPv4 is spoken here"),
@@ -109,7 +110,9 @@ pub async fn spoof(net: Net, spoof: Spoof) -> StepResult {
     let sent = sent.await;
     let last = spoof.first.wrapping_add(spoof.stride.wrapping_mul(spoof.count.saturating_sub(1)));
     let seqs = if spoof.count > 1 { format!("{} to {last}", spoof.first) } else { last.to_string() };
-    let text = format!("{sent} forged {name} in the name of {}, sequence numbers {seqs}", spoof.from);
+    let forged = rt_base::count(sent, &format!("forged {name}"));
+    let numbers = if spoof.count > 1 { "sequence numbers" } else { "sequence number" };
+    let text = format!("{forged} in the name of {}, {numbers} {seqs}", spoof.from);
     end(&net, req, StepResult::ok(text).with_figures(vec![Figure::count("packets", sent)]))
 }
 

@@ -18,6 +18,7 @@ mod rng;
 mod tcp_event;
 pub mod text;
 mod time;
+mod words;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
 pub use drop_reason::DropReason;
@@ -34,3 +35,4 @@ pub use rng::Rng;
 pub use rt_wire::MacAddr;
 pub use tcp_event::{ListenerStep, LossEvidence, SlowStartEvidence, TcpDecision, UndoEvidence};
 pub use time::{Nanos, Time};
+pub use words::{NO_FREE_PORT, count, plural};

@@ -115,8 +115,8 @@ pub fn drill(query: &DrillQuery) -> Result<Drilled, Refusal> {
         }
     }
     let (passed, failed, unanswered) = (drilled.passed, drilled.failed, drilled.unanswered);
-    let n = scripts.len() + search.unreadable.len();
-    let _ = write!(drilled.text, "{n} script{}: {passed} pass, {failed} fail", if n == 1 { "" } else { "s" });
+    let all = rt_base::count((scripts.len() + search.unreadable.len()) as u64, "script");
+    let _ = write!(drilled.text, "{all}: {passed} pass, {failed} fail");
     if unanswered > 0 {
         let _ = write!(drilled.text, ", {unanswered} not judged");
     }

@@ -130,7 +130,7 @@ impl Scenario {
     /// `14 nodes, 15 links, 2 steps, 6 expectations`.
     #[must_use]
     pub fn facts(&self) -> String {
-        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let count = |n: usize, what: &str| rt_base::count(n as u64, what);
         let m = &self.model;
         let checks = m.expect.iter().map(|e| e.checks.len()).sum();
         let parts = [

@@ -60,7 +60,7 @@ impl SocketError {
             SocketError::ProtocolUnreachable => "protocol unreachable",
             SocketError::AddrInUse => "address in use",
             SocketError::AddrNotAvailable => "address not available",
-            SocketError::NoPorts => "no ephemeral port is free",
+            SocketError::NoPorts => rt_base::NO_FREE_PORT,
             SocketError::MessageTooLong => "message too long",
             SocketError::BrokenPipe => "broken pipe",
             SocketError::NotConnected => "not connected",

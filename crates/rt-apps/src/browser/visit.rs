@@ -56,7 +56,11 @@ impl Shared {
         };
         let req = self.net.new_req();
         let body = value.to_string();
-        self.note(req, "json.serialized", format!("{} bytes of JSON: {}", body.len(), shortened(&body)));
+        self.note(
+            req,
+            "json.serialized",
+            format!("{} of JSON: {}", rt_base::count(body.len() as u64, "byte"), shortened(&body)),
+        );
         let referer = url.join("/").ok().map(|page| page.to_string());
         let job = Job { referer, body: Some(body.into()), ..Job::new(rt_base::ReqId(0), Kind::Call, url) };
         let answer = match self.load(req, job).await {
@@ -120,7 +124,7 @@ fn summarize(
     let status = page.status.as_u16();
     let mut summary = format!("{status} {}, {}", protocol(page.source), kilobytes(bytes));
     if all.len() > 1 {
-        summary.push_str(&format!(" in {} resources", all.len()));
+        summary.push_str(&format!(" in {}", rt_base::count(all.len() as u64, "resource")));
     }
     if from_cache > 0 {
         summary.push_str(&format!(", {from_cache} from the cache"));

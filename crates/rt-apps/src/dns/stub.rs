@@ -109,7 +109,11 @@ impl std::fmt::Display for LookupError {
             LookupError::NoData(name, rtype) => write!(f, "{name}: no {rtype} record"),
             LookupError::Failed(name, rcode) => write!(f, "{name}: the resolver could not say ({rcode})"),
             LookupError::TimedOut(name, tries) => {
-                write!(f, "{name}: no answer from any resolver ({tries} tries)")
+                write!(
+                    f,
+                    "{name}: no answer from any resolver ({})",
+                    rt_base::count(u64::from(*tries), "try")
+                )
             }
             LookupError::Unreachable(name, why) => write!(f, "{name}: no resolver can be reached ({why})"),
             LookupError::NoServers(name) => write!(f, "{name}: no resolver is known"),

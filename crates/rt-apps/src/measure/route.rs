@@ -71,13 +71,16 @@ async fn run(net: &Net, target: &str, options: RouteOptions, report: &mut Report
             return end;
         }
     }
-    let after = MOST_HOPS - silent;
-    Err(format!("{address} was not reached within {MOST_HOPS} hops; nobody behind hop {after} answers"))
+    let last = match MOST_HOPS - silent {
+        0 => "nobody answers at all".to_string(),
+        after => format!("nobody behind hop {after} answers"),
+    };
+    Err(format!("{address} was not reached within {MOST_HOPS} hops; {last}"))
 }
 
 /// Whether this hop was the last one, and how it went.
 fn verdict(address: IpAddr, ttl: u8, heard: &[Heard]) -> Option<Result<String, String>> {
-    let hops = if ttl == 1 { "1 hop".to_string() } else { format!("{ttl} hops") };
+    let hops = rt_base::count(u64::from(ttl), "hop");
     let all = heard.iter().flatten();
     let mut refusal = None;
     for (answer, time) in all {

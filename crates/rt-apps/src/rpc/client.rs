@@ -134,7 +134,10 @@ impl Caller {
             }
         }
         let (took, open) = (self.net.now().since(begin), self.shared(|s| s.idle.len()));
-        self.note("rpc.warm", format!("{open} connections opened before the first call, in {took}"));
+        self.note(
+            "rpc.warm",
+            format!("{} opened before the first call, in {took}", rt_base::count(open as u64, "connection")),
+        );
     }
 
     /// Calls until all calls are made.
@@ -252,10 +255,10 @@ impl Caller {
         figures.push(Figure::count("connections", u64::from(connections)));
         figures.push(Figure::count("failed-calls", failures.len() as u64));
         let wanted = self.calls.count;
-        let opened =
-            if connections == 1 { "1 connection".into() } else { format!("{connections} connections") };
+        let opened = rt_base::count(u64::from(connections), "connection");
+        let wanted = rt_base::count(u64::from(wanted), "call");
         let median = if times.is_empty() { String::new() } else { format!(", median {}", rank(50)) };
-        let text = format!("{} of {wanted} calls answered over {opened}{median}", times.len());
+        let text = format!("{} of {wanted} answered over {opened}{median}", times.len());
         match failures.first() {
             None => StepResult::ok(text),
             Some((number, why)) => StepResult::failed(format!("{text}; call {number}: {why}")),
