@@ -57,6 +57,19 @@ pub enum TcpDecision {
         /// What showed it.
         by: UndoEvidence,
     },
+    /// HyStart++ saw the round-trip time grow and lets the window grow more slowly, to see whether it was a whim (Conservative
+    /// Slow Start, RFC 9406 4.2).
+    SlowStartCautious {
+        /// The smallest round-trip time of this round, microseconds.
+        rtt_us: u64,
+        /// The smallest of the round before, microseconds.
+        base_us: u64,
+    },
+    /// The round-trip time fell again: slow start goes on as before (RFC 9406 4.2).
+    SlowStartResumed {
+        /// The smallest round-trip time of this round, microseconds.
+        rtt_us: u64,
+    },
     /// Slow start ends before a loss ends it.
     SlowStartEnd {
         /// What showed that the path is full.

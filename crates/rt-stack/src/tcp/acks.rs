@@ -275,8 +275,8 @@ impl Connection {
         self.tell_rtt(cx, rtt);
         let sample = RttSample { now: cx.now, rtt: latest, una: self.snd.una, nxt: self.snd.nxt };
         let r = &mut self.recovery;
-        if let Some(by) = r.controller.on_rtt(&mut r.window, sample) {
-            self.decided(cx, || rt_base::TcpDecision::SlowStartEnd { by });
+        if let Some(decision) = r.controller.on_rtt(&mut r.window, sample) {
+            self.decided(cx, || decision);
             self.tell_cwnd(cx, true);
         }
         true

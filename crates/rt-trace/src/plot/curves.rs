@@ -1,8 +1,8 @@
 //! What one end's interface saw of a connection, and what its TCP recorded, as points over time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rt_base::{DropReason, Event, SendWhy, TcpDecision, Time, What};
+use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpDecision, Time, What};
 use serde::{Deserialize, Serialize};
 
 use crate::read::{Segment, Side};
@@ -13,6 +13,10 @@ use crate::story::view::{End, View};
 pub struct TimeSequence {
     /// Every segment that it sent, in order; sequence numbers relative to its SYN's, without wrapping.
     pub sent: Vec<Sent>,
+    /// Segments that never left the machine, because its own queue was full: no capture has them. Their `number` is that of the
+    /// segment before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsent: Vec<Sent>,
     /// Every segment that came to it.
     pub acks: Vec<AckPoint>,
     /// SACK blocks that came to it (RFC 2018).
@@ -36,8 +40,10 @@ pub struct Sent {
     pub flags: u8,
     /// Why.
     pub why: SentWhy,
-    /// Why it never arrived, if it did not.
+    /// Why it never arrived, if it did not, or why the machine that it reached refused it.
     pub lost: Option<DropReason>,
+    /// Whether it reached the machine that it was for (and was refused there, if `lost` says why).
+    pub reached: bool,
 }
 
 /// Why a segment was sent, as far as a plot shows it.
@@ -175,16 +181,11 @@ pub(super) fn time_sequence(view: &View<'_>, conn: usize, from: Side) -> Option<
             let seq = capture.long(segment.seq, next);
             let phantom = u64::from(segment.flags & 2 == 2) + u64::from(segment.flags & 1 == 1);
             let last = seq + u64::from(segment.len) + phantom;
-            curve.sent.push(Sent {
-                number,
-                at,
-                seq,
-                end: last,
-                len: segment.len,
-                flags: segment.flags,
-                why: why(view, segment, last > seq && last <= next),
-                lost: lost(view, segment),
-            });
+            let frame = segment.mark.frame;
+            let why = why(view, frame, last > seq && last <= next);
+            let (lost, reached) = lost(view, frame);
+            let (len, flags) = (segment.len, segment.flags);
+            curve.sent.push(Sent { number, at, seq, end: last, len, flags, why, lost, reached });
             next = next.max(last);
         } else {
             let ack = (segment.flags & 16 == 16).then(|| capture.long(segment.ack, acked));
@@ -197,11 +198,46 @@ pub(super) fn time_sequence(view: &View<'_>, conn: usize, from: Side) -> Option<
             }
         }
     }
+    curve.unsent = unsent(view, (conn, from), &capture, &curve.sent);
     Some(curve)
 }
 
-fn why(view: &View<'_>, segment: &Segment, repeats: bool) -> SentWhy {
-    let record = view.trace.events_of(segment.mark.frame).find_map(|e| match &e.what {
+/// What TCP sent and the machine's own queue had no room for.
+fn unsent(view: &View<'_>, (conn, from): (usize, Side), capture: &Capture<'_>, sent: &[Sent]) -> Vec<Sent> {
+    let seen: BTreeSet<FrameId> = capture.segments.iter().map(|s| s.mark.frame).collect();
+    let mut all = Vec::new();
+    for event in view.tcp_events(conn, from) {
+        let What::TcpSend(record) = &event.what else { continue };
+        if seen.contains(&event.frame) {
+            continue;
+        }
+        let (lost, reached) = lost(view, event.frame);
+        if lost.is_none() {
+            continue;
+        }
+        let before = sent[..sent.partition_point(|s| s.at <= event.at)].last();
+        let seq = capture.long(record.seq, before.map_or(0, |s| s.end));
+        let phantom = u64::from(record.flags & 2 == 2) + u64::from(record.flags & 1 == 1);
+        let end = seq + u64::from(record.len) + phantom;
+        let (at, len, flags) = (event.at, record.len, record.flags);
+        let why = why(view, event.frame, false);
+        all.push(Sent {
+            number: before.map_or(0, |s| s.number),
+            at,
+            seq,
+            end,
+            len,
+            flags,
+            why,
+            lost,
+            reached,
+        });
+    }
+    all
+}
+
+fn why(view: &View<'_>, frame: FrameId, repeats: bool) -> SentWhy {
+    let record = view.trace.events_of(frame).find_map(|e| match &e.what {
         What::TcpSend(record) => Some(record),
         _ => None,
     });
@@ -216,16 +252,23 @@ fn why(view: &View<'_>, segment: &Segment, repeats: bool) -> SentWhy {
     }
 }
 
-fn lost(view: &View<'_>, segment: &Segment) -> Option<DropReason> {
-    let mut reason = None;
-    for event in view.trace.events_of(segment.mark.frame) {
+/// Why a frame came to nothing, and whether it reached the machine that it was for. What TCP itself found no use for (a
+/// keepalive's probe, a copy of what it had) has arrived.
+fn lost(view: &View<'_>, frame: FrameId) -> (Option<DropReason>, bool) {
+    let mut end = (None, true);
+    for event in view.trace.events_of(frame) {
         match event.what {
-            What::Deliver { .. } => return None,
-            What::Drop { reason: r, .. } if r != DropReason::NotForThisStation => reason = Some(r),
+            What::Deliver { .. } => return (None, true),
+            What::Drop { reason: DropReason::TcpUnacceptable, place: Place::Socket, .. } => {
+                return (None, true);
+            }
+            What::Drop { reason, place, .. } if reason != DropReason::NotForThisStation => {
+                end = (Some(reason), place == Place::Socket);
+            }
             _ => {}
         }
     }
-    reason
+    end
 }
 
 /// The bytes that SACK blocks cover beyond the acknowledged ones.
@@ -280,6 +323,8 @@ fn decided(decision: &TcpDecision) -> Option<&'static str> {
         TcpDecision::Timeout { .. } => "retransmission timeout (RTO)",
         TcpDecision::ProbeLoss => "the tail loss probe found a loss",
         TcpDecision::Undo { .. } => "the loss was none: window restored",
+        TcpDecision::SlowStartCautious { .. } => "slow start slows down: the round trip grows (HyStart++)",
+        TcpDecision::SlowStartResumed { .. } => "slow start goes on: the delay was a whim (HyStart++)",
         TcpDecision::SlowStartEnd { .. } => "slow start ends (HyStart)",
         TcpDecision::EcnCut => "congestion experienced (ECN)",
     })
@@ -328,6 +373,15 @@ pub(super) fn round_trips(view: &View<'_>, conn: usize, from: Side) -> Option<Ro
     Some(curve)
 }
 
+/// The round-trip samples alone, (nanoseconds, nanoseconds).
+pub(crate) fn round_trip_samples(view: &View<'_>, conn: usize, from: Side) -> Vec<(u64, u64)> {
+    let mut out = Vec::new();
+    if let Some(sequence) = time_sequence(view, conn, from) {
+        samples(&sequence, &mut out);
+    }
+    out
+}
+
 fn estimate(event: &Event, curve: &mut RoundTrips) {
     let at = event.at.0;
     match &event.what {
@@ -372,7 +426,17 @@ pub(super) mod tests_support {
 
     pub(crate) fn sent(number: u32, at: u64, (seq, end): (u64, u64)) -> Sent {
         let len = (end - seq) as u32;
-        Sent { number, at: Time(at), seq, end, len, flags: 16, why: SentWhy::First, lost: None }
+        Sent {
+            number,
+            at: Time(at),
+            seq,
+            end,
+            len,
+            flags: 16,
+            why: SentWhy::First,
+            lost: None,
+            reached: true,
+        }
     }
 
     pub(crate) fn ack(number: u32, at: u64, ack: u64, blocks: &[(u64, u64)]) -> Ack {
@@ -384,6 +448,7 @@ pub(super) mod tests_support {
     fn sequence(sent: &[Sent], acks: &[Ack]) -> TimeSequence {
         TimeSequence {
             sent: sent.to_vec(),
+            unsent: Vec::new(),
             acks: acks.iter().map(|a| a.0).collect(),
             sacks: acks.iter().flat_map(|a| a.1.clone()).collect(),
         }

@@ -201,7 +201,7 @@ fn ended_by(view: &View<'_>, wait: &Wait<'_>) -> String {
     }
 }
 
-/// Where slow start ended before a loss ended it.
+/// Where slow start was slowed down, went on, or ended before a loss ended it.
 fn slow_start(view: &View<'_>, asked: Asked, side: Side) -> Vec<(Time, Line)> {
     let mut cwnd = 0;
     let mut lines = Vec::new();
@@ -210,29 +210,13 @@ fn slow_start(view: &View<'_>, asked: Asked, side: Side) -> Vec<(Time, Line)> {
             What::TcpCwnd { cwnd: now, .. } => cwnd = *now,
             What::TcpSend(record) => cwnd = record.cwnd,
             What::TcpDecision { decision, .. } if event.at > asked.after && event.at <= asked.until => {
-                let TcpDecision::SlowStartEnd { by } = **decision else { continue };
-                let ms = |us: u64| words::ms(Nanos(us.saturating_mul(1000)));
-                let by = match by {
-                    SlowStartEvidence::Delay { rtt_us, base_us } => {
-                        format!(
-                            "the round trip has grown from {} to {}: a queue builds up",
-                            ms(base_us),
-                            ms(rtt_us)
-                        )
-                    }
-                    SlowStartEvidence::AckTrain => {
-                        "closely spaced ACKs came for half a round trip: the path is full".into()
-                    }
-                };
+                let Some((code, text)) = slow_start_words(decision, cwnd) else { continue };
                 let name = view.name(event.node());
-                let text = format!(
-                    "ends slow start with a window of {}: {by} (HyStart++, RFC 9406)",
-                    words::bytes(u64::from(cwnd))
-                );
-                let line = Line::new("tcp.slow_start_end", name.clone(), text)
+                let line = Line::new(code, name.clone(), text)
                     .at(event.at)
                     .on(name)
                     .margin(words::after(asked.zero, event.at))
+                    .with("cwnd", cwnd)
                     .with("number", asked.conn + 1);
                 lines.push((event.at, line));
             }
@@ -240,4 +224,45 @@ fn slow_start(view: &View<'_>, asked: Asked, side: Side) -> Vec<(Time, Line)> {
         }
     }
     lines
+}
+
+fn slow_start_words(decision: &TcpDecision, cwnd: u32) -> Option<(&'static str, String)> {
+    let ms = |us: u64| words::ms(Nanos(us.saturating_mul(1000)));
+    let window = words::bytes(u64::from(cwnd));
+    Some(match *decision {
+        TcpDecision::SlowStartCautious { rtt_us, base_us } => {
+            let text = format!(
+                "slows its slow start down at a window of {window}: the shortest round trip has grown from {} to {}, so a \
+                 queue may be building up; the window grows by a quarter of what it did (Conservative Slow Start of \
+                 HyStart++, RFC 9406)",
+                ms(base_us),
+                ms(rtt_us)
+            );
+            ("tcp.slow_start_cautious", text)
+        }
+        TcpDecision::SlowStartResumed { rtt_us } => {
+            let text = format!(
+                "goes back to full slow start with a window of {window}: the round trip is down to {} again, the delay was a \
+                 whim (HyStart++, RFC 9406)",
+                ms(rtt_us)
+            );
+            ("tcp.slow_start_resumed", text)
+        }
+        TcpDecision::SlowStartEnd { by } => {
+            let by = match by {
+                SlowStartEvidence::Delay { rtt_us, base_us } => {
+                    format!(
+                        "the round trip has grown from {} to {}: a queue builds up",
+                        ms(base_us),
+                        ms(rtt_us)
+                    )
+                }
+                SlowStartEvidence::AckTrain => {
+                    "closely spaced ACKs came for half a round trip: the path is full".into()
+                }
+            };
+            ("tcp.slow_start_end", format!("ends slow start with a window of {window}: {by} (HyStart)"))
+        }
+        _ => return None,
+    })
 }

@@ -7,7 +7,7 @@
 //! One thing from Linux: while no W_max is known (before the first loss, after a timeout), the window grows by a twentieth
 //! per round trip at least.
 
-use rt_base::{Nanos, SlowStartEvidence, Time};
+use rt_base::{Nanos, TcpDecision, Time};
 
 use super::hystart::Hystart;
 use super::{Acked, Algorithm, MAX_CWND, RttSample, Window};
@@ -79,7 +79,7 @@ impl Algorithm for Cubic {
         self.hystart.restart();
     }
 
-    fn on_rtt(&mut self, window: &mut Window, sample: RttSample) -> Option<SlowStartEvidence> {
+    fn on_rtt(&mut self, window: &mut Window, sample: RttSample) -> Option<TcpDecision> {
         if self.epoch != NO_EPOCH && sample.now.since(self.epoch) < SETTLE {
             return None;
         }

@@ -5,7 +5,7 @@
 //! Not here from RFC 9406: the limit L on what one ACK adds (Linux has none either), and no use after the first loss: a
 //! known threshold ends slow start itself.
 
-use rt_base::{Nanos, SlowStartEvidence, Time};
+use rt_base::{Nanos, SlowStartEvidence, TcpDecision, Time};
 use rt_wire::Seq;
 
 use super::{RttSample, Window};
@@ -73,7 +73,7 @@ impl Hystart {
         window.slow_start(more)
     }
 
-    pub(super) fn on_rtt(&mut self, window: &mut Window, sample: RttSample) -> Option<SlowStartEvidence> {
+    pub(super) fn on_rtt(&mut self, window: &mut Window, sample: RttSample) -> Option<TcpDecision> {
         if window.cwnd >= window.ssthresh {
             return None;
         }
@@ -84,7 +84,7 @@ impl Hystart {
         }
     }
 
-    fn plus_plus(&mut self, window: &mut Window, sample: RttSample) -> Option<SlowStartEvidence> {
+    fn plus_plus(&mut self, window: &mut Window, sample: RttSample) -> Option<TcpDecision> {
         //= rfc9406#4.2
         let over = self.end.is_none_or(|end| sample.una.ge(end));
         if over {
@@ -94,10 +94,12 @@ impl Hystart {
             if let Some((rounds, base)) = &mut self.css {
                 *rounds -= 1;
                 if *rounds == 0 {
-                    let (rtt_us, base_us) = (base.0 / 1000, self.last.0 / 1000);
+                    let (rtt_us, base_us) = (self.last.0 / 1000, base.0 / 1000);
                     self.css = None;
                     window.ssthresh = window.cwnd;
-                    return Some(SlowStartEvidence::Delay { rtt_us, base_us });
+                    return Some(TcpDecision::SlowStartEnd {
+                        by: SlowStartEvidence::Delay { rtt_us, base_us },
+                    });
                 }
             }
         }
@@ -109,12 +111,16 @@ impl Hystart {
             None if self.has_grown(self.last) => {
                 self.css = Some((CSS_ROUNDS, self.current));
                 window.credit = 0;
+                let (rtt_us, base_us) = (self.current.0 / 1000, self.last.0 / 1000);
+                Some(TcpDecision::SlowStartCautious { rtt_us, base_us })
             }
             // The delay was a whim.
-            Some((_, base)) if self.current < base => self.css = None,
-            _ => {}
+            Some((_, base)) if self.current < base => {
+                self.css = None;
+                Some(TcpDecision::SlowStartResumed { rtt_us: self.current.0 / 1000 })
+            }
+            _ => None,
         }
-        None
     }
 
     fn note(&mut self, rtt: Nanos) {
@@ -127,7 +133,7 @@ impl Hystart {
         self.current >= base + threshold
     }
 
-    fn classic(&mut self, window: &mut Window, sample: RttSample) -> Option<SlowStartEvidence> {
+    fn classic(&mut self, window: &mut Window, sample: RttSample) -> Option<TcpDecision> {
         let rtt = sample.rtt;
         self.last = if self.last == Nanos::ZERO { rtt } else { self.last.min(rtt) };
         if self.done {
@@ -150,11 +156,12 @@ impl Hystart {
         }
         self.done = true;
         window.ssthresh = window.cwnd;
-        Some(if train {
+        let by = if train {
             SlowStartEvidence::AckTrain
         } else {
             SlowStartEvidence::Delay { rtt_us: self.current.0 / 1000, base_us: self.last.0 / 1000 }
-        })
+        };
+        Some(TcpDecision::SlowStartEnd { by })
     }
 
     /// Close ACKs since the round began for more than half of the smallest round-trip time: the path is full.

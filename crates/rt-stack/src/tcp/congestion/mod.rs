@@ -14,7 +14,7 @@ pub use bbr::Bbr;
 pub use cubic::Cubic;
 pub use hystart::Hystart;
 pub use reno::Reno;
-use rt_base::{Nanos, SlowStartEvidence, Time};
+use rt_base::{Nanos, TcpDecision, Time};
 use rt_wire::Seq;
 
 use super::config::{CongestionKind, HystartKind};
@@ -100,8 +100,9 @@ pub trait Algorithm {
     fn on_idle(&mut self, idle: Nanos);
     /// A retransmission timeout: what was learnt about the path is void.
     fn on_timeout(&mut self) {}
-    /// A round-trip time was measured. May end slow start, by setting the threshold, and says why then.
-    fn on_rtt(&mut self, _window: &mut Window, _sample: RttSample) -> Option<SlowStartEvidence> {
+    /// A round-trip time was measured. May end slow start, by setting the threshold, or slow it down,
+    /// and says why then.
+    fn on_rtt(&mut self, _window: &mut Window, _sample: RttSample) -> Option<TcpDecision> {
         None
     }
     /// An ACK came, for algorithms that own the window.
@@ -170,7 +171,7 @@ impl Algorithm for Controller {
         each!(self, a => a.on_timeout());
     }
 
-    fn on_rtt(&mut self, window: &mut Window, sample: RttSample) -> Option<SlowStartEvidence> {
+    fn on_rtt(&mut self, window: &mut Window, sample: RttSample) -> Option<TcpDecision> {
         each!(self, a => a.on_rtt(window, sample))
     }
 
