@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rt_base::{AppRecord, FigureUnit, Nanos, Time, Wait};
+use rt_base::{AppRecord, FigureUnit, Nanos, Time, Wait, count as counted};
 use rt_stack::{ConnectOptions, tcp::Info};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -71,27 +71,37 @@ async fn run(net: &Net, target: &str, options: SendOptions, report: &mut Report)
             flow(&net, stream, share, every).await
         }));
     }
-    let (mut bytes, mut longest, mut again) = (0, Nanos::ZERO, 0);
+    let (mut bytes, mut again) = (0, 0);
+    let (mut first, mut last) = (Time::MAX, Time::ZERO);
     for (index, one) in flows.into_iter().enumerate() {
         let done = one.await.map_err(|e| format!("{remote}: {e}"))?;
         say_looks(report, &done.looks);
         let (got, span) = (done.sink.get("bytes"), done.sink.span("span-ns"));
         again += done.info.map_or(0, |i| i.total_retrans);
-        (bytes, longest) = (bytes + got, longest.max(span));
+        bytes += got;
+        (first, last) =
+            (first.min(Time(done.sink.get("first-ns"))), last.max(Time(done.sink.get("last-ns"))));
         let label = if count == 1 { "connection".to_string() } else { format!("connection {}", index + 1) };
         say_flow(report, &label, &done, (got, span));
     }
-    report.figure("goodput", bits_per_second(bytes, longest), FigureUnit::BitsPerSecond);
-    let all = format!("{} in {longest}: {}", size(bytes), rate(bytes, longest));
+    // One clock: from the first byte of any connection at the sink to the last of any.
+    let span = last.since(first);
+    let goodput = bits_per_second(bytes, span);
+    report.figure("goodput", goodput, FigureUnit::BitsPerSecond);
+    let all = format!("{} in {span}: {}", size(bytes), rate(bytes, span));
     if count > 1 {
-        let data =
-            [("bytes", bytes.to_string()), ("bits_per_s", bits_per_second(bytes, longest).to_string())];
-        report.line("send.all", "all", &all, &data);
+        let text = format!("{all} (from the beginning of the first connection to the end of the last)");
+        let data = [
+            ("bytes", bytes.to_string()),
+            ("bits_per_s", goodput.to_string()),
+            ("span_ns", span.0.to_string()),
+        ];
+        report.line("send.all", "all", &text, &data);
     }
     if bytes < options.bytes {
         return Err(format!("only {} of {} arrived", size(bytes), size(options.bytes)));
     }
-    let segments = if again == 1 { "1 segment".to_string() } else { format!("{again} segments") };
+    let segments = counted(u64::from(again), "segment");
     Ok(format!("{all}, {segments} sent again, {} from the first SYN", net.now().since(begin)))
 }
 
@@ -148,8 +158,9 @@ fn say_looks(report: &mut Report, looks: &[Look]) {
         let i = &look.info;
         let (flight, cwnd) = (i.unacked_segments, i.cwnd_segments);
         let text = format!(
-            "{} acknowledged, window {cwnd} segments, {flight} in flight, round trip {}, {} sent again",
+            "{} acknowledged, window {}, {flight} in flight, round trip {}, {} sent again",
             size(fresh),
+            counted(u64::from(cwnd), "segment"),
             super::ms(i.srtt) + " ms",
             i.total_retrans
         );
@@ -180,9 +191,9 @@ fn say_flow(report: &mut Report, label: &str, done: &Done, (got, span): (u64, Na
     ];
     if let Some(i) = done.info {
         text.push_str(&format!(
-            " · {} sent again · window at the end {} segments ({}) · round trip {} ms",
+            " · {} sent again · window at the end {} ({}) · round trip {} ms",
             i.total_retrans,
-            i.cwnd_segments,
+            counted(u64::from(i.cwnd_segments), "segment"),
             size(u64::from(i.cwnd)),
             super::ms(i.srtt)
         ));

@@ -64,6 +64,8 @@ async fn bulk(net: &Net, stream: &mut TcpStream) -> io::Result<Numbers> {
     let mut numbers = Numbers::default();
     numbers.set("bytes", bytes);
     numbers.set("span-ns", last.since(first).0);
+    numbers.set("first-ns", first.0);
+    numbers.set("last-ns", last.0);
     Ok(numbers)
 }
 

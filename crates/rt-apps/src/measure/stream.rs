@@ -5,7 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use rt_base::{AppRecord, FigureUnit, Nanos, Time, Wait};
+use rt_base::{AppRecord, FigureUnit, Nanos, Time, Wait, count as counted};
 use rt_stack::ConnectOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -61,8 +61,11 @@ async fn run(net: &Net, target: &str, options: StreamOptions, report: &mut Repor
     let (count, bytes) = options.frames();
     let over = if options.udp { "UDP" } else { "TCP" };
     let text = format!(
-        "{count} frames of {bytes} bytes, one every {}, to be played {} after it could have come; over {over}",
-        options.frame, options.playout
+        "{} of {}, one every {}, to be played {} after it could have come; over {over}",
+        counted(u64::from(count), "frame"),
+        counted(bytes as u64, "byte"),
+        options.frame,
+        options.playout
     );
     report.line(
         "stream.plan",
@@ -86,14 +89,26 @@ async fn run(net: &Net, target: &str, options: StreamOptions, report: &mut Repor
         report.figure(name, n(name), FigureUnit::Count);
     }
     report.figure("stalled", n("stalled-ns"), FigureUnit::Nanos);
-    let stalled = numbers.span("stalled-ns");
-    let words = format!(
-        "{} of {count} frames lost, {} late; a player that waits would stand still {} times, {stalled} in all",
-        n("frames-lost"),
-        n("frames-late"),
-        n("stalls")
-    );
-    if n("frames-lost") == u64::from(count) { Err(format!("nothing arrived: {words}")) } else { Ok(words) }
+    summary(&numbers, u64::from(count))
+}
+
+/// One line about the whole stream; an error when a player had nothing to play.
+fn summary(numbers: &Numbers, count: u64) -> Result<String, String> {
+    let n = |name| numbers.get(name);
+    let all = counted(count, "frame");
+    if n("packets") == 0 {
+        return Err(format!("nothing arrived: all of {all} lost"));
+    }
+    if n("frames-lost") >= count {
+        let came = counted(n("packets"), "packet");
+        return Err(format!("no frame arrived whole, only {came} of them: nothing to play of {all}"));
+    }
+    let waits = match n("stalls") {
+        0 => "would never stand still".to_string(),
+        1 => format!("would stand still once, for {}", numbers.span("stalled-ns")),
+        stalls => format!("would stand still {stalls} times, {} in all", numbers.span("stalled-ns")),
+    };
+    Ok(format!("{} of {all} lost, {} late; a player that waits {waits}", n("frames-lost"), n("frames-late")))
 }
 
 /// Every frame cut into datagrams at its time.
@@ -174,33 +189,83 @@ fn say(report: &mut Report, numbers: &Numbers, again: Option<u32>) {
         names.iter().map(|name| (*name, n(name).to_string())).collect()
     };
     let span = numbers.span("span-ns");
-    let got = format!("{} arrived, {}", super::size(n("bytes")), rate(n("bytes"), span));
+    let got = match n("packets") {
+        0 => "nothing arrived".to_string(),
+        // A single packet has no rate.
+        1 => format!("{} arrived", super::size(n("bytes"))),
+        _ => format!("{} arrived, {}", super::size(n("bytes")), rate(n("bytes"), span)),
+    };
     let packets = match again {
         None => {
             let (sent, came) = (n("packets-sent"), n("packets"));
             let lost = sent.saturating_sub(came);
             let share = lost * 10_000 / sent.max(1);
             let jitter = ms(numbers.span("jitter-ns"));
-            let lost = format!("{lost} of {sent} datagrams lost ({}.{:02} %)", share / 100, share % 100);
-            format!("{got}; {lost}, {} overtaken, jitter {jitter} ms", n("overtaken"))
+            let all = counted(sent, "datagram");
+            let lost = format!("{lost} of {all} lost ({}.{:02} %)", share / 100, share % 100);
+            let rest = if came > 1 {
+                format!(", {} overtaken, jitter {jitter} ms", n("overtaken"))
+            } else {
+                String::new()
+            };
+            format!("{got}; {lost}{rest}")
         }
-        Some(again) => format!("{got}; nothing lost for good, {again} segments sent again"),
+        Some(again) => {
+            format!("{got}; nothing lost for good, {} sent again", counted(u64::from(again), "segment"))
+        }
     };
     let mut values = data(&["packets-sent", "packets", "bytes", "overtaken", "jitter-ns"]);
     values.extend(again.map(|again| ("retransmissions", again.to_string())));
     report.line("stream.packets", "network", &packets, &values);
-    let skip = format!(
-        "{} frames lost, {} late (the worst by {} ms): gaps in the sound",
-        n("frames-lost"),
-        n("frames-late"),
-        ms(numbers.span("worst-ns"))
-    );
+    if n("frames-lost") >= n("frames") {
+        return;
+    }
+    let late = match n("frames-late") {
+        0 => "none late".to_string(),
+        late => format!("{late} late (the worst by {} ms)", ms(numbers.span("worst-ns"))),
+    };
+    let gaps = if n("frames-lost") + n("frames-late") > 0 { ": gaps in the sound" } else { ": no gap" };
+    let skip = format!("{} lost, {late}{gaps}", counted(n("frames-lost"), "frame"));
     report.line(
         "stream.skip",
         "a player that skips",
         &skip,
         &data(&["frames-lost", "frames-late", "worst-ns"]),
     );
-    let wait = format!("{} stalls, {} ms in all", n("stalls"), ms(numbers.span("stalled-ns")));
+    let wait = match n("stalls") {
+        0 => "never stands still".to_string(),
+        stalls => format!("{}, {} ms in all", counted(stalls, "stall"), ms(numbers.span("stalled-ns"))),
+    };
     report.line("stream.wait", "one that waits", &wait, &data(&["stalls", "stalled-ns"]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Numbers, summary};
+
+    fn numbers(all: &[(&'static str, u64)]) -> Numbers {
+        let mut numbers = Numbers::default();
+        for (name, value) in all {
+            numbers.set(name, *value);
+        }
+        numbers
+    }
+
+    #[test]
+    fn a_stream_of_which_nothing_arrives_has_no_player() {
+        let none = numbers(&[("frames-lost", 500)]);
+        assert_eq!(summary(&none, 500), Err("nothing arrived: all of 500 frames lost".into()));
+        let parts = numbers(&[("frames-lost", 5), ("packets", 1)]);
+        let said = "no frame arrived whole, only 1 packet of them: nothing to play of 5 frames";
+        assert_eq!(summary(&parts, 5), Err(said.into()));
+    }
+
+    #[test]
+    fn once_is_not_one_times() {
+        let one = numbers(&[("packets", 9), ("frames-late", 1), ("stalls", 1), ("stalled-ns", 3_000_000)]);
+        let said = "0 of 9 frames lost, 1 late; a player that waits would stand still once, for 3.000 ms";
+        assert_eq!(summary(&one, 9), Ok(said.into()));
+        let never = numbers(&[("packets", 9)]);
+        assert!(summary(&never, 9).unwrap().ends_with("a player that waits would never stand still"));
+    }
 }
