@@ -54,8 +54,7 @@ fn words(check: &Check) -> String {
         Check::Fails(why) if why.is_empty() => "fails".into(),
         Check::Fails(why) => format!("fails with `{why}`"),
         Check::Succeeds => "succeeds".into(),
-        Check::Retransmissions(n) => format!("at least {n} retransmissions"),
-        Check::FromCache(n) => format!("{n} resources from the cache"),
+        Check::FromCache(n) => format!("{} from the cache", rt_base::count(u64::from(*n), "resource")),
         Check::Figure { name, least, most } => rt_scenario::figure_words(name, *least, *most),
     }
 }
@@ -88,15 +87,11 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
             (outcome.summary.clone(), !outcome.ok && (outcome.summary.contains(why) || codes))
         }
         Check::Succeeds => (outcome.summary.clone(), outcome.ok),
-        Check::Retransmissions(n) => {
-            let found = step.connections.iter().map(|c| c.retransmissions).sum::<u32>();
-            (format!("{found} retransmissions"), found >= *n)
-        }
         Check::Figure { name, least, most } => figure(step, name, *least, *most),
         Check::FromCache(n) => {
             let cached = step.requests.iter().filter(|r| matches!(r.cache.as_str(), "hit" | "revalidated"));
             let found = u32::try_from(cached.count()).unwrap_or(u32::MAX);
-            (format!("{found} resources from the cache"), found == *n)
+            (format!("{} from the cache", rt_base::count(u64::from(found), "resource")), found == *n)
         }
     };
     (words(check), found, holds)
@@ -104,10 +99,31 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
 
 /// What was measured under this name, and whether it lies within the limits.
 fn figure(step: &StepStory, name: &str, least: u64, most: u64) -> (String, bool) {
+    if let Some((value, noun)) = counted(step, name) {
+        return (rt_base::count(value, noun), (least..=most).contains(&value));
+    }
     match step.figures.iter().find(|f| f.name == name) {
         Some(figure) => (format!("{name} {}", figure.text), (least..=most).contains(&figure.value)),
         None => (format!("the step measures no {name}"), false),
     }
+}
+
+/// What is counted in the story of any step, whatever it measures itself, with the noun for it.
+fn counted(step: &StepStory, name: &str) -> Option<(u64, &'static str)> {
+    let told = |codes: &[&str]| -> u64 {
+        let lines = step.trouble.iter().filter(|l| codes.contains(&l.code.as_str()));
+        lines.filter_map(|l| l.data.get("count")?.parse::<u64>().ok()).sum()
+    };
+    Some(match name {
+        "retransmissions" => {
+            (step.connections.iter().map(|c| u64::from(c.retransmissions)).sum(), "retransmission")
+        }
+        "refused" => {
+            (told(&["tcp.syn_queue_full", "tcp.accept_queue_full"]), "segment that a full listener refused")
+        }
+        "syn-cookies" => (told(&["tcp.syn_cookie"]), "SYN cookie"),
+        _ => return None,
+    })
 }
 
 /// `h2` is `HTTP/2`, whichever way it is written.
@@ -169,15 +185,14 @@ pub(crate) fn cases(checks: &[Checked], story: &Story) -> Vec<Case> {
 pub(crate) fn verdict(checks: &[Checked], took: Nanos) -> Vec<String> {
     let failed: Vec<&Checked> = checks.iter().filter(|c| !c.holds).collect();
     if failed.is_empty() {
-        let n = checks.len();
-        return vec![format!(
-            "{n} expectation{} hold ({took} of virtual time)",
-            if n == 1 { "" } else { "s" }
-        )];
+        let holds = if checks.len() == 1 { "holds" } else { "hold" };
+        let all = rt_base::count(checks.len() as u64, "expectation");
+        return vec![format!("{all} {holds} ({took} of virtual time)")];
     }
     let line =
         |c: &&Checked| format!("{}: step {}: expected {}, found {}", c.origin, c.step, c.expected, c.found);
     let mut lines: Vec<String> = failed.iter().map(line).collect();
-    lines.push(format!("{} of {} expectations do not hold", failed.len(), checks.len()));
+    let (all, not) = (rt_base::count(checks.len() as u64, "expectation"), failed.len());
+    lines.push(format!("{not} of {all} {} not hold", if not == 1 { "does" } else { "do" }));
     lines
 }

@@ -100,7 +100,6 @@ impl World<'_, '_> {
             "fails" => Check::Fails(if text == "yes" { String::new() } else { text.to_owned() }),
             "succeeds" if crate::shape::flag(text)? => Check::Succeeds,
             "succeeds" => Check::Fails(String::new()),
-            "retransmissions" => Check::Retransmissions(number()?),
             "from-cache" => Check::FromCache(number()?),
             _ => return None,
         })

@@ -153,6 +153,21 @@ pub(crate) const FIGURES: &[Key] = &[
     key("stalls", Ty::Between(Measure::Count), "How often a player that waits stood still."),
     key("stalled", Ty::Between(Measure::Time), "For how long it stood still in all."),
     key("failed-calls", Ty::Between(Measure::Count), "How many calls failed."),
+    key(
+        "retransmissions",
+        Ty::Between(Measure::Count),
+        "How many TCP segments of the step's connections were sent again, by either end.",
+    ),
+    key(
+        "refused",
+        Ty::Between(Measure::Count),
+        "How many SYNs and last ACKs of handshakes full listeners dropped while the step lasted.",
+    ),
+    key(
+        "syn-cookies",
+        Ty::Between(Measure::Count),
+        "How many SYNs listeners answered with a cookie while the step lasted (RFC 4987).",
+    ),
 ];
 
 /// The keys of an expectation.
@@ -174,7 +189,6 @@ pub(crate) static EXPECT: Shape = Shape {
             key("tls", Ty::OneOf(&["resumed", "full"]), "Whether the TLS session was resumed."),
             key("fails", Ty::Text, "The step fails, and its summary contains this."),
             key("succeeds", Ty::Flag, "The step reaches its aim."),
-            key("retransmissions", Ty::Whole(0, 1_000_000), "At least so many TCP segments are sent again."),
             key(
                 "from-cache",
                 Ty::Whole(0, 100_000),

@@ -371,11 +371,9 @@ pub enum Check {
     Fails(String),
     /// The step succeeds.
     Succeeds,
-    /// At least so many TCP retransmissions.
-    Retransmissions(u32),
     /// Exactly so many resources from the browser's cache or revalidated.
     FromCache(u32),
-    /// What the step measured under this name lies between these, ends included.
+    /// What the step measured, or its story counts, under this name lies between these, ends included.
     Figure {
         /// `latency-median` and so on.
         name: String,
