@@ -96,6 +96,7 @@ fn stack_config(node: &Node) -> StackConfig {
         ttl: o.ttl,
         tcp: crate::tcp::config(&o.tcp),
         listen_isns: o.listen_isns.clone(),
+        conntrack_tcp_idle: o.flow_timeout,
         ..StackConfig::default()
     }
 }

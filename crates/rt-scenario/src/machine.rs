@@ -40,6 +40,9 @@ impl World<'_, '_> {
         if let Some(ttl) = value.whole_at("ttl") {
             stack.ttl = u8::try_from(ttl).unwrap_or(64);
         }
+        if let Some(span) = value.duration_at("flow-timeout") {
+            stack.flow_timeout = span;
+        }
         if let Some(tcp) = value.get("tcp") {
             self.idle_tcp_keys(tcp);
             let stack = &mut self.node(id).node.stack;

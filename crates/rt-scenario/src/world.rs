@@ -19,6 +19,9 @@ use crate::model::{
 use crate::tree::Value;
 use crate::{PageFolders, units};
 
+/// How long Linux remembers an open TCP connection on which nothing is said (`nf_conntrack_tcp_timeout_established`).
+pub(crate) const FLOW_TIMEOUT: Nanos = Nanos::from_secs(432_000);
+
 /// More nodes than this are refused.
 const MOST_NODES: usize = 20_000;
 
@@ -421,6 +424,7 @@ pub(crate) fn plain_stack() -> StackOptions {
         ports_first: 32_768,
         ports_last: 60_999,
         ttl: 64,
+        flow_timeout: FLOW_TIMEOUT,
         tcp: TcpOptions::default(),
         listen_isns: Vec::new(),
     }

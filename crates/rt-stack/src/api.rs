@@ -147,7 +147,7 @@ impl Stack {
             Some(hooks) => hooks.set_rules(chains, nat),
             None if chains.is_empty() && nat.is_empty() => {}
             None => {
-                let hooks = Hooks::new(chains, nat, self.conntrack_max, self.nat_rng.clone());
+                let hooks = Hooks::new(chains, nat, self.conntrack, self.nat_rng.clone());
                 self.hooks = Some(Box::new(hooks));
             }
         }

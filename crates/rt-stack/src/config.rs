@@ -1,7 +1,7 @@
 //! What a machine's stack is told when it is made. Plain values: `rt-lab` fills them from the lowered model.
 
 use ipnet::IpNet;
-use rt_base::MacAddr;
+use rt_base::{MacAddr, Nanos};
 use rt_rules::{Chain, NatRule, PortRange, Route};
 
 use crate::tcp::TcpConfig;
@@ -33,6 +33,9 @@ pub struct StackConfig {
     pub udp_buffer: usize,
     /// Flows that connection tracking remembers at most.
     pub conntrack_max: usize,
+    /// How long filters and NAT remember an open TCP connection on which nothing is said (Linux: five days; RFC 5382 REQ-5
+    /// wants two hours and four minutes at least, and home routers know better).
+    pub conntrack_tcp_idle: Nanos,
 }
 
 impl Default for StackConfig {
@@ -51,6 +54,7 @@ impl Default for StackConfig {
             listen_isns: Vec::new(),
             udp_buffer: 212_992,
             conntrack_max: 65_536,
+            conntrack_tcp_idle: Nanos::from_secs(432_000),
         }
     }
 }

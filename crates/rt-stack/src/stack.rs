@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Outbox, Place, PortId, Rng, Time, What};
+use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Nanos, Outbox, Place, PortId, Rng, Time, What};
 use rt_rules::{FORWARDED, LOCAL_IN, LOCAL_OUT, RouteTable, Stage};
 use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, MacAddr, ethertype};
 
@@ -73,7 +73,8 @@ pub struct Stack {
     pub(crate) tcp: Arc<TcpConfig>,
     pub(crate) ttl: u8,
     pub(crate) udp_buffer: usize,
-    pub(crate) conntrack_max: usize,
+    /// Flows at most, and how long an idle TCP connection is remembered.
+    pub(crate) conntrack: (usize, Nanos),
     pub(crate) next_ip_id: u16,
     pub(crate) listen_isns: VecDeque<u32>,
     pub(crate) isn: Isn,
@@ -131,7 +132,8 @@ impl Stack {
         let dice = |purpose: &str| Rng::stream(seed, name, purpose);
         let has_hooks = !config.chains.is_empty() || !config.nat.is_empty();
         let hooks = has_hooks.then(|| {
-            Box::new(Hooks::new(config.chains, config.nat, config.conntrack_max, dice("stack.nat")))
+            let limits = (config.conntrack_max, config.conntrack_tcp_idle);
+            Box::new(Hooks::new(config.chains, config.nat, limits, dice("stack.nat")))
         });
         let mut stack = Stack {
             nics: config.interfaces.into_iter().map(Nic::new).collect(),
@@ -157,7 +159,7 @@ impl Stack {
             tcp: Arc::new(config.tcp),
             ttl: config.ttl,
             udp_buffer: config.udp_buffer,
-            conntrack_max: config.conntrack_max,
+            conntrack: (config.conntrack_max, config.conntrack_tcp_idle),
             next_ip_id: dice("stack.ip-id").next_u32() as u16,
             listen_isns: config.listen_isns.into(),
             isn: Isn::new(dice("stack.isn")),

@@ -177,6 +177,11 @@ pub(super) const MACHINE: &[Key] = &[
         "Source ports of its own connections: `52431-` counts up from there; `{ policy: random }` throws dice.",
     ),
     key("ttl", Ty::Whole(1, 255), "TTL of its own packets (64 by default)."),
+    key(
+        "flow-timeout",
+        Ty::Duration,
+        "How long its firewall and NAT remember a TCP connection on which nothing is said (Linux: 5 days).",
+    ),
     key("tcp", Ty::Object(&TCP), "How its TCP behaves."),
     key(
         "resolvers",

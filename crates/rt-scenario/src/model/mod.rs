@@ -180,6 +180,8 @@ pub struct StackOptions {
     pub ports_last: u16,
     /// TTL of own packets.
     pub ttl: u8,
+    /// How long its filters and NAT remember an open TCP connection on which nothing is said.
+    pub flow_timeout: Nanos,
     /// TCP.
     pub tcp: TcpOptions,
     /// Initial sequence numbers of the first passive opens, in order; random afterwards.

@@ -222,6 +222,9 @@ fn write_options(out: &mut Writer, node: &Node) {
     let range = format!("{}-{}", stack.ports_first, stack.ports_last);
     out.line(3, &format!("ephemeral-ports: {{ range: {range}, policy: {policy} }}"));
     out.line(3, &format!("ttl: {}", stack.ttl));
+    if stack.flow_timeout != crate::world::FLOW_TIMEOUT {
+        out.line(3, &format!("flow-timeout: {}", show_duration(stack.flow_timeout)));
+    }
     let tcp = tcp_entries(stack);
     if !tcp.is_empty() {
         out.line(3, &format!("tcp: {}", map(&tcp)));
@@ -546,7 +549,6 @@ fn expect_line(expect: &Expect) -> String {
             Check::Fails(why) if why.is_empty() => entries.put("fails", "yes"),
             Check::Fails(why) => entries.put("fails", q(why)),
             Check::Succeeds => entries.put("succeeds", "yes"),
-            Check::Retransmissions(n) => entries.put("retransmissions", n.to_string()),
             Check::FromCache(n) => entries.put("from-cache", n.to_string()),
             Check::Figure { name, least, most } => {
                 let measure = crate::expect::figure_measure(name).unwrap_or(Measure::Count);

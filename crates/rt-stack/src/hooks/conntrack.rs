@@ -5,7 +5,8 @@
 //! becomes an entry only when that packet passes, as in netfilter.
 //!
 //! Simplified against Linux: TCP windows are not checked; a TCP flow must begin with a SYN (Linux: `nf_conntrack_tcp_loose`
-//! set to 0); no helpers, so FTP's second connection is a new flow; timeouts are Linux's defaults and cannot be set. Entries
+//! set to 0); no helpers, so FTP's second connection is a new flow; timeouts are Linux's defaults, of which only that of an idle
+//! TCP connection can be set. Entries
 //! expire when somebody looks: a packet of the flow, or the sweep that every new flow pays for.
 
 use core::hash::{Hash, Hasher};
@@ -197,6 +198,8 @@ pub(crate) struct Conntrack {
     keys: FixedMap<Tuple, (u32, Direction)>,
     cursor: usize,
     max: usize,
+    /// How long an open TCP connection is remembered on which nothing is said.
+    tcp_idle: Nanos,
     /// When every entry was last looked at.
     swept: Option<Time>,
     /// NAT ports whose flows are gone; the caller gives them back.
@@ -205,13 +208,14 @@ pub(crate) struct Conntrack {
 
 impl Conntrack {
     /// An empty table for at most `max` flows.
-    pub(crate) fn new(max: usize) -> Conntrack {
+    pub(crate) fn new(max: usize, tcp_idle: Nanos) -> Conntrack {
         Conntrack {
             entries: Vec::new(),
             free: Vec::new(),
             keys: FixedMap::default(),
             cursor: 0,
             max,
+            tcp_idle,
             swept: None,
             released: Vec::new(),
         }
@@ -238,7 +242,7 @@ impl Conntrack {
         if let Some(flags) = flags {
             entry.tcp = entry.tcp.after(direction, flags);
         }
-        entry.expires = now + entry.timeout();
+        entry.expires = now + entry.timeout(self.tcp_idle);
         let state = if entry.replied { CtState::Established } else { CtState::New };
         Track::Known { entry: index, direction, state }
     }
@@ -291,7 +295,7 @@ impl Conntrack {
             verdicts: [None; 2],
             mapping: draft.mapping,
         };
-        entry.expires = now + entry.timeout();
+        entry.expires = now + entry.timeout(self.tcp_idle);
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -434,12 +438,12 @@ impl TcpTrack {
 
 impl Entry {
     /// Linux's defaults (`nf_conntrack_*_timeout*`).
-    fn timeout(&self) -> Nanos {
+    fn timeout(&self, tcp_idle: Nanos) -> Nanos {
         let seconds = match self.tuples[0].protocol {
             protocol::TCP => match self.tcp {
                 TcpTrack::SynSent | TcpTrack::FinWait(_) | TcpTrack::TimeWait => 120,
                 TcpTrack::SynReceived => 60,
-                TcpTrack::Established => 432_000,
+                TcpTrack::Established => return tcp_idle,
                 TcpTrack::LastAck => 30,
                 TcpTrack::Closed => 10,
             },

@@ -14,7 +14,7 @@ pub(crate) mod nat;
 
 use std::net::{IpAddr, SocketAddr};
 
-use rt_base::{DropReason, HookPoint, NatRecord, NatSide, Rng, Time};
+use rt_base::{DropReason, HookPoint, Nanos, NatRecord, NatSide, Rng, Time};
 use rt_rules::{Action, Chain, CtState, NatRule};
 use rt_wire::rewrite;
 
@@ -67,8 +67,13 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    pub(crate) fn new(chains: Vec<Chain>, nat: Vec<NatRule>, conntrack_max: usize, rng: Rng) -> Hooks {
-        let (table, filters) = (Conntrack::new(conntrack_max), Filters::new(chains));
+    pub(crate) fn new(
+        chains: Vec<Chain>,
+        nat: Vec<NatRule>,
+        (max, tcp_idle): (usize, Nanos),
+        rng: Rng,
+    ) -> Hooks {
+        let (table, filters) = (Conntrack::new(max, tcp_idle), Filters::new(chains));
         Hooks { table, filters, nat: Nat::new(nat, rng) }
     }
 
