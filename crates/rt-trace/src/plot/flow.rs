@@ -1,6 +1,5 @@
 //! The connections of a run, numbered in the order in which they were opened.
 
-use rt_base::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +12,7 @@ use crate::story::{ConnectionReport, ConnectionStory, Ends, StateStory, connecti
 /// One connection in the list.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
-    /// Through the whole run, from 1, in the order of the first SYNs.
+    /// Through the whole run, from 1, in the order of the first SYNs; forged ones behind the others.
     pub number: u32,
     /// The machine that opened it.
     pub client: String,
@@ -33,6 +32,9 @@ pub struct Flow {
     pub retransmissions: u32,
     /// How it ended: `closed`, `reset`, `open`.
     pub ended: String,
+    /// No connection, but segments that a forger sent in somebody else's name. They are numbered behind all connections.
+    #[serde(default)]
+    pub forged: bool,
 }
 
 /// A run's connections and their curves.
@@ -54,22 +56,23 @@ impl<'t> Flows<'t> {
     }
 
     fn flow(&self, conn: usize) -> Flow {
-        let ConnectionStory { number, client, server, ends, segments, bytes, retransmissions, ended, .. } =
-            connection(&self.view, conn);
-        let (start, end) = self.span(conn);
-        let (start_ns, end_ns) = (start.0, end.0);
-        Flow { number, client, server, ends, start_ns, end_ns, segments, bytes, retransmissions, ended }
-    }
-
-    /// First and last segment of a connection, at either end.
-    fn span(&self, conn: usize) -> (Time, Time) {
-        let sides = [Side::Client, Side::Server];
-        let ends = sides.iter().filter_map(|s| self.view.end(conn, *s));
-        let marks = ends.flat_map(|e| {
-            let segments = &self.view.tcp(e).segments;
-            [segments.first(), segments.last()].into_iter().flatten().map(|s| s.mark.at)
-        });
-        marks.fold((Time::MAX, Time::ZERO), |(a, b), at| (a.min(at), b.max(at)))
+        let forged = self.view.conns[conn].forged;
+        let story = connection(&self.view, conn);
+        let ConnectionStory { number, client, server, ends, segments, bytes, .. } = story;
+        let ConnectionStory { retransmissions, ended, start_ns, end_ns, .. } = story;
+        Flow {
+            number,
+            client,
+            server,
+            ends,
+            start_ns,
+            end_ns,
+            segments,
+            bytes,
+            retransmissions,
+            ended,
+            forged,
+        }
     }
 
     /// The connections that a person means: a number, `laptop:52431` (the machine's name or address, and its port), or part of
@@ -88,7 +91,9 @@ impl<'t> Flows<'t> {
                 *wanted == **end || wanted == format!("{name}:{port}") || wanted == format!("{short}:{port}")
             })
         };
-        let (found, others): (Vec<Flow>, Vec<Flow>) = all.into_iter().partition(exact);
+        // Forged ones are found by their number alone: a flood has thousands.
+        let real = all.into_iter().filter(|f| !f.forged);
+        let (found, others): (Vec<Flow>, Vec<Flow>) = real.partition(exact);
         if !found.is_empty() || wanted.is_empty() {
             return found;
         }

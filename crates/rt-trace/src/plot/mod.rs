@@ -13,6 +13,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use curves::round_trip_samples;
 pub use curves::{AckPoint, Congestion, RoundTrips, SackBlock, Sent, SentWhy, TimeSequence};
 pub use flow::{Flow, Flows};
 pub use queue::{Overflow, QueueCurve};

@@ -45,6 +45,9 @@ pub(super) fn on_the_way(view: &View<'_>, conn: usize, from: Side) -> Vec<QueueC
             frames.extend(own.map(|s| s.mark.frame));
         }
     }
+    // What its own machine's queue had no room for was seen at no interface.
+    let sent = view.tcp_events(conn, from).filter(|e| matches!(e.what, What::TcpSend(_)));
+    frames.extend(sent.map(|e| e.frame));
     // Ways may change: each direction stands where the first frame to cross it crossed it.
     let mut place: BTreeMap<(NodeId, PortId), (usize, LinkId)> = BTreeMap::new();
     for frame in &frames {
@@ -59,7 +62,8 @@ pub(super) fn on_the_way(view: &View<'_>, conn: usize, from: Side) -> Vec<QueueC
     let mut order: Vec<((NodeId, PortId), (usize, LinkId))> = place.into_iter().collect();
     order.sort_by_key(|(end, (i, _))| (*i, *end));
     let lengths = lengths(view);
-    order.into_iter().map(|(end, (_, link))| curve(view, end, link, (&frames, &lengths))).collect()
+    let known = Known { own: &frames, lengths: &lengths, life: life(view, conn) };
+    order.into_iter().map(|(end, (_, link))| curve(view, end, link, &known)).collect()
 }
 
 /// Bytes of the frame of each crossing.
@@ -71,14 +75,23 @@ fn lengths(view: &View<'_>) -> FixedMap<rt_base::EventId, u64> {
     all
 }
 
-type Known<'a> = (&'a BTreeSet<rt_base::FrameId>, &'a FixedMap<rt_base::EventId, u64>);
+/// What a queue's curve is made from besides the events.
+struct Known<'a> {
+    /// The connection's frames.
+    own: &'a BTreeSet<rt_base::FrameId>,
+    /// Bytes of the frame of each crossing.
+    lengths: &'a FixedMap<rt_base::EventId, u64>,
+    /// First and last segment of the connection: what waited before and after is none of its business.
+    life: (u64, u64),
+}
 
-fn curve(
-    view: &View<'_>,
-    (node, port): (NodeId, PortId),
-    link: LinkId,
-    (own, lengths): Known<'_>,
-) -> QueueCurve {
+fn life(view: &View<'_>, conn: usize) -> (u64, u64) {
+    let story = crate::story::connection(view, conn);
+    (story.start_ns, story.end_ns)
+}
+
+fn curve(view: &View<'_>, (node, port): (NodeId, PortId), link: LinkId, known: &Known<'_>) -> QueueCurve {
+    let (from, to) = known.life;
     let map = &view.trace.map;
     let mut queue = QueueCurve { from: map.end_name((node, port)), ..QueueCurve::default() };
     queue.to = map.other_end(link, node).map_or_else(String::new, |(n, _)| map.node_name(n));
@@ -91,15 +104,16 @@ fn curve(
         match event.what {
             What::Transmit { port: p, processing, start, .. } if p == port => {
                 let offered = event.at + Nanos(u64::from(processing));
-                let bytes = lengths.get(&event.id).map_or(0, |b| i64::try_from(*b).unwrap_or(0));
-                if start > offered {
+                let bytes = known.lengths.get(&event.id).map_or(0, |b| i64::try_from(*b).unwrap_or(0));
+                if start > offered && start.0 >= from && offered.0 <= to {
                     changes.push((offered.0, 1, bytes));
                     changes.push((start.0, -1, -bytes));
                     queue.longest_ns = queue.longest_ns.max(start.since(offered).0);
                 }
             }
             What::Drop { reason: DropReason::QueueFull, place: Place::Queue, port: p, .. } if p == port => {
-                queue.overflows.push(Overflow { at_ns: event.at.0, own: own.contains(&event.frame) });
+                let (at_ns, own) = (event.at.0, known.own.contains(&event.frame));
+                queue.overflows.extend((at_ns >= from && at_ns <= to).then_some(Overflow { at_ns, own }));
             }
             _ => {}
         }

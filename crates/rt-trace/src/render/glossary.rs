@@ -35,7 +35,8 @@ pub(crate) fn meaning(code: &str) -> Option<&'static str> {
              else, up to one whom the client trusts from the start."
         }
         "http.request" => {
-            "HTTP/2 carries many requests over one connection at once; each has a stream number."
+            "What is wanted (GET: give me this; POST: take this) and of what. HTTP/1.1 asks one thing at a time on a \
+             connection; HTTP/2 carries many requests at once, each with a stream number."
         }
         "http.header" => "Headers say what is asked for and how, one line each.",
         "balance.choose" => {
@@ -45,11 +46,13 @@ pub(crate) fn meaning(code: &str) -> Option<&'static str> {
         "tcp.fin" => "FIN: I will send no more. Both sides say so, and each is acknowledged.",
         "tcp.retransmit.fast" => {
             "TCP keeps a copy of everything until it is acknowledged. When later bytes are acknowledged and earlier ones \
-             are not, it sends the earlier ones again at once."
+             are not, it sends the earlier ones again at once. \"In flight\" is what may still be on its way: what is taken for \
+             lost no longer counts."
         }
         "tcp.retransmit.rto" => {
             "TCP keeps a copy of everything until it is acknowledged. When nothing comes back for a while (the \
-             retransmission timeout), it sends again, and waits twice as long the next time."
+             retransmission timeout), it sends again, and waits twice as long the next time. \"In flight\" is what \
+             may still be on its way: what the timeout took for lost no longer counts."
         }
         "tcp.retransmit.probe" => {
             "When the very last packet is lost nothing later can give it away, so TCP knocks."

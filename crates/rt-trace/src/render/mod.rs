@@ -150,7 +150,7 @@ fn step_text(step: &StepStory, explained: &mut BTreeSet<String>, page: &mut Page
     let more = step.connections.iter().filter(opened).count().saturating_sub(LIVES);
     if more > 0 {
         let text =
-            format!("and {} more: roundtrip follow RUN --connection N", count(more as u64, "connection"));
+            format!("and {}: roundtrip follow RUN --connection N", count(more as u64, "more connection"));
         page.prose(2, &text);
     }
     budget_text(&step.budget, step.duration_ns, explained, page);
@@ -245,8 +245,7 @@ pub fn connection(report: &ConnectionReport) -> String {
     let mut page = Page::new();
     let c = &report.connection;
     let title = format!("Connection {}  {} {} → {} {}", c.number, c.client, c.ends.from, c.server, c.ends.to);
-    let last = c.life.iter().map(|s| s.from_ns).max().unwrap_or(c.start_ns);
-    page.ruled(&title, &ms(Nanos(last.saturating_sub(c.start_ns))));
+    page.ruled(&title, &ms(Nanos(c.end_ns.saturating_sub(c.start_ns))));
     let sent = format!("{} → / {} ←", bytes(c.bytes[0]), bytes(c.bytes[1]));
     let segments = format!("{} → / {} ← segments", c.segments[0], c.segments[1]);
     let again = count(u64::from(c.retransmissions), "retransmission");
@@ -261,7 +260,7 @@ pub fn connection(report: &ConnectionReport) -> String {
         }
     }
     page.blank();
-    page.prose(2, "Times count from its first segment. Its curves: roundtrip plot.");
+    page.prose(2, "Times count from its first segment; the time at its head ends with its last one. Its curves: roundtrip plot.");
     page.finish()
 }
 

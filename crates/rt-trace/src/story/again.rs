@@ -120,14 +120,16 @@ impl<'t> Teller<'_, 't> {
     fn decided(&self, i: usize, decision: &TcpDecision) -> Option<Line> {
         let event = self.events[i];
         let (code, text) = match decision {
-            TcpDecision::Lost { .. } | TcpDecision::Timeout { .. } | TcpDecision::SlowStartEnd { .. } => {
-                return None;
-            }
+            TcpDecision::Lost { .. }
+            | TcpDecision::Timeout { .. }
+            | TcpDecision::SlowStartCautious { .. }
+            | TcpDecision::SlowStartResumed { .. }
+            | TcpDecision::SlowStartEnd { .. } => return None,
             TcpDecision::ProbeLoss => {
                 ("tcp.probe_loss", "the tail loss probe had repaired a loss: that counts as congestion (RFC 8985 7.4)".into())
             }
             TcpDecision::Undo { by } => {
-                ("tcp.undo", format!("nothing had been lost, and the cut is taken back: {}", undo_words(*by)))
+                ("tcp.undo", format!("what was sent again had not been lost ({}): the cut is taken back", undo_words(*by)))
             }
             TcpDecision::EcnCut => (
                 "tcp.ecn",
@@ -318,10 +320,10 @@ impl<'t> Teller<'_, 't> {
 
 fn undo_words(by: UndoEvidence) -> &'static str {
     match by {
-        UndoEvidence::Timestamp => "the ACK's timestamp answers the first copy (Eifel, RFC 3522)",
+        UndoEvidence::Timestamp => "the ACK's timestamp answers an earlier copy: Eifel, RFC 3522",
         UndoEvidence::NothingRepeated => "the data was acknowledged before any of it was sent again",
-        UndoEvidence::Duplicates => "every copy was reported as a duplicate (DSACK, RFC 3708)",
-        UndoEvidence::ForwardProgress => "data that was never sent again was acknowledged (F-RTO, RFC 5682)",
+        UndoEvidence::Duplicates => "every copy was reported as a duplicate: DSACK, RFC 3708",
+        UndoEvidence::ForwardProgress => "data that was never sent again was acknowledged: F-RTO, RFC 5682",
     }
 }
 

@@ -71,13 +71,14 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, opened: usize) -> Chapter
         lines.push(Line::new(code, label, *text).at(event.at).margin(words::after(req.begin.at, event.at)));
     }
     if left > 0 {
-        lines.push(Line::new("rpc.more", "", format!("and {} more", words::count(left, "reply"))));
+        lines.push(Line::new("rpc.more", "", format!("and {}", words::count(left, "more reply"))));
     }
     if opened > CONNECTIONS_TOLD {
         let more = (opened - CONNECTIONS_TOLD) as u64;
         let text = format!(
-            "{} more, not told here; `follow` and story.json have them",
-            words::count(more, "connection")
+            "{}, not told here; `follow` and story.json have {}",
+            words::count(more, "more connection"),
+            if more == 1 { "it" } else { "them" }
         );
         lines.push(Line::new("rpc.connections", "opened", text));
     }

@@ -1,6 +1,6 @@
 //! "Connect" and "close": the way of the SYN, NAT, the other edges, the handshake's numbers, and the FINs.
 
-use rt_base::{FrameId, Time};
+use rt_base::{AppRecord, FrameId, Time};
 
 use super::model::{Chapter, ConnectionStory, Ends, Line};
 use super::tell::{self, Step};
@@ -26,6 +26,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
         lines.push(Line::new("path", "the SYN's way", "machine by machine, with the time since it left"));
         lines.extend(way);
     }
+    lines.extend(split(view, conn));
     lines.extend(anycast(step, conn));
     let subject = match server {
         Some(server) => format!("{} ({server})", tcp.server),
@@ -108,6 +109,57 @@ fn options(syn: &SynFacts) -> String {
     }
     all.push(format!("window {}", syn.window));
     all.join(" · ")
+}
+
+/// A split-TCP proxy that answered in the server's name (RFC 3135): who it is, how near, and how far the server is behind it.
+fn split(view: &View<'_>, conn: usize) -> Option<Line> {
+    let end = view.conns[conn].server?;
+    let near = view.tcp(end).client;
+    let here = |e: &&rt_base::Event| e.node() == end.node;
+    let note = view.trace.said().filter(|(e, _)| here(e)).find_map(|(event, record)| match record {
+        AppRecord::Note { code, text, .. } if code == "split.connected" => {
+            let words = || text.split([' ', ';']);
+            words().any(|w| w == near.to_string()).then_some((event, text))
+        }
+        _ => None,
+    });
+    let (event, text) = note?;
+    let proxy = view.name(end.node);
+    let behind = view.conns.iter().position(|c| {
+        let own = view.tcp(c.client).client.to_string();
+        c.client.node == end.node && text.split([' ', ';']).any(|w| w == own)
+    });
+    let address = view.tcp(view.conns[conn].client).server.ip();
+    let acks = fastest(view, conn, 1);
+    let acks = acks.map_or(String::new(), |t| format!(": ACKs come back within {} from there", words::ms(t)));
+    let far = behind.map(|b| {
+        let server = view.conns[b].server.map_or_else(|| address.to_string(), |e| view.name(e.node));
+        let away = fastest(view, b, 0)
+            .map_or(String::new(), |t| format!(" is {} away, there and back", words::ms(t)));
+        let tcp = view.tcp(view.conns[b].client);
+        format!(
+            "; the server itself, {server},{away}, on a connection of the proxy's own ({} → {})",
+            tcp.client, tcp.server
+        )
+    });
+    let text = format!(
+        "{proxy}, a split-TCP proxy on the way (RFC 3135), answers in the name of {address}{acks}{}",
+        far.unwrap_or_default()
+    );
+    let line = Line::new("tcp.split", "split TCP", text)
+        .at(event.at)
+        .on(proxy)
+        .with("proxy_address", view.tcp(end).server);
+    Some(match behind {
+        Some(b) => line.with("behind", b + 1),
+        None => line,
+    })
+}
+
+/// The shortest time from a segment of the client's to its acknowledgement; the first `skip` samples (the SYN's) are left out.
+fn fastest(view: &View<'_>, conn: usize, skip: usize) -> Option<rt_base::Nanos> {
+    let samples = crate::plot::round_trip_samples(view, conn, Side::Client);
+    samples.iter().skip(skip).map(|(_, took)| rt_base::Nanos(*took)).min()
 }
 
 fn anycast(step: &Step<'_, '_>, conn: usize) -> Option<Line> {
@@ -195,6 +247,14 @@ fn numbers(tcp: &TcpConversation, mark: Mark, from: Side) -> String {
     found.map_or(String::new(), |s| format!(" · seq {} ack {}", s.seq, s.ack))
 }
 
+/// First and last segment of a connection, at either end: what its duration is everywhere.
+fn span(near: &TcpConversation, far: Option<&TcpConversation>) -> (Time, Time) {
+    let ends = [Some(near), far].into_iter().flatten();
+    let marks = ends.flat_map(|t| [t.segments.first(), t.segments.last()].into_iter().flatten());
+    let times = marks.map(|s| s.mark.at);
+    times.fold((Time::MAX, Time::ZERO), |(a, b), at| (a.min(at), b.max(at)))
+}
+
 /// The facts of a connection.
 pub(crate) fn story(view: &View<'_>, number: usize) -> ConnectionStory {
     let conn: &Conn = &view.conns[number];
@@ -203,6 +263,7 @@ pub(crate) fn story(view: &View<'_>, number: usize) -> ConnectionStory {
     let tls = tcp.tls.as_ref();
     let syn = far.map_or(tcp.syn_frame(), TcpConversation::syn_frame);
     let reached = conn.server.map(|e| e.node);
+    let span = span(tcp, far);
     let closed = tcp.from_client.fin_acked.is_some() && tcp.from_server.fin_acked.is_some();
     ConnectionStory {
         number: u32::try_from(number + 1).unwrap_or(u32::MAX),
@@ -210,7 +271,8 @@ pub(crate) fn story(view: &View<'_>, number: usize) -> ConnectionStory {
         server: reached.map_or_else(String::new, |n| view.name(n)),
         ends: Ends { from: tcp.client.to_string(), to: tcp.server.to_string() },
         seen_by_server: far.map(|f| Ends { from: f.client.to_string(), to: f.server.to_string() }),
-        start_ns: tcp.syn.as_ref().map_or(0, |s| s.mark.at.0),
+        start_ns: span.0.0,
+        end_ns: span.1.0,
         established_ns: tcp.established.map(|m| m.at.0),
         tls_version: tls
             .and_then(|t| t.version)

@@ -310,7 +310,7 @@ pub struct ReferralStory {
 /// A TCP connection.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectionStory {
-    /// Through the whole run, from 1, in the order of the first SYNs: what `plot` and `follow --connection` take.
+    /// Through the whole run, from 1, in the order of the first SYNs (forged ones behind all others): what `plot` and `follow --connection` take.
     pub number: u32,
     /// The machine that opened it.
     pub client: String,
@@ -320,8 +320,10 @@ pub struct ConnectionStory {
     pub ends: Ends,
     /// Addresses as the server sees them.
     pub seen_by_server: Option<Ends>,
-    /// First SYN.
+    /// First segment.
     pub start_ns: u64,
+    /// Last segment at either end; what is left of TIME-WAIT after it does not count.
+    pub end_ns: u64,
     /// Handshake over at the client.
     pub established_ns: Option<u64>,
     /// `TLS 1.3`, or empty.

@@ -5,8 +5,13 @@ use rt_base::{AppRecord, Time};
 use super::lookup;
 use super::model::Line;
 use super::tell::Step;
-use super::words;
+use super::{forged, unanswered, words};
 use crate::read::{DnsExchange, DnsOutcome, Mark, Side, TcpConversation, TlsMessageKind};
+
+/// Codes of sentences that name a cause by themselves.
+const CAUSES: [&str; 3] = ["tcp.forged", "tcp.silence", "tcp.no_ports"];
+/// Drops behind which stands no rule: the silence that they made says as much.
+const NO_RULE: [&str; 4] = ["drop.link_down", "drop.link_loss", "drop.queue_full", "drop.conntrack_invalid"];
 
 /// The sentences that explain a step that did not reach its aim.
 pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Vec<Line> {
@@ -17,14 +22,22 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         lines.extend(exchanges.iter().filter_map(|e| name_trouble(step, e)));
         lines.extend(resolver_silent(step, req.begin.at, &exchanges, req.end_at()));
     }
+    lines.extend(unanswered::ports(step));
+    lines.extend(unanswered::connects(step, conns, trouble));
     for &conn in conns {
         let tcp = step.view.tcp(step.view.conns[conn].client);
-        lines.extend(connect_trouble(step, conn, tcp));
         lines.extend(tls_trouble(step, tcp));
         lines.extend(no_answer(step, conn, tcp));
+        lines.extend(forged::why(step, conn));
     }
-    lines.extend(trouble.iter().filter(|l| l.code == "icmp.error").take(1).cloned().map(icmp));
-    lines.extend(drops(trouble));
+    let silences: Vec<Line> =
+        conns.iter().filter_map(|&conn| unanswered::silence(step, conn)).take(3).collect();
+    let known = silences.iter().chain(&lines).any(|l| CAUSES.contains(&l.code.as_str()));
+    lines.extend(silences);
+    let errors = trouble.iter().filter(|l| l.code == "icmp.error" && !is_answer_of_route(step, l));
+    lines.extend(errors.take(1).cloned().map(icmp));
+    // A cut link is told with the silence that it made.
+    lines.extend(drops(step, trouble).filter(|l| !(known && NO_RULE.contains(&l.code.as_str()))));
     if lines.is_empty() {
         let said = step.requests.iter().rev().find_map(|r| r.end.filter(|e| !e.ok));
         let text = said.map_or_else(|| step.end.map_or("the run ended first", |e| e.summary), |e| e.note);
@@ -97,39 +110,6 @@ fn resolver_silent(
     Some(Line::new("dns.timeout", "why", text).with("tries", all.len()))
 }
 
-fn connect_trouble(step: &Step<'_, '_>, conn: usize, tcp: &TcpConversation) -> Option<Line> {
-    if tcp.established.is_some() {
-        return None;
-    }
-    let server = step.view.conns[conn].server.map(|e| step.view.name(e.node));
-    if let Some(reset) = tcp.reset.filter(|r| r.from == Side::Server) {
-        let who = server.unwrap_or_else(|| step.view.bearer_name(tcp.server.ip()));
-        let text = format!(
-            "the SYN reached {who}, where no program listens on port {}, so that machine answered with RST: connection \
-             refused",
-            tcp.server.port()
-        );
-        return Some(Line::new("tcp.refused", "why", text).at(reset.mark.at));
-    }
-    let syn = tcp.syn.as_ref()?;
-    if tcp.syn_ack.is_some() {
-        return None;
-    }
-    let sent: Vec<String> =
-        std::iter::once(&syn.mark).chain(&syn.again).map(|m| words::after(syn.mark.at, m.at)).collect();
-    let reached = match server {
-        Some(who) => format!("it reached {who}, but no answer came back"),
-        None => "none of them arrived".into(),
-    };
-    let text = format!(
-        "{} sent to {} at {}: {reached}",
-        words::count(sent.len() as u64, "SYN"),
-        tcp.server,
-        words::list(&sent)
-    );
-    Some(Line::new("tcp.no_answer", "why", text).at(syn.mark.at).with("tries", sent.len()))
-}
-
 fn tls_trouble(step: &Step<'_, '_>, tcp: &TcpConversation) -> Vec<Line> {
     let mut lines = Vec::new();
     let within = |e: &rt_base::Event| e.node() == step.node && e.at >= step.start() && e.at <= step.last;
@@ -188,13 +168,28 @@ fn icmp(line: Line) -> Line {
     Line { label: "why".into(), text, ..line }
 }
 
-fn drops(trouble: &[Line]) -> Vec<Line> {
-    let dropped: Vec<&Line> =
-        trouble.iter().filter(|l| l.code.starts_with("drop.") && l.code != "drop.no_socket").collect();
-    let Some(first) = dropped.first() else { return Vec::new() };
-    let counted = |l: &&Line| l.data.get("count").and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
-    let all: u64 = dropped.iter().map(counted).sum();
-    let times = if all > 1 { format!(" ({all} in all)") } else { String::new() };
-    let text = format!("{} {}{times}", first.label, first.text);
-    vec![Line { label: "why".into(), text, ..(*first).clone() }]
+/// A router's "your TTL ran out" is what a traced route is made of.
+fn is_answer_of_route(step: &Step<'_, '_>, line: &Line) -> bool {
+    line.data.get("type").is_some_and(|t| t == "11") && step.requests.iter().any(|r| r.method == "traceroute")
+}
+
+/// The drops that a reader should know of: of the kind (machine and reason) that came first. Where a route is traced, packets
+/// die of their TTL on purpose.
+fn drops(step: &Step<'_, '_>, trouble: &[Line]) -> impl Iterator<Item = Line> {
+    let on_purpose =
+        |l: &&Line| l.code == "drop.ttl_exceeded" && step.requests.iter().any(|r| r.method == "traceroute");
+    let real = |l: &&Line| l.code.starts_with("drop.") && l.code != "drop.no_socket" && !on_purpose(l);
+    let dropped: Vec<&Line> = trouble.iter().filter(real).collect();
+    let first = dropped.iter().find(|l| l.code != "drop.more");
+    let line = first.map(|first| {
+        let alike = dropped.iter().filter(|l| {
+            l.node == first.node && (l.code == first.code || l.data.get("of") == Some(&first.code))
+        });
+        let counted = |l: &&&Line| l.data.get("count").and_then(|n| n.parse::<u64>().ok()).unwrap_or(1);
+        let all: u64 = alike.map(|l| counted(&l)).sum();
+        let times = if all > 1 { format!(" ({all} in all)") } else { String::new() };
+        let text = format!("{} {}{times}", first.label, first.text);
+        Line { label: "why".into(), text, ..(**first).clone() }
+    });
+    line.into_iter()
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpSendRecord, Time, Way, What};
 
 use super::again::{self, Asked};
+use super::forged;
 use super::listeners;
 use super::model::{BudgetStory, Line};
 use super::tell::{self, Step};
@@ -34,7 +35,9 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     let mut explained = BTreeSet::new();
     for &conn in conns {
         let (after, until, zero) = (step.start(), step.until, step.start());
-        lines.extend(again::tell(view, Asked { conn, after, until, zero }, &mut explained));
+        let asked = Asked { conn, after, until, zero };
+        lines.extend(again::tell(view, asked, &mut explained));
+        lines.extend(forged::tell(view, asked, &mut explained));
     }
     let within = |e: &&Event| e.at > step.start() && e.at <= step.until;
     for event in view.trace.events.iter().filter(within) {
@@ -53,7 +56,8 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
         let told = explained.contains(&event.frame)
             || !concerned(event.frame)
             || is_harmless(reason)
-            || listeners::tells(reason);
+            || listeners::tells(reason)
+            || (reason == DropReason::TcpUnacceptable && was_answered(view, event));
         if told {
             continue;
         }
@@ -76,7 +80,8 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
             line.at(last.at)
                 .on(name)
                 .margin(words::after(step.start(), last.at))
-                .with("count", count - ALIKE),
+                .with("count", count - ALIKE)
+                .with("of", kind(last).1),
         )
     }));
     lines.extend(listeners::tell(view, (step.start(), step.until)));
@@ -127,6 +132,26 @@ fn is_harmless(reason: DropReason) -> bool {
     matches!(reason, DropReason::NotForThisStation | DropReason::SamePort | DropReason::RunEnded)
 }
 
+/// Whether TCP answered a segment that it did not take: a keepalive's or a window's probe, a copy of what it had, a challenge
+/// (RFC 9293 3.10.7.4, RFC 5961). Nothing went wrong with such a segment.
+fn was_answered(view: &View<'_>, drop: &Event) -> bool {
+    let probe = |e: &Event| match &e.what {
+        What::TcpSend(record) => matches!(record.why, SendWhy::Keepalive | SendWhy::WindowProbe),
+        _ => false,
+    };
+    if view.trace.events_of(drop.frame).any(probe) {
+        return true;
+    }
+    let Some(from) = view.trace.position(drop.id) else { return false };
+    let near = view.trace.events[from..].iter().take_while(|e| e.at == drop.at);
+    near.filter(|e| e.node() == drop.node() && e.because == drop.because).any(|e| match &e.what {
+        What::TcpSend(record) => {
+            matches!(record.why, SendWhy::Ack | SendWhy::ChallengeAck | SendWhy::Handshake)
+        }
+        _ => false,
+    })
+}
+
 /// The drop that ended a frame, if one did.
 fn end_of<'t>(view: &View<'t>, frame: FrameId) -> Option<&'t Event> {
     let ended = |e: &&Event| matches!(e.what, What::Drop { reason, .. } if !is_harmless(reason));
@@ -136,6 +161,12 @@ fn end_of<'t>(view: &View<'t>, frame: FrameId) -> Option<&'t Event> {
 /// Whether a frame ended on a link or before it.
 pub(super) fn died_on_wire(view: &View<'_>, frame: FrameId) -> bool {
     end_of(view, frame).is_none_or(on_wire)
+}
+
+/// Whether a frame was dropped before the machine that it was for had it.
+pub(super) fn died(view: &View<'_>, frame: FrameId) -> bool {
+    let place = |d: &Event| matches!(d.what, What::Drop { place: Place::Socket, .. });
+    !arrived(view, frame) && end_of(view, frame).is_some_and(|d| !place(d))
 }
 
 /// Whether a frame reached a socket.
@@ -203,13 +234,23 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
     let by = rule.as_ref().map_or(String::new(), |(text, _)| format!(" by the rule \"{text}\""));
     let round = circle(view, event.frame).map_or(String::new(), |c| format!(" ({c})"));
     let queue = full_queue(view, event).map_or(String::new(), |q| format!(" ({q})"));
-    let text = format!("drops a packet{by}: {}{queue}{round}{what}", reason.say());
+    let text = format!("drops a packet{by}: {}{queue}{round}{what}", reason_words(view, event, reason));
     Line::new(reason.code(), view.name(event.node()), text)
         .at(event.at)
         .on(view.name(event.node()))
         .margin(rule.map_or_else(|| words::after(step.start(), event.at), |(_, origin)| origin))
         .with("frame", format!("{:?}", event.frame))
         .with("interface", view.trace.map.port_name(event.node(), port))
+}
+
+/// The reason; a segment that is no SYN asked for no listener.
+fn reason_words(view: &View<'_>, drop: &Event, reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::NoSocket if flags_of(view, drop.frame).is_some_and(|f| f & 2 == 0) => {
+            "there is no such connection here"
+        }
+        reason => reason.say(),
+    }
 }
 
 /// The bytes of a dropped packet as the machine that dropped it had them: NAT may have rewritten them before.

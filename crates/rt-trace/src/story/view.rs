@@ -24,6 +24,8 @@ pub(crate) struct View<'t> {
     /// Requests of all applications.
     pub(crate) requests: BTreeMap<(NodeId, ReqId), Req<'t>>,
     addresses: BTreeMap<IpAddr, NodeId>,
+    /// Forged segments by their source and destination: positions in `conns`.
+    forged: BTreeMap<(SocketAddr, SocketAddr), Vec<usize>>,
     conn_of: FixedMap<FrameId, (usize, Side)>,
     /// What TCP recorded of each connection at its client and at its server: positions in the trace, in order.
     tcp_events: Vec<[Vec<u32>; 2]>,
@@ -37,6 +39,8 @@ pub(crate) struct Conn {
     pub(crate) client: End,
     /// Where the SYN arrived, if it did.
     pub(crate) server: Option<End>,
+    /// Its segments were sent in the name of an address that the sender does not have: no connection, but a forger's work.
+    pub(crate) forged: bool,
 }
 
 /// One end's view: `read[node].tcp[index]`.
@@ -137,14 +141,26 @@ impl<'t> View<'t> {
             read,
             requests: requests_of(trace),
             addresses: addresses_of(trace),
+            forged: BTreeMap::new(),
             conn_of: FixedMap::default(),
             tcp_events: Vec::new(),
             dns_frames: FixedMap::default(),
         };
+        let own = own_addresses(trace);
+        for conn in &mut view.conns {
+            let source = view.read[&conn.client.node].tcp[conn.client.index].client.ip();
+            let has = own.get(&conn.client.node);
+            conn.forged = !source.is_loopback() && has.is_some_and(|has| !has.contains(&source));
+        }
+        // Forged ones last: a person counts connections, and a flood would bury them.
         view.conns.sort_by_key(|c| {
             let opened = view.read[&c.client.node].tcp[c.client.index].segments.first().map(|s| s.mark);
-            (opened, c.client)
+            (c.forged, opened, c.client)
         });
+        for (number, conn) in view.conns.iter().enumerate().filter(|(_, c)| c.forged) {
+            let tcp = &view.read[&conn.client.node].tcp[conn.client.index];
+            view.forged.entry((tcp.client, tcp.server)).or_default().push(number);
+        }
         view.index_frames();
         view.index_tcp_events();
         view
@@ -219,6 +235,11 @@ impl<'t> View<'t> {
     /// Whether the frame carries DNS over UDP.
     pub(crate) fn is_dns(&self, frame: FrameId) -> bool {
         self.dns_frames.contains_key(&frame)
+    }
+
+    /// Connections that are a forger's segments with these addresses.
+    pub(crate) fn forged_as(&self, src: SocketAddr, dst: SocketAddr) -> &[usize] {
+        self.forged.get(&(src, dst)).map_or(&[], Vec::as_slice)
     }
 
     /// A machine's name.
@@ -319,7 +340,7 @@ fn join(read: &BTreeMap<NodeId, NodeExchanges>) -> Vec<Conn> {
         for (index, tcp) in exchanges.tcp.iter().enumerate() {
             let end = End { node, index };
             if tcp.outgoing {
-                conns.push(Conn { client: end, server: None });
+                conns.push(Conn { client: end, server: None, forged: false });
             } else if !tcp.syn_frame().is_none() {
                 servers.insert(tcp.syn_frame(), end);
                 // Each copy of a lost SYN is a frame of its own; any of them may be the one that arrived.
@@ -350,6 +371,22 @@ fn addresses_of(trace: &Trace) -> BTreeMap<IpAddr, NodeId> {
             all.entry(*address).or_insert(event.node());
         }
     }
+    all
+}
+
+/// The addresses that each machine has, or was given, at any time of the run.
+fn own_addresses(trace: &Trace) -> BTreeMap<NodeId, BTreeSet<IpAddr>> {
+    let mut all: BTreeMap<NodeId, BTreeSet<IpAddr>> = BTreeMap::new();
+    for (number, node) in (0..).zip(&trace.map.nodes) {
+        let addresses = node.interfaces.iter().flat_map(|i| &i.addresses).map(|(address, _)| *address);
+        all.entry(NodeId(number)).or_default().extend(addresses);
+    }
+    for (event, record) in trace.said() {
+        if let AppRecord::AddressAssigned { address, .. } = record {
+            all.entry(event.node()).or_default().insert(*address);
+        }
+    }
+    all.retain(|_, has| !has.is_empty());
     all
 }
 

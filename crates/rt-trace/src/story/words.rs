@@ -52,11 +52,7 @@ pub(crate) fn rate(bps: u64) -> String {
     format!("{}.{:02} {name}", bps / unit, bps % unit * 100 / unit)
 }
 
-/// `1 packet`, `3 packets`.
-pub(crate) fn count(n: u64, one: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{n} {one}{plural}")
-}
+pub(crate) use rt_base::count;
 
 /// `a`, `a and b`, `a, b and c`.
 pub(crate) fn list(items: &[String]) -> String {

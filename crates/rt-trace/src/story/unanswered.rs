@@ -1,0 +1,236 @@
+//! Why nothing came back: no port to call from, SYNs that nobody answered, a connection that fell silent. Each names the
+//! evidence: who holds the ports, which queue was full, where the packets ended.
+
+use std::collections::BTreeMap;
+
+use rt_base::{AppRecord, DropReason, Event, NO_FREE_PORT, SendWhy, TcpPhase, Time, What};
+
+use super::model::Line;
+use super::tell::Step;
+use super::view::View;
+use super::words;
+use super::{life, trouble};
+use crate::read::{Side, TcpConversation};
+
+/// Who holds the local ports, when a call found none.
+pub(super) fn ports(step: &Step<'_, '_>) -> Option<Line> {
+    let notes = step.requests.iter().flat_map(|r| &r.said);
+    let noted = notes.filter_map(|(event, record)| match record {
+        AppRecord::Note { text, .. } if text.contains(NO_FREE_PORT) => Some(event.at),
+        _ => None,
+    });
+    let ended = step.end.filter(|e| e.summary.contains(NO_FREE_PORT)).map(|e| e.event.at);
+    let at = noted.chain(ended).min()?;
+    let view = step.view;
+    // The connections of this machine to the same place, by the state that each was in.
+    let mut held: BTreeMap<TcpPhase, Vec<(u16, Option<Time>)>> = BTreeMap::new();
+    let remotes: Vec<_> = step.requests.iter().flat_map(|r| r.used()).map(|u| u.remote).collect();
+    for (number, conn) in view.conns.iter().enumerate() {
+        let tcp = view.tcp(conn.client);
+        if conn.client.node != step.node || conn.forged || !remotes.contains(&tcp.server) {
+            continue;
+        }
+        if let Some((state, until)) = state_at(view, number, at) {
+            held.entry(state).or_default().push((tcp.client.port(), until));
+        }
+    }
+    let all: usize = held.values().map(Vec::len).sum();
+    let waiting = held.get(&TcpPhase::TimeWait).cloned().unwrap_or_default();
+    let (low, high) = held.values().flatten().fold((u16::MAX, 0), |(a, b), (p, _)| (a.min(*p), b.max(*p)));
+    let ports = match all {
+        0 => return None,
+        1 => format!("port {low}"),
+        _ => format!("ports {low} to {high}"),
+    };
+    let who = view.name(step.node);
+    let free = waiting.iter().filter_map(|(_, until)| *until).min();
+    let free = free.map_or(String::new(), |t| {
+        format!(". The first of them is free again at {}", words::after(step.start(), t))
+    });
+    let held: Vec<String> = match held.iter().next() {
+        Some((state, _)) if held.len() == 1 => vec![format!("all in {}", life::name(*state))],
+        _ => held.iter().map(|(s, conns)| format!("{} in {}", conns.len(), life::name(*s))).collect(),
+    };
+    let why = if waiting.is_empty() {
+        String::new()
+    } else {
+        format!(
+            ": {who} said FIN first, and whoever does that keeps the connection's port for 2 MSL, so that nothing old is \
+             taken for new (RFC 9293 3.6.1)"
+        )
+    };
+    let text = format!(
+        "{who} has no port left to call from at {}: {} to the same place ({ports}) {} still there, {}{why}{free}",
+        words::after(step.start(), at),
+        words::count(all as u64, "connection"),
+        if all == 1 { "is" } else { "are" },
+        words::list(&held)
+    );
+    Some(Line::new("tcp.no_ports", "why", text).at(at).with("time_wait", waiting.len()).with("held", all))
+}
+
+/// The state of the client's end at an instant, and when it left that state; `None` before it was opened and when it is
+/// closed.
+fn state_at(view: &View<'_>, conn: usize, at: Time) -> Option<(TcpPhase, Option<Time>)> {
+    let mut state = TcpPhase::Closed;
+    for event in view.tcp_events(conn, Side::Client) {
+        let What::TcpState { to, .. } = event.what else { continue };
+        if event.at > at {
+            return Some((state, Some(event.at))).filter(|s| s.0 != TcpPhase::Closed);
+        }
+        state = to;
+    }
+    Some((state, None)).filter(|s| s.0 != TcpPhase::Closed)
+}
+
+/// Connections that were never opened; those that failed alike are told once.
+pub(super) fn connects(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Vec<Line> {
+    let mut told: Vec<(String, u64, usize, Line)> = Vec::new();
+    for &conn in conns {
+        let tcp = step.view.tcp(step.view.conns[conn].client);
+        if tcp.established.is_some() {
+            continue;
+        }
+        let Some((code, fate)) =
+            refused(step.view, conn, tcp).or_else(|| silent(step.view, conn, tcp, trouble))
+        else {
+            continue;
+        };
+        let syns = 1 + tcp.syn.as_ref().map_or(0, |s| s.again.len());
+        let key = format!("{} {fate}", tcp.server);
+        if let Some(same) = told.iter_mut().find(|t| t.0 == key) {
+            (same.1, same.2) = (same.1 + 1, same.2 + syns);
+            let sent = format!(
+                "{} to {} were tried ({}), and none was opened",
+                words::count(same.1, "connection"),
+                tcp.server,
+                words::count(same.2 as u64, "SYN")
+            );
+            same.3.text = format!("{sent}: {fate}");
+            same.3.data.insert("tries".into(), same.2.to_string());
+            continue;
+        }
+        let text = match &tcp.syn {
+            Some(syn) if code == "tcp.no_answer" => {
+                let zero = syn.mark.at;
+                let sent = std::iter::once(&syn.mark).chain(&syn.again);
+                let sent: Vec<String> = sent.map(|m| words::after(zero, m.at)).collect();
+                let syns = words::count(sent.len() as u64, "SYN");
+                format!("{syns} sent to {} at {}: {fate}", tcp.server, words::list(&sent))
+            }
+            _ => fate.clone(),
+        };
+        let at = tcp.reset.filter(|_| code == "tcp.refused").map(|r| r.mark.at);
+        let at = at.or(tcp.syn.as_ref().map(|s| s.mark.at)).unwrap_or(step.start());
+        told.push((key, 1, syns, Line::new(code, "why", text).at(at).with("tries", syns)));
+    }
+    told.into_iter().map(|t| t.3).collect()
+}
+
+fn refused(view: &View<'_>, conn: usize, tcp: &TcpConversation) -> Option<(&'static str, String)> {
+    tcp.reset.filter(|r| r.from == Side::Server)?;
+    let server = view.conns[conn].server.map(|e| view.name(e.node));
+    let who = server.unwrap_or_else(|| view.bearer_name(tcp.server.ip()));
+    let text = format!(
+        "the SYN reached {who}, where no program listens on port {}, so that machine answered with RST: connection refused",
+        tcp.server.port()
+    );
+    Some(("tcp.refused", text))
+}
+
+/// What became of SYNs that brought no SYN-ACK.
+fn silent(
+    view: &View<'_>,
+    conn: usize,
+    tcp: &TcpConversation,
+    trouble: &[Line],
+) -> Option<(&'static str, String)> {
+    let syn = tcp.syn.as_ref()?;
+    if tcp.syn_ack.is_some() {
+        return None;
+    }
+    let Some(end) = view.conns[conn].server else {
+        return Some(("tcp.no_answer", "none of them arrived".into()));
+    };
+    let who = view.name(end.node);
+    let frames = std::iter::once(&syn.mark).chain(&syn.again).map(|m| m.frame);
+    let refused = frames.flat_map(|f| view.trace.events_of(f)).find_map(|e| match e.what {
+        What::Drop { reason: r @ (DropReason::SynQueueFull | DropReason::AcceptQueueFull), .. } => Some(r),
+        _ => None,
+    });
+    if let Some(reason) = refused {
+        let (code, queue, unit) = match reason {
+            DropReason::SynQueueFull => ("tcp.syn_queue_full", "SYN", "half-open connection"),
+            _ => ("tcp.accept_queue_full", "accept", "connection that nobody has accepted"),
+        };
+        let full = trouble.iter().find(|l| l.code == code && l.node == who);
+        let count = full.and_then(|l| l.data.get(if queue == "SYN" { "syn_queue" } else { "accept_queue" }));
+        let with = match count.and_then(|n| n.parse::<u64>().ok()) {
+            Some(n) if queue == "SYN" => format!(" with {}", words::count(n, unit)),
+            Some(1) => " with 1 connection that the program has not accepted".into(),
+            Some(n) => format!(" with {n} connections that the program has not accepted"),
+            None => String::new(),
+        };
+        let text = format!(
+            "{who} got them and dropped them without an answer, because the {queue} queue of port {} was full{with}",
+            tcp.server.port()
+        );
+        return Some(("tcp.no_answer", text));
+    }
+    // The answer may have been lost on its way.
+    let answer = view.tcp(end).syn_ack.as_ref().map(|s| s.mark);
+    let lost = answer.filter(|m| trouble::died(view, m.frame));
+    let text = match lost {
+        Some(mark) => {
+            format!("{who} answered, but {}", trouble::fate(view, mark.frame, mark.at, "its SYN-ACK"))
+        }
+        None => format!("they reached {who}, but no answer came back"),
+    };
+    Some(("tcp.no_answer", text))
+}
+
+/// A connection on which one side spoke to the end and nothing of that arrived.
+pub(super) fn silence(step: &Step<'_, '_>, conn: usize) -> Option<Line> {
+    let view = step.view;
+    view.tcp(view.conns[conn].client).established?;
+    [Side::Client, Side::Server].into_iter().find_map(|side| silent_side(step, conn, side))
+}
+
+fn silent_side(step: &Step<'_, '_>, conn: usize, side: Side) -> Option<Line> {
+    let view = step.view;
+    let (own, peer) = (view.end(conn, side)?, view.end(conn, side.other())?);
+    let (own, peer) = (view.name(own.node), view.name(peer.node));
+    let sent: Vec<&Event> = view
+        .tcp_events(conn, side)
+        .filter(|e| matches!(&e.what, What::TcpSend(r) if r.why != SendWhy::Reset) && e.at <= step.until)
+        .collect();
+    let lost = sent.iter().rev().take_while(|e| trouble::died(view, e.frame)).count();
+    let (first, last) = (sent.get(sent.len().checked_sub(lost)?)?, sent.last()?);
+    // One lost segment is an accident, which TCP mends.
+    if lost < 2 {
+        return None;
+    }
+    let probe = |e: &&&Event| matches!(&e.what, What::TcpSend(r) if r.why == SendWhy::Keepalive);
+    let probes = sent[sent.len() - lost..].iter().filter(probe).count();
+    let what = if probes == lost {
+        words::count(lost as u64, "keepalive probe")
+    } else {
+        words::count(lost as u64, "segment")
+    };
+    let fate = trouble::fate(view, last.frame, last.at, "the last of them");
+    let over = view.tcp_events(conn, side).filter(|e| e.at <= step.last).find_map(|e| match e.what {
+        What::TcpState { to: TcpPhase::Closed, .. } => {
+            let by = life::tell(view, conn).into_iter().find(|s| s.from_ns == e.at.0 && s.state == "CLOSED");
+            Some((e.at, by.map_or(String::new(), |s| s.by)))
+        }
+        _ => None,
+    });
+    let over = over.map_or(String::new(), |(at, by)| {
+        format!(". At {} {own} gave the connection up: {by}", words::after(step.start(), at))
+    });
+    let text = format!(
+        "nothing that {own} sent from {} on reached {peer}: {what}; {fate}{over}",
+        words::after(step.start(), first.at)
+    );
+    Some(Line::new("tcp.silence", "why", text).at(first.at).with("segments", lost))
+}
