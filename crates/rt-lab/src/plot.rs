@@ -23,13 +23,17 @@ pub struct PlotQuery {
 /// document, or the list of connections.
 ///
 /// # Errors
-/// [`Refusal::Unknown`] for a connection that the run does not have, [`Refusal::Misuse`] when several are meant.
+/// [`Refusal::Unknown`] for a connection that the run does not have, [`Refusal::Misuse`] when several are meant or the run has
+/// no TCP connection at all.
 pub fn plot(source: &str, query: &PlotQuery) -> Result<Followed, Refusal> {
     let mut talk = Vec::new();
     let trace = find_trace(source, &mut talk)?;
     let flows = Flows::of(&trace);
     let Some(wanted) = &query.flow else {
         let list = flows.list();
+        if list.is_empty() {
+            return Err(Refusal::nothing_to_plot(source));
+        }
         let json = json!(list);
         return Ok(Followed { text: render::flows_text(&list), json: format!("{json:#}\n"), talk });
     };
@@ -51,10 +55,11 @@ pub fn plot(source: &str, query: &PlotQuery) -> Result<Followed, Refusal> {
 /// The connection that is meant.
 pub(crate) fn one(flows: &Flows<'_>, wanted: &str) -> Result<Flow, Refusal> {
     let mut found = flows.find(wanted);
+    let real = || flows.list().into_iter().filter(|f| !f.forged);
     let name = |f: &Flow| format!("{} ({} {} → {} {})", f.number, f.client, f.ends.from, f.server, f.ends.to);
     match found.len() {
         0 => {
-            let known: Vec<String> = flows.list().iter().take(20).map(name).collect();
+            let known: Vec<String> = real().take(20).map(|f| name(&f)).collect();
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             Err(Refusal::unknown("connection", wanted, &known))
         }

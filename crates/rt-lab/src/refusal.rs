@@ -73,6 +73,15 @@ impl Refusal {
         }
     }
 
+    /// A run without a TCP connection has no curves.
+    pub(crate) fn nothing_to_plot(source: &str) -> Refusal {
+        let why = format!(
+            "no TCP connection in this run, so there is nothing to plot\nhelp: plots show TCP's sequence numbers, congestion window, \
+             round-trip times and queues; what the run did do is told by `roundtrip follow {source}`"
+        );
+        Refusal::Misuse { why }
+    }
+
     /// The problems as JSON, one object each.
     #[must_use]
     pub fn to_json(&self) -> Value {
@@ -91,7 +100,7 @@ impl fmt::Display for Refusal {
                     writeln!(f, "{diagnostic}")?;
                 }
                 let n = diagnostics.len();
-                write!(f, "{n} problem{} found", if n == 1 { "" } else { "s" })
+                write!(f, "{} found", rt_base::count(n as u64, "problem"))
             }
             Refusal::Unknown { what, name, known } => {
                 write!(f, "there is no {what} called `{name}`")?;

@@ -54,6 +54,14 @@ impl Scale {
     }
 }
 
+/// The points of a step curve between two instants, with the value that holds at the first.
+pub(crate) fn within(points: &[(u64, u64)], (from, to): (u64, u64)) -> Vec<(u64, u64)> {
+    let before = points.partition_point(|p| p.0 < from);
+    let held = before.checked_sub(1).map(|i| (from, points[i].1));
+    let held = held.filter(|_| points.get(before).is_none_or(|p| p.0 > from));
+    held.into_iter().chain(points[before..].iter().copied().take_while(|p| p.0 <= to)).collect()
+}
+
 /// What goes above and beside the data.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Words {
@@ -166,8 +174,10 @@ impl Chart {
         }
     }
 
-    /// Steps from point to point: the value holds until the next. Points that fall onto the same pixel are one.
+    /// Steps from point to point: the value holds until the next. Points that fall onto the same pixel are one; what lies
+    /// beside the chart is not drawn.
     pub(crate) fn steps(&mut self, class: &str, points: &[(u64, u64)], until: u64) {
+        let points = &within(points, (self.x.low, self.x.high));
         let mut data = String::new();
         let mut last: Option<(Px, Px)> = None;
         let mut thinned = Vec::new();
@@ -189,8 +199,9 @@ impl Chart {
 
     /// Short vertical bars; bars that fall onto the same pixels are drawn once.
     pub(crate) fn bars(&mut self, class: &str, bars: &[(u64, u64, u64)]) {
+        let shown = bars.iter().filter(|(at, ..)| self.x.holds(*at));
         let mut drawn: Vec<(Px, Px, Px)> =
-            bars.iter().map(|(at, low, high)| (self.x.at(*at), self.y.at(*low), self.y.at(*high))).collect();
+            shown.map(|(at, low, high)| (self.x.at(*at), self.y.at(*low), self.y.at(*high))).collect();
         drawn.sort_unstable();
         drawn.dedup();
         let data: String = drawn.iter().map(|(x, low, high)| upright(*x, *low, *high)).collect();
@@ -199,14 +210,20 @@ impl Chart {
 
     /// One bar with a title.
     pub(crate) fn bar(&mut self, class: &str, (at, low, high): (u64, u64, u64), title: &str) {
+        if !self.x.holds(at) {
+            return;
+        }
         let data = upright(self.x.at(at), self.y.at(low), self.y.at(high));
         self.svg.path(&format!("bar {class}"), &data, title);
     }
 
     /// Dots.
     pub(crate) fn dots(&mut self, class: &str, points: &[(u64, u64)]) {
-        let mut drawn: Vec<(Px, Px)> =
-            points.iter().map(|(at, v)| (self.x.at(*at) / 5 * 5, self.y.at(*v) / 5 * 5)).collect();
+        let mut drawn: Vec<(Px, Px)> = points
+            .iter()
+            .filter(|(at, _)| self.x.holds(*at))
+            .map(|(at, v)| (self.x.at(*at) / 5 * 5, self.y.at(*v) / 5 * 5))
+            .collect();
         drawn.sort_unstable();
         drawn.dedup();
         let data: String = drawn.iter().map(|(x, y)| format!("M{} {}h0.1", px(*x), px(*y))).collect();
@@ -215,6 +232,9 @@ impl Chart {
 
     /// A cross with a title.
     pub(crate) fn cross(&mut self, class: &str, (at, value): (u64, u64), title: &str) {
+        if !self.x.holds(at) {
+            return;
+        }
         let (x, y) = (self.x.at(at), self.y.at(value));
         let data = format!(
             "M{} {}L{} {}M{} {}L{} {}",

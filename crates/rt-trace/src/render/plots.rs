@@ -8,7 +8,7 @@ mod states;
 
 use rt_base::Nanos;
 
-use super::chart::{Chart, HEIGHT, Unit, WIDTH, Words, grouped};
+use super::chart::{Chart, HEIGHT, Unit, WIDTH, Words, grouped, within};
 use super::layout::Page;
 use super::svg::Svg;
 use crate::plot::{Flow, Flows, QueueCurve, Sent, SentWhy, TimeSequence};
@@ -87,6 +87,16 @@ fn ends(flow: &Flow, from: Side) -> (String, String) {
     if from == Side::Client { (client, server) } else { (server, client) }
 }
 
+/// The words of a chart, with what it leaves out at the end.
+fn titled(flow: &Flow, from: Side, which: PlotKind, span: (u64, u64)) -> Words {
+    let mut words = words(flow, from, which);
+    if span.1 < flow.end_ns {
+        let rest = ms(Nanos(flow.end_ns - span.1));
+        words.subtitle += &format!("; the last {rest}, silence and the hang-up, are not drawn");
+    }
+    words
+}
+
 fn words(flow: &Flow, from: Side, which: PlotKind) -> Words {
     let (sender, receiver) = ends(flow, from);
     let (title, y) = match which {
@@ -116,11 +126,12 @@ fn nothing(words: &Words, why: &str) -> Svg {
     svg
 }
 
-/// The time that the data of a connection takes: without the silence before its end (TIME-WAIT, keepalives) if that is most
-/// of it.
+/// The time that the data of a connection takes: without the silence before its FINs if that is most of it. Probes and lost
+/// segments are no silence.
 fn span(sequence: &TimeSequence, flow: &Flow) -> (u64, u64) {
     let end = flow.end_ns.max(flow.start_ns + 1);
-    let last_data = sequence.sent.iter().rev().find(|s| s.len > 0).map_or(end, |s| s.at.0);
+    let tells = |s: &&Sent| s.len > 0 || s.why == SentWhy::Probe || s.lost.is_some();
+    let last_data = sequence.sent.iter().rev().find(tells).map_or(end, |s| s.at.0);
     let answered = sequence.acks.iter().find(|a| a.at.0 > last_data).map_or(last_data, |a| a.at.0);
     let busy = answered.saturating_sub(flow.start_ns);
     if end.saturating_sub(answered) > 4 * busy.max(1) && busy > 0 {
@@ -148,8 +159,12 @@ fn time_sequence(flows: &Flows<'_>, flow: &Flow, from: Side) -> Option<Svg> {
     // The window line is shown as far as it does not make the rest small.
     let edge = sequence.acks.iter().map(|a| a.edge).max().unwrap_or(0);
     let high = if edge <= top * 2 { top.max(edge) } else { top };
-    let mut chart =
-        Chart::new(&words(flow, from, PlotKind::TimeSequence), span, (0, high + high / 40 + 1), Unit::Seq);
+    let mut chart = Chart::new(
+        &titled(flow, from, PlotKind::TimeSequence, span),
+        span,
+        (0, high + high / 40 + 1),
+        Unit::Seq,
+    );
     let acks = || sequence.acks.iter().filter_map(|a| a.ack.map(|n| (a.at.0, n)));
     let edges: Vec<(u64, u64)> =
         sequence.acks.iter().filter(|a| chart.y.holds(a.edge)).map(|a| (a.at.0, a.edge)).collect();
@@ -159,11 +174,17 @@ fn time_sequence(flows: &Flows<'_>, flow: &Flow, from: Side) -> Option<Svg> {
     chart.bars("teal", &blocks);
     segments(&mut chart, &sequence);
     chart.key("blue", "bar", "segment");
-    for sent in sequence.sent.iter().filter(|s| s.why != SentWhy::First && s.end > s.seq) {
+    for sent in
+        sequence.sent.iter().filter(|s| s.why != SentWhy::First && (s.end > s.seq || s.why == SentWhy::Probe))
+    {
         chart.key(kind(sent).0, "bar", kind(sent).1);
     }
-    if sequence.sent.iter().any(|s| s.lost.is_some()) {
-        chart.key("red", "x", "never arrived");
+    let lost = || sequence.sent.iter().chain(&sequence.unsent).filter(|s| s.lost.is_some());
+    match (lost().any(|s| !s.reached), lost().any(|s| s.reached)) {
+        (true, true) => chart.key("red", "x", "never arrived, or refused"),
+        (true, false) => chart.key("red", "x", "never arrived"),
+        (false, true) => chart.key("red", "x", "refused where it arrived"),
+        (false, false) => {}
     }
     chart.key("green", "line", "acknowledged");
     if !blocks.is_empty() {
@@ -176,7 +197,8 @@ fn time_sequence(flows: &Flows<'_>, flow: &Flow, from: Side) -> Option<Svg> {
 }
 
 fn segments(chart: &mut Chart, sequence: &TimeSequence) {
-    let shown = || sequence.sent.iter().filter(|s| s.end > s.seq);
+    // A keepalive's probe has no bytes, and is what such a plot is about.
+    let shown = || sequence.sent.iter().filter(|s| s.end > s.seq || s.why == SentWhy::Probe);
     let title = |s: &Sent| {
         let mut text = format!(
             "{} {}..{} ({} B, {}), {}",
@@ -188,13 +210,16 @@ fn segments(chart: &mut Chart, sequence: &TimeSequence) {
             ms(Nanos(s.at.0))
         );
         if let Some(reason) = s.lost {
-            text += &format!("\nnever arrived: {}", reason.say());
+            let what = if s.reached { "refused" } else { "never arrived" };
+            text += &format!("\n{what}: {}", reason.say());
         }
         text
     };
+    let least = sequence.sent.iter().map(|s| s.end).max().unwrap_or(0) / 60 + 1;
+    let bar = |s: &Sent| (s.at.0, s.seq, if s.end > s.seq { s.end } else { s.seq + least });
     if sequence.sent.len() <= TITLED {
         for s in shown() {
-            chart.bar(kind(s).0, (s.at.0, s.seq, s.end), &title(s));
+            chart.bar(kind(s).0, bar(s), &title(s));
         }
     } else {
         let plain: Vec<_> =
@@ -202,12 +227,16 @@ fn segments(chart: &mut Chart, sequence: &TimeSequence) {
         chart.bars("blue", &plain);
         let again = || shown().filter(|s| s.why != SentWhy::First);
         for s in again().take(MARKED) {
-            chart.bar(kind(s).0, (s.at.0, s.seq, s.end), &title(s));
+            chart.bar(kind(s).0, bar(s), &title(s));
         }
         let rest: Vec<_> = again().skip(MARKED).map(|s| (s.at.0, s.seq, s.end)).collect();
         chart.bars("red", &rest);
     }
-    for s in sequence.sent.iter().filter(|s| s.lost.is_some()).take(MARKED) {
+    for s in sequence.unsent.iter().filter(|s| s.end > s.seq).take(MARKED) {
+        chart.bar(kind(s).0, (s.at.0, s.seq, s.end), &title(s));
+    }
+    let lost = sequence.sent.iter().chain(&sequence.unsent).filter(|s| s.lost.is_some());
+    for s in lost.take(MARKED) {
         chart.cross("red", (s.at.0, s.end), &title(s));
     }
 }
@@ -219,7 +248,7 @@ fn congestion(flows: &Flows<'_>, flow: &Flow, from: Side) -> Option<Svg> {
     let most = highest(&curve.cwnd).max(highest(&curve.in_flight)).max(1);
     let extra = [highest(&curve.ssthresh), highest(&curve.peer_window)];
     let high = extra.into_iter().filter(|v| *v <= most + most / 2).fold(most, u64::max);
-    let words = words(flow, from, PlotKind::Cwnd);
+    let words = titled(flow, from, PlotKind::Cwnd, span);
     let mut chart = Chart::new(&words, span, (0, high + high / 20 + 1), Unit::Bytes);
     if highest(&curve.peer_window) <= high {
         chart.steps("grey thin", &curve.peer_window, span.1);
@@ -251,7 +280,7 @@ fn round_trips(flows: &Flows<'_>, flow: &Flow, from: Side) -> Option<Svg> {
     let most = highest(&curve.samples).max(highest(&curve.srtt)).max(1);
     let rto = highest(&curve.rto);
     let high = if rto <= most * 8 { most.max(rto) } else { most };
-    let mut words = words(flow, from, PlotKind::Rtt);
+    let mut words = titled(flow, from, PlotKind::Rtt, span);
     if rto > high {
         words.subtitle += &format!("; RTO up to {}, above the chart", ms(Nanos(rto)));
     }
@@ -304,13 +333,17 @@ fn queue(curve: &QueueCurve, words: &Words, span: (u64, u64), left_out: usize) -
         r if r.is_multiple_of(1_000_000) => format!("{} Mbit/s", r / 1_000_000),
         r => format!("{} kbit/s", r / 1_000),
     };
-    let most = curve.packets.iter().map(|p| p.1).max().unwrap_or(1).max(1);
-    let heaviest = curve.bytes.iter().map(|p| p.1).max().unwrap_or(1).max(1);
-    let drops = match curve.overflows.len() {
+    let highest = |points: &[(u64, u64)]| within(points, span).iter().map(|p| p.1).max().unwrap_or(1).max(1);
+    let (most, heaviest) = (highest(&curve.packets), highest(&curve.bytes));
+    let overflows = || curve.overflows.iter().filter(|d| d.at_ns >= span.0 && d.at_ns <= span.1);
+    let drops = match overflows().count() {
         0 => String::new(),
         n => format!(", {} dropped", count(n as u64, "frame")),
     };
-    let more = if left_out > 0 { format!(" ({left_out} shorter queues not drawn)") } else { String::new() };
+    let more = match left_out {
+        0 => String::new(),
+        n => format!(" ({} not drawn)", count(n as u64, "shorter queue")),
+    };
     let words = Words {
         title: format!("Queue of {} towards {}", curve.from, curve.to),
         subtitle: format!(
@@ -325,17 +358,17 @@ fn queue(curve: &QueueCurve, words: &Words, span: (u64, u64), left_out: usize) -
     let right = chart.right_axis(heaviest + heaviest / 10 + 1, "bytes that wait");
     chart.steps_right("grey thin", right, &curve.bytes, span.1);
     chart.steps("blue", &curve.packets, span.1);
-    for drop in curve.overflows.iter().take(MARKED) {
+    for drop in overflows().take(MARKED) {
         let whose = if drop.own { "this connection's frame" } else { "another connection's frame" };
         let title = format!("no room: {whose} dropped, {}", ms(Nanos(drop.at_ns)));
         chart.cross(if drop.own { "red" } else { "grey" }, (drop.at_ns, most), &title);
     }
     chart.key("blue", "line", "frames that wait");
     chart.key("grey thin", "line", "bytes that wait (right)");
-    if curve.overflows.iter().any(|d| d.own) {
+    if overflows().any(|d| d.own) {
         chart.key("red", "x", "dropped: no room");
     }
-    if curve.overflows.iter().any(|d| !d.own) {
+    if overflows().any(|d| !d.own) {
         chart.key("grey", "x", "another connection's frame dropped");
     }
     chart.finish()
@@ -352,7 +385,8 @@ pub fn flows(flows: &[Flow]) -> String {
         0,
         "  no  client → server                                        bytes → / ←        duration  again",
     );
-    for flow in flows.iter().take(LISTED) {
+    let real = || flows.iter().filter(|f| !f.forged);
+    for flow in real().take(LISTED) {
         let ends = format!("{} {} → {} {}", flow.client, flow.ends.from, flow.server, flow.ends.to);
         let sent = format!("{} / {}", bytes(flow.bytes[0]), bytes(flow.bytes[1]));
         let took = ms(Nanos(flow.end_ns.saturating_sub(flow.start_ns)));
@@ -363,8 +397,20 @@ pub fn flows(flows: &[Flow]) -> String {
             &format!("{number:>4}  {:<52}  {sent:>19}  {took:>14}  {again:>5}", shorten(&ends, 52)),
         );
     }
-    if flows.len() > LISTED {
-        page.plain(0, &format!("and {} more", flows.len() - LISTED));
+    let (all, forged) = (real().count(), flows.len() - real().count());
+    if all > LISTED {
+        page.plain(0, &format!("and {} more", all - LISTED));
+    }
+    if forged > 0 {
+        let numbers = if forged == 1 {
+            format!("number {}", all + 1)
+        } else {
+            format!("numbers {} to {}", all + 1, flows.len())
+        };
+        page.prose(
+            0,
+            &format!("not connections, but segments that a forger sent in somebody else's name: {numbers}"),
+        );
     }
     page.finish()
 }
