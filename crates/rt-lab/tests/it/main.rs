@@ -8,6 +8,7 @@ mod judges;
 mod laws;
 mod plots;
 mod shipped;
+mod stories;
 mod support;
 mod traces;
 mod verdicts;
