@@ -5,7 +5,7 @@ use rt_base::{
     Recorder, Signal, Time, Way, What,
 };
 
-use crate::event_queue::{Class, Entry, EventQueue, HeapQueue, Key};
+use crate::event_queue::{Class, Entry, EventQueue, Key, Queue};
 use crate::flight::InFlight;
 use crate::link::{Direction, LinkChange, LinkSpec, Sent};
 use crate::node::Node;
@@ -29,7 +29,7 @@ pub struct Sim {
     now: Time,
     /// The key of the last event handled: time never goes back, no two keys are equal.
     last: Option<Key>,
-    queue: HeapQueue,
+    queue: Queue,
     nodes: Vec<Slot>,
     /// Two per link: 2n from a to b, 2n + 1 from b to a.
     directions: Vec<Direction>,
@@ -84,7 +84,7 @@ impl Sim {
         Sim {
             now: Time::ZERO,
             last: None,
-            queue: HeapQueue::default(),
+            queue: Queue::default(),
             nodes: Vec::new(),
             directions: Vec::new(),
             controls: Vec::new(),

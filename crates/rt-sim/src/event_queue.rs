@@ -4,12 +4,14 @@
 //! they are (a link's own line, a table of controls). A link puts only its earliest frame here, so the queue stays small
 //! however many frames are on their way.
 //!
-//! A heap is enough: it holds a dozen entries in a chain of routers, where a sorted ring of the few heads measured
-//! the same (within 1%), and some ten thousand when as many hosts have a timer each, where a push and a pop cost a
-//! fraction of what the nodes do. A calendar of heads would be another [`EventQueue`]. What is removed leaves a hole at the
-//! top for the next entry, because a frame that arrived is mostly answered or passed on.
+//! For the dozen entries of a chain of routers a heap is best. What is removed leaves a hole at its top for the next entry,
+//! because a frame that arrived is mostly answered or passed on. When hundreds of links have a frame on its way and as many
+//! hosts a timer each, a heap's few levels of comparisons are a tenth of all time: then what is near goes to a ring of slots
+//! ([`crate::wheel`]), and the heap keeps the rest. Each is asked for its first, so the order is exact whoever has what.
 
 use rt_base::{NodeId, Time};
+
+use crate::wheel::{NONE, Wheel};
 
 /// Kinds of events in the order in which they happen at the same instant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,7 +31,7 @@ pub(crate) enum Class {
 pub(crate) struct Key {
     pub(crate) time: Time,
     /// Class (4 bits), node (24), counter (36), from the top.
-    rest: u64,
+    pub(crate) rest: u64,
 }
 
 const NODE_BITS: u32 = 24;
@@ -90,6 +92,92 @@ pub(crate) struct HeapQueue {
     hole: bool,
 }
 
+/// A heap of this size and less takes everything: it is as fast then.
+const SMALL: usize = 48;
+
+/// The queue of the engine: a heap, and beside a large one a ring for what is near.
+pub(crate) struct Queue {
+    heap: HeapQueue,
+    near: Wheel,
+    /// Where in the ring what was looked at last stands, if it stands there and nothing was added since.
+    seen: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Queue {
+        Queue { heap: HeapQueue::default(), near: Wheel::default(), seen: NONE }
+    }
+}
+
+impl Queue {
+    /// Whether the heap has everything and is to take what comes: then nothing was seen in the ring either.
+    #[inline(always)]
+    fn is_small(&self) -> bool {
+        self.near.is_empty() && self.heap.heap.len() <= SMALL
+    }
+
+    /// By its parts, which stay in registers: an entry just written to memory in parts and read as a whole would wait
+    /// until all that was written before is through.
+    #[inline(never)]
+    fn push_to_both(&mut self, time: Time, rest: u64, target: u32) {
+        self.seen = NONE;
+        if self.heap.heap.len() <= SMALL || !self.near.push(time, rest, target) {
+            self.heap.push(Entry { key: Key { time, rest }, target });
+        }
+    }
+
+    /// Where in the ring the first of all stands, if it does.
+    #[inline(never)]
+    fn peek_near(&mut self) -> u32 {
+        let (near, top) = (self.near.first(), self.heap.heap.first());
+        let later = top.is_some_and(|top| self.near.get(near).is_none_or(|near| top.key < near.key));
+        self.seen = if later { NONE } else { near };
+        self.seen
+    }
+
+    #[inline(never)]
+    fn advance_both(&mut self, next: Option<Entry>) {
+        if self.seen == NONE {
+            self.peek();
+        }
+        let near = core::mem::replace(&mut self.seen, NONE);
+        if near != NONE {
+            self.near.remove(near);
+        } else {
+            if let Some(top) = self.heap.peek() {
+                self.near.turn(top.key.time);
+            }
+            self.heap.advance(None);
+        }
+        if let Some(Entry { key, target }) = next {
+            self.push_to_both(key.time, key.rest, target);
+        }
+    }
+}
+
+impl EventQueue for Queue {
+    #[inline(always)]
+    fn push(&mut self, entry: Entry) {
+        if self.is_small() {
+            self.heap.push(entry);
+        } else {
+            self.push_to_both(entry.key.time, entry.key.rest, entry.target);
+        }
+    }
+
+    #[inline(always)]
+    fn peek(&mut self) -> Option<Entry> {
+        self.heap.mend();
+        let near = if self.near.is_empty() { NONE } else { self.peek_near() };
+        self.near.get(near).or_else(|| self.heap.heap.first().copied())
+    }
+
+    #[inline(always)]
+    fn advance(&mut self, next: Option<Entry>) {
+        if self.is_small() { self.heap.advance(next) } else { self.advance_both(next) }
+    }
+}
+
 /// Children of a node.
 const ARITY: usize = 4;
 
@@ -108,18 +196,28 @@ impl HeapQueue {
         self.heap[at] = entry;
     }
 
+    /// Makes the top the first entry.
+    #[inline(always)]
+    fn mend(&mut self) {
+        if core::mem::take(&mut self.hole) {
+            self.fill_hole();
+        }
+    }
+
     /// Nothing has come for the hole at the top: the last entry fills it.
+    #[inline(never)]
     fn fill_hole(&mut self) {
         if let Some(last) = self.heap.pop()
             && !self.heap.is_empty()
         {
-            self.sift_down(last);
+            self.sift_down(last.key.time, last.key.rest, last.target);
         }
     }
 
     /// Puts `entry` where the hole at the top or one of its descendants is.
-    #[inline]
-    fn sift_down(&mut self, entry: Entry) {
+    #[inline(never)]
+    fn sift_down(&mut self, time: Time, rest: u64, target: u32) {
+        let entry = Entry { key: Key { time, rest }, target };
         let heap = self.heap.as_mut_slice();
         let (key, mut at) = (entry.key.as_u128(), 0);
         loop {
@@ -159,7 +257,7 @@ impl EventQueue for HeapQueue {
     #[inline]
     fn push(&mut self, entry: Entry) {
         if core::mem::take(&mut self.hole) {
-            return self.sift_down(entry);
+            return self.sift_down(entry.key.time, entry.key.rest, entry.target);
         }
         self.heap.push(entry);
         self.sift_up(self.heap.len() - 1, entry);
@@ -167,19 +265,15 @@ impl EventQueue for HeapQueue {
 
     #[inline]
     fn peek(&mut self) -> Option<Entry> {
-        if core::mem::take(&mut self.hole) {
-            self.fill_hole();
-        }
+        self.mend();
         self.heap.first().copied()
     }
 
     #[inline]
     fn advance(&mut self, next: Option<Entry>) {
-        if core::mem::take(&mut self.hole) {
-            self.fill_hole();
-        }
+        self.mend();
         match next {
-            Some(next) => self.sift_down(next),
+            Some(next) => self.sift_down(next.key.time, next.key.rest, next.target),
             None => self.hole = true,
         }
     }
@@ -225,30 +319,58 @@ mod tests {
         })
     }
 
+    /// The same calls of a queue and the oracle; `make` makes the entry of a call that is made at a time.
+    fn compare<T: Copy>(
+        mut queue: impl EventQueue,
+        calls: Vec<(u8, T)>,
+        make: impl Fn(Time, T) -> Entry,
+    ) -> Result<(), TestCaseError> {
+        let (mut map, mut now) = (MapQueue::default(), Time::ZERO);
+        for (call, entry) in calls {
+            let first = map.peek();
+            prop_assert_eq!(queue.peek(), first);
+            if let Some(first) = first.filter(|_| (1..3).contains(&call)) {
+                now = first.key.time;
+            }
+            let entry = make(now, entry);
+            let queues: [&mut dyn EventQueue; 2] = [&mut queue, &mut map];
+            for queue in queues {
+                match call {
+                    1 if first.is_some() => queue.advance(None),
+                    2 if first.is_some() => queue.advance(Some(entry)),
+                    _ => queue.push(entry),
+                }
+            }
+        }
+        while map.peek().is_some() {
+            prop_assert_eq!(queue.peek(), map.peek());
+            queue.advance(None);
+            map.advance(None);
+        }
+        prop_assert_eq!(queue.peek(), None);
+        Ok(())
+    }
+
     proptest! {
         #![proptest_config(Config { cases: 64, rng_seed: RngSeed::Fixed(4), failure_persistence: None, ..Config::default() })]
 
         #[test]
         fn the_heap_is_an_ordered_map(calls in proptest::collection::vec((0u8..3, any_entry()), 0..300)) {
-            let (mut heap, mut map) = (HeapQueue::default(), MapQueue::default());
-            for (call, entry) in calls {
-                prop_assert_eq!(heap.peek(), map.peek());
-                let full = map.peek().is_some();
-                let queues: [&mut dyn EventQueue; 2] = [&mut heap, &mut map];
-                for queue in queues {
-                    match call {
-                        1 if full => queue.advance(None),
-                        2 if full => queue.advance(Some(entry)),
-                        _ => queue.push(entry),
-                    }
-                }
-            }
-            while map.peek().is_some() {
-                prop_assert_eq!(heap.peek(), map.peek());
-                heap.advance(None);
-                map.advance(None);
-            }
-            prop_assert_eq!(heap.peek(), None);
+            compare(HeapQueue::default(), calls, |_, entry| entry)?;
+        }
+
+        /// As the engine uses it, which never adds what is before the present: many entries at once, near and far, more of
+        /// them than one slot takes.
+        #[test]
+        fn heap_and_wheel_together_are_an_ordered_map(
+            calls in proptest::collection::vec((0u8..4, any_entry(), 0u32..26), 0..1_500),
+        ) {
+            let later = |now: Time, (entry, scale): (Entry, u32)| {
+                let Entry { key, target } = entry;
+                let time = Time(now.0 + (key.time.0 << scale >> 2));
+                Entry { key: Key { time, ..key }, target }
+            };
+            compare(Queue::default(), calls.into_iter().map(|(c, e, s)| (c, (e, s))).collect(), later)?;
         }
     }
 

@@ -32,7 +32,7 @@ const WARM_BATCH: usize = 8;
 
 impl Flight {
     /// Adds a frame; true when it is now the first.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, frame: InFlight) -> bool {
         match self.ring.back() {
             Some(last) if last.key < frame.key => {

@@ -18,6 +18,7 @@ mod link;
 mod node;
 mod qdisc;
 mod stats;
+mod wheel;
 
 pub use engine::{Sim, StopReason};
 pub use link::{DirectionSpec, LinkChange, LinkSpec};
