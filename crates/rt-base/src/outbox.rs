@@ -72,11 +72,15 @@ pub struct Outbox {
     recording: bool,
     frames_made: u64,
     events_made: u64,
-    pool: Vec<Vec<u8>>,
+    /// Short buffers and others apart: an ACK does not take a buffer along that a full frame needs, and a full frame gets
+    /// the one that was read last, which is still in the cache.
+    pools: [Vec<Vec<u8>>; 2],
 }
 
-/// Buffers kept for reuse; beyond that they are freed.
+/// Buffers of a kind kept for reuse; beyond that they are freed.
 const POOL_LIMIT: usize = 64;
+/// What a short buffer has room for.
+const SHORT: usize = 128;
 
 impl Outbox {
     /// An outbox; `recording` decides whether events are kept at all.
@@ -132,21 +136,23 @@ impl Outbox {
     #[inline]
     #[must_use]
     pub fn buffer(&mut self, capacity: usize) -> Vec<u8> {
-        match self.pool.pop() {
+        let pool = &mut self.pools[usize::from(capacity > SHORT)];
+        match pool.pop() {
             Some(mut buf) => {
                 buf.clear();
                 buf.reserve(capacity);
                 buf
             }
-            None => Vec::with_capacity(capacity),
+            None => Vec::with_capacity(capacity.max(SHORT)),
         }
     }
 
     /// Gives a buffer back for reuse.
     #[inline]
     pub fn recycle(&mut self, buf: Vec<u8>) {
-        if self.pool.len() < POOL_LIMIT && buf.capacity() > 0 {
-            self.pool.push(buf);
+        let pool = &mut self.pools[usize::from(buf.capacity() > SHORT)];
+        if pool.len() < POOL_LIMIT && buf.capacity() > 0 {
+            pool.push(buf);
         }
     }
 
