@@ -1,17 +1,19 @@
 //! Plain traffic without an executor, small in memory: what benchmarks drive a network with. A UDP source and sink, a TCP
 //! bulk source and sink, a client that asks once and a server that answers.
 //!
-//! Not for: anything that speaks a real protocol; that is `rt-apps`. Payload bytes are zeros, as in ns-3's applications.
+//! Not for: anything that speaks a real protocol; that is `rt-apps`. Payload bytes are zeros, as in ns-3's applications, and TCP shares
+//! them instead of copying them into its send buffer; what is put into frames and summed are real bytes.
 //! Each says when its first packet goes; a source with a timer arms it itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use rt_base::{Nanos, Time};
 use rt_stack::{ConnectOptions, SocketId, Stack, TcpRead};
 
 /// What is sent.
-static ZEROS: [u8; 65_536] = [0; 65_536];
+static ZEROS: [u8; 16_384] = [0; 16_384];
 
 /// Bytes read at a time.
 const READ: usize = 4_096;
@@ -261,9 +263,10 @@ impl UdpSource {
 
 /// Writes up to `left` zeros; returns how many are left.
 fn write_zeros(stack: &mut Stack, id: SocketId, mut left: u64) -> u64 {
+    let zeros = Bytes::from_static(&ZEROS);
     while left > 0 {
         let chunk = usize::try_from(left).unwrap_or(usize::MAX).min(ZEROS.len());
-        match stack.tcp_write(id, &ZEROS[..chunk]) {
+        match stack.tcp_write_shared(id, &zeros.slice(..chunk)) {
             Ok(0) => break,
             Ok(n) => left -= n as u64,
             // The connection broke: nothing more to do.

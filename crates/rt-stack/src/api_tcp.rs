@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rt_base::{TcpPhase, Time};
 use rt_wire::Seq;
 
@@ -171,9 +172,26 @@ impl Stack {
     /// # Errors
     /// As [`Stack::tcp_write`].
     pub fn tcp_write_more(&mut self, id: SocketId, bytes: &[u8], more: bool) -> Result<usize, SocketError> {
+        self.tcp_put(id, |connection, cx| connection.write_more(cx, bytes, more))
+    }
+
+    /// [`Stack::tcp_write`] without a copy: `bytes` are shared until the peer has acknowledged them, as with
+    /// `MSG_ZEROCOPY` or `sendfile`.
+    ///
+    /// # Errors
+    /// As [`Stack::tcp_write`].
+    pub fn tcp_write_shared(&mut self, id: SocketId, bytes: &Bytes) -> Result<usize, SocketError> {
+        self.tcp_put(id, |connection, cx| connection.write_shared(cx, bytes))
+    }
+
+    fn tcp_put(
+        &mut self,
+        id: SocketId,
+        put: impl FnOnce(&mut Connection, Cx) -> Result<usize, TcpError>,
+    ) -> Result<usize, SocketError> {
         let cx = self.cx;
         let socket = self.sockets.tcp_mut(id).ok_or(SocketError::BadSocket)?;
-        match socket.connection.write_more(cx, bytes, more) {
+        match put(&mut socket.connection, cx) {
             Ok(taken) => {
                 self.sockets.touch(id);
                 Ok(taken)

@@ -6,12 +6,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use rt_base::{ConnId, DropReason, FrameId, ListenerStep, Outbox, PortId, TcpPhase, Time};
+use rt_base::{ConnId, DropReason, Frame, FrameId, ListenerStep, Outbox, PortId, TcpPhase, Time, What};
 use rt_rules::LOCAL_OUT;
 use rt_wire::{ArpPacket, Icmpv4, Ipv4Header, MacAddr, Seq, TcpHeader, UdpHeader, checksum};
 
 use crate::SocketError;
 use crate::api::EchoAnswer;
+use crate::hooks::EgressProof;
 use crate::icmp::{self, Complaint, quote};
 use crate::ip::destination::{Hop, Place as Where};
 use crate::neighbor;
@@ -101,16 +102,48 @@ impl Stack {
         Some(Packet::own(bytes, ip, FrameId::NONE, out))
     }
 
-    /// The next segment of a connection, if it may send one.
-    pub(crate) fn next_segment(&mut self, id: SocketId, out: &mut Outbox) -> Option<Packet> {
+    /// All segments that a connection may send now. The way of the first is the way of all.
+    pub(crate) fn send_segments(&mut self, now: Time, id: SocketId, out: &mut Outbox) {
+        let mut way = None;
+        while let Some((frame, ip)) = self.next_segment(id, out) {
+            let way = *way.get_or_insert_with(|| self.plain_way(now, ip.dst));
+            match (way, EgressProof::without_hooks(&self.hooks)) {
+                // Here a packet is no more than its frame.
+                (Some((hop, macs)), Some(proof)) if ip.total_len <= hop.mtu => {
+                    let Hop { rule, out: port, next: next_hop, .. } = hop;
+                    out.record(frame.id, || What::Route { rule, out: port, next_hop, ttl: 0 });
+                    nic::transmit(frame, port, macs, proof, out);
+                }
+                _ => {
+                    let packet = Packet { socket: id.conn(), ..Packet::unparsed(frame, ip) };
+                    self.walk(now, LOCAL_OUT, packet, out);
+                }
+            }
+        }
+    }
+
+    /// The way of packets of sockets without a device to `dst`, when all stages of the pipeline come down to two look-ups:
+    /// there are no hooks, and the neighbour is known.
+    fn plain_way(&mut self, now: Time, dst: Ipv4Addr) -> Option<(Hop, (MacAddr, MacAddr))> {
+        if self.hooks.is_some() || self.path_mtu.is_some() {
+            return None;
+        }
+        let Where::Beyond(hop) = self.destinations.lookup(dst.into(), &self.nics) else { return None };
+        let mac = self.neighbors.lookup(now, hop.out, hop.next)?;
+        Some((hop, (mac, self.nics[hop.out.index()].mac)))
+    }
+
+    /// The next segment of a connection, if it may send one: its frame and its IP header.
+    #[inline]
+    fn next_segment(&mut self, id: SocketId, out: &mut Outbox) -> Option<(Frame, Ipv4Header)> {
         let cx = self.cx;
-        let ttl = self.ttl;
         let socket = self.sockets.tcp_mut(id)?;
         let segment = socket.connection.next_segment(cx)?;
         let (src, dst) = (v4(socket.local.ip())?, v4(socket.remote.ip())?);
         let locked = self.path_mtu.as_ref().is_some_and(|hints| hints.is_locked(cx.now, dst.into()));
         let header = TcpHeader { src: socket.local.port(), dst: socket.remote.port(), ..segment.header };
-        let mut ip = Ipv4Header::new(src, dst, protocol::TCP, ttl, header.emit_len() + segment.len as usize);
+        let len = header.emit_len() + segment.len as usize;
+        let mut ip = Ipv4Header::new(src, dst, protocol::TCP, self.ttl, len);
         self.next_ip_id = self.next_ip_id.wrapping_add(1);
         (ip.df, ip.id) = (!locked && self.tcp.path_mtu_discovery, self.next_ip_id);
         if let Some(own) = socket.connection.own_options() {
@@ -123,26 +156,24 @@ impl Stack {
             };
         }
         ip.dscp_ecn |= segment.ecn.bits();
-        let mut bytes = begin(&ip, out);
-        header.emit(&mut bytes);
-        let (first, second) = socket.connection.payload(&segment);
+        let text = socket.connection.payload(&segment);
         // Before the copy, not in it: reading what was just written waits until it has been.
-        let text = (first.len() + second.len(), checksum::ones_sum_of_two(first, second));
-        bytes.extend_from_slice(first);
-        if !second.is_empty() {
-            bytes.extend_from_slice(second);
-        }
-        let mut packet = Packet::own_tcp(bytes, ip, text, out);
-        packet.socket = id.conn();
+        let summed = text.clone().fold((0, 0), |(len, sum), piece| {
+            (len + piece.len(), sum + checksum::ones_sum_behind(len, piece))
+        });
+        let mut bytes = begin(&ip, out);
+        header.emit_summed((src, dst), summed, &mut bytes);
+        text.for_each(|piece| bytes.extend_from_slice(piece));
+        let frame = out.new_frame(bytes, FrameId::NONE);
         if cx.recording {
             socket.connection.take_records(&mut self.records);
             for what in self.records.drain(..) {
                 out.record(FrameId::NONE, || what);
             }
-            let event = out.record(packet.frame.id, || segment.record(id.conn()));
+            let event = out.record(frame.id, || segment.record(id.conn()));
             socket.connection.segment_recorded(segment.token, event);
         }
-        Some(packet)
+        Some((frame, ip))
     }
 
     /// The events that a segment caused in its connection, with the frame that brought it.

@@ -40,20 +40,19 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
-    /// Reads the IP header of a frame that arrived; trailing bytes (Ethernet padding) are cut off.
-    pub(crate) fn parse(
-        mut frame: Frame,
-        in_port: PortId,
-        from_group: bool,
-    ) -> Result<Packet, (Frame, Error)> {
-        let parsed = Ipv4Header::parse(frame.bytes.get(ETHERNET..).unwrap_or_default());
-        match parsed {
-            Ok((ip, _)) => {
-                frame.bytes.truncate(ETHERNET + usize::from(ip.total_len));
-                Ok(Packet { in_port: Some(in_port), from_group, ..Packet::unparsed(frame, ip) })
-            }
+    /// Reads the IP header of a frame that arrived.
+    pub(crate) fn parse(frame: Frame, in_port: PortId, from_group: bool) -> Result<Packet, (Frame, Error)> {
+        match Ipv4Header::parse(frame.bytes.get(ETHERNET..).unwrap_or_default()) {
+            Ok((ip, _)) => Ok(Packet::arrived(frame, ip, in_port, from_group)),
             Err(error) => Err((frame, error)),
         }
+    }
+
+    /// A frame that arrived, with its IP header; trailing bytes (Ethernet padding) are cut off.
+    #[inline]
+    pub(crate) fn arrived(mut frame: Frame, ip: Ipv4Header, in_port: PortId, from_group: bool) -> Packet {
+        frame.bytes.truncate(ETHERNET + usize::from(ip.total_len));
+        Packet { in_port: Some(in_port), from_group, ..Packet::unparsed(frame, ip) }
     }
 
     /// An own packet from bytes that [`begin`] began; fills in the transport checksum.
@@ -63,22 +62,8 @@ impl Packet {
         Packet::unparsed(out.new_frame(bytes, parent), ip)
     }
 
-    /// An own TCP segment from bytes that [`begin`] began; fills in its checksum. The text, `text.0` bytes at the end, sums
-    /// up to `text.1`.
-    #[inline]
-    pub(crate) fn own_tcp(
-        mut bytes: Vec<u8>,
-        ip: Ipv4Header,
-        text: (usize, u64),
-        out: &mut Outbox,
-    ) -> Packet {
-        let at = ETHERNET + usize::from(ip.header_len);
-        let header_len = bytes.len().saturating_sub(at + text.0);
-        checksum::fill_tcp_v4(ip.src, ip.dst, &mut bytes[at..], header_len, text.1);
-        Packet::unparsed(out.new_frame(bytes, FrameId::NONE), ip)
-    }
-
     /// A frame with this IP header, about which nothing else is known.
+    #[inline]
     pub(crate) fn unparsed(frame: Frame, ip: Ipv4Header) -> Packet {
         let (track, socket) = (Track::Untracked, ConnId(0));
         Packet { frame, ip, in_port: None, from_group: false, device: None, socket, track, hop: None }

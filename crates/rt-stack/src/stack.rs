@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Nanos, Outbox, Place, PortId, Rng, Time, What};
-use rt_rules::{FORWARDED, LOCAL_IN, LOCAL_OUT, RouteTable, Stage};
+use rt_rules::{FORWARDED, LOCAL_IN, RouteTable, Stage};
 use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, MacAddr, ethertype};
 
 use crate::api::EchoAnswer;
@@ -190,9 +190,9 @@ impl Stack {
         match self.accept_frame(port, &frame) {
             Err(reason) => out.drop_frame(frame, reason, Place::Ingress, port, None),
             Ok((ethertype::ARP, _)) => self.receive_arp(now, port, frame, out),
-            Ok((_, from_group)) => match Packet::parse(frame, port, from_group) {
-                Ok(packet) => self.arrive(now, packet, out),
-                Err((frame, error)) => {
+            Ok((_, from_group)) => match Ipv4Header::parse(&frame.bytes[ETHERNET..]) {
+                Ok((ip, _)) => self.arrive(now, Packet::arrived(frame, ip, port, from_group), out),
+                Err(error) => {
                     let reason =
                         if error.is_checksum() { DropReason::BadChecksum } else { DropReason::Malformed };
                     out.drop_frame(frame, reason, Place::Ingress, port, None);
@@ -215,9 +215,7 @@ impl Stack {
                 self.send_pending(now, pending, out);
             }
             if let Some(id) = self.sockets.next_touched() {
-                while let Some(packet) = self.next_segment(id, out) {
-                    self.send_own(now, packet, out);
-                }
+                self.send_segments(now, id, out);
                 self.settle(id, FrameId::NONE, out);
             } else if let Some(packet) = self.loopback.pop_front() {
                 self.arrive(now, packet, out);
@@ -275,6 +273,7 @@ impl Stack {
     }
 
     /// An IP packet came in (from a link, or from this machine itself).
+    #[inline]
     fn arrive(&mut self, now: Time, packet: Packet, out: &mut Outbox) {
         if let Some(reason) = self.impossible(&packet) {
             return self.refuse(now, packet, Stop::new(reason, Place::Ingress), out);
@@ -290,27 +289,13 @@ impl Stack {
         if self.hooks.is_none() && self.destinations.lookup(packet.dst(), &self.nics) == Where::Here {
             return self.deliver(now, packet, out);
         }
+        self.walk_in(now, packet, out);
+    }
+
+    /// A packet that arrived, on its long way.
+    #[inline(never)]
+    fn walk_in(&mut self, now: Time, packet: Packet, out: &mut Outbox) {
         self.walk(now, FORWARDED, packet, out);
-    }
-
-    /// An own packet of a socket without a device. Without hooks, with a neighbour that is known and no more than fits, all
-    /// stages of the pipeline come down to two look-ups.
-    fn send_own(&mut self, now: Time, packet: Packet, out: &mut Outbox) {
-        let Some((hop, mac, proof)) = self.plain_way(now, &packet) else {
-            return self.walk(now, LOCAL_OUT, packet, out);
-        };
-        let Hop { rule, out: port, next: next_hop, .. } = hop;
-        out.record(packet.frame.id, || What::Route { rule, out: port, next_hop, ttl: 0 });
-        nic::transmit(packet.frame, port, (mac, self.nics[port.index()].mac), proof, out);
-    }
-
-    fn plain_way(&mut self, now: Time, packet: &Packet) -> Option<(Hop, MacAddr, EgressProof)> {
-        let proof = EgressProof::without_hooks(&self.hooks)?;
-        let Where::Beyond(hop) = self.destinations.lookup(packet.dst(), &self.nics) else { return None };
-        if self.path_mtu.is_some() || packet.device.is_some() || packet.ip.total_len > hop.mtu {
-            return None;
-        }
-        Some((hop, self.neighbors.lookup(now, hop.out, hop.next)?, proof))
     }
 
     /// The pipeline. A packet that arrives starts on `FORWARDED` and turns into `LOCAL_IN` when it is routed here.

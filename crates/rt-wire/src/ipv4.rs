@@ -127,18 +127,19 @@ impl Ipv4Header {
         let start = out.len();
         let len = usize::from(self.header_len).clamp(Self::LEN, 60) & !3;
         let fragment = (self.frag_offset >> 3) | u16::from(self.df) << 14 | u16::from(self.mf) << 13;
-        let [tl0, tl1] = self.total_len.to_be_bytes();
-        let [id0, id1] = self.id.to_be_bytes();
-        let [fr0, fr1] = fragment.to_be_bytes();
-        let first = 0x40 | (len / 4) as u8;
-        let (ttl, proto, ds) = (self.ttl, self.protocol, self.dscp_ecn);
-        let ([s0, s1, s2, s3], [d0, d1, d2, d3]) = (self.src.octets(), self.dst.octets());
-        let mut fixed =
-            [first, ds, tl0, tl1, id0, id1, fr0, fr1, ttl, proto, 0, 0, s0, s1, s2, s3, d0, d1, d2, d3];
-        // Padding is zeros and adds nothing to the sum.
-        let [c0, c1] = checksum::of_sum(header_sum(&fixed)).to_be_bytes();
-        (fixed[10], fixed[11]) = (c0, c1);
-        out.extend_from_slice(&fixed);
+        let first = 0x40 | (len / 4) as u32;
+        // Summed as words, not read again from bytes just written. Padding is zeros and adds nothing.
+        let words = [
+            first << 24 | u32::from(self.dscp_ecn) << 16 | u32::from(self.total_len),
+            u32::from(self.id) << 16 | u32::from(fragment),
+            u32::from(self.ttl) << 24 | u32::from(self.protocol) << 16,
+            u32::from(self.src),
+            u32::from(self.dst),
+        ];
+        let check = checksum::of_sum(words.iter().map(|word| u64::from(word.to_be())).sum());
+        let [a, b, c, d, e] = words;
+        let fixed = [a, b, c | u32::from(check), d, e].map(u32::to_be_bytes);
+        out.extend_from_slice(fixed.as_flattened());
         if len > Self::LEN {
             out.resize(start + len, 0);
         }

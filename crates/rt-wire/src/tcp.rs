@@ -2,11 +2,12 @@
 
 use core::fmt;
 use core::ops::BitOr;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::tcp_options::TcpOptions;
-use crate::{Error, Layer, Seq, be16, be32};
+use crate::{Error, Layer, Seq, be16, be32, checksum, protocol};
 
 /// The eight flag bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -124,6 +125,7 @@ impl TcpHeader {
     ///
     /// # Errors
     /// Too short, or a data offset that cannot be.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<(TcpHeader, &[u8]), Error> {
         let Some(b) = bytes.first_chunk::<{ Self::LEN }>() else {
             return Err(Error::new(Layer::Tcp, "length", bytes.len()));
@@ -167,6 +169,57 @@ impl TcpHeader {
         self.options.emit(out);
     }
 
+    /// Appends the header of a segment in IPv4 with its checksum: `text_len` bytes follow, which sum up to `text_sum`.
+    ///
+    /// The usual headers are summed from their fields: reading what was just written, in larger pieces than it was
+    /// written in, waits until the stores are through.
+    #[inline]
+    pub fn emit_summed(
+        &self,
+        (src, dst): (Ipv4Addr, Ipv4Addr),
+        (text_len, text_sum): (usize, u64),
+        out: &mut Vec<u8>,
+    ) {
+        let header_len = self.emit_len();
+        let sum = text_sum + checksum::pseudo_v4(src, dst, protocol::TCP, header_len + text_len);
+        let options = match self.options.only_timestamps() {
+            Some(stamps) => stamps,
+            None => return self.emit_and_sum(sum, out),
+        };
+        let words = [
+            u32::from(self.src) << 16 | u32::from(self.dst),
+            self.seq.0,
+            self.ack.0,
+            (header_len as u32 / 4) << 28 | u32::from(self.flags.0) << 16 | u32::from(self.window),
+            u32::from(self.urgent),
+        ];
+        let sum_of = |words: &[u32]| words.iter().map(|word| u64::from(word.to_be())).sum::<u64>();
+        let fixed = |check: u16| [words[0], words[1], words[2], words[3], u32::from(check) << 16 | words[4]];
+        let sum = sum + sum_of(&words);
+        match options {
+            None => {
+                let [a, b, c, d, e] = fixed(checksum::of_sum(sum)).map(u32::to_be_bytes);
+                append(out, [a, b, c, d, e]);
+            }
+            Some((value, echo)) => {
+                let stamps = [TIMESTAMPS, value, echo];
+                let [a, b, c, d, e] = fixed(checksum::of_sum(sum + sum_of(&stamps))).map(u32::to_be_bytes);
+                let [f, g, h] = stamps.map(u32::to_be_bytes);
+                append(out, [a, b, c, d, e, f, g, h]);
+            }
+        }
+    }
+
+    /// With other options: written, then read.
+    #[cold]
+    fn emit_and_sum(&self, sum: u64, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.emit(out);
+        let header = &mut out[start..];
+        let check = checksum::of_sum(sum + checksum::ones_sum(header));
+        header[16..18].copy_from_slice(&check.to_be_bytes());
+    }
+
     /// How much sequence space a segment with this header and `payload_len` bytes takes (SYN and FIN count one each).
     #[must_use]
     pub fn seq_len(&self, payload_len: usize) -> u32 {
@@ -174,4 +227,13 @@ impl TcpHeader {
             + u32::from(self.flags.has(TcpFlags::SYN))
             + u32::from(self.flags.has(TcpFlags::FIN))
     }
+}
+
+/// Two NOPs, the kind of timestamps and their length (RFC 7323, appendix A).
+const TIMESTAMPS: u32 = 0x0101_080a;
+
+/// Appends words in one go.
+#[inline(always)]
+fn append<const N: usize>(out: &mut Vec<u8>, words: [[u8; 4]; N]) {
+    out.extend_from_slice(words.as_flattened());
 }

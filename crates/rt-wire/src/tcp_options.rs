@@ -138,6 +138,13 @@ impl TcpOptions {
         self.mss.is_some() || self.window_scale.is_some() || self.sack_permitted || self.has_cookie()
     }
 
+    /// The timestamps, if there are any, when nothing else is there; `None` when something is.
+    #[must_use]
+    #[inline]
+    pub(crate) fn only_timestamps(&self) -> Option<Option<(u32, u32)>> {
+        (matches!(self.tail, Tail::None) && !self.is_syn()).then_some(self.timestamps)
+    }
+
     /// Bytes that these options take when emitted, a multiple of four.
     #[must_use]
     pub fn emit_len(&self) -> usize {

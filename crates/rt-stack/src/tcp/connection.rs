@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rt_base::{Blocked, ConnId, EventId, TcpPhase, Time, TimerKind, What};
 use rt_wire::{Seq, TcpHeader};
 
@@ -20,6 +21,7 @@ use super::pacing::Burst;
 use super::recovery::Recovery;
 use super::rtt::RttEstimator;
 use super::segment::{Cx, IcmpError, Read, Segment, SegmentToken, TcpError};
+use super::send_buffer::{SendBuffer, Text};
 use super::states::{Closed, Road, State, SynReceived, SynSent};
 use super::timers::{ArmedTimer, Slot, Timers};
 use super::variables::{Pending, RecvHalf, SendHalf, Timestamps};
@@ -144,6 +146,24 @@ impl Connection {
     /// # Errors
     /// The connection's error, or `NotConnected` after a shutdown or close.
     pub fn write(&mut self, cx: Cx, bytes: &[u8]) -> Result<usize, TcpError> {
+        self.write_with(cx, bytes.len(), |buffer, n| buffer.push(&bytes[..n]))
+    }
+
+    /// [`Connection::write`] without a copy: the connection shares `bytes` until they are acknowledged.
+    ///
+    /// # Errors
+    /// As [`Connection::write`].
+    pub fn write_shared(&mut self, cx: Cx, bytes: &Bytes) -> Result<usize, TcpError> {
+        self.write_with(cx, bytes.len(), |buffer, n| buffer.push_shared(bytes.slice(..n)))
+    }
+
+    /// Lets `push` put as many of `len` bytes into the send buffer as there is room for.
+    fn write_with(
+        &mut self,
+        cx: Cx,
+        len: usize,
+        push: impl FnOnce(&mut SendBuffer, usize),
+    ) -> Result<usize, TcpError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -155,11 +175,11 @@ impl Connection {
             return Err(TcpError::NotConnected);
         }
         self.note_application_limited();
-        let n = bytes.len().min(self.admitted());
-        self.snd.wants_room |= n < bytes.len();
+        let n = len.min(self.admitted());
+        self.snd.wants_room |= n < len;
         if n > 0 {
             let offset = self.snd.buf.end();
-            self.snd.buf.push(&bytes[..n]);
+            push(&mut self.snd.buf, n);
             self.held_up(cx.now, Sending::Busy);
             self.wake_deferred();
             if cx.recording {
@@ -430,10 +450,10 @@ impl Connection {
         }
     }
 
-    /// The payload of a segment, in two pieces. Ask before the next `on_segment`.
+    /// The payload of a segment. Ask before the next `on_segment`.
     #[must_use]
-    pub fn payload(&self, segment: &Segment) -> (&[u8], &[u8]) {
-        self.snd.buf.slices(segment.offset, segment.len)
+    pub fn payload(&self, segment: &Segment) -> Text<'_> {
+        self.snd.buf.text(segment.offset, segment.len)
     }
 
     /// When a timer is due next; `Time::MAX` for never.

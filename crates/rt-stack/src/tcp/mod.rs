@@ -84,6 +84,7 @@ pub use open::{ListenOutcome, OpenParams, on_listen, reset_for};
 pub use options::{MtuDiscovery, SocketOptions};
 pub use recovery::CongestionState;
 pub use segment::{Cx, Ecn, IcmpError, Ignored, Outcome, Read, Segment, SegmentToken, TcpError};
+pub use send_buffer::Text;
 pub use timers::ArmedTimer;
 
 #[cfg(test)]

@@ -379,6 +379,7 @@ impl Connection {
         (self.snd.nxt, TcpFlags::ACK)
     }
 
+    #[inline]
     fn build(&mut self, cx: Cx, plan: Plan) -> Segment {
         let mut header = self.header(cx, plan.seq, plan.flags, plan.sack);
         let (flags, ecn) = self.ecn_sent(plan.fresh);
@@ -394,6 +395,7 @@ impl Connection {
     }
 
     /// A header with everything that the receiving side has to say; whatever was owed is said by it.
+    #[inline]
     pub(super) fn header(&mut self, cx: Cx, seq: Seq, flags: TcpFlags, sack: bool) -> TcpHeader {
         let mut options = TcpOptions::default();
         self.ts.option(cx.now, &mut options);
@@ -456,6 +458,7 @@ impl Connection {
         4 + 8 * blocks.min(if self.ts.on { 3 } else { 4 })
     }
 
+    #[inline]
     pub(super) fn segment(
         &self,
         header: TcpHeader,

@@ -1,7 +1,12 @@
 //! `parse(emit(x)) == x`, with whatever payload behind.
 
+use std::net::Ipv4Addr;
+
 use proptest::prelude::*;
-use rt_wire::{ArpOperation, ArpPacket, EthernetHeader, Icmpv4, Ipv4Header, TcpHeader, UdpHeader};
+use rt_wire::{
+    ArpOperation, ArpPacket, EthernetHeader, Icmpv4, Ipv4Header, TcpHeader, TcpOptions, UdpHeader, checksum,
+    protocol,
+};
 
 use crate::cases;
 use crate::packets::{any_icmp, any_ip, any_ipv4, any_mac, any_payload, any_tcp};
@@ -65,5 +70,22 @@ proptest! {
         prop_assert!(bytes.len() <= 60);
         bytes.extend_from_slice(&payload);
         prop_assert_eq!(TcpHeader::parse(&bytes), Ok((header, payload.as_slice())));
+    }
+
+    /// Summed from its fields or from its bytes: the same header, and a checksum that holds.
+    #[test]
+    fn tcp_summed(header in any_tcp(), payload in any_payload(), addresses: ([u8; 4], [u8; 4]), plain: bool) {
+        let (src, dst) = (Ipv4Addr::from(addresses.0), Ipv4Addr::from(addresses.1));
+        let mut options = if plain { TcpOptions::default() } else { header.options };
+        options.timestamps = header.options.timestamps;
+        let header = TcpHeader { options, ..header };
+        let (mut summed, mut filled) = (Vec::new(), Vec::new());
+        header.emit_summed((src, dst), (payload.len(), checksum::ones_sum(&payload)), &mut summed);
+        header.emit(&mut filled);
+        summed.extend_from_slice(&payload);
+        filled.extend_from_slice(&payload);
+        checksum::fill_transport(src.into(), dst.into(), protocol::TCP, &mut filled);
+        prop_assert!(checksum::transport_holds(src.into(), dst.into(), protocol::TCP, &summed));
+        prop_assert_eq!(summed, filled);
     }
 }
