@@ -88,12 +88,15 @@ impl AsFd for Guest {
     }
 }
 
+/// `__WALL`: also children that end without a signal, which guests are.
+pub(super) const SILENT: WaitIdOptions = WaitIdOptions::from_bits_retain(0x4000_0000);
+
 impl Process {
     fn wait(&mut self, options: WaitIdOptions) -> io::Result<Option<i32>> {
         if self.code.is_none() {
             let id = WaitId::PidFd(self.pidfd.as_fd());
             let status = loop {
-                match rustix::process::waitid(id.clone(), options | WaitIdOptions::EXITED) {
+                match rustix::process::waitid(id.clone(), options | WaitIdOptions::EXITED | SILENT) {
                     Err(Errno::INTR) => {}
                     other => break other?,
                 }
@@ -145,6 +148,6 @@ impl Drop for Terminal {
         if termios::tcgetpgrp(&self.fd) != Ok(rustix::process::getpgrp()) {
             let _ = termios::tcsetpgrp(&self.fd, rustix::process::getpgrp());
         }
-        let _ = termios::tcsetattr(&self.fd, OptionalActions::Drain, &self.modes);
+        let _ = termios::tcsetattr(&self.fd, OptionalActions::Now, &self.modes);
     }
 }

@@ -17,7 +17,7 @@ use rustix::process::{Pid, Signal, WaitOptions};
 
 use super::identity::{Identity, Map};
 use super::script::{Failure, MAX_DEVICES, Place, Program, Script};
-use super::sys::{self, Fork};
+use super::sys::{self, End, Fork};
 
 /// Everything that the first process needs, made before it is.
 pub(super) struct Setup {
@@ -179,7 +179,7 @@ pub(super) fn start(
 ) -> Pid {
     let Ok((news, said)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else { sys::exit(1) };
     // SAFETY: the new process only sets up its descriptors and its user, and executes.
-    let pid = match unsafe { sys::fork(0) } {
+    let pid = match unsafe { sys::fork(0, End::Told) } {
         Ok(Fork::New) => {
             if die_with_us {
                 let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));

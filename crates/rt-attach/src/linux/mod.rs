@@ -44,7 +44,7 @@ use guest::{Process, Terminal};
 use identity::{Identity, Map};
 use init::{GO, REPORT, Report, Setup};
 use script::MAX_DEVICES;
-use sys::{Blocked, Fork};
+use sys::{Blocked, End, Fork};
 
 /// Longer than any preparation takes on a busy machine; `certutil` is the slowest part of it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -121,7 +121,7 @@ fn copy(namespaces: c_int, life: impl Fn(std::os::fd::BorrowedFd<'_>)) -> Result
     // A handler of ours must not run in the copy.
     let blocked = Blocked::all();
     // SAFETY: `life` is `init::live` or `join::live`, which are written for a new process and never return.
-    match unsafe { sys::fork(namespaces)? } {
+    match unsafe { sys::fork(namespaces, End::Silent)? } {
         Fork::New => {
             life(theirs.as_fd());
             sys::exit(1)

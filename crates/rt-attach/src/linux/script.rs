@@ -13,7 +13,7 @@ use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 
 use super::identity::Identity;
 use super::netlink;
-use super::sys::{self, Fork, Strings};
+use super::sys::{self, End, Fork, Strings};
 
 /// The most interfaces that a guest can have: what fits into one message of descriptors.
 pub(super) const MAX_DEVICES: usize = 16;
@@ -293,7 +293,7 @@ impl Program {
     /// Runs it to its end without a terminal; any exit code but 0 is an error. For a new process.
     fn run_silently(&self, identity: &Identity) -> Result<(), Errno> {
         // SAFETY: the new process only opens, duplicates and executes.
-        match unsafe { sys::fork(0)? } {
+        match unsafe { sys::fork(0, End::Told)? } {
             Fork::New => {
                 if let Ok(null) = rustix::fs::open(c"/dev/null", OFlags::RDWR, Mode::empty()) {
                     let _ = rustix::stdio::dup2_stdin(&null);

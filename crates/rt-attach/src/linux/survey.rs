@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::sys::{self, Fork};
+use super::sys::{self, End, Fork};
 use super::{Blocked, NAMESPACES};
 use crate::{AttachError, Finding};
 
@@ -107,11 +107,11 @@ fn try_namespaces(root: bool) -> Finding {
 fn probe(namespaces: std::ffi::c_int) -> Result<(), Errno> {
     let _blocked = Blocked::all();
     // SAFETY: the new process does nothing but end.
-    match unsafe { sys::fork(namespaces)? } {
+    match unsafe { sys::fork(namespaces, End::Silent)? } {
         Fork::New => sys::exit(0),
         Fork::Old { pidfd, .. } => {
             let id = rustix::process::WaitId::PidFd(std::os::fd::AsFd::as_fd(&pidfd));
-            rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED)?;
+            rustix::process::waitid(id, rustix::process::WaitIdOptions::EXITED | super::guest::SILENT)?;
             Ok(())
         }
     }

@@ -27,14 +27,24 @@ fn checked(result: c_int) -> Result<c_int, Errno> {
     if result < 0 { Err(errno()) } else { Ok(result) }
 }
 
+/// How a new process ends: told to its parent by a signal, or found only by who looks for it with `__WALL`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// SIGCHLD, as usual.
+    Told,
+    /// Nothing: whoever ignores SIGCHLD, or waits for any child, does not take the exit code away.
+    Silent,
+}
+
 /// Copies this process, with only the calling thread, into new namespaces (`CLONE_NEW...`, or 0). For a new process too.
 ///
 /// # Safety
 ///
 /// The new process must do nothing but what a signal handler may: no allocation, no lock, no panic, until it calls
 /// [`exec`] or [`exit`].
-pub(super) unsafe fn fork(namespaces: c_int) -> Result<Fork, Errno> {
-    let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | libc::SIGCHLD);
+pub(super) unsafe fn fork(namespaces: c_int, end: End) -> Result<Fork, Errno> {
+    let signal = if end == End::Told { libc::SIGCHLD } else { 0 };
+    let flags = libc::c_long::from(namespaces | libc::CLONE_PIDFD | signal);
     let mut pidfd: RawFd = -1;
     // SAFETY: without CLONE_VM the new process has its own copy of our memory, and a null stack means ours. The kernel writes
     // the descriptor to `pidfd`, which lives here. The order of the last arguments differs between processors; all are 0.
@@ -124,8 +134,8 @@ pub(super) fn block_signals(all: bool) {
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()) };
 }
 
-/// Takes away every signal handler, since our memory is no longer what they expect; SIGPIPE, which Rust ignores, becomes
-/// deadly again, and what else was ignored stays so (`nohup`). For a new process, with signals blocked.
+/// Takes away every signal handler, since our memory is no longer what they expect. SIGPIPE, which Rust ignores, becomes
+/// deadly again, SIGCHLD is needed, and what else was ignored stays so (`nohup`). For a new process, with signals blocked.
 pub(super) fn reset_signals() {
     for signal in 1..=64 {
         // SAFETY: zeroes are a valid `sigaction` (the default action); both calls read and write ours only, and a number that is
@@ -133,7 +143,8 @@ pub(super) fn reset_signals() {
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             libc::sigaction(signal, ptr::null(), &raw mut action);
-            let ignored = action.sa_sigaction == libc::SIG_IGN && signal != libc::SIGPIPE;
+            let ignored =
+                action.sa_sigaction == libc::SIG_IGN && signal != libc::SIGPIPE && signal != libc::SIGCHLD;
             if action.sa_sigaction != libc::SIG_DFL && !ignored {
                 let default: libc::sigaction = std::mem::zeroed();
                 libc::sigaction(signal, &raw const default, ptr::null_mut());

@@ -177,6 +177,14 @@ fn who_joined_goes_with_the_guest_and_with_its_holder() {
 }
 
 #[test]
+fn an_exit_code_is_not_lost_where_children_are_ignored() {
+    let mut command = std::process::Command::new("env");
+    command.arg("--ignore-signal=CHLD").args(roles::command("deaf"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn guests_leave_no_descriptor_no_process_and_no_thread() {
     let (mut child, mut output) = roles::play("spender", &[]);
     output.read_to_string(&mut String::new()).unwrap();

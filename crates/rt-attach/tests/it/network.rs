@@ -81,6 +81,16 @@ fn guest_has_as_many_interfaces_as_wanted() {
 }
 
 #[test]
+fn settings_of_the_network_can_be_changed_inside() {
+    let names = "tcp_sack tcp_timestamps tcp_window_scaling tcp_ecn tcp_fastopen";
+    let script =
+        format!("cd /proc/sys/net/ipv4; for n in {names}; do echo 0 > $n; cat $n; done | tr -d '\\n'");
+    let before = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_sack").unwrap();
+    assert_eq!(run(&laptop(&script)).said, "00000");
+    assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/tcp_sack").unwrap(), before);
+}
+
+#[test]
 fn guest_cannot_reach_the_machine() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut plan = laptop("");

@@ -23,18 +23,25 @@ fn guest(role: &str, n: u8, kind: DeviceChoice, offload: bool) -> (Guest, std::i
     world::start(&plan)
 }
 
-/// Frames that were longer than the wire carries, and frames on the wire.
-#[derive(Default)]
-struct Counts {
+/// One direction of a wire: frames that were longer than it carries, frames on it, and room for them.
+struct Wire {
     long: u64,
     wire: u64,
+    read: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+impl Wire {
+    fn new() -> Wire {
+        Wire { long: 0, wire: 0, read: vec![0; MAX_FRAME + 10], frame: Vec::new() }
+    }
 }
 
 /// Carries what one guest sends to the other, at most so many reads.
-fn carry(from: &mut Device, to: &mut Device, offload: bool, counts: &mut Counts) {
-    let (mut read, mut frame) = (vec![0; MAX_FRAME + 10], Vec::new());
+fn carry(from: &mut Device, to: &mut Device, offload: bool, counts: &mut Wire) {
+    let Wire { read, frame, .. } = counts;
     for _ in 0..64 {
-        let Ok(length) = from.read(&mut read) else { break };
+        let Ok(length) = from.read(read) else { break };
         if !offload {
             assert!(length <= 1514, "{length}");
             counts.wire += 1;
@@ -43,10 +50,10 @@ fn carry(from: &mut Device, to: &mut Device, offload: bool, counts: &mut Counts)
         }
         counts.long += u64::from(length > 1524);
         let mut segments = Segments::parse(&read[..length]).unwrap();
-        while segments.next_into(&mut frame) {
+        while segments.next_into(frame) {
             assert!(frame.len() <= 1514, "{}", frame.len());
             counts.wire += 1;
-            to.queue(&frame).unwrap();
+            to.queue(frame).unwrap();
         }
     }
     to.flush().unwrap();
@@ -56,7 +63,7 @@ fn transfer(kind: DeviceChoice, from: bool, to: bool) {
     let (mut sink, mut sink_out) = guest("sink", 8, kind, to);
     let (mut source, mut source_out) = guest("source", 7, kind, from);
     let mut poller = Poller::new();
-    let (mut there, mut back) = (Counts::default(), Counts::default());
+    let (mut there, mut back) = (Wire::new(), Wire::new());
     let mut codes = (None, None);
     let start = Instant::now();
     while codes.0.is_none() || codes.1.is_none() {

@@ -79,6 +79,18 @@ fn spender() {
     ready();
 }
 
+/// Runs a guest to its end in a process that ignores SIGCHLD, if it was started so.
+#[test]
+#[ignore = "a role for other tests"]
+fn deaf() {
+    let ignored = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = ignored.lines().find_map(|l| l.strip_prefix("SigIgn:\t")).unwrap();
+    let child = 1u64 << (17 - 1);
+    assert_ne!(u64::from_str_radix(ignored, 16).unwrap() & child, 0);
+    assert_eq!(crate::world::run(&laptop("sh -c 'exit 3'; exit $(($? + 1))")).code, 4);
+    println!("ready");
+}
+
 /// Starts a guest that says who it is; prints that.
 #[test]
 #[ignore = "a role for other tests"]
