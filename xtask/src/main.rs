@@ -14,6 +14,7 @@ cargo xtask TASK
 
   ci              everything that must pass: tools, format, lints, docs, tidy, tests, determinism, schemas
                   (installs tshark and tcpdump when it may, else says what to type)
+                  --no-attach  leaves out what runs real programs in namespaces
   tidy            the house rules that a compiler does not check: arrows, sizes, headers, the map
   bench [NAME..]  chain bulk dumbbell scale record pcapng startup; runs the ns-3 peers beside ours when ns-3 can be had
                   --peers DIR  where the peer programs are   --format json   one JSON object a line
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rest = args.get(1..).unwrap_or_default();
     let result = match args.first().map(String::as_str) {
-        Some("ci") => ci::run(),
+        Some("ci") => ci::run(!rest.iter().any(|a| a == "--no-attach")),
         Some("tidy") => tidy::run(),
         Some("bench") => bench::run(rest),
         Some("goodput") => goodput::run(rest.iter().any(|a| a == "--check")),

@@ -1,0 +1,225 @@
+//! Real programs on simulated machines, by the program itself. Nothing is skipped: where namespaces are refused, these tests
+//! fail with the line that says so. `cargo xtask ci --no-attach` leaves this module out.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A fresh folder that is removed when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("roundtrip-attached-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn roundtrip(folder: &Folder, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roundtrip"));
+    command.current_dir(&folder.0).args(args).stdin(Stdio::null());
+    command
+}
+
+/// `roundtrip exec SCENARIO --as laptop --out run -- COMMAND`.
+fn exec(folder: &Folder, scenario: &str, words: &[&str]) -> Command {
+    let mut command = roundtrip(folder, &["exec", scenario, "--as", "laptop", "--out", "run", "--"]);
+    command.args(words);
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs it to its end; what it said on stdout.
+#[track_caller]
+fn answer(mut command: Command, code: i32) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert_eq!(status.code(), Some(code), "{}{}", text(&stdout), text(&stderr));
+    text(&stdout)
+}
+
+fn story(folder: &Folder) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(folder.run().join("story.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn the_real_curl_is_followed_and_replayed() {
+    let folder = Folder::new("curl");
+    let said = answer(
+        exec(
+            &folder,
+            "web-browsing",
+            &[
+                "curl",
+                "-sS",
+                "-o",
+                "page",
+                "-w",
+                "%{http_code} %{http_version} %{ssl_verify_result}",
+                "https://google.com/",
+            ],
+        ),
+        0,
+    );
+    assert_eq!(said, "200 2 0");
+    assert!(std::fs::read_to_string(folder.0.join("page")).unwrap().contains("<title>Google</title>"));
+
+    let told = story(&folder);
+    let step = &told["steps"][0];
+    assert_eq!((step["ok"].as_bool(), step["summary"].as_str()), (Some(true), Some("exit code 0")));
+    let requests = step["requests"].as_array().unwrap();
+    let page = requests.iter().find(|r| r["kind"] == "page").unwrap();
+    assert_eq!((page["target"].as_str(), page["status"].as_u64()), (Some("https://google.com/"), Some(200)));
+    assert_eq!(page["protocol"], "HTTP/2");
+    let agent =
+        page["request_headers"].as_array().unwrap().iter().find(|h| h["name"] == "user-agent").unwrap();
+    assert!(agent["value"].as_str().unwrap().starts_with("curl/"), "{agent}");
+    let slices = step["budget"]["slices"].as_array().unwrap();
+    let sum: u64 =
+        slices.iter().map(|s| s["end_ns"].as_u64().unwrap() - s["start_ns"].as_u64().unwrap()).sum();
+    assert_eq!(Some(sum), step["duration_ns"].as_u64());
+    assert_eq!(step["budget"]["problems"].as_array().map(Vec::len), Some(0));
+    assert!(slices.iter().any(|s| s["cause"] == "outside.program"));
+
+    let followed = answer(roundtrip(&folder, &["follow", "run"]), 0);
+    assert!(followed.contains("laptop runs curl") && followed.contains("the real program"), "{followed}");
+    // Byte for byte, and once more from the copy.
+    answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
+    answer(roundtrip(&folder, &["replay", "run-replay", "--quiet"]), 0);
+    let bytes = |run: &str, name: &str| std::fs::read(folder.0.join(run).join(name)).unwrap();
+    for name in ["story.json", "events.bin", "captures/world.pcapng", "captures/home.laptop-eth0.pcapng"] {
+        assert!(bytes("run", name) == bytes("run-replay-replay", name), "{name} differs");
+    }
+    // Nothing is left beside the run's own files.
+    let hidden = |e: &std::fs::DirEntry| e.file_name().to_string_lossy().starts_with('.');
+    assert!(!std::fs::read_dir(folder.run()).unwrap().any(|e| hidden(&e.unwrap())));
+}
+
+#[test]
+fn names_that_nobody_knows_and_types_that_no_name_has() {
+    let folder = Folder::new("names");
+    let script = "dig +noall +comments nosuch.example.org; dig +noall +comments google.com TYPE65; \
+                  dig +short google.com; curl -sS http://nosuch.example.org/";
+    let Output { status, stdout, stderr } =
+        exec(&folder, "web-browsing", &["sh", "-c", script]).output().unwrap();
+    let (said, error) = (text(&stdout), text(&stderr));
+    assert!(said.contains("status: NXDOMAIN") && said.contains("status: NOERROR"), "{said}{error}");
+    assert!(said.contains("142.250.190.46"), "{said}");
+    assert!(status.code() == Some(6) && error.contains("Could not resolve host"), "{status} {error}");
+    let told = story(&folder);
+    let notes: Vec<&str> =
+        told["steps"][0]["requests"].as_array().unwrap().iter().filter_map(|r| r["note"].as_str()).collect();
+    assert!(notes.contains(&"there is no such name"), "{notes:?}");
+    assert!(notes.contains(&"the name has no record of that type"), "{notes:?}");
+}
+
+#[test]
+fn exit_codes_are_the_programs() {
+    let folder = Folder::new("codes");
+    answer(exec(&folder, "web-browsing", &["sh", "-c", "exit 7"]), 7);
+    answer(exec(&folder, "web-browsing", &["sh", "-c", "kill -TERM $$"]), 143);
+    answer(exec(&folder, "web-browsing", &["no-such-program-anywhere"]), 127);
+    answer(roundtrip(&folder, &["exec", "web-browsing", "--as", "nobody", "--", "true"]), 2);
+    answer(roundtrip(&folder, &["replay", "nowhere"]), 2);
+}
+
+#[test]
+fn two_programs_speak_with_each_other() {
+    let folder = Folder::new("two");
+    let serve =
+        "printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhello from a shell\\n' | timeout 20 nc -l -p 8000 -q 1 > asked";
+    let ask = "for i in 1 2 3 4 5 6 7 8; do curl -sS --max-time 5 http://192.168.1.11:8000/ && exit 0; sleep 0.3; done; exit 1";
+    let args = ["exec", "playground", "--as", "phone", "--out", "run", "--", "sh", "-c", serve];
+    let mut command = roundtrip(&folder, &args);
+    command.args(["--as", "laptop", "--", "sh", "-c", ask]);
+    assert_eq!(answer(command, 0), "hello from a shell\n");
+    let told = story(&folder);
+    assert_eq!(told["steps"].as_array().map(Vec::len), Some(2));
+    answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
+}
+
+/// Starts a ping without end and waits for its first answer.
+fn endless_ping(folder: &Folder) -> Child {
+    let mut child = exec(folder, "web-browsing", &["ping", "-i", "0.2", "8.8.8.8"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut seen = String::new();
+    let out = child.stdout.as_mut().unwrap();
+    let mut byte = [0];
+    while !seen.contains("icmp_seq=2") && out.read(&mut byte).unwrap() == 1 {
+        seen.push(char::from(byte[0]));
+    }
+    assert!(seen.contains("icmp_seq=2"), "{seen}");
+    child
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+}
+
+fn wait(child: &mut Child) -> Option<i32> {
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(30) {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    panic!("it does not end");
+}
+
+#[test]
+fn an_interrupt_ends_the_program_and_the_run_is_whole() {
+    let folder = Folder::new("interrupt");
+    let mut child = endless_ping(&folder);
+    signal(&child, "-INT");
+    // ping answers an interrupt with its summary and success.
+    assert_eq!(wait(&mut child), Some(0));
+    assert!(folder.run().join("run.json").exists());
+    answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
+}
+
+#[test]
+fn a_killed_run_leaves_no_program_and_replays_up_to_there() {
+    let folder = Folder::new("killed");
+    let mut child = endless_ping(&folder);
+    signal(&child, "-KILL");
+    assert_eq!(wait(&mut child), None);
+    let begun = Instant::now();
+    while is_pinging(&folder.0) {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the program outlived us");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let out = roundtrip(&folder, &["replay", "run", "--format", "json"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("nothing to compare with"), "{}", text(&out.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let ping = &told["steps"][0]["requests"][0];
+    assert_eq!((ping["method"].as_str(), ping["target"].as_str()), (Some("ping"), Some("8.8.8.8")));
+}
+
+/// Whether a ping of ours is there: one whose working directory is this test's.
+fn is_pinging(folder: &Path) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+        let here = std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder);
+        here && std::fs::read_to_string(process.path().join("comm")).is_ok_and(|name| name.trim() == "ping")
+    })
+}
