@@ -16,6 +16,11 @@ fn seconds(n: u64) -> Time {
     Time::ZERO + Nanos::from_secs(n)
 }
 
+/// A table for so many flows that forgets idle TCP flows after as long as Linux does.
+fn table_of(max: usize) -> Conntrack {
+    Conntrack::new(max, crate::StackConfig::default().conntrack_tcp_idle)
+}
+
 fn open(table: &mut Conntrack, now: Time, tuple: Tuple, flags: Option<TcpFlags>) {
     let Track::New(draft) = table.track(now, Sight::Packet(tuple, flags)) else { panic!("not new") };
     table.confirm(now, *draft).expect("room");
@@ -28,7 +33,7 @@ fn check(table: &mut Conntrack, now: Time, tuple: Tuple, flags: Option<TcpFlags>
 
 #[test]
 fn a_flow_is_new_until_answered() {
-    let mut table = Conntrack::new(10);
+    let mut table = table_of(10);
     let query = tuple(protocol::UDP, 5000, 53);
     open(&mut table, seconds(0), query, None);
     check(&mut table, seconds(1), query, None, CtState::New);
@@ -38,7 +43,7 @@ fn a_flow_is_new_until_answered() {
 
 #[test]
 fn flows_expire_by_their_state() {
-    let mut table = Conntrack::new(10);
+    let mut table = table_of(10);
     let (lonely, answered) = (tuple(protocol::UDP, 1, 53), tuple(protocol::UDP, 2, 53));
     open(&mut table, seconds(0), lonely, None);
     open(&mut table, seconds(0), answered, None);
@@ -50,7 +55,7 @@ fn flows_expire_by_their_state() {
 
 #[test]
 fn tcp_must_begin_with_a_syn() {
-    let mut table = Conntrack::new(10);
+    let mut table = table_of(10);
     let flow = tuple(protocol::TCP, 5000, 443);
     for flags in [ACK, FIN | ACK, RST, SYN | ACK, SYN | RST] {
         check(&mut table, seconds(0), flow, Some(flags), CtState::Invalid);
@@ -61,7 +66,7 @@ fn tcp_must_begin_with_a_syn() {
 
 #[test]
 fn a_tcp_flow_lives_five_days_open_and_two_minutes_after_its_end() {
-    let mut table = Conntrack::new(10);
+    let mut table = table_of(10);
     let (there, back) = (tuple(protocol::TCP, 5000, 443), tuple(protocol::TCP, 5000, 443).reversed());
     open(&mut table, seconds(0), there, Some(SYN));
     for (who, flags) in [(back, SYN | ACK), (there, ACK)] {
@@ -76,7 +81,7 @@ fn a_tcp_flow_lives_five_days_open_and_two_minutes_after_its_end() {
 
 #[test]
 fn a_new_syn_reopens_a_flow_that_is_over() {
-    let mut table = Conntrack::new(10);
+    let mut table = table_of(10);
     let flow = tuple(protocol::TCP, 5000, 443);
     open(&mut table, seconds(0), flow, Some(SYN));
     check(&mut table, seconds(0), flow.reversed(), Some(RST | ACK), CtState::Established);
@@ -86,7 +91,7 @@ fn a_new_syn_reopens_a_flow_that_is_over() {
 
 #[test]
 fn an_error_is_related_to_the_flow_it_quotes() {
-    let mut table = Conntrack::new(10);
+    let mut table = table_of(10);
     let query = tuple(protocol::UDP, 5000, 53);
     assert_eq!(table.track(seconds(0), Sight::Error(query)), Track::Invalid);
     open(&mut table, seconds(0), query, None);
@@ -99,7 +104,7 @@ fn an_error_is_related_to_the_flow_it_quotes() {
 
 #[test]
 fn an_echo_reply_answers_its_request_only() {
-    let mut table = Conntrack::new(10);
+    let mut table = table_of(10);
     let ping = tuple(protocol::ICMP, 7, ECHO_REQUEST);
     check(&mut table, seconds(0), ping.reversed(), None, CtState::Invalid);
     open(&mut table, seconds(0), ping, None);
@@ -107,9 +112,22 @@ fn an_echo_reply_answers_its_request_only() {
     check(&mut table, seconds(0), Tuple { sport: 8, ..ping.reversed() }, None, CtState::Invalid);
 }
 
+/// A home router may forget an idle connection long before Linux would.
+#[test]
+fn an_idle_tcp_flow_is_forgotten_when_the_table_says() {
+    let mut table = Conntrack::new(10, Nanos::from_secs(60));
+    let flow = tuple(protocol::TCP, 5000, 80);
+    open(&mut table, seconds(0), flow, Some(SYN));
+    check(&mut table, seconds(0), flow.reversed(), Some(SYN | ACK), CtState::Established);
+    check(&mut table, seconds(0), flow, Some(ACK), CtState::Established);
+    check(&mut table, seconds(59), flow.reversed(), Some(ACK), CtState::Established);
+    let later = table.track(seconds(119), Sight::Packet(flow, Some(SYN)));
+    assert_eq!(later.state(), CtState::New);
+}
+
 #[test]
 fn a_full_table_refuses_until_something_expires() {
-    let mut table = Conntrack::new(2);
+    let mut table = table_of(2);
     for port in 1..=2 {
         open(&mut table, seconds(0), tuple(protocol::UDP, port, 53), None);
     }
