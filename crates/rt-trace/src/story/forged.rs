@@ -103,9 +103,9 @@ fn fate(
         _ => false,
     };
     match ended.what {
-        _ if then.iter().any(|e| closes(e)) => Fate::Hit,
+        _ if then.iter().any(closes) => Fate::Hit,
         What::Drop { reason: DropReason::NoSocket, .. } => Fate::TooLate,
-        _ if then.iter().any(|e| answers(e)) => Fate::Challenged,
+        _ if then.iter().any(answers) => Fate::Challenged,
         What::Drop { .. } => Fate::Silent,
         _ => Fate::Taken,
     }
