@@ -103,7 +103,11 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
     #[command(after_help = EXEC_HELP)]
     Exec {
         /// A file, or the name of a built-in scenario.
-        scenario: String,
+        #[arg(required_unless_present = "join")]
+        scenario: Option<String>,
+        /// The folder of a world that is up (roundtrip up): run the program there.
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["scenario", "out", "device", "root", "seed"])]
+        join: Option<PathBuf>,
         /// The machine that the program plays; several: --as A -- COMMAND --as B -- COMMAND
         #[arg(long = "as", value_name = "MACHINE", required = true)]
         machine: String,
@@ -125,6 +129,24 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// The program and its arguments.
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
+    },
+    /// Keep a world running in real time, so that programs can be run in it from other terminals.
+    #[command(after_help = UP_HELP)]
+    Up {
+        /// A file, or the name of a built-in scenario.
+        scenario: String,
+        /// Chooses all random things of the simulation.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where to write, and where others find the world; roundtrip-out/NAME otherwise.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// What connects programs: a TAP device, or a veth pair where that is not to be had.
+        #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+        device: DeviceArg,
+        /// Be root inside.
+        #[arg(long)]
+        root: bool,
     },
     /// Make a run with real programs again, without them: from the frames that they sent, byte for byte.
     #[command(after_help = REPLAY_HELP)]
@@ -264,6 +286,16 @@ Examples:
 
 The exit code is the program's (of several, the first that is not 0); 2 when it could not be started, 127 when there is no
 such command. Ctrl-C ends both. Attached runs go at the pace of the real clock, and their certificates are valid today.";
+
+/// What `up --help` teaches.
+const UP_HELP: &str = "\
+Examples:
+  roundtrip up playground                                                        in one terminal
+  roundtrip exec --join roundtrip-out/playground --as laptop -- bash             in another one
+  roundtrip exec --join roundtrip-out/playground --as phone -- curl http://192.168.1.10/
+
+The scenario's steps are carried out in real time. A machine does its own until the first program joins it; from then on it is
+the programs'. Ctrl-C ends the world and every program in it, and its story is written: roundtrip follow, roundtrip replay.";
 
 /// What `replay --help` teaches.
 const REPLAY_HELP: &str = "\

@@ -1,10 +1,11 @@
-//! The commands that run real programs: `exec` and `replay`.
+//! The commands that run real programs: `exec`, `up` and `replay`.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rt_lab::{
     AttachOptions, Comments, DeviceChoice, ExecOptions, ProgramCall, Refusal, ReplayOptions, Scenario,
+    UpOptions,
 };
 
 use crate::args::{Command, DeviceArg};
@@ -12,21 +13,19 @@ use crate::commands::Answer;
 
 /// Runs programs; stdout and stderr are theirs, so there is little to say.
 pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
-    let Command::Exec { scenario, machine, seed, out, device, root, verbose, command } = command else {
+    let Command::Exec { scenario, join, machine, seed, out, device, root, verbose, command } = command else {
         return Ok(Answer::default());
     };
-    let scenario = Scenario::load(scenario)?;
-    let device = match device {
-        DeviceArg::Auto => DeviceChoice::Auto,
-        DeviceArg::Tap => DeviceChoice::Tap,
-        DeviceArg::Veth => DeviceChoice::Veth,
-    };
+    if let Some(folder) = join {
+        return join_world(folder, &calls(machine, command)?);
+    }
+    let scenario = Scenario::load(scenario.as_deref().unwrap_or_default())?;
     let out = out.clone().unwrap_or_else(|| rt_lab::default_out(scenario.name()));
     let options = ExecOptions {
         seed: *seed,
         out: out.clone(),
         programs: calls(machine, command)?,
-        attach: AttachOptions { device, root: *root },
+        attach: AttachOptions { device: device.meant(), root: *root },
         comments: Comments::Key,
     };
     let done = scenario.exec(&options)?;
@@ -38,6 +37,46 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
     talk.extend(done.warnings);
     let code = done.codes.iter().copied().find(|c| *c != 0).unwrap_or(0);
     Ok(Answer { data: String::new(), talk, exit: u8::try_from(code).unwrap_or(1) })
+}
+
+impl DeviceArg {
+    fn meant(self) -> DeviceChoice {
+        match self {
+            DeviceArg::Auto => DeviceChoice::Auto,
+            DeviceArg::Tap => DeviceChoice::Tap,
+            DeviceArg::Veth => DeviceChoice::Veth,
+        }
+    }
+}
+
+fn join_world(folder: &Path, calls: &[ProgramCall]) -> Result<Answer, Refusal> {
+    let [call] = calls else {
+        let why = "one program joins at a time: run the others from terminals of their own".into();
+        return Err(Refusal::Misuse { why });
+    };
+    let code = rt_lab::join(folder, call)?;
+    Ok(Answer { exit: u8::try_from(code).unwrap_or(1), ..Answer::default() })
+}
+
+/// Keeps a world up until Ctrl-C.
+pub(crate) fn up(command: &Command) -> Result<Answer, Refusal> {
+    let Command::Up { scenario, seed, out, device, root } = command else { return Ok(Answer::default()) };
+    let scenario = Scenario::load(scenario)?;
+    let out = out.clone().unwrap_or_else(|| rt_lab::default_out(scenario.name()));
+    let shown = out.display().to_string();
+    let name = scenario.name().to_owned();
+    for line in scenario.warnings_text() {
+        eprintln!("{line}");
+    }
+    let ready = move || {
+        eprintln!("{name} is up. From another terminal:");
+        eprintln!("  roundtrip exec --join {shown} --as MACHINE -- COMMAND");
+        eprintln!("Ctrl-C ends it.");
+    };
+    let attach = AttachOptions { device: device.meant(), root: *root };
+    scenario.up(UpOptions { seed: *seed, out: out.clone(), attach, ready: Box::new(ready) })?;
+    let talk = vec![format!("the story: roundtrip follow {}", out.display())];
+    Ok(Answer { data: String::new(), talk, exit: 0 })
 }
 
 /// The programs of `--as A -- COMMAND --as B -- COMMAND`: what follows the first `--` is taken apart here, since only

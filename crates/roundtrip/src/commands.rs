@@ -45,6 +45,7 @@ pub(crate) fn answer(args: &Args) -> Answer {
         Command::Show { scenario, expanded } => show(scenario, *expanded, args.format),
         Command::Run { .. } => run(&args.command, json),
         Command::Exec { .. } => attach::exec(&args.command),
+        Command::Up { .. } => attach::up(&args.command),
         Command::Replay { .. } => attach::replay(&args.command, json),
         Command::Follow { run, request, packet, at, connection } => {
             let (request, connection) = (request.clone(), connection.clone());

@@ -190,6 +190,82 @@ impl Interrupts {
     }
 }
 
+/// The door of a running world.
+#[derive(Debug)]
+pub struct Door {
+    never: Never,
+}
+
+impl Door {
+    /// Opens a door at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Always, here.
+    pub fn open(path: &std::path::Path) -> io::Result<Door> {
+        let _ = path;
+        Err(io::Error::new(io::ErrorKind::Unsupported, AttachError::NotHere))
+    }
+
+    /// The next visitor, if one stands there.
+    ///
+    /// # Errors
+    ///
+    /// Too many files are open.
+    pub fn admit(&mut self) -> io::Result<Option<Visitor>> {
+        match self.never {}
+    }
+
+    /// To be handed to a [`Poller`]: ready when a visitor has come.
+    #[must_use]
+    pub fn watch(&self) -> Watch<'_> {
+        match self.never {}
+    }
+}
+
+/// One side of a conversation through a door, in lines.
+#[derive(Debug)]
+pub struct Visitor {
+    never: Never,
+}
+
+impl Visitor {
+    /// Knocks at the door at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Always, here.
+    pub fn knock(path: &std::path::Path) -> io::Result<Visitor> {
+        let _ = path;
+        Err(io::Error::new(io::ErrorKind::Unsupported, AttachError::NotHere))
+    }
+
+    /// The next line, without its end.
+    ///
+    /// # Errors
+    ///
+    /// The other side has gone, or says nonsense.
+    pub fn line(&mut self) -> io::Result<Option<String>> {
+        match self.never {}
+    }
+
+    /// Says a line.
+    ///
+    /// # Errors
+    ///
+    /// The other side has gone.
+    pub fn say(&mut self, line: &str) -> io::Result<()> {
+        let _ = line;
+        match self.never {}
+    }
+
+    /// To be handed to a [`Poller`]: ready when there is something to read.
+    #[must_use]
+    pub fn watch(&self) -> Watch<'_> {
+        match self.never {}
+    }
+}
+
 /// Starts a guest.
 ///
 /// # Errors

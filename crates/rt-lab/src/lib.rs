@@ -41,7 +41,9 @@ mod shipped;
 mod tcp;
 mod world;
 
-pub use attach::{AttachOptions, ExecOptions, Executed, ProgramCall, ReplayOptions, Replayed, replay};
+pub use attach::{
+    AttachOptions, ExecOptions, Executed, ProgramCall, ReplayOptions, Replayed, UpOptions, join, replay,
+};
 pub use can::{Blocker, Verdict, can};
 pub use drill::{DrillQuery, Drilled, drill};
 pub use expect::Checked;

@@ -18,14 +18,15 @@ use crate::read::{
 
 /// Adds to the events of a finished run what the real programs in it did. A run without any stays as it is.
 pub fn read(trace: &mut Trace) {
-    let played: BTreeMap<NodeId, Time> = played(trace);
+    let played = played(trace);
     if played.is_empty() {
         return;
     }
     let secrets = Secrets::from_lines(trace.secrets.iter().map(|s| s.line.as_str()));
     let mut told = Vec::new();
-    for (node, over) in played {
-        let frames = trace.frames_at(node).map(|c| SeenFrame {
+    for (node, (since, over)) in played {
+        // What the machine's own applications did before is told by themselves.
+        let frames = trace.frames_at(node).filter(|c| c.at >= since).map(|c| SeenFrame {
             at: c.at,
             port: c.port,
             way: c.way,
@@ -33,7 +34,12 @@ pub fn read(trace: &mut Trace) {
             bytes: &c.bytes,
         });
         let exchanges = read_node(frames, &secrets);
-        let teller = Teller { trace, node, over, told: Vec::new(), requests: 0 };
+        let own = trace.said().filter(|(e, _)| e.node() == node).filter_map(|(_, r)| match r {
+            AppRecord::RequestBegin { req, .. } => Some(req.0),
+            _ => None,
+        });
+        let requests = own.max().unwrap_or(0);
+        let teller = Teller { trace, node, over, told: Vec::new(), requests };
         told.extend(teller.tell(&exchanges));
     }
     told.sort_by_key(|event| event.at);
@@ -41,18 +47,18 @@ pub fn read(trace: &mut Trace) {
     trace.reindex();
 }
 
-/// Machines that real programs played, and when the last program there was over.
-fn played(trace: &Trace) -> BTreeMap<NodeId, Time> {
+/// Machines that real programs played, since when, and when the last program there was over.
+fn played(trace: &Trace) -> BTreeMap<NodeId, (Time, Time)> {
     let nodes = (0..trace.map.nodes.len()).filter_map(|n| u32::try_from(n).ok()).map(NodeId);
-    let mut played: BTreeMap<NodeId, Time> =
-        nodes.filter(|n| trace.is_played(*n)).map(|n| (n, Time::MAX)).collect();
+    let mut played: BTreeMap<NodeId, (Time, Time)> =
+        nodes.filter_map(|n| Some((n, (trace.played_since(n)?, Time::MAX)))).collect();
     for (event, record) in trace.said() {
-        if let (Some(over), AppRecord::StepEnd { .. }) = (played.get_mut(&event.node()), record) {
+        if let (Some((_, over)), AppRecord::StepEnd { .. }) = (played.get_mut(&event.node()), record) {
             *over = event.at;
         }
     }
     let end = trace.end();
-    played.into_iter().map(|(node, over)| (node, over.min(end))).collect()
+    played.into_iter().map(|(node, (since, over))| (node, (since, over.min(end)))).collect()
 }
 
 /// Puts events between others by their times, after those of the same instant.

@@ -94,7 +94,7 @@ struct Index {
     events_at: Vec<Vec<u32>>,
     blocked: FixedMap<(NodeId, ConnId), Vec<u32>>,
     again: FixedMap<(NodeId, ConnId), Vec<u32>>,
-    played: FixedMap<NodeId, ()>,
+    played: FixedMap<NodeId, Time>,
 }
 
 impl Trace {
@@ -118,7 +118,7 @@ impl Trace {
                 index.events_of_frame.entry(event.frame).or_default().push(at);
             }
             if is_of_played(event) {
-                index.played.insert(event.node(), ());
+                index.played.entry(event.node()).or_insert(event.at);
             }
             if let What::TcpBlocked { conn, .. } = event.what {
                 index.blocked.entry((event.node(), conn)).or_default().push(at);
@@ -195,10 +195,10 @@ impl Trace {
         list.iter().map(|&i| &self.frames[i as usize])
     }
 
-    /// Whether a real program played this machine, at least for a time.
+    /// Since when a real program has played this machine, if one has.
     #[must_use]
-    pub fn is_played(&self, node: NodeId) -> bool {
-        self.index.played.contains_key(&node)
+    pub fn played_since(&self, node: NodeId) -> Option<Time> {
+        self.index.played.get(&node).copied()
     }
 
     /// Frames handed to the real program that plays the machine of an event, before that event, the latest first.

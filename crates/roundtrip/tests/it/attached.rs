@@ -153,6 +153,56 @@ fn two_programs_speak_with_each_other() {
     answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
 }
 
+/// The line that `up` says when it is up, and the child.
+fn up(folder: &Folder) -> Child {
+    let mut child =
+        roundtrip(folder, &["up", "playground", "--out", "run"]).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !folder.run().join("door").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child
+}
+
+fn join(folder: &Folder, machine: &str, words: &[&str]) -> Command {
+    let mut command = roundtrip(folder, &["exec", "--join", "run", "--as", machine, "--"]);
+    command.args(words);
+    command
+}
+
+#[test]
+fn programs_join_a_world_that_is_up_and_end_with_it() {
+    let folder = Folder::new("up");
+    let mut world = up(&folder);
+    // Let the laptop's own browser begin its step first.
+    std::thread::sleep(Duration::from_millis(600));
+    let fetch = ["curl", "-sS", "-o", "page", "-w", "%{http_code}", "https://google.com/"];
+    assert_eq!(answer(join(&folder, "laptop", &fetch), 0), "200");
+    answer(join(&folder, "phone", &["sh", "-c", "ping -q -c 1 192.168.1.10 && exit 5"]), 5);
+    assert_eq!(answer(join(&folder, "laptop", &["dig", "+short", "httpbin.org"]), 0), "54.158.10.20\n");
+    answer(join(&folder, "nobody", &["true"]), 2);
+    answer(join(&folder, "laptop", &["no-such-program-anywhere"]), 127);
+    let mut sleeper = join(&folder, "phone", &["sleep", "60"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    signal(&world, "-INT");
+    assert_eq!(wait(&mut world), Some(0));
+    assert_eq!(wait(&mut sleeper), Some(137), "a program outlived its world");
+    assert!(!folder.run().join("door").exists());
+    answer(join(&folder, "laptop", &["true"]), 2);
+
+    let told = story(&folder);
+    let steps = told["steps"].as_array().unwrap();
+    let step = |text: &str| steps.iter().find(|s| s["text"].as_str().unwrap().contains(text)).unwrap();
+    let own = step("laptop opens https://httpbin.org/");
+    let lookups = own["requests"].as_array().unwrap().iter().filter(|r| r["kind"] == "page").count();
+    assert_eq!(lookups, 1, "what the machine did itself is told as before");
+    let page = step("laptop runs curl")["requests"].as_array().unwrap().iter().find(|r| r["kind"] == "page");
+    assert_eq!(page.unwrap()["status"], 200);
+    assert_eq!(step("laptop runs dig")["requests"][0]["target"], "httpbin.org");
+    answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
+}
+
 /// Starts a ping without end and waits for its first answer.
 fn endless_ping(folder: &Folder) -> Child {
     let mut child = exec(folder, "web-browsing", &["ping", "-i", "0.2", "8.8.8.8"])

@@ -10,6 +10,7 @@
 //! beforehand. A helper program would have to be found and installed, and starting ourselves again is impossible for a library.
 
 mod device;
+mod door;
 mod files;
 mod guest;
 mod identity;
@@ -34,6 +35,7 @@ use rustix::net::{
 };
 
 pub use device::Device;
+pub use door::{Door, Visitor};
 pub use guest::Guest;
 pub use join::join;
 pub use poller::{Interrupts, Poller, Watch};

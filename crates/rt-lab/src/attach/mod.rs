@@ -17,6 +17,7 @@ mod replay;
 mod session;
 #[cfg(test)]
 mod tests;
+mod up;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -39,6 +40,7 @@ use session::{Document, Finished, Session};
 pub use guest::AttachOptions;
 pub(crate) use replay::trace_of_inputs;
 pub use replay::{ReplayOptions, Replayed, replay};
+pub use up::{UpOptions, join};
 
 /// The file of recorded inputs in a run's folder.
 pub(crate) const INPUTS_FILE: &str = "inputs.bin";
@@ -52,6 +54,15 @@ pub struct ProgramCall {
     pub node: String,
     /// Program and arguments.
     pub command: Vec<OsString>,
+}
+
+impl ProgramCall {
+    /// `laptop runs curl -v https://google.com/`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let words: Vec<_> = self.command.iter().map(|w| w.to_string_lossy()).collect();
+        format!("{} runs {}", self.node, words.join(" "))
+    }
 }
 
 /// How to run real programs.
@@ -87,13 +98,13 @@ impl Scenario {
     /// [`Refusal::Attach`] when this system does not allow it or a program cannot be started, [`Refusal::Unknown`] for a
     /// machine that does not exist, [`Refusal::Io`] when a file cannot be written.
     pub fn exec(&self, options: &ExecOptions) -> Result<Executed, Refusal> {
-        let document = document(self.model(), options)?;
+        let document = document(self.model(), options.seed, &options.programs)?;
         let folder = Folder::open(&options.out, &document.model)?;
         let mut session = Session::new(&document, vec![folder.recorder()]);
         let mut interrupts = Interrupts::catch().ok();
         let mut running = Vec::new();
         for (call, node) in options.programs.iter().zip(&document.given) {
-            running.push(start(&mut session, *node, call, options)?);
+            running.push(start(&mut session, *node, call, (&options.out, options.attach))?);
         }
         let notes = notes(&running);
         let clock = WallClock::start();
@@ -127,9 +138,9 @@ fn pace(
 }
 
 /// The world that is to be run: civil time is the real one, and the machines that are given away have no steps.
-fn document(model: &Model, options: &ExecOptions) -> Result<Document, Refusal> {
+fn document(model: &Model, seed: u64, programs: &[ProgramCall]) -> Result<Document, Refusal> {
     let mut given = Vec::new();
-    for call in &options.programs {
+    for call in programs {
         let node = guest::playable(model, &call.node)?;
         if given.contains(&node) {
             let why = format!("{} is played by one program; a shell can run several", call.node);
@@ -141,12 +152,12 @@ fn document(model: &Model, options: &ExecOptions) -> Result<Document, Refusal> {
     model.steps.retain(|step| !given.contains(&step.node));
     model.expect.clear();
     // How long the boot takes in virtual time is known only afterwards, and what boots needs the civil time.
-    let mut rehearsal = crate::World::of_model(&model, options.seed);
+    let mut rehearsal = crate::World::of_model(&model, seed);
     rehearsal.boot();
     let now = WallClock::start().epoch().0 / 1_000_000_000;
     set_civil_time(&mut model, now.saturating_sub(rehearsal.now().0 / 1_000_000_000 + 1));
     let program = crate::APPLICATION.to_owned();
-    Ok(Document { program, seed: options.seed, anchor: Time::ZERO, given, model })
+    Ok(Document { program, seed, anchor: Time::ZERO, given, model })
 }
 
 /// Moves civil time at virtual time zero, and every date that was chosen by it.
@@ -169,17 +180,15 @@ fn start(
     session: &mut Session,
     node: NodeId,
     call: &ProgramCall,
-    options: &ExecOptions,
+    (out, attach): (&Path, AttachOptions),
 ) -> Result<Running, Refusal> {
     let name = session.world().model().nodes[node.index()].name.clone();
-    let keys = options.out.join(format!(".keys-{name}.log"));
+    let keys = out.join(format!(".keys-{name}.log"));
     let keys = KeyLog::make(&keys).map_err(|e| Refusal::io("make", &keys, e))?;
-    let mut planned = guest::plan(session.world(), node, call.command.clone(), options.attach)?;
+    let mut planned = guest::plan(session.world(), node, call.command.clone(), attach)?;
     planned.plan.env.push(("SSLKEYLOGFILE".into(), keys.path().into()));
     let guest: Guest = launch(&planned.plan).map_err(Refusal::Attach)?;
-    let words: Vec<_> = call.command.iter().map(|w| w.to_string_lossy()).collect();
-    let text = format!("{} runs {}", call.node, words.join(" "));
-    let mut running = Running::new(node, text, guest, planned.ports);
+    let mut running = Running::new(node, call.text(), guest, planned.ports);
     running.keys = Some(keys);
     Ok(running)
 }

@@ -19,6 +19,12 @@ pub(crate) trait Outside {
     /// What virtual time it is now; `None` when nothing more will come.
     fn now(&mut self) -> Result<Option<Time>, Refusal>;
 
+    /// Lets in who stands at the door: needs the world as it is before machines are given away.
+    fn admit(&mut self, session: &mut Session, into: &mut Vec<Input>) -> Result<(), Refusal> {
+        let _ = (session, into);
+        Ok(())
+    }
+
     /// Takes what has come, a bounded amount.
     fn take(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal>;
 
@@ -67,6 +73,7 @@ impl<'l, W: Write> Pacer<'l, W> {
             let now = now.max(last + Nanos(1));
             last = now;
             self.catch_up(session, outside, now)?;
+            outside.admit(session, &mut self.inputs)?;
             outside.take(&mut self.inputs)?;
             let came = !self.inputs.is_empty();
             if self.apply(session, now)? {

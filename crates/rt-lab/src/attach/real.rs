@@ -12,6 +12,8 @@ use crate::Refusal;
 use crate::attach::keys::KeyLog;
 use crate::attach::lateness::Histogram;
 use crate::attach::pace::Outside;
+use crate::attach::session::Session;
+use crate::attach::up::Up;
 
 /// Frames taken from one device in one turn: the world must keep up with itself.
 const INTAKE: usize = 64;
@@ -35,12 +37,19 @@ pub(crate) struct Running {
     code: Option<i32>,
     /// Devices that are gone.
     gone: Vec<bool>,
+    /// Nothing runs there but what joins.
+    idle: bool,
 }
 
 impl Running {
     pub(crate) fn new(node: NodeId, text: String, guest: Guest, ports: Vec<PortId>) -> Running {
         let gone = vec![false; guest.devices.len()];
-        Running { node, text, guest, ports, keys: None, program: None, code: None, gone }
+        Running { node, text, guest, ports, keys: None, program: None, code: None, gone, idle: false }
+    }
+
+    /// One that waits for others to join.
+    pub(crate) fn waiting(self) -> Running {
+        Running { idle: true, ..self }
     }
 
     /// Its exit code, once it is over.
@@ -68,6 +77,8 @@ pub(crate) struct Real {
     /// When the last program ended, and when the last frame passed.
     ended: Option<Time>,
     moved: Time,
+    /// Where others can join, until an interrupt ends the world.
+    up: Option<Up>,
 }
 
 impl Real {
@@ -87,7 +98,13 @@ impl Real {
             buffer: vec![0; MAX_FRAME],
             ended: None,
             moved: anchor,
+            up: None,
         }
+    }
+
+    /// Stays until an interrupt, and lets others in meanwhile.
+    pub(crate) fn stay(&mut self, up: Up) {
+        self.up = Some(up);
     }
 
     /// Takes signals to this process as something to hand on.
@@ -144,6 +161,9 @@ impl Real {
     fn take_interrupts(&mut self) {
         let Some(signal) = self.interrupts.as_mut().and_then(Interrupts::take) else { return };
         self.interrupted += 1;
+        if self.up.is_some() {
+            return;
+        }
         let by_terminal = signal == INTERRUPT && io::IsTerminal::is_terminal(&io::stdin());
         for running in self.running.iter_mut().filter(|r| r.code.is_none()) {
             // A program that has ended meanwhile is noticed in its own time.
@@ -187,8 +207,14 @@ impl Outside for Real {
         Ok(Some(self.time()))
     }
 
+    fn admit(&mut self, session: &mut Session, into: &mut Vec<Input>) -> Result<(), Refusal> {
+        let late = self.late.figures();
+        let Some(up) = self.up.as_mut().filter(|_| self.called) else { return Ok(()) };
+        up.admit(session, &mut self.running, late, into)
+    }
+
     fn take(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal> {
-        for running in self.running.iter_mut().filter(|r| r.program.is_none()) {
+        for running in self.running.iter_mut().filter(|r| r.program.is_none() && !r.idle) {
             let (node, text, program) = (running.node, running.text.clone(), self.begun);
             into.push(Input::Begin { node, program, text });
             running.program = Some(program);
@@ -207,7 +233,15 @@ impl Outside for Real {
             self.take_interrupts();
             self.take_ends(into)?;
         }
-        if self.ended.is_none() && self.running.iter().all(|r| r.code.is_some()) {
+        let over = match &mut self.up {
+            Some(up) if self.interrupted > 0 => {
+                up.end_all(self.late.figures(), into);
+                true
+            }
+            Some(_) => false,
+            None => self.running.iter().all(|r| r.code.is_some()),
+        };
+        if self.ended.is_none() && over {
             (self.ended, self.moved) = (Some(self.time()), self.time());
         }
         let now = self.time();
@@ -252,6 +286,7 @@ impl Outside for Real {
         let devices = watched.len();
         watched.extend(self.running.iter().filter(|r| r.code.is_none()).map(|r| r.guest.watch()));
         watched.extend(self.interrupts.iter().map(Interrupts::watch));
+        watched.extend(self.up.iter().flat_map(Up::watched));
         let timeout = timeout.map(|t| Duration::from_nanos(t.0));
         let ready = self
             .poller

@@ -142,7 +142,7 @@ fn options(out: &Path) -> ExecOptions {
 /// The stand-in opens google.com from the laptop; everything is written to `out`.
 fn run(out: &Path, dice: u64) -> Run {
     let scenario = Scenario::load("web-browsing").unwrap();
-    let document = document(scenario.model(), &options(out)).unwrap();
+    let document = document(scenario.model(), 1, &options(out).programs).unwrap();
     let folder = Folder::open(out, &document.model).unwrap();
     let mut session = Session::new(&document, vec![folder.recorder()]);
     let document = Document { anchor: session.at() + Nanos::from_millis(321), ..document };
@@ -243,9 +243,8 @@ fn a_machine_is_played_once_and_must_be_a_host() {
     let scenario = Scenario::load("web-browsing").unwrap();
     let refused = |names: &[&str]| {
         let call = |name: &&str| ProgramCall { node: (*name).into(), command: vec!["true".into()] };
-        let programs = names.iter().map(call).collect();
-        let options = ExecOptions { programs, ..options(Path::new("nowhere")) };
-        document(scenario.model(), &options).err().unwrap().to_string()
+        let programs: Vec<ProgramCall> = names.iter().map(call).collect();
+        document(scenario.model(), 1, &programs).err().unwrap().to_string()
     };
     assert!(refused(&["laptop", "home.laptop"]).contains("played by one program"));
     assert!(refused(&["home.router"]).contains("passes other machines' packets on"));
@@ -256,7 +255,7 @@ fn a_machine_is_played_once_and_must_be_a_host() {
 #[test]
 fn inputs_of_another_world_are_refused() {
     let scenario = Scenario::load("web-browsing").unwrap();
-    let document = document(scenario.model(), &options(Path::new("nowhere"))).unwrap();
+    let document = document(scenario.model(), 1, &options(Path::new("nowhere")).programs).unwrap();
     let mut session = Session::new(&document, Vec::new());
     session.join_clocks(&document);
     let (at, laptop) = (session.at(), document.given[0]);

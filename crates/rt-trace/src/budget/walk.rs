@@ -75,7 +75,7 @@ impl Walker<'_> {
             if event.is_none() {
                 // What is said of a real program has no cause among the events, but a time.
                 let said = self.trace.event(from).filter(|e| matches!(e.what, What::App(_)));
-                match said.filter(|e| self.trace.is_played(e.node())) {
+                match said.filter(|e| self.trace.played_since(e.node()).is_some_and(|at| at <= e.at)) {
                     Some(said) => next = self.outside(said, from),
                     None => return self.give_up(from, ProblemKind::NoCause),
                 }
