@@ -25,8 +25,12 @@ impl Door {
     ///
     /// # Errors
     ///
-    /// The path is too long for a socket (some hundred bytes), or cannot be written.
+    /// The path is too long for a socket (some hundred bytes), or cannot be written; `AddrInUse` when somebody is behind the
+    /// door that is there.
     pub fn open(path: &Path) -> io::Result<Door> {
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::Error::new(ErrorKind::AddrInUse, "a world is up there already"));
+        }
         match fs::remove_file(path) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
@@ -143,6 +147,8 @@ mod tests {
     fn lines_go_through_a_door_both_ways() {
         let path = std::env::temp_dir().join(format!("rt-door-{}", std::process::id()));
         let mut door = Door::open(&path).unwrap();
+        assert_eq!(Door::open(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        assert!(door.admit().unwrap().unwrap().line().is_err());
         assert!(door.admit().unwrap().is_none());
         let mut outside = Visitor::knock(&path).unwrap();
         let mut inside = door.admit().unwrap().unwrap();

@@ -61,6 +61,7 @@ pub(crate) fn plan(
     plan.files = files(&model, node, &short, own, &resolvers);
     plan.user = if options.root { GuestUser::Root } else { GuestUser::Caller };
     plan.device = options.device;
+    plan.offload = true;
     plan.certificate = world.root_certificate();
     Ok(GuestPlan { plan, ports })
 }

@@ -31,6 +31,11 @@ pub(crate) trait Outside {
     /// Brings a frame to the program that plays `node`.
     fn send(&mut self, node: NodeId, outward: &Outward) -> Result<(), Refusal>;
 
+    /// All that leaves the world now has been sent.
+    fn flush(&mut self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     /// Waits until something has come or virtual time is `next`, whichever is first.
     fn wait(&mut self, next: Option<Time>) -> Result<(), Refusal>;
 
@@ -108,7 +113,7 @@ impl<'l, W: Write> Pacer<'l, W> {
                 }
             }
             if there {
-                return Ok(());
+                return outside.flush();
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use rt_attach::offload::Segments;
 use rt_attach::{Device, Guest, Interrupts, MAX_FRAME, Poller, WallClock};
 use rt_base::{Nanos, NodeId, PortId, Time};
 use rt_devices::Outward;
@@ -15,8 +16,9 @@ use crate::attach::pace::Outside;
 use crate::attach::session::Session;
 use crate::attach::up::Up;
 
-/// Frames taken from one device in one turn: the world must keep up with itself.
-const INTAKE: usize = 64;
+/// Reads from one device in one turn, each of which may be 64 KiB that the kernel has not cut: the world must keep up with
+/// itself.
+const INTAKE: usize = 32;
 /// After the last program has ended, frames on their way are waited for so long,
 const ENDING: Nanos = Nanos::from_millis(500);
 /// and it is over when there was none for so long.
@@ -133,7 +135,7 @@ impl Real {
             for ((device, port), gone) in guest.devices.iter_mut().zip(ports.iter()).zip(gone) {
                 if flags.next().unwrap_or(true) && !*gone {
                     *gone = take_frames(device, &mut self.buffer, |bytes| {
-                        into.push(Input::Frame { node: *node, port: *port, bytes: bytes.to_vec() });
+                        into.push(Input::Frame { node: *node, port: *port, bytes });
                     })?;
                 }
             }
@@ -149,8 +151,8 @@ impl Real {
                 Some(_) => None,
             };
             take_keys(running, into);
+            running.code = running.code.or(code);
             if let (Some(code), Some(program)) = (code, running.program) {
-                running.code = Some(code);
                 into.push(Input::End { program, code, late });
             }
         }
@@ -176,11 +178,23 @@ impl Real {
     }
 }
 
-/// Reads what is there; whether the device is gone.
-fn take_frames(device: &mut Device, buffer: &mut [u8], mut each: impl FnMut(&[u8])) -> Result<bool, Refusal> {
+/// Reads what is there, in frames as a wire carries them; whether the device is gone. What the kernel inside left to its card is
+/// done here, before the first simulated link.
+fn take_frames(
+    device: &mut Device,
+    buffer: &mut [u8],
+    mut each: impl FnMut(Vec<u8>),
+) -> Result<bool, Refusal> {
     for _ in 0..INTAKE {
         match device.read(buffer) {
-            Ok(len) => each(&buffer[..len]),
+            Ok(len) => {
+                // A header that makes no sense comes from no kernel: there is no frame to be had from it.
+                let Ok(mut segments) = Segments::parse(&buffer[..len]) else { continue };
+                let mut frame = Vec::new();
+                while segments.next_into(&mut frame) {
+                    each(std::mem::take(&mut frame));
+                }
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == io::ErrorKind::NotConnected => return Ok(true),
@@ -256,7 +270,7 @@ impl Outside for Real {
         let Some(running) = self.running.iter_mut().find(|r| r.node == node) else { return Ok(()) };
         let index = running.ports.iter().position(|p| *p == outward.port);
         let Some(index) = index.filter(|i| !running.gone[*i]) else { return Ok(()) };
-        match running.guest.devices[index].write(&outward.bytes) {
+        match running.guest.devices[index].queue(&outward.bytes) {
             Err(e) if e.kind() == io::ErrorKind::NotConnected => running.gone[index] = true,
             // A frame that no card takes; it left the world all the same.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
@@ -268,6 +282,23 @@ impl Outside for Real {
         let now = self.anchor + self.clock.elapsed();
         self.moved = now;
         self.late.add(now.since(outward.at.min(now)));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Refusal> {
+        for running in &mut self.running {
+            for (device, gone) in
+                running.guest.devices.iter_mut().zip(&mut running.gone).filter(|(_, g)| !**g)
+            {
+                match device.flush() {
+                    Err(e) if e.kind() == io::ErrorKind::NotConnected => *gone = true,
+                    Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+                        return Err(Refusal::Io { doing: "write to a program's network card".into(), error });
+                    }
+                    _ => {}
+                }
+            }
+        }
         Ok(())
     }
 

@@ -164,6 +164,10 @@ impl Up {
     ) -> Result<(NodeId, u32), Refusal> {
         let node = guest::playable(session.world().model(), name)?;
         if let Some(there) = running.iter().find(|r| r.node == node) {
+            if there.code().is_some() {
+                let why = format!("what ran on {name} was killed from outside: start the world again");
+                return Err(Refusal::Misuse { why });
+            }
             return Ok((node, there.guest.pid()));
         }
         let call = ProgramCall { node: name.to_owned(), command: Vec::new() };
