@@ -222,5 +222,5 @@ steps:
     assert!(said[2].0 && !said[3].0, "{said:?}");
     let story = run.story_text();
     assert!(story.contains("port unreachable (ICMP type 3 code 3)"), "{story}");
-    assert!(story.contains("10.9.9.9."), "{story}");
+    assert!(story.contains("in the name of addresses of 10.9.9.9/32"), "{story}");
 }
