@@ -106,7 +106,7 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         #[arg(required_unless_present = "join")]
         scenario: Option<String>,
         /// The folder of a world that is up (roundtrip up): run the program there.
-        #[arg(long, value_name = "DIR", conflicts_with_all = ["scenario", "out", "device", "root", "seed"])]
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["scenario", "out", "device", "root", "seed", "allow_exec"])]
         join: Option<PathBuf>,
         /// The machine that the program plays; several: --as A -- COMMAND --as B -- COMMAND
         #[arg(long = "as", value_name = "MACHINE", required = true)]
@@ -123,6 +123,9 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// Be root inside.
         #[arg(long)]
         root: bool,
+        /// Let the programs run that the scenario itself names (exec:).
+        #[arg(long)]
+        allow_exec: bool,
         /// Say how the program is attached, and where its story is.
         #[arg(long, short)]
         verbose: bool,
@@ -147,6 +150,9 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// Be root inside.
         #[arg(long)]
         root: bool,
+        /// Let the programs run that the scenario itself names (exec:).
+        #[arg(long)]
+        allow_exec: bool,
     },
     /// Make a run with real programs again, without them: from the frames that they sent, byte for byte.
     #[command(after_help = REPLAY_HELP)]

@@ -13,7 +13,9 @@ use crate::commands::Answer;
 
 /// Runs programs; stdout and stderr are theirs, so there is little to say.
 pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
-    let Command::Exec { scenario, join, machine, seed, out, device, root, verbose, command } = command else {
+    let Command::Exec { scenario, join, machine, seed, out, device, root, allow_exec, verbose, command } =
+        command
+    else {
         return Ok(Answer::default());
     };
     if let Some(folder) = join {
@@ -25,6 +27,7 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
         seed: *seed,
         out: out.clone(),
         programs: calls(machine, command)?,
+        allow_exec: *allow_exec,
         attach: AttachOptions { device: device.meant(), root: *root },
         comments: Comments::Key,
     };
@@ -60,7 +63,9 @@ fn join_world(folder: &Path, calls: &[ProgramCall]) -> Result<Answer, Refusal> {
 
 /// Keeps a world up until Ctrl-C.
 pub(crate) fn up(command: &Command) -> Result<Answer, Refusal> {
-    let Command::Up { scenario, seed, out, device, root } = command else { return Ok(Answer::default()) };
+    let Command::Up { scenario, seed, out, device, root, allow_exec } = command else {
+        return Ok(Answer::default());
+    };
     let scenario = Scenario::load(scenario)?;
     let out = out.clone().unwrap_or_else(|| rt_lab::default_out(scenario.name()));
     let shown = out.display().to_string();
@@ -74,7 +79,13 @@ pub(crate) fn up(command: &Command) -> Result<Answer, Refusal> {
         eprintln!("Ctrl-C ends it.");
     };
     let attach = AttachOptions { device: device.meant(), root: *root };
-    scenario.up(UpOptions { seed: *seed, out: out.clone(), attach, ready: Box::new(ready) })?;
+    scenario.up(UpOptions {
+        seed: *seed,
+        out: out.clone(),
+        allow_exec: *allow_exec,
+        attach,
+        ready: Box::new(ready),
+    })?;
     let talk = vec![format!("the story: roundtrip follow {}", out.display())];
     Ok(Answer { data: String::new(), talk, exit: 0 })
 }

@@ -138,6 +138,10 @@ fn run(command: &Command, json: bool) -> Result<Answer, Refusal> {
         _ => run.story_text(),
     };
     let mut talk = scenario.warnings_text();
+    if let Some(call) = scenario.programs().first() {
+        let text = rt_lab::printable(&call.text()).into_owned();
+        talk.push(format!("no real program takes part in a run ({text}): see roundtrip up --help"));
+    }
     talk.extend(run.verdict_lines());
     Ok(Answer { data, talk, exit: u8::from(!run.passed()) })
 }

@@ -22,6 +22,10 @@ impl World<'_, '_> {
         if let Some(browser) = value.get("browser") {
             self.read_browser(id, browser);
         }
+        if let Some(exec) = value.get("exec") {
+            let words = exec.items().iter().filter_map(Value::text).map(str::to_owned);
+            self.node(id).node.exec = words.collect();
+        }
         if let Some(processing) = value.duration_at("processing") {
             self.node(id).node.processing = processing;
         }

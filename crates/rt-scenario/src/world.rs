@@ -412,6 +412,7 @@ fn empty_node(name: &str, kind: NodeKind, role: &str, origin: Origin) -> Node {
         },
         browser: plain_browser(),
         apps: Vec::new(),
+        exec: Vec::new(),
         place: None,
         origin,
     }

@@ -203,6 +203,24 @@ fn programs_join_a_world_that_is_up_and_end_with_it() {
     answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
 }
 
+#[test]
+fn a_program_named_in_the_file_runs_when_it_may() {
+    let folder = Folder::new("named");
+    let text = "name: named\ntopology:\n  nodes:\n    a: { address: 10.0.0.1/24 }\n    b: { address: 10.0.0.2/24, exec: \
+                [python3, -m, http.server, \"8000\"] }\n  links: [ { endpoints: [\"a:eth0\", \"b:eth0\"] } ]\n";
+    std::fs::write(folder.0.join("named.yaml"), text).unwrap();
+    std::fs::write(folder.0.join("hello"), "hello from python\n").unwrap();
+    let ask = "for i in 1 2 3 4 5 6 7 8 9; do curl -sS --max-time 5 http://10.0.0.2:8000/hello && exit 0; sleep 0.3; done; exit 1";
+    let call = |more: &[&str]| {
+        let mut command = roundtrip(&folder, &["exec", "named.yaml", "--as", "a", "--out", "run"]);
+        command.args(more).args(["--", "sh", "-c", ask]);
+        command
+    };
+    answer(call(&[]), 2);
+    assert!(answer(call(&["--allow-exec"]), 0).ends_with("hello from python\n"));
+    answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
+}
+
 /// Starts a ping without end and waits for its first answer.
 fn endless_ping(folder: &Folder) -> Child {
     let mut child = exec(folder, "web-browsing", &["ping", "-i", "0.2", "8.8.8.8"])

@@ -31,6 +31,7 @@ use rt_scenario::Model;
 use serde_json::{Value, json};
 
 use crate::output::{self, Folder};
+use crate::printable;
 use crate::{Comments, Refusal, Run, Scenario};
 use keys::KeyLog;
 use pace::{Outside, Pacer};
@@ -73,6 +74,8 @@ pub struct ExecOptions {
     pub out: PathBuf,
     /// What to run and where.
     pub programs: Vec<ProgramCall>,
+    /// Whether the programs that the scenario names may run as well. Those of [`ExecOptions::programs`] go before them.
+    pub allow_exec: bool,
     /// How they are attached.
     pub attach: AttachOptions,
     /// Which packets get a comment in the captures.
@@ -92,19 +95,50 @@ pub struct Executed {
 }
 
 impl Scenario {
+    /// The real programs that the scenario names (`exec:`).
+    #[must_use]
+    pub fn programs(&self) -> Vec<ProgramCall> {
+        let named = self.model().nodes.iter().filter(|n| !n.exec.is_empty());
+        let call = |n: &rt_scenario::model::Node| ProgramCall {
+            node: n.name.clone(),
+            command: n.exec.iter().map(OsString::from).collect(),
+        };
+        named.map(call).collect()
+    }
+
+    /// Those of [`Scenario::programs`] that run beside `others`, if they may.
+    fn allowed_programs(&self, others: &[ProgramCall], allow: bool) -> Result<Vec<ProgramCall>, Refusal> {
+        let node = |call: &ProgramCall| crate::facts::node_named(self.model(), &call.node);
+        let mut own = self.programs();
+        own.retain(|call| !others.iter().any(|other| node(other) == node(call)));
+        if own.is_empty() || allow {
+            return Ok(own);
+        }
+        let list: Vec<String> = own.iter().map(|c| format!("  {}", printable(&c.text()))).collect();
+        let why = format!(
+            "this scenario names real programs, and a file starts none by itself; allow them with --allow-exec:\n{}",
+            list.join("\n")
+        );
+        Err(Refusal::Misuse { why })
+    }
+
     /// Runs real programs on machines of this scenario, in real time, and tells the story of what they did.
     ///
     /// # Errors
     /// [`Refusal::Attach`] when this system does not allow it or a program cannot be started, [`Refusal::Unknown`] for a
     /// machine that does not exist, [`Refusal::Io`] when a file cannot be written.
     pub fn exec(&self, options: &ExecOptions) -> Result<Executed, Refusal> {
-        let document = document(self.model(), options.seed, &options.programs)?;
+        let mut programs = self.allowed_programs(&options.programs, options.allow_exec)?;
+        let own = programs.len();
+        programs.extend(options.programs.iter().cloned());
+        let document = document(self.model(), options.seed, &programs)?;
         let folder = Folder::open(&options.out, &document.model)?;
         let mut session = Session::new(&document, vec![folder.recorder()]);
         let mut interrupts = Interrupts::catch().ok();
         let mut running = Vec::new();
-        for (call, node) in options.programs.iter().zip(&document.given) {
-            running.push(start(&mut session, *node, call, (&options.out, options.attach))?);
+        for (index, (call, node)) in programs.iter().zip(&document.given).enumerate() {
+            let started = start(&mut session, *node, call, (&options.out, options.attach))?;
+            running.push(if index < own { started.beside() } else { started });
         }
         let notes = notes(&running);
         let clock = WallClock::start();
@@ -114,11 +148,13 @@ impl Scenario {
             real.hear(interrupts);
         }
         pace(&document, &mut session, &mut real, &options.out)?;
-        let (codes, late) = (real.running().iter().map(|r| r.code().unwrap_or(2)).collect(), real.lateness());
+        let codes = real.running().iter().skip(own).map(|r| r.code().unwrap_or(2)).collect();
+        let (late, mut odd) = (real.lateness(), real.ended_early());
+        odd.extend(warnings(late));
         drop(real);
         let attached = Some(describe(session.programs(), late, &document.model));
         let run = conclude(session.finish(), folder, &options.out, (options.comments, attached))?;
-        Ok(Executed { run, codes, notes, warnings: warnings(late) })
+        Ok(Executed { run, codes, notes, warnings: odd })
     }
 }
 

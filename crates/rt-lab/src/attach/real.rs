@@ -41,17 +41,35 @@ pub(crate) struct Running {
     gone: Vec<bool>,
     /// Nothing runs there but what joins.
     idle: bool,
+    /// It runs beside the others, and ends with them.
+    beside: bool,
 }
 
 impl Running {
     pub(crate) fn new(node: NodeId, text: String, guest: Guest, ports: Vec<PortId>) -> Running {
         let gone = vec![false; guest.devices.len()];
-        Running { node, text, guest, ports, keys: None, program: None, code: None, gone, idle: false }
+        Running {
+            node,
+            text,
+            guest,
+            ports,
+            keys: None,
+            program: None,
+            code: None,
+            gone,
+            idle: false,
+            beside: false,
+        }
     }
 
     /// One that waits for others to join.
     pub(crate) fn waiting(self) -> Running {
         Running { idle: true, ..self }
+    }
+
+    /// One that ends with the others.
+    pub(crate) fn beside(self) -> Running {
+        Running { beside: true, ..self }
     }
 
     /// Its exit code, once it is over.
@@ -117,6 +135,14 @@ impl Real {
     /// The programs and what became of them.
     pub(crate) fn running(&self) -> &[Running] {
         &self.running
+    }
+
+    /// Programs beside the others that did not wait for their end.
+    pub(crate) fn ended_early(&self) -> Vec<String> {
+        let early = self.running.iter().filter(|r| r.beside && r.code.is_some_and(|c| c != 137));
+        early
+            .map(|r| format!("warning: {} ended by itself: exit code {}", r.text, r.code.unwrap_or(0)))
+            .collect()
     }
 
     /// How late frames were.
@@ -253,13 +279,20 @@ impl Outside for Real {
                 true
             }
             Some(_) => false,
-            None => self.running.iter().all(|r| r.code.is_some()),
+            None => self.running.iter().all(|r| r.code.is_some() || r.beside),
         };
         if self.ended.is_none() && over {
             (self.ended, self.moved) = (Some(self.time()), self.time());
+            for running in self.running.iter_mut().filter(|r| r.beside && r.code.is_none()) {
+                // One that has ended meanwhile needs no end.
+                let _ = running.guest.kill();
+            }
         }
         let now = self.time();
-        let over = self.ended.is_some_and(|at| now.since(at) > ENDING || now.since(self.moved) > QUIET);
+        let over = self.ended.is_some_and(|at| {
+            let all = self.running.iter().all(|r| r.code.is_some() || !r.beside);
+            now.since(at) > ENDING || all && now.since(self.moved) > QUIET
+        });
         if over {
             into.push(Input::Stop);
         }

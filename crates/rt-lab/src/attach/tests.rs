@@ -136,7 +136,14 @@ impl Drop for Temporary {
 fn options(out: &Path) -> ExecOptions {
     let programs = vec![ProgramCall { node: "laptop".into(), command: vec!["stand-in".into()] }];
     let attach = AttachOptions::default();
-    ExecOptions { seed: 1, out: out.to_path_buf(), programs, attach, comments: Comments::Key }
+    ExecOptions {
+        seed: 1,
+        out: out.to_path_buf(),
+        programs,
+        allow_exec: false,
+        attach,
+        comments: Comments::Key,
+    }
 }
 
 /// The stand-in opens google.com from the laptop; everything is written to `out`.
@@ -249,6 +256,31 @@ fn a_machine_is_played_once_and_must_be_a_host() {
     assert!(refused(&["laptop", "home.laptop"]).contains("played by one program"));
     assert!(refused(&["home.router"]).contains("passes other machines' packets on"));
     assert!(refused(&["nobody"]).contains("there is no machine called `nobody`; there are: home.laptop"));
+}
+
+#[test]
+fn a_file_starts_no_program_by_itself() {
+    let text = "
+name: named
+topology:
+  nodes:
+    a: { address: 10.0.0.1/24 }
+    b: { address: 10.0.0.2/24, exec: [python3, -m, http.server, \"80\"] }
+  links: [ { endpoints: [\"a:eth0\", \"b:eth0\"] } ]
+";
+    let scenario = Scenario::of_text("named.yaml", text).unwrap();
+    assert_eq!(
+        scenario.programs().iter().map(ProgramCall::text).collect::<Vec<_>>(),
+        ["b runs python3 -m http.server 80"]
+    );
+    let refused = scenario.allowed_programs(&[], false).unwrap_err().to_string();
+    assert!(refused.contains("--allow-exec:\n  b runs python3 -m http.server 80"), "{refused}");
+    assert_eq!(scenario.allowed_programs(&[], true).unwrap().len(), 1);
+    // Whoever says what runs there needs no leave.
+    let other = ProgramCall { node: "b".into(), command: vec!["true".into()] };
+    assert!(scenario.allowed_programs(&[other], false).unwrap().is_empty());
+    // The plain level says it too.
+    assert!(scenario.show(crate::ShowFormat::Text, true).contains("exec: ["));
 }
 
 /// Inputs that no run of this world makes are refused in words, not by a panic.

@@ -31,6 +31,8 @@ pub struct UpOptions {
     pub seed: u64,
     /// Where to write, and where the door is.
     pub out: PathBuf,
+    /// Whether the programs that the scenario names may run.
+    pub allow_exec: bool,
     /// How programs are attached.
     pub attach: AttachOptions,
     /// Called once the world is up.
@@ -43,19 +45,25 @@ impl Scenario {
     /// # Errors
     /// [`Refusal::Io`] when a file or the door cannot be made.
     pub fn up(&self, options: UpOptions) -> Result<Run, Refusal> {
-        let UpOptions { seed, out, attach, ready } = options;
-        let document = document(self.model(), seed, &[])?;
+        let UpOptions { seed, out, allow_exec, attach, ready } = options;
+        let own = self.allowed_programs(&[], allow_exec)?;
+        let document = document(self.model(), seed, &own)?;
         let folder = Folder::open(&out, &document.model)?;
         let mut session = Session::new(&document, vec![folder.recorder()]);
         let interrupts = rt_attach::Interrupts::catch()
             .map_err(|error| Refusal::Io { doing: "take interrupts".into(), error })?;
         let path = out.join(DOOR);
         let door = Door::open(&path).map_err(|e| Refusal::io("open the door", &path, e))?;
+        let mut running = Vec::new();
+        for (call, node) in own.iter().zip(&document.given) {
+            running.push(start(&mut session, *node, call, (&out, attach))?.beside());
+        }
+        let begun = u32::try_from(running.len()).unwrap_or(u32::MAX);
         let clock = WallClock::start();
         let document = Document { anchor: anchor(&clock, &document.model).max(session.at()), ..document };
-        let mut real = Real::new(clock, document.anchor, Vec::new());
+        let mut real = Real::new(clock, document.anchor, running);
         real.hear(interrupts);
-        real.stay(Up { door, visiting: Vec::new(), begun: 0, out: out.clone(), attach });
+        real.stay(Up { door, visiting: Vec::new(), begun, out: out.clone(), attach });
         ready();
         pace(&document, &mut session, &mut real, &out)?;
         let late = real.lateness();

@@ -193,6 +193,11 @@ pub(super) const MACHINE: &[Key] = &[
     key("browser", Ty::Object(&BROWSER), "Its browser."),
     key("firewall", Ty::Object(&FIREWALL), "What it lets in, out and through."),
     key("processing", PROCESSING, "Time it takes for each frame that it sends on."),
+    key(
+        "exec",
+        Ty::List(&Ty::Text),
+        "A real program that plays it, word by word; only `roundtrip exec` and `up` run it, when told --allow-exec.",
+    ),
     key("run", Ty::List(&Ty::OneKey(APPS)), "What runs on it, such as `http: { port: 80, pages: hello }`."),
 ];
 

@@ -82,6 +82,9 @@ pub struct Node {
     pub browser: BrowserOptions,
     /// What runs on it.
     pub apps: Vec<App>,
+    /// A real program that plays it when that is allowed: program and arguments. Nothing here runs it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exec: Vec<String>,
     /// The city or place, for drawing.
     pub place: Option<String>,
     /// Where it was written.

@@ -238,6 +238,9 @@ fn write_options(out: &mut Writer, node: &Node) {
             resolver.hosts.iter().map(|(n, a)| (q(n), a.to_string())).collect();
         out.line(3, &format!("hosts: {}", map(&hosts)));
     }
+    if !node.exec.is_empty() {
+        out.line(3, &format!("exec: {}", list(node.exec.iter().map(|word| q(word)))));
+    }
     let timeout = show_duration(resolver.timeout);
     out.line(3, &format!("lookup: {{ timeout: {timeout}, attempts: {} }}", resolver.attempts));
     let browser = browser_entries(&node.browser);
