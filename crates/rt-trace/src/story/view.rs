@@ -281,15 +281,16 @@ impl<'t> View<'t> {
         self.tcp(end).http.iter().find(same).map(|e| (end, e))
     }
 
-    /// The DNS exchange (over UDP) of a request at its machine.
+    /// The DNS exchanges, over UDP or TCP, of a request at its machine.
     pub(crate) fn dns_used(&self, node: NodeId, used: &Used<'_>) -> Vec<&DnsExchange> {
         let Some(read) = self.read.get(&node) else { return Vec::new() };
-        let conversations = read.udp.iter().filter(|u| {
-            let asks = u.client.port() == used.local.port() && u.server == used.remote;
-            let answers = u.server.port() == used.local.port() && u.client == used.remote;
+        let is_its = |client: SocketAddr, server: SocketAddr| {
+            let asks = client.port() == used.local.port() && server == used.remote;
+            let answers = server.port() == used.local.port() && client == used.remote;
             asks || answers
-        });
-        conversations.flat_map(|u| &u.dns).collect()
+        };
+        let udp = read.udp.iter().filter(|u| is_its(u.client, u.server)).flat_map(|u| &u.dns);
+        udp.chain(read.tcp.iter().filter(|t| is_its(t.client, t.server)).flat_map(|t| &t.dns)).collect()
     }
 
     /// The way of a frame: from the machine that built it to where it ended (delivered, dropped or last seen).
