@@ -1,7 +1,7 @@
 //! Captures once more, with comments: when a run is over, the story knows what each packet was part of. The files written
 //! during the run (which open even when it is interrupted) are replaced whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -44,12 +44,14 @@ fn write(
     let fill = || -> io::Result<()> {
         let out = BufWriter::with_capacity(1 << 16, File::create(&part)?);
         let mut capture = Capture::new(out, APPLICATION, told.model.epoch, list)?;
-        let mut secrets = told.trace.secrets.iter().peekable();
+        // In front of all: a reader that goes through once (tshark) does not come back to a hello that was there before its
+        // secret, as a real program's is. What both ends of a connection told stands there once.
+        let mut known = BTreeSet::new();
+        for secret in told.trace.secrets.iter().filter(|s| known.insert(&s.line)) {
+            capture.secret(&secret.line)?;
+        }
         let mut now = Time::ZERO;
         for frame in &told.trace.frames {
-            while let Some(secret) = secrets.next_if(|s| s.at <= frame.at) {
-                capture.secret(&secret.line)?;
-            }
             let Some(interface) = number((frame.node, frame.port)) else { continue };
             if frame.way == Way::In {
                 now = now.max(frame.at);
@@ -57,9 +59,6 @@ fn write(
             let comment = said.get(&frame.frame).map(String::as_str);
             let packet = Packet { at: frame.at, interface, way: frame.way, bytes: &frame.bytes, comment };
             capture.push(now, &packet)?;
-        }
-        for secret in secrets {
-            capture.secret(&secret.line)?;
         }
         capture.finish()?.flush()
     };
