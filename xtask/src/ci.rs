@@ -7,16 +7,30 @@ use crate::{schema, tidy, tools};
 /// A step; it is told whether real programs are attached.
 type Step = (&'static str, fn(bool) -> Result<(), String>);
 
-/// What attaching real programs needs besides.
+/// What attaching real programs needs besides: programs and their packages (docs/clients.md).
 const CLIENTS: &[(&str, &str)] = &[
-    ("ping", "iputils-ping"),
-    ("ip", "iproute2"),
-    ("certutil", "libnss3-tools"),
     ("bash", "bash"),
+    ("certutil", "libnss3-tools"),
+    ("chromium", "chromium"),
     ("curl", "curl"),
+    ("dhclient", "isc-dhcp-client"),
     ("dig", "bind9-dnsutils"),
+    ("hping3", "hping3"),
+    ("ip", "iproute2"),
+    ("iperf3", "iperf3"),
+    ("mtr", "mtr-tiny"),
     ("nc", "netcat-openbsd"),
+    ("nmap", "nmap"),
+    ("node", "nodejs"),
+    ("ntpdig", "ntpsec-ntpdig"),
+    ("openssl", "openssl"),
+    ("ping", "iputils-ping"),
     ("python3", "python3"),
+    ("ssh", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("tracepath", "iputils-tracepath"),
+    ("traceroute", "traceroute"),
+    ("wget", "wget"),
 ];
 
 /// Every step, in order.
@@ -24,7 +38,8 @@ const STEPS: &[Step] = &[
     ("tools", |attach| {
         let clients = if attach { CLIENTS } else { &[] };
         let all = [("tshark", "tshark"), ("tcpdump", "tcpdump")];
-        tools::need(&all.iter().chain(clients).copied().collect::<Vec<_>>())
+        tools::need(&all.iter().chain(clients).copied().collect::<Vec<_>>())?;
+        if attach { tools::need_namespaces() } else { Ok(()) }
     }),
     ("format", |_| tools::run("cargo", &["fmt", "--all", "--check"])),
     ("tidy", |_| tidy::run()),
@@ -60,7 +75,7 @@ pub(crate) fn run(attach: bool) -> Result<(), String> {
     println!("ci passed: {}", times.join(", "));
     if !attach {
         println!(
-            "left out (--no-attach): all tests of rt-attach, those of `roundtrip exec` (attached::), and the pages that use it"
+            "left out (--no-attach): all tests of rt-attach, those of `roundtrip exec` (attached::, docs/clients.md), and the pages that use it"
         );
     }
     Ok(())

@@ -35,9 +35,21 @@ pub(crate) fn output(program: &str, args: &[&str]) -> Result<String, String> {
     String::from_utf8(out.stdout).map_err(|e| format!("{program}: {e}"))
 }
 
-/// Whether a program can be started.
+/// Whether a program can be started. Some are where only root's path leads.
 pub(crate) fn has(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    let path = std::env::var("PATH").unwrap_or_default();
+    let places = path.split(':').chain(["/usr/sbin", "/sbin"]);
+    places.filter(|place| !place.is_empty()).any(|place| Path::new(place).join(program).is_file())
+}
+
+/// Makes sure that this system gives namespaces, which real programs are put into.
+pub(crate) fn need_namespaces() -> Result<(), String> {
+    let is_root = output("id", &["-u"]).is_ok_and(|id| id.trim() == "0");
+    let user: &[&str] = if is_root { &[] } else { &["--user", "--map-root-user"] };
+    run("unshare", &[user, &["--net", "--mount", "--", "true"]].concat()).map_err(|_| {
+        "this system refuses namespaces (see what unshare says above), which real programs need; --no-attach leaves them out"
+            .into()
+    })
 }
 
 /// Makes sure that programs are there, from the distribution's packages: installs them when run as root, else says

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{Folder, captures, outside, run_in, tshark};
+use crate::support::{Folder, captures, faults, outside, run_in, tshark};
 
 /// Expert items of severity Warn or above that a scenario's story explains, by tshark's own words.
 const EXPLAINED: &[(&str, &str)] = &[
@@ -36,17 +36,6 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("pmtu-black-hole", "out-of-order segment"),
 ];
 
-/// `_ws.expert.severity` of Warn.
-const WARN: u32 = 6_291_456;
-
-/// A line `malformed|severities|messages|info` with a malformed packet or an expert item of Warn or above.
-fn is_bad(line: &str) -> bool {
-    let mut fields = line.split('|');
-    let malformed = fields.next().is_some_and(|f| !f.is_empty());
-    let severities = fields.next().unwrap_or_default().split(',');
-    malformed || severities.filter_map(|s| s.parse::<u32>().ok()).any(|s| s >= WARN)
-}
-
 fn explained(scenario: &str, line: &str) -> bool {
     EXPLAINED.iter().any(|(name, words)| *name == scenario && line.contains(words))
 }
@@ -65,14 +54,11 @@ fn tshark_finds_nothing_malformed_in_any_capture_of_any_scenario() {
         for capture in
             captures(&folder.0).iter().filter(|c| seen.contains(&*c.file_stem().unwrap().to_string_lossy()))
         {
-            let fields =
-                ["-T", "fields", "-E", "separator=|", "-e", "_ws.malformed", "-e", "_ws.expert.severity"];
-            let more = ["-e", "_ws.expert.message", "-e", "_ws.col.Info"];
-            let all = tshark(capture, &[&fields[..], &more[..]].concat());
-            packets += all.lines().count();
-            let bad: Vec<&str> = all.lines().filter(|l| is_bad(l) && !explained(shipped.name, l)).collect();
+            let (count, bad) = faults(capture);
+            packets += count;
+            let bad: Vec<&String> = bad.iter().filter(|l| !explained(shipped.name, l)).collect();
             if !bad.is_empty() {
-                found.push(format!("{}: {}:\n{}", shipped.name, capture.display(), bad.join("\n")));
+                found.push(format!("{}: {}:\n{bad:#?}", shipped.name, capture.display()));
             }
         }
         assert!(packets > 0, "{}: no packet in any capture", shipped.name);

@@ -53,6 +53,26 @@ pub(crate) fn tshark(capture: &Path, more: &[&str]) -> String {
     outside("tshark", &args)
 }
 
+/// `_ws.expert.severity` of Warn.
+const WARN: u32 = 6_291_456;
+
+/// How many packets a capture has, and those that tshark calls malformed or has an expert item of severity Warn or above
+/// for, as lines `malformed|severities|messages|info`.
+pub(crate) fn faults(capture: &Path) -> (usize, Vec<String>) {
+    let fields = ["-T", "fields", "-E", "separator=|", "-e", "_ws.malformed", "-e", "_ws.expert.severity"];
+    let more = ["-e", "_ws.expert.message", "-e", "_ws.col.Info"];
+    let all = tshark(capture, &[&fields[..], &more[..]].concat());
+    let bad = all.lines().filter(|line| is_bad(line)).map(str::to_owned).collect();
+    (all.lines().count(), bad)
+}
+
+fn is_bad(line: &str) -> bool {
+    let mut fields = line.split('|');
+    let malformed = fields.next().is_some_and(|f| !f.is_empty());
+    let severities = fields.next().unwrap_or_default().split(',');
+    malformed || severities.filter_map(|s| s.parse::<u32>().ok()).any(|s| s >= WARN)
+}
+
 /// All captures of one interface (not `world.pcapng`, where a packet appears once per interface).
 pub(crate) fn captures(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.join("captures")).unwrap();
