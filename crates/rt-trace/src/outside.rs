@@ -189,6 +189,7 @@ impl Teller<'_> {
                 let note = match answer.outcome {
                     DnsOutcome::NxDomain => "there is no such name".to_string(),
                     DnsOutcome::NoData => "the name has no record of that type".to_string(),
+                    DnsOutcome::Referral => "this server says whom to ask instead".to_string(),
                     DnsOutcome::Failure => format!("the resolver could not say ({})", answer.rcode_name),
                     _ => String::new(),
                 };
