@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::capture::{self, Segment};
-use crate::cases::{self, CLEAN, Case, FEATURES, Feature, LINKS, LOSSY};
-use crate::guest::{Place, run};
-use crate::judge::{Agreed, Flow, agreed, flow};
+use super::capture::{self, Segment};
+use super::cases::{self, CLEAN, Case, FEATURES, Feature, LINKS, LOSSY};
+use super::guest::{Place, run};
+use super::judge::{Agreed, Flow, agreed, flow};
 
 const GUEST: [u8; 4] = [10, 0, 0, 1];
 /// Bytes in each direction of each case.

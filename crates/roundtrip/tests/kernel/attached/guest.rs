@@ -36,8 +36,13 @@ impl Place {
 
     /// `roundtrip exec SCENARIO --as guest --out OUT -- sh -c SCRIPT`; its output goes to us.
     pub(crate) fn exec(&self, scenario: &Path, script: &str) -> Command {
+        self.exec_as("guest", scenario, script)
+    }
+
+    /// The same on another machine.
+    pub(crate) fn exec_as(&self, machine: &str, scenario: &Path, script: &str) -> Command {
         let mut command = roundtrip();
-        command.arg("exec").arg(scenario).args(["--as", "guest", "--out"]).arg(self.path("out"));
+        command.arg("exec").arg(scenario).args(["--as", machine, "--out"]).arg(self.path("out"));
         command.args(["--", "sh", "-c", script]).current_dir(&self.folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::capture::{ACK, CWR, ECE, FIN, RST, SACK, SACK_PERMITTED, SCALE, SYN, Segment, TIMESTAMPS};
+use super::capture::{ACK, CWR, ECE, FIN, RST, SACK, SACK_PERMITTED, SCALE, SYN, Segment, TIMESTAMPS};
 
 /// Linux's smallest retransmission timeout, ours too: it is added to the smoothed round trip.
 const RTO_MIN: u64 = 200_000_000;
@@ -10,7 +10,7 @@ const RTO_MIN: u64 = 200_000_000;
 /// One direction of a connection, seen where it is sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flow {
-    /// Different bytes, segments with data, and how many of them were sent before.
+    /// Bytes, segments with data, and how many of them came behind later ones: sent again, mostly.
     pub(crate) bytes: u64,
     pub(crate) segments: usize,
     pub(crate) again: usize,
@@ -94,12 +94,13 @@ pub(crate) fn flow(segments: &[Segment], of_guest: bool) -> Flow {
         *times += 1;
         open.entry(end).and_modify(|at| *at = None).or_insert((end > top).then_some(segment.at));
         flow.again += usize::from(end <= top);
-        flow.bytes += u64::from(end.saturating_sub(top.max(seq)));
         flow.segments += 1;
         top = top.max(end);
         last = Some(segment.at);
         flow.span = segment.at - *begin.get_or_insert(segment.at);
     }
+    // What the sender's own queue had no room for is not in its capture the first time.
+    flow.bytes = u64::from(top.saturating_sub(1));
     flow
 }
 

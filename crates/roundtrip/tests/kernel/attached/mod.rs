@@ -1,0 +1,13 @@
+//! All that needs namespaces. Nothing is skipped: where they are refused, these tests fail with the line that says which
+//! setting refuses them. `cargo xtask ci --no-attach` leaves this module out.
+//!
+//! One runs at a time, since what they judge is time and what is left of them.
+
+mod bulk;
+mod capture;
+mod cases;
+mod faults;
+mod floods;
+mod guest;
+mod judge;
+mod left;
