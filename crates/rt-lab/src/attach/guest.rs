@@ -124,7 +124,7 @@ fn route(route: &Route, interface: usize) -> Option<GuestRoute> {
 }
 
 /// The interface's own name where Linux takes it.
-fn interface_name(name: &str, index: usize) -> String {
+pub(crate) fn interface_name(name: &str, index: usize) -> String {
     let fits = (1..=15).contains(&name.len())
         && name != "lo"
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))

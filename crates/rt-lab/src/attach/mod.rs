@@ -151,6 +151,7 @@ impl Scenario {
         let codes = real.running().iter().skip(own).map(|r| r.code().unwrap_or(2)).collect();
         let (late, mut odd) = (real.lateness(), real.ended_early());
         odd.extend(warnings(late));
+        odd.extend(removed_cards(real.running(), &document.model));
         drop(real);
         let attached = Some(describe(session.programs(), late, &document.model));
         let run = conclude(session.finish(), folder, &options.out, (options.comments, attached))?;
@@ -286,6 +287,20 @@ fn describe(programs: &[session::Program], late: Lateness, model: &Model) -> Val
         "programs": programs.iter().map(one).collect::<Vec<_>>(),
         "late_ns": { "frames": late.frames, "p50": late.p50, "p99": late.p99, "max": late.max },
     })
+}
+
+/// Whoever takes a machine's network card away leaves a program that talks to nobody.
+fn removed_cards(running: &[Running], model: &Model) -> Vec<String> {
+    let one = |running: &Running, port: rt_base::PortId| {
+        let machine = &model.nodes[running.node.index()];
+        format!(
+            "warning: the network card {} of {} is gone: something on the machine removed it while the program ran, and \
+             nothing came or went there from then on",
+            guest::interface_name(&machine.interfaces[port.index()].name, port.index()),
+            machine.name
+        )
+    };
+    running.iter().flat_map(|r| r.removed().map(move |port| one(r, port))).collect()
 }
 
 fn warnings(late: Lateness) -> Vec<String> {

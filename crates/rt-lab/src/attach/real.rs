@@ -39,6 +39,8 @@ pub(crate) struct Running {
     code: Option<i32>,
     /// Devices that are gone.
     gone: Vec<bool>,
+    /// Those that went before the program did.
+    removed: Vec<bool>,
     /// Nothing runs there but what joins.
     idle: bool,
     /// It runs beside the others, and ends with them.
@@ -48,6 +50,7 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn new(node: NodeId, text: String, guest: Guest, ports: Vec<PortId>) -> Running {
         let gone = vec![false; guest.devices.len()];
+        let removed = gone.clone();
         Running {
             node,
             text,
@@ -59,6 +62,7 @@ impl Running {
             gone,
             idle: false,
             beside: false,
+            removed,
         }
     }
 
@@ -70,6 +74,11 @@ impl Running {
     /// One that ends with the others.
     pub(crate) fn beside(self) -> Running {
         Running { beside: true, ..self }
+    }
+
+    /// The ports whose network cards were removed while it ran.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = PortId> {
+        self.ports.iter().zip(&self.removed).filter(|(_, removed)| **removed).map(|(port, _)| *port)
     }
 
     /// Its exit code, once it is over.
@@ -163,6 +172,8 @@ impl Real {
                     *gone = take_frames(device, &mut self.buffer, |bytes| {
                         into.push(Input::Frame { node: *node, port: *port, bytes });
                     })?;
+                    // It goes with the program, too: look whether that is there.
+                    self.called |= *gone;
                 }
             }
         }
@@ -180,6 +191,9 @@ impl Real {
             running.code = running.code.or(code);
             if let (Some(code), Some(program)) = (code, running.program) {
                 into.push(Input::End { program, code, late });
+            }
+            if running.code.is_none() {
+                running.removed.clone_from(&running.gone);
             }
         }
         Ok(())
@@ -304,7 +318,9 @@ impl Outside for Real {
         let index = running.ports.iter().position(|p| *p == outward.port);
         let Some(index) = index.filter(|i| !running.gone[*i]) else { return Ok(()) };
         match running.guest.devices[index].queue(&outward.bytes) {
-            Err(e) if e.kind() == io::ErrorKind::NotConnected => running.gone[index] = true,
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => {
+                (running.gone[index], self.called) = (true, true);
+            }
             // A frame that no card takes; it left the world all the same.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
             Err(error) => {
@@ -324,7 +340,7 @@ impl Outside for Real {
                 running.guest.devices.iter_mut().zip(&mut running.gone).filter(|(_, g)| !**g)
             {
                 match device.flush() {
-                    Err(e) if e.kind() == io::ErrorKind::NotConnected => *gone = true,
+                    Err(e) if e.kind() == io::ErrorKind::NotConnected => (*gone, self.called) = (true, true),
                     Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
                         return Err(Refusal::Io { doing: "write to a program's network card".into(), error });
                     }

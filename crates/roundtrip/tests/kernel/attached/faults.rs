@@ -90,7 +90,7 @@ fn a_network_card_that_is_removed_is_told() {
     let script = "curl -sS -m 5 -o down http://10.0.1.2/bytes/1000 && ip link del eth0; sleep 1; ip link show eth0; \
                   curl -sS -m 2 http://10.0.1.2/; exit 3";
     let said = before.run(&mut place.exec(&scenario, script), 60);
-    expect(&said, 3, &["eth0 of guest is gone"]);
+    expect(&said, 3, &["the network card eth0 of guest is gone"]);
     assert_eq!(std::fs::read(place.path("down")).unwrap().len(), 1_000);
     // Down and up again is no end.
     let script = "ip link set eth0 down; sleep 0.2; ip link set eth0 up; ip route replace default via 10.0.0.254; \
@@ -226,7 +226,9 @@ fn a_scenario_that_ends_while_a_program_runs_goes_on() {
     let text = Case::new(CLEAN, 0).scenario();
     let scenario = place.write(
         "ends.yaml",
-        format!("{text}steps:\n  - server pings 10.0.0.254\ntimeline:\n  - {{ at: 30s, cut: middle:eth1 }}\n"),
+        format!(
+            "{text}steps:\n  - server pings 10.0.0.254\ntimeline:\n  - {{ at: 30s, cut: middle:eth1 }}\n"
+        ),
     );
     let script = "sleep 2; curl -sS -m 5 -o down http://10.0.1.2/bytes/1000";
     expect(&before.run(&mut place.exec(&scenario, script), 60), 0, &[]);

@@ -148,10 +148,11 @@ pub(crate) fn agreed(segments: &[Segment]) -> Result<Agreed, String> {
         return Err("ECN was agreed on, and no segment says so".into());
     }
     // Once both have said their last, a late acknowledgement may find nobody.
-    let reset = segments.iter().position(|s| s.flags & RST != 0).unwrap_or(segments.len());
-    let ends = |of_guest| segments[..reset].iter().any(|s| s.of_guest == of_guest && s.flags & FIN != 0);
-    if !(ends(true) && ends(false)) {
-        return Err("somebody gave the connection up".into());
+    if let Some(reset) = segments.iter().position(|s| s.flags & RST != 0) {
+        let ended = |of_guest| segments[..reset].iter().any(|s| s.of_guest == of_guest && s.flags & FIN != 0);
+        if !(ended(true) && ended(false)) {
+            return Err(format!("somebody gave the connection up: {:?}", segments[reset]));
+        }
     }
     Ok(agreed)
 }
