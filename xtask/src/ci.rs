@@ -26,10 +26,12 @@ const CLIENTS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("ping", "iputils-ping"),
     ("python3", "python3"),
+    ("sha256sum", "coreutils"),
     ("ssh", "openssh-client"),
     ("sshd", "openssh-server"),
     ("tracepath", "iputils-tracepath"),
     ("traceroute", "traceroute"),
+    ("unshare", "util-linux"),
     ("wget", "wget"),
 ];
 

@@ -1,8 +1,9 @@
-//! Tasks of the house: `cargo xtask ci | tidy | bench | goodput | schema`. Standard library only, so that it builds at once.
+//! Tasks of the house: `cargo xtask ci | tidy | bench | goodput | interop | schema`. Standard library only, so that it builds at once.
 
 mod bench;
 mod ci;
 mod goodput;
+mod interop;
 mod schema;
 mod tidy;
 mod tools;
@@ -20,6 +21,8 @@ cargo xtask TASK
                   --peers DIR  where the peer programs are   --format json   one JSON object a line
   goodput         writes docs/goodput.md: what each congestion control gets through, and the formulae (some minutes)
                   --check      fails when a figure differs instead
+  interop         the kernel's TCP against ours through real namespaces: 315 cases, 100 MB both ways (hours)
+                  --only WORDS  cases whose names have them all (loss kernel SACK)   --bytes N  in each direction
   schema          writes the JSON Schemas of the scenario file and of story.json to docs/schema/
                   --check      fails when they differ instead
 ";
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Some("tidy") => tidy::run(),
         Some("bench") => bench::run(rest),
         Some("goodput") => goodput::run(rest.iter().any(|a| a == "--check")),
+        Some("interop") => interop::run(rest),
         Some("schema") => schema::run(rest.iter().any(|a| a == "--check")),
         _ => {
             print!("{HELP}");

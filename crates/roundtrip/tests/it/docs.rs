@@ -17,6 +17,7 @@ const NOT_RUN: &[(&str, &str)] = &[
     ("CARGO_PROFILE_BENCH_DEBUG=", "the same"),
     ("valgrind", "the same"),
     ("cargo xtask goodput", "the same"),
+    ("cargo xtask interop", "the same"),
     ("cargo test", "it runs this test"),
     ("cargo install", "it builds the tree again"),
     ("git clone", "there is no network in a test"),

@@ -104,18 +104,23 @@ fn a_full_disk_is_said_and_ends_the_run() {
     let (place, scenario, before) = set_up("full");
     std::fs::create_dir_all(place.path("out")).unwrap();
     // A file system of our own in a mount namespace of our own; an ordinary user needs a user namespace for that.
-    let mut command = Command::new("unshare");
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
-    command.args(if root { &["-m"][..] } else { &["-r", "-m"] });
     let program = env!("CARGO_BIN_EXE_roundtrip");
-    let inner = "mount -t tmpfs -o size=3m none out && exec \"$0\" exec \"$1\" --as guest --out out -- \
-                 curl -sS -m 60 -o down http://10.0.1.2/bytes/20000000";
-    command.args(["sh", "-c", inner, program]).arg(&scenario).current_dir(place.path(""));
-    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-    let begin = Instant::now();
-    let said = before.run(&mut command, 120);
-    expect(&said, 2, &["No space left on device"]);
-    println!("full after {:?}: {}", begin.elapsed(), said.err.trim());
+    // Full at the beginning, under way, in the capture, and when the story is written.
+    for size in ["40k", "1m", "3m", "9m"] {
+        let inner = format!(
+            "mount -t tmpfs -o size={size} none out && exec \"$0\" exec \"$1\" --as guest --out out -- \
+             curl -sS -m 60 -o down http://10.0.1.2/bytes/2000000"
+        );
+        let mut command = Command::new("unshare");
+        command.args(if root { &["-m"][..] } else { &["-r", "-m"] });
+        command.args(["sh", "-c", &inner, program]).arg(&scenario).current_dir(place.path(""));
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let begin = Instant::now();
+        let said = before.run(&mut command, 120);
+        println!("{size}: full after {:?}: {}", begin.elapsed(), said.err.trim());
+        expect(&said, 2, &["No space left on device"]);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::capture;
 use super::cases::{CLEAN, Case};
 use super::guest::{Place, Said, end};
 use super::left::Before;
@@ -105,6 +106,10 @@ fn nonsense_from_inside_harms_nobody() {
     let script = format!("{STILL_THERE} && python3 nonsense.py && {STILL_THERE}");
     let (said, memory) = run(&place, &scenario, &script, 180);
     println!("nonsense: {memory} MiB");
+    assert!(
+        std::fs::metadata(place.path("out/captures/guest-eth0.pcapng")).unwrap().len() > 4_000_000,
+        "a flood"
+    );
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(memory < 400, "{memory} MiB");
 }
@@ -118,7 +123,10 @@ fn floods_from_inside_are_survived() {
          timeout -s INT 1 hping3 -q --flood $kind 10.0.1.2 > /dev/null 2>&1; done; sleep 1; {STILL_THERE}"
     );
     let (said, memory) = run(&place, &scenario, &script, 300);
-    println!("floods: {memory} MiB");
+    let segments = capture::read(&place.path("out/captures/guest-eth0.pcapng"), [10, 0, 0, 1]);
+    let sent = segments.iter().filter(|s| s.of_guest).count();
+    println!("floods: {memory} MiB, {sent} segments among them");
+    assert!(sent > 10_000, "{sent} segments are no flood");
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert!(memory < 2_000, "{memory} MiB");
 }
@@ -128,7 +136,7 @@ fn two_thousand_requests_at_once() {
     let (place, scenario) = set_up("requests");
     // curl does three hundred at a time at most.
     let script = "ulimit -n 4096; for n in 1 2 3 4 5 6 7 8; do \
-                  curl -sS -m 120 --parallel --parallel-immediate --parallel-max 250 -o /dev/null -w '%{http_code} %{size_download}\\n' \
+                  curl -sS --no-progress-meter -m 120 --parallel --parallel-immediate --parallel-max 250 -o /dev/null -w '%{http_code} %{size_download}\\n' \
                   \"http://10.0.1.2/bytes/1000?[1-250]\" & done; wait";
     let (said, memory) = run(&place, &scenario, script, 300);
     println!("requests: {memory} MiB, {}", said.err.trim());
