@@ -10,10 +10,19 @@ pub(crate) struct Link {
 }
 
 /// Both ways 200 us: a round trip of 0.4 ms, and below 1 ms with what serialisation adds.
-/// A rate at which a busy machine without optimisation still keeps up.
-const QUIET: &str = "100Mbit/s";
-/// For many bytes.
-const FAST: &str = "1Gbit/s";
+/// How much is on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    rate: &'static str,
+    /// More of our TCP's options.
+    tcp: &'static str,
+}
+
+/// A rate at which a busy machine without optimisation still keeps up, and windows that do not fill the queue: a round
+/// trip of some milliseconds.
+const QUIET: Load = Load { rate: "100Mbit/s", tcp: ", buffers: 128KiB" };
+/// For many bytes, with windows as large as they get.
+const FAST: Load = Load { rate: "1Gbit/s", tcp: "" };
 
 pub(crate) const CLEAN: Link = Link { name: "clean", keys: "delay: 200us" };
 pub(crate) const LOSSY: Link = Link { name: "1 % loss", keys: "delay: 200us, loss: 1%" };
@@ -81,14 +90,13 @@ pub(crate) struct Case {
     pub(crate) ours_without: Vec<Feature>,
     /// Bytes in each direction.
     pub(crate) bytes: u64,
-    /// Bits per second of the link.
-    pub(crate) rate: &'static str,
+    pub(crate) load: Load,
 }
 
 impl Case {
     /// With everything on.
     pub(crate) fn new(link: Link, bytes: u64) -> Case {
-        Case { link, kernel_without: Vec::new(), ours_without: Vec::new(), bytes, rate: QUIET }
+        Case { link, kernel_without: Vec::new(), ours_without: Vec::new(), bytes, load: QUIET }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -115,21 +123,21 @@ impl Case {
     /// The kernel on `guest`, our stack on `server`.
     pub(crate) fn scenario(&self) -> String {
         let keys: Vec<String> = FEATURES.iter().map(|f| f.key(!self.ours_without.contains(f))).collect();
-        network(self.link, self.rate, &keys.join(", "), "http: { port: 80, pages: httpbin }")
+        network(self.link, self.load, &keys.join(", "), "http: { port: 80, pages: httpbin }")
     }
 }
 
 /// A router stands between the two, so that a small MTU is told by ICMP, as on a real path.
-fn network(link: Link, rate: &str, tcp: &str, run: &str) -> String {
+fn network(link: Link, load: Load, tcp: &str, run: &str) -> String {
     Network::new("kernel")
         .host("guest", "address: 10.0.0.1/24")
         .router(
             "middle",
             "interfaces: { eth0: { address: 10.0.0.254/24 }, eth1: { address: 10.0.1.254/24 } }",
         )
-        .host("server", &format!("address: 10.0.1.2/24, tcp: {{ {tcp} }}, run: [ {run} ]"))
+        .host("server", &format!("address: 10.0.1.2/24, tcp: {{ {tcp}{} }}, run: [ {run} ]", load.tcp))
         .link("guest", "middle", "rate: 10Gbit/s, delay: 5us")
-        .link("middle", "server", &format!("rate: {rate}, {}", link.keys))
+        .link("middle", "server", &format!("rate: {}, {}", load.rate, link.keys))
         .yaml()
 }
 
@@ -142,7 +150,7 @@ pub(crate) fn opening(link: Link, bytes: u64) -> String {
 /// Every link, every set of features, and which side does without them.
 pub(crate) fn cross_product(bytes: u64) -> Vec<Case> {
     let mut cases = Vec::new();
-    let new = |link| Case { rate: FAST, ..Case::new(link, bytes) };
+    let new = |link| Case { load: FAST, ..Case::new(link, bytes) };
     for link in LINKS {
         for set in 0..1 << FEATURES.len() {
             let without: Vec<Feature> =
