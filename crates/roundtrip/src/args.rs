@@ -106,7 +106,7 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         #[arg(required_unless_present = "join")]
         scenario: Option<String>,
         /// The folder of a world that is up (roundtrip up): run the program there.
-        #[arg(long, value_name = "DIR", conflicts_with_all = ["scenario", "out", "device", "root", "seed", "allow_exec"])]
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["scenario", "out", "device", "root", "seed", "allow_exec", "publish", "serve"])]
         join: Option<PathBuf>,
         /// The machine that the program plays; several: --as A -- COMMAND --as B -- COMMAND
         #[arg(long = "as", value_name = "MACHINE", required = true)]
@@ -126,6 +126,8 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// Let the programs run that the scenario itself names (exec:).
         #[arg(long)]
         allow_exec: bool,
+        #[command(flatten)]
+        bridges: BridgeArgs,
         /// Say how the program is attached, and where its story is.
         #[arg(long, short)]
         verbose: bool,
@@ -153,6 +155,8 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// Let the programs run that the scenario itself names (exec:).
         #[arg(long)]
         allow_exec: bool,
+        #[command(flatten)]
+        bridges: BridgeArgs,
     },
     /// Make a run with real programs again, without them: from the frames that they sent, byte for byte.
     #[command(after_help = REPLAY_HELP)]
@@ -299,6 +303,8 @@ Examples:
   roundtrip up playground                                                        in one terminal
   roundtrip exec --join roundtrip-out/playground --as laptop -- bash             in another one
   roundtrip exec --join roundtrip-out/playground --as phone -- curl http://192.168.1.10/
+  roundtrip up web-browsing --publish 8443:google:443            your own browser or curl at 127.0.0.1:8443 opens a simulated server
+  roundtrip up playground --serve 8080:tablet:80                 a server of yours at 127.0.0.1:8080 is the tablet's
 
 The scenario's steps are carried out in real time. A machine does its own until the first program joins it; from then on it is
 the programs'. Ctrl-C ends the world and every program in it, and its story is written: roundtrip follow, roundtrip replay.";
@@ -334,6 +340,18 @@ Examples:
   roundtrip drill my.pkt --trace                       one script, with all that happened
   roundtrip drill my.pkt --personality freebsd         the same belief about another system
 The whole language is in docs/drill.md. Exit codes: 0 all pass, 1 one fails, 2 one cannot be read or judged.";
+
+/// Ports of this computer that are bridges into the world.
+#[derive(clap::Args, Debug)]
+pub(crate) struct BridgeArgs {
+    /// Make a simulated server's port one of 127.0.0.1, as in 8443:web:443: your own browser can open it. Connections come from
+    /// the machine nearest to it, or from a named one: 8443:web:443:laptop. May be given several times.
+    #[arg(long, value_name = "PORT:MACHINE:PORT")]
+    pub(crate) publish: Vec<String>,
+    /// Make a real server on 127.0.0.1 a machine's service, as in 8080:backend:80. May be given several times.
+    #[arg(long, value_name = "PORT:MACHINE:PORT")]
+    pub(crate) serve: Vec<String>,
+}
 
 /// What connects a real program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]

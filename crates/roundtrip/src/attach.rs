@@ -4,17 +4,28 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rt_lab::{
-    AttachOptions, Comments, DeviceChoice, ExecOptions, ProgramCall, Refusal, ReplayOptions, Scenario,
-    UpOptions,
+    AttachOptions, BridgeCall, BridgeKind, Comments, DeviceChoice, ExecOptions, ProgramCall, Refusal,
+    ReplayOptions, Scenario, UpOptions,
 };
 
-use crate::args::{Command, DeviceArg};
+use crate::args::{BridgeArgs, Command, DeviceArg};
 use crate::commands::Answer;
 
 /// Runs programs; stdout and stderr are theirs, so there is little to say.
 pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
-    let Command::Exec { scenario, join, machine, seed, out, device, root, allow_exec, verbose, command } =
-        command
+    let Command::Exec {
+        scenario,
+        join,
+        machine,
+        seed,
+        out,
+        device,
+        root,
+        allow_exec,
+        verbose,
+        command,
+        bridges,
+    } = command
     else {
         return Ok(Answer::default());
     };
@@ -28,6 +39,7 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
         out: out.clone(),
         programs: calls(machine, command)?,
         allow_exec: *allow_exec,
+        bridges: bridges.calls()?,
         attach: AttachOptions { device: device.meant(), root: *root },
         comments: Comments::Key,
     };
@@ -40,6 +52,18 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
     talk.extend(done.warnings);
     let code = done.codes.iter().copied().find(|c| *c != 0).unwrap_or(0);
     Ok(Answer { data: String::new(), talk, exit: u8::try_from(code).unwrap_or(1) })
+}
+
+impl BridgeArgs {
+    fn calls(&self) -> Result<Vec<BridgeCall>, Refusal> {
+        let published = self.publish.iter().map(|text| (BridgeKind::Publish, "--publish", text));
+        let served = self.serve.iter().map(|text| (BridgeKind::Serve, "--serve", text));
+        let one = |(kind, flag, text): (_, _, &String)| {
+            BridgeCall::parse(kind, text)
+                .map_err(|why| Refusal::Misuse { why: format!("{flag} {text}: {why}") })
+        };
+        published.chain(served).map(one).collect()
+    }
 }
 
 impl DeviceArg {
@@ -63,7 +87,7 @@ fn join_world(folder: &Path, calls: &[ProgramCall]) -> Result<Answer, Refusal> {
 
 /// Keeps a world up until Ctrl-C.
 pub(crate) fn up(command: &Command) -> Result<Answer, Refusal> {
-    let Command::Up { scenario, seed, out, device, root, allow_exec } = command else {
+    let Command::Up { scenario, seed, out, device, root, allow_exec, bridges } = command else {
         return Ok(Answer::default());
     };
     let scenario = Scenario::load(scenario)?;
@@ -73,9 +97,10 @@ pub(crate) fn up(command: &Command) -> Result<Answer, Refusal> {
     for line in scenario.warnings_text() {
         eprintln!("{line}");
     }
-    let ready = move || {
+    let ready = move |lines: &[String]| {
         eprintln!("{name} is up. From another terminal:");
         eprintln!("  roundtrip exec --join {shown} --as MACHINE -- COMMAND");
+        lines.iter().for_each(|line| eprintln!("{line}"));
         eprintln!("Ctrl-C ends it.");
     };
     let attach = AttachOptions { device: device.meant(), root: *root };
@@ -83,6 +108,7 @@ pub(crate) fn up(command: &Command) -> Result<Answer, Refusal> {
         seed: *seed,
         out: out.clone(),
         allow_exec: *allow_exec,
+        bridges: bridges.calls()?,
         attach,
         ready: Box::new(ready),
     })?;

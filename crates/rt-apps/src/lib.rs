@@ -27,6 +27,7 @@ mod socket;
 mod step;
 
 pub mod attack;
+pub mod bridge;
 pub mod browser;
 pub mod dhcp;
 pub mod dns;

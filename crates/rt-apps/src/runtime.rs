@@ -6,7 +6,8 @@
 //! cause. A bound turns a task that never rests into a note in the record instead of a hang.
 
 use rt_base::{
-    AppRecord, ConnId, Frame, Input, Nanos, Outbox, PortId, ReqId, Rng, Signal, TcpPhase, Time, TimerKind,
+    AppRecord, BRIDGE_PORT, ConnId, Frame, Input, Nanos, Outbox, PortId, ReqId, Rng, Signal, TcpPhase, Time,
+    TimerKind,
 };
 use rt_stack::{SocketId, Stack};
 
@@ -106,6 +107,8 @@ impl Runtime {
                 self.begin_step(step);
                 self.run(now, out);
             }
+            // What came over a bridge has woken its tasks.
+            Input::Outside { port: BRIDGE_PORT, .. } => self.run(now, out),
             Input::Outside { .. } => return,
         }
         self.say_quiet(out);

@@ -8,6 +8,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::Poll;
 
 use rt_base::{AppRecord, ReqId};
@@ -15,7 +16,7 @@ use rt_stack::ConnectOptions;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
 use crate::net::Net;
-use crate::socket::{HeldSyn, TcpStream};
+use crate::socket::HeldSyn;
 
 /// Bytes passed on in one go.
 const PIECE: usize = 16_384;
@@ -58,10 +59,18 @@ async fn serve(net: &Net, syn: HeldSyn) -> io::Result<()> {
     join(near, far).await
 }
 
+type Way<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>>;
+
 /// Passes bytes on both ways until both have ended; an end is passed on as an end (a half close).
-async fn join(near: TcpStream, far: TcpStream) -> io::Result<()> {
+pub(crate) async fn join<A, B>(near: A, far: B) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin + Send,
+    B: AsyncRead + AsyncWrite + Unpin + Send,
+{
     let ((near_in, near_out), (far_in, far_out)) = (split(near), split(far));
-    let mut ways = [(Box::pin(pass(near_in, far_out)), false), (Box::pin(pass(far_in, near_out)), false)];
+    let (out, back): (Way<'_>, Way<'_>) =
+        (Box::pin(pass(near_in, far_out)), Box::pin(pass(far_in, near_out)));
+    let mut ways = [(out, false), (back, false)];
     poll_fn(|cx| {
         for (way, done) in &mut ways {
             if !*done && let Poll::Ready(end) = way.as_mut().poll(cx) {

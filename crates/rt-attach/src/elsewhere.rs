@@ -4,6 +4,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use rt_base::Carried;
+
 use crate::{AttachError, DeviceKind, Finding, JoinPlan, Plan};
 
 /// Something that a [`Poller`] can wait for. On Linux this is a `BorrowedFd`.
@@ -291,4 +293,61 @@ pub fn join(plan: &JoinPlan) -> Result<Guest, AttachError> {
 pub fn survey() -> Vec<Finding> {
     let detail = AttachError::NotHere.to_string();
     vec![Finding { what: "network namespaces", found: false, essential: true, detail }]
+}
+
+/// Real TCP connections over this computer's loopback interface.
+#[derive(Debug)]
+pub struct Loopback {
+    never: Never,
+}
+
+impl Loopback {
+    /// No port yet.
+    ///
+    /// # Errors
+    ///
+    /// Always: not on this system.
+    pub fn new() -> io::Result<Loopback> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Listens on 127.0.0.1 for real programs; the bridge's number.
+    ///
+    /// # Errors
+    ///
+    /// The port is taken or may not be used.
+    pub fn listen(&mut self, port: u16) -> io::Result<u16> {
+        let _ = port;
+        match self.never {}
+    }
+
+    /// Connections will be made to a server on 127.0.0.1; the bridge's number.
+    pub fn connect_to(&mut self, port: u16) -> u16 {
+        let _ = port;
+        match self.never {}
+    }
+
+    /// Hands on what the simulated side says.
+    pub fn send(&mut self, bridge: u16, id: u32, carried: Carried) {
+        let _ = (bridge, id, carried);
+        match self.never {}
+    }
+
+    /// Takes what has come, a bounded amount.
+    pub fn take(&mut self, each: impl FnMut(u16, u32, Carried)) {
+        let _ = each;
+        match self.never {}
+    }
+
+    /// Whether there is more to take at once.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        match self.never {}
+    }
+
+    /// To be handed to a [`Poller`].
+    #[must_use]
+    pub fn watch(&self) -> Watch<'_> {
+        match self.never {}
+    }
 }

@@ -32,10 +32,12 @@ mod linux;
 
 pub use clock::WallClock;
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Device, Door, Guest, Interrupts, Poller, Visitor, Watch, join, launch, survey};
+pub use elsewhere::{
+    Device, Door, Guest, Interrupts, Loopback, Poller, Visitor, Watch, join, launch, survey,
+};
 pub use error::AttachError;
 #[cfg(target_os = "linux")]
-pub use linux::{Device, Door, Guest, Interrupts, Poller, Visitor, Watch, join, launch, survey};
+pub use linux::{Device, Door, Guest, Interrupts, Loopback, Poller, Visitor, Watch, join, launch, survey};
 pub use plan::{
     DeviceChoice, DeviceKind, Finding, GuestFile, GuestInterface, GuestRoute, GuestStdio, GuestUser,
     JoinPlan, Plan,

@@ -7,6 +7,7 @@
 //! [`Event`] (everything that is remembered of it, with the event that caused it).
 
 mod app_record;
+mod carried;
 mod drop_reason;
 mod event;
 mod frame;
@@ -21,6 +22,7 @@ mod time;
 mod words;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
+pub use carried::{BRIDGE_PORT, BRIDGE_WINDOW, Carried};
 pub use drop_reason::DropReason;
 pub use event::{
     Blocked, Event, HookPoint, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord, TimerKind, Wait,

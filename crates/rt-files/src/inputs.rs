@@ -8,11 +8,11 @@
 
 use std::io::{self, Read, Write};
 
-use rt_base::{NodeId, PortId, Time};
+use rt_base::{Carried, NodeId, PortId, Time};
 
 const MAGIC: [u8; 4] = *b"RTIN";
 /// Raised when the encoding changes.
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 /// The document at the beginning is not longer.
 const DOCUMENT_MAX: usize = 64 << 20;
 /// No record is longer: the longest frame that Linux makes, a text, and some.
@@ -24,6 +24,13 @@ const END: u8 = 3;
 const SECRET: u8 = 4;
 const GIVE: u8 = 5;
 const STOP: u8 = 6;
+const BRIDGE: u8 = 7;
+
+const OPEN: u8 = 1;
+const BYTES: u8 = 2;
+const FINISHED: u8 = 3;
+const RESET: u8 = 4;
+const ROOM: u8 = 5;
 
 /// How late frames were when the real program got them, nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -79,6 +86,15 @@ pub enum Input {
     Give {
         /// Which.
         node: NodeId,
+    },
+    /// Something came over a bridge from a real connection.
+    Bridge {
+        /// Which bridge, in the order of the document.
+        bridge: u16,
+        /// Which of its connections.
+        connection: u32,
+        /// What.
+        carried: Carried,
     },
     /// Nothing more comes.
     Stop,
@@ -160,6 +176,7 @@ fn encode(stamped: &Stamped, out: &mut Vec<u8>) {
         Input::End { .. } => END,
         Input::Secret { .. } => SECRET,
         Input::Give { .. } => GIVE,
+        Input::Bridge { .. } => BRIDGE,
         Input::Stop => STOP,
     };
     out.push(kind);
@@ -187,6 +204,23 @@ fn encode(stamped: &Stamped, out: &mut Vec<u8>) {
             out.extend_from_slice(line.as_bytes());
         }
         Input::Give { node } => out.extend_from_slice(&node.0.to_le_bytes()),
+        Input::Bridge { bridge, connection, carried } => {
+            out.extend_from_slice(&bridge.to_le_bytes());
+            out.extend_from_slice(&connection.to_le_bytes());
+            match carried {
+                Carried::Open => out.push(OPEN),
+                Carried::Bytes(bytes) => {
+                    out.push(BYTES);
+                    out.extend_from_slice(bytes);
+                }
+                Carried::Finished => out.push(FINISHED),
+                Carried::Reset => out.push(RESET),
+                Carried::Room(bytes) => {
+                    out.push(ROOM);
+                    out.extend_from_slice(&bytes.to_le_bytes());
+                }
+            }
+        }
         Input::Stop => {}
     }
 }
@@ -212,6 +246,18 @@ fn decode(mut body: &[u8]) -> Option<Stamped> {
         }
         SECRET => Input::Secret { node: NodeId(u32(body)?), line: text(body)? },
         GIVE => Input::Give { node: NodeId(u32(body)?) },
+        BRIDGE => {
+            let (bridge, connection) = (u16::from_le_bytes(take(body)?), u32(body)?);
+            let carried = match take::<1>(body)?[0] {
+                OPEN => Carried::Open,
+                BYTES => Carried::Bytes(std::mem::take(body).to_vec()),
+                FINISHED => Carried::Finished,
+                RESET => Carried::Reset,
+                ROOM => Carried::Room(u32(body)?),
+                _ => return None,
+            };
+            Input::Bridge { bridge, connection, carried }
+        }
         STOP => Input::Stop,
         _ => return None,
     };
@@ -256,7 +302,9 @@ impl<R: Read> InputReader<R> {
             return Err(invalid("not a file of recorded inputs"));
         }
         if header[4..] != VERSION.to_le_bytes() {
-            return Err(invalid("recorded by another version, which kept inputs in another way"));
+            return Err(invalid(
+                "recorded by another version, which kept inputs in another way: replay it with that one",
+            ));
         }
         let mut reader = InputReader {
             input,
@@ -354,6 +402,11 @@ mod tests {
             Input::Frame { node, port: PortId(1), bytes: vec![7; 1_514] },
             Input::Frame { node, port: PortId(0), bytes: Vec::new() },
             Input::Secret { node, line: "CLIENT_RANDOM 00 11".into() },
+            Input::Bridge { bridge: 1, connection: 7, carried: Carried::Open },
+            Input::Bridge { bridge: 0, connection: 7, carried: Carried::Bytes(vec![3; 70]) },
+            Input::Bridge { bridge: 0, connection: 7, carried: Carried::Room(9) },
+            Input::Bridge { bridge: 0, connection: 7, carried: Carried::Finished },
+            Input::Bridge { bridge: 0, connection: 7, carried: Carried::Reset },
             Input::End { program: 0, code: -1, late },
             Input::Stop,
         ];
@@ -424,7 +477,7 @@ mod tests {
             let mut body = vec![0; rng.below(80) as usize];
             body.iter_mut().for_each(|b| *b = rng.next_u32() as u8);
             if let Some(kind) = body.first_mut() {
-                *kind %= 8;
+                *kind %= 9;
             }
             let mut file = whole.clone();
             record(&mut file, &body).unwrap();

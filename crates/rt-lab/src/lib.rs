@@ -42,7 +42,8 @@ mod tcp;
 mod world;
 
 pub use attach::{
-    AttachOptions, ExecOptions, Executed, ProgramCall, ReplayOptions, Replayed, UpOptions, join, replay,
+    AttachOptions, BridgeCall, BridgeKind, ExecOptions, Executed, ProgramCall, ReplayOptions, Replayed,
+    UpOptions, join, replay,
 };
 pub use can::{Blocker, Verdict, can};
 pub use drill::{DrillQuery, Drilled, drill};

@@ -9,8 +9,8 @@
 use std::sync::{Arc, Mutex};
 
 use rt_base::{
-    AppRecord, ConnId, Event, EventId, FixedMap, Frame, FrameId, NodeId, PortId, Recorder, SendWhy, Time,
-    Way, What,
+    AppRecord, BRIDGE_PORT, ConnId, Event, EventId, FixedMap, Frame, FrameId, NodeId, PortId, Recorder,
+    SendWhy, Time, Way, What,
 };
 use serde::{Deserialize, Serialize};
 
@@ -250,7 +250,9 @@ impl Trace {
 /// What is recorded only of machines that real programs play. Their steps begin without a command.
 fn is_of_played(event: &Event) -> bool {
     match &event.what {
-        What::FromOutside { .. } | What::ToOutside { .. } => true,
+        // A bridge is an application of ours.
+        What::FromOutside { port } => *port != BRIDGE_PORT,
+        What::ToOutside { .. } => true,
         What::App(record) => event.because.is_none() && matches!(**record, AppRecord::StepBegin { .. }),
         _ => false,
     }

@@ -16,6 +16,7 @@ mod guest;
 mod identity;
 mod init;
 mod join;
+mod loopback;
 mod netlink;
 mod poller;
 mod prepare;
@@ -38,6 +39,7 @@ pub use device::Device;
 pub use door::{Door, Visitor};
 pub use guest::Guest;
 pub use join::join;
+pub use loopback::Loopback;
 pub use poller::{Interrupts, Poller, Watch};
 pub use survey::survey;
 

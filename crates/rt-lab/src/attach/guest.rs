@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use ipnet::IpNet;
 use rt_attach::{DeviceChoice, GuestFile, GuestInterface, GuestRoute, GuestUser, Plan};
@@ -64,6 +65,31 @@ pub(crate) fn plan(
     plan.offload = true;
     plan.certificate = world.root_certificate();
     Ok(GuestPlan { plan, ports })
+}
+
+/// Whether a command can be found, as far as that is to be told beforehand: before a mistyped one costs the last run.
+pub(crate) fn is_there(command: &[OsString]) -> Result<(), Refusal> {
+    let Some(program) = command.first() else { return Ok(()) };
+    let path = Path::new(program);
+    let found = if path.components().count() > 1 {
+        path.exists()
+    } else {
+        let paths = std::env::var_os("PATH");
+        paths.is_none_or(|all| std::env::split_paths(&all).any(|folder| folder.join(path).exists()))
+    };
+    if found {
+        return Ok(());
+    }
+    let (program, error) = (program.to_string_lossy().into_owned(), std::io::ErrorKind::NotFound.into());
+    Err(Refusal::Attach(rt_attach::AttachError::Command { program, error }))
+}
+
+/// The machine that `name` means.
+pub(crate) fn known(model: &Model, name: &str) -> Result<NodeId, Refusal> {
+    crate::facts::node_named(model, name).ok_or_else(|| {
+        let known: Vec<&str> = model.nodes.iter().map(|n| n.name.as_str()).collect();
+        Refusal::unknown("machine", name, &known)
+    })
 }
 
 /// The machine that `name` means, if a program can play it.

@@ -8,6 +8,7 @@
 //! it. Its expectations are not judged: the program's exit code is the answer. What was under way when the last program
 //! ended goes on in virtual time, and nobody on a machine that was played answers any more.
 
+mod bridges;
 mod guest;
 mod keys;
 mod lateness;
@@ -38,6 +39,7 @@ use pace::{Outside, Pacer};
 use real::{Real, Running};
 use session::{Document, Finished, Session};
 
+pub use bridges::{BridgeCall, BridgeKind};
 pub use guest::AttachOptions;
 pub(crate) use replay::trace_of_inputs;
 pub use replay::{ReplayOptions, Replayed, replay};
@@ -76,6 +78,8 @@ pub struct ExecOptions {
     pub programs: Vec<ProgramCall>,
     /// Whether the programs that the scenario names may run as well. Those of [`ExecOptions::programs`] go before them.
     pub allow_exec: bool,
+    /// Ports of this computer that are bridges into the world.
+    pub bridges: Vec<BridgeCall>,
     /// How they are attached.
     pub attach: AttachOptions,
     /// Which packets get a comment in the captures.
@@ -132,8 +136,13 @@ impl Scenario {
         let own = programs.len();
         programs.extend(options.programs.iter().cloned());
         let document = document(self.model(), options.seed, &programs)?;
+        for call in &programs {
+            guest::is_there(&call.command)?;
+        }
+        let loopback = bridges::open(&options.bridges)?;
         let folder = Folder::open(&options.out, &document.model)?;
         let mut session = Session::new(&document, vec![folder.recorder()]);
+        let bridges = plan_bridges(&mut session, &document.given, &options.bridges)?;
         let mut interrupts = Interrupts::catch().ok();
         let mut running = Vec::new();
         for (index, (call, node)) in programs.iter().zip(&document.given).enumerate() {
@@ -142,8 +151,10 @@ impl Scenario {
         }
         let notes = notes(&running);
         let clock = WallClock::start();
-        let document = Document { anchor: anchor(&clock, &document.model).max(session.at()), ..document };
+        let anchor = anchor(&clock, &document.model).max(session.at());
+        let document = Document { anchor, bridges, ..document };
         let mut real = Real::new(clock, document.anchor, running);
+        real.carry_over(loopback);
         if let Some(interrupts) = interrupts.take() {
             real.hear(interrupts);
         }
@@ -167,7 +178,7 @@ fn pace(
     out: &Path,
 ) -> Result<(), Refusal> {
     let mut log = keep_inputs(out, document)?;
-    session.join_clocks(document);
+    session.join_clocks(document)?;
     let paced = Pacer::new(document.given.clone(), Some(&mut log)).run(session, outside);
     // Whatever went wrong, what came until then is kept.
     let kept = log.finish().map(drop).map_err(|e| Refusal::io("write", &out.join(INPUTS_FILE), e));
@@ -194,7 +205,7 @@ fn document(model: &Model, seed: u64, programs: &[ProgramCall]) -> Result<Docume
     let now = WallClock::start().epoch().0 / 1_000_000_000;
     set_civil_time(&mut model, now.saturating_sub(rehearsal.now().0 / 1_000_000_000 + 1));
     let program = crate::APPLICATION.to_owned();
-    Ok(Document { program, seed, anchor: Time::ZERO, given, model })
+    Ok(Document { program, seed, anchor: Time::ZERO, given, bridges: Vec::new(), model })
 }
 
 /// Moves civil time at virtual time zero, and every date that was chosen by it.
@@ -239,6 +250,15 @@ fn notes(running: &[Running]) -> Vec<String> {
         notes.extend(running.guest.notes.iter().cloned());
     }
     notes
+}
+
+/// Where the bridges end, in a world that has booted.
+fn plan_bridges(
+    session: &mut Session,
+    given: &[NodeId],
+    calls: &[BridgeCall],
+) -> Result<Vec<bridges::Built>, Refusal> {
+    calls.iter().map(|call| bridges::plan(session.world(), given, call)).collect()
 }
 
 type Log = InputWriter<BufWriter<File>>;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
-use rt_base::{Nanos, NodeId, Time};
+use rt_base::{Carried, Nanos, NodeId, Time};
 use rt_devices::Outward;
 use rt_files::inputs::{Input, InputReader, InputWriter, Stamped};
 
@@ -30,6 +30,11 @@ pub(crate) trait Outside {
 
     /// Brings a frame to the program that plays `node`.
     fn send(&mut self, node: NodeId, outward: &Outward) -> Result<(), Refusal>;
+
+    /// Brings what passes a bridge to the real connection.
+    fn carry(&mut self, bridge: u16, connection: u32, carried: Carried) {
+        let _ = (bridge, connection, carried);
+    }
 
     /// All that leaves the world now has been sent.
     fn flush(&mut self) -> Result<(), Refusal> {
@@ -112,6 +117,7 @@ impl<'l, W: Write> Pacer<'l, W> {
                     outside.send(*node, &outward)?;
                 }
             }
+            session.take_carried(|bridge, connection, carried| outside.carry(bridge, connection, carried));
             if there {
                 return outside.flush();
             }
@@ -179,7 +185,7 @@ impl<R: Read> Recorded<R> {
             | Input::Begin { node, .. }
             | Input::Secret { node, .. }
             | Input::Give { node } => *node = self.names.get(node).copied().unwrap_or(*node),
-            Input::End { .. } | Input::Stop => {}
+            Input::End { .. } | Input::Bridge { .. } | Input::Stop => {}
         }
         input
     }

@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use rt_attach::offload::Segments;
-use rt_attach::{Device, Guest, Interrupts, MAX_FRAME, Poller, WallClock};
-use rt_base::{Nanos, NodeId, PortId, Time};
+use rt_attach::{Device, Guest, Interrupts, Loopback, MAX_FRAME, Poller, WallClock};
+use rt_base::{Carried, Nanos, NodeId, PortId, Time};
 use rt_devices::Outward;
 use rt_files::inputs::{Input, Lateness};
 
@@ -108,6 +108,8 @@ pub(crate) struct Real {
     moved: Time,
     /// Where others can join, until an interrupt ends the world.
     up: Option<Up>,
+    /// Real connections over bridges.
+    loopback: Option<Loopback>,
 }
 
 impl Real {
@@ -128,12 +130,18 @@ impl Real {
             ended: None,
             moved: anchor,
             up: None,
+            loopback: None,
         }
     }
 
     /// Stays until an interrupt, and lets others in meanwhile.
     pub(crate) fn stay(&mut self, up: Up) {
         self.up = Some(up);
+    }
+
+    /// Carries real connections into the world.
+    pub(crate) fn carry_over(&mut self, loopback: Option<Loopback>) {
+        self.loopback = loopback;
     }
 
     /// Takes signals to this process as something to hand on.
@@ -283,6 +291,11 @@ impl Outside for Real {
             self.running.iter_mut().for_each(|r| take_keys(r, &mut keys));
             into.splice(before..before, keys);
         }
+        if let Some(loopback) = &mut self.loopback {
+            loopback.take(|bridge, connection, carried| {
+                into.push(Input::Bridge { bridge, connection, carried });
+            });
+        }
         if std::mem::take(&mut self.called) {
             self.take_interrupts();
             self.take_ends(into)?;
@@ -334,6 +347,12 @@ impl Outside for Real {
         Ok(())
     }
 
+    fn carry(&mut self, bridge: u16, connection: u32, carried: Carried) {
+        if let Some(loopback) = &mut self.loopback {
+            loopback.send(bridge, connection, carried);
+        }
+    }
+
     fn flush(&mut self) -> Result<(), Refusal> {
         for running in &mut self.running {
             for (device, gone) in
@@ -357,6 +376,9 @@ impl Outside for Real {
         if self.ended.is_some() {
             timeout = Some(timeout.unwrap_or(QUIET).min(QUIET));
         }
+        if self.loopback.as_ref().is_some_and(Loopback::has_more) {
+            timeout = Some(Nanos::ZERO);
+        }
         let mut watched = Vec::new();
         for running in &self.running {
             watched.extend(
@@ -367,6 +389,7 @@ impl Outside for Real {
         watched.extend(self.running.iter().filter(|r| r.code.is_none()).map(|r| r.guest.watch()));
         watched.extend(self.interrupts.iter().map(Interrupts::watch));
         watched.extend(self.up.iter().flat_map(Up::watched));
+        watched.extend(self.loopback.iter().map(Loopback::watch));
         let timeout = timeout.map(|t| Duration::from_nanos(t.0));
         let ready = self
             .poller

@@ -131,7 +131,8 @@ fn check(document: &Document) -> Result<(), String> {
     let known = |node: NodeId| node.index() < model.nodes.len();
     let is_host = |node: &NodeId| model.nodes.get(node.index()).is_some_and(|n| n.kind == NodeKind::Host);
     let links = model.timeline.iter().all(|h| h.link < model.links.len());
-    if !document.given.iter().all(is_host) || !model.steps.iter().all(|s| known(s.node)) || !links {
+    let doors = document.bridges.iter().all(|b| known(b.door));
+    if !doors || !document.given.iter().all(is_host) || !model.steps.iter().all(|s| known(s.node)) || !links {
         return Err("it names machines or links that it does not have".into());
     }
     Ok(())
@@ -144,7 +145,7 @@ fn make_again(
     log: Option<&mut super::Log>,
 ) -> Result<(Session, FromFile), Refusal> {
     let mut session = Session::new(document, recorders);
-    session.join_clocks(document);
+    session.join_clocks(document)?;
     Pacer::new(document.given.clone(), log).run(&mut session, &mut recorded)?;
     Ok((session, recorded))
 }
@@ -152,17 +153,21 @@ fn make_again(
 /// The same inputs in another world, and which machine of it is which of the first one's: they are found by their names. Civil
 /// time stays.
 fn another_world(document: Document, other: &Model) -> Result<(Document, BTreeMap<NodeId, NodeId>), Refusal> {
-    let Document { program, seed, anchor, given, model: first } = document;
+    let Document { program, seed, anchor, given, mut bridges, model: first } = document;
     let mut model = other.clone();
     let mut moved = Vec::new();
     for node in &given {
         moved.push(super::guest::playable(&model, &first.nodes[node.index()].name)?);
     }
+    for bridge in &mut bridges {
+        let name = &first.nodes[bridge.door.index()].name;
+        bridge.door = super::guest::known(&model, name)?;
+    }
     model.steps.retain(|step| !moved.contains(&step.node));
     model.expect.clear();
     super::set_civil_time(&mut model, first.epoch);
     let names = given.into_iter().zip(moved.iter().copied()).collect();
-    Ok((Document { program, seed, anchor, given: moved, model }, names))
+    Ok((Document { program, seed, anchor, given: moved, bridges, model }, names))
 }
 
 fn is_same_folder(a: &Path, b: &Path) -> bool {

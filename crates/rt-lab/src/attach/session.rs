@@ -1,14 +1,15 @@
 //! A world some of whose machines real programs play, and what came from outside, applied to it: the same for a run under
 //! way and for one that is made again. Nothing here knows what time it is.
 
-use rt_base::{AppRecord, Figure, Nanos, NodeId, Recorder, Time};
+use rt_base::{AppRecord, Carried, Figure, Nanos, NodeId, Recorder, Time};
 use rt_devices::Outward;
 use rt_files::inputs::{Input, Lateness, Stamped};
 use rt_scenario::Model;
 use rt_trace::{StepFacts, Trace};
 use serde::{Deserialize, Serialize};
 
-use crate::{StepOutcome, World};
+use super::bridges::{Bridges, Built};
+use crate::{Refusal, StepOutcome, World};
 
 /// All that a run needs besides its inputs; the document at the beginning of `inputs.bin`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub(crate) struct Document {
     pub(crate) anchor: Time,
     /// The machines given away before that.
     pub(crate) given: Vec<NodeId>,
+    /// Its bridges to the world outside.
+    #[serde(default)]
+    pub(crate) bridges: Vec<Built>,
     /// The world, with its civil time moved to that of the run.
     pub(crate) model: Model,
 }
@@ -39,6 +43,7 @@ pub(crate) struct Session {
     world: World,
     steps: usize,
     programs: Vec<Program>,
+    bridges: Bridges,
     /// Everything up to here has happened.
     at: Time,
 }
@@ -50,8 +55,8 @@ impl Session {
     /// Boots the world and gives the machines away.
     pub(crate) fn new(document: &Document, recorders: Vec<Box<dyn Recorder>>) -> Session {
         let world = World::with_recorders(&document.model, document.seed, recorders);
-        let mut session =
-            Session { world, steps: document.model.steps.len(), programs: Vec::new(), at: Time::ZERO };
+        let (steps, programs, bridges) = (document.model.steps.len(), Vec::new(), Bridges::default());
+        let mut session = Session { world, steps, programs, bridges, at: Time::ZERO };
         session.world.boot();
         session.at = session.world.now();
         session
@@ -62,14 +67,30 @@ impl Session {
         &mut self.world
     }
 
-    /// Gives the machines away and joins the clocks.
-    pub(crate) fn join_clocks(&mut self, document: &Document) {
+    /// Builds the bridges, gives the machines away and joins the clocks.
+    ///
+    /// # Errors
+    /// [`Refusal::Misuse`] when a bridge cannot be built.
+    pub(crate) fn join_clocks(&mut self, document: &Document) -> Result<(), Refusal> {
+        self.bridges = Bridges::build(&mut self.world, &document.bridges)?;
         for node in &document.given {
             self.world.give_away(*node, document.anchor);
         }
         self.at = self.at.max(document.anchor);
         self.world.begin_steps_at(self.at);
+        self.bridges.begin(&mut self.world, self.at);
         self.world.pass(self.at);
+        Ok(())
+    }
+
+    /// Takes what leaves the world over bridges: bridge, connection, what.
+    pub(crate) fn take_carried(&mut self, each: impl FnMut(u16, u32, Carried)) {
+        self.bridges.take(each);
+    }
+
+    /// Whether a machine carries a bridge: then no program can play it.
+    pub(crate) fn has_bridge(&self, node: NodeId) -> bool {
+        self.bridges.need(node)
     }
 
     /// Everything up to here has happened.
@@ -137,9 +158,15 @@ impl Session {
                 if self.world.host(node).is_none() {
                     return Err(format!("there is no machine {}", node.0));
                 }
+                if self.bridges.need(node) {
+                    return Err(format!("machine {} carries a bridge", node.0));
+                }
                 self.world.give_away(node, at);
             }
-            Input::Stop => {}
+            Input::Bridge { bridge, connection, carried } => {
+                self.bridges.push(&mut self.world, at, (bridge, connection, carried))?;
+            }
+            Input::Stop => self.bridges.end(&mut self.world, at),
         }
         Ok(())
     }

@@ -141,6 +141,7 @@ fn options(out: &Path) -> ExecOptions {
         out: out.to_path_buf(),
         programs,
         allow_exec: false,
+        bridges: Vec::new(),
         attach,
         comments: Comments::Key,
     }
@@ -289,7 +290,7 @@ fn inputs_of_another_world_are_refused() {
     let scenario = Scenario::load("web-browsing").unwrap();
     let document = document(scenario.model(), 1, &options(Path::new("nowhere")).programs).unwrap();
     let mut session = Session::new(&document, Vec::new());
-    session.join_clocks(&document);
+    session.join_clocks(&document).unwrap();
     let (at, laptop) = (session.at(), document.given[0]);
     let late = Lateness::default();
     for input in [

@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 
 use super::real::{Real, Running};
 use super::session::{Document, Session};
-use super::{AttachOptions, ProgramCall, anchor, conclude, describe, document, guest, pace, start};
+use super::{
+    AttachOptions, BridgeCall, ProgramCall, anchor, bridges, conclude, describe, document, guest, pace,
+    plan_bridges, start,
+};
 use crate::output::Folder;
 use crate::{Comments, Refusal, Run, Scenario};
 
@@ -33,10 +36,12 @@ pub struct UpOptions {
     pub out: PathBuf,
     /// Whether the programs that the scenario names may run.
     pub allow_exec: bool,
+    /// Ports of this computer that are bridges into the world.
+    pub bridges: Vec<BridgeCall>,
     /// How programs are attached.
     pub attach: AttachOptions,
-    /// Called once the world is up.
-    pub ready: Box<dyn FnOnce()>,
+    /// Called once the world is up, with what there is to say about bridges.
+    pub ready: Box<dyn FnOnce(&[String])>,
 }
 
 impl Scenario {
@@ -45,11 +50,14 @@ impl Scenario {
     /// # Errors
     /// [`Refusal::Io`] when a file or the door cannot be made.
     pub fn up(&self, options: UpOptions) -> Result<Run, Refusal> {
-        let UpOptions { seed, out, allow_exec, attach, ready } = options;
+        let UpOptions { seed, out, allow_exec, bridges: calls, attach, ready } = options;
         let own = self.allowed_programs(&[], allow_exec)?;
         let document = document(self.model(), seed, &own)?;
+        let loopback = bridges::open(&calls)?;
         let folder = Folder::open(&out, &document.model)?;
         let mut session = Session::new(&document, vec![folder.recorder()]);
+        let bridges = plan_bridges(&mut session, &document.given, &calls)?;
+        keep_authority(&mut session, &out)?;
         let interrupts = rt_attach::Interrupts::catch()
             .map_err(|error| Refusal::Io { doing: "take interrupts".into(), error })?;
         let path = out.join(DOOR);
@@ -60,17 +68,27 @@ impl Scenario {
         }
         let begun = u32::try_from(running.len()).unwrap_or(u32::MAX);
         let clock = WallClock::start();
-        let document = Document { anchor: anchor(&clock, &document.model).max(session.at()), ..document };
+        let lines = bridges::lines(session.world(), (&calls, &bridges), &out);
+        let anchor = anchor(&clock, &document.model).max(session.at());
+        let document = Document { anchor, bridges, ..document };
         let mut real = Real::new(clock, document.anchor, running);
         real.hear(interrupts);
+        real.carry_over(loopback);
         real.stay(Up { door, visiting: Vec::new(), begun, out: out.clone(), attach });
-        ready();
+        ready(&lines);
         pace(&document, &mut session, &mut real, &out)?;
         let late = real.lateness();
         drop(real);
         let attached = Some(describe(session.programs(), late, &document.model));
         conclude(session.finish(), folder, &out, (Comments::Key, attached))
     }
+}
+
+/// Writes down whom programs outside have to trust.
+fn keep_authority(session: &mut Session, out: &Path) -> Result<(), Refusal> {
+    let Some(pem) = session.world().root_certificate() else { return Ok(()) };
+    let path = out.join(bridges::CA_FILE);
+    std::fs::write(&path, pem).map_err(|e| Refusal::io("write", &path, e))
 }
 
 /// The door and who has come in.
@@ -177,6 +195,10 @@ impl Up {
                 return Err(Refusal::Misuse { why });
             }
             return Ok((node, there.guest.pid()));
+        }
+        if session.has_bridge(node) {
+            let why = format!("{name} carries a published or served port, so no program can play it");
+            return Err(Refusal::Misuse { why });
         }
         let call = ProgramCall { node: name.to_owned(), command: Vec::new() };
         let new = start(session, node, &call, (&self.out, self.attach))?.waiting();
