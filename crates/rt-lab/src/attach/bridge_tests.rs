@@ -18,8 +18,8 @@ const TEXT: &str = "
 name: bridged
 topology:
   nodes:
-    a: { address: 10.0.0.1/24, services: [ { kind: sink, port: 9 } ] }
-    b: { address: 10.0.0.2/24, services: [ { kind: sink, port: 9 } ] }
+    a: { address: 10.0.0.1/24 }
+    b: { address: 10.0.0.2/24, run: [sink] }
   links: [ { endpoints: [\"a:eth0\", \"b:eth0\"], delay: 2ms } ]
 ";
 
@@ -245,6 +245,6 @@ fn what_makes_no_sense_is_refused_in_words() {
     assert!(refused(&[], "1:nobody:80").contains("nobody"));
     assert!(refused(&[NodeId(0)], "1:b:80:a").contains("is played by a real program"));
     // A port that is taken inside.
-    document.bridges = vec![plan(session.world(), &[], &call(BridgeKind::Serve, "9:b:9")).unwrap()];
-    assert!(session.join_clocks(&document).unwrap_err().to_string().contains("port 9 of b"));
+    document.bridges = vec![plan(session.world(), &[], &call(BridgeKind::Serve, "9:b:5001")).unwrap()];
+    assert!(session.join_clocks(&document).unwrap_err().to_string().contains("port 5001 of b"));
 }
