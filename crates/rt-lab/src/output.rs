@@ -153,7 +153,7 @@ fn digests(path: &Path) -> Result<Value, Refusal> {
     let mut digests = serde_json::Map::new();
     for file in files {
         let name = file.strip_prefix(path).unwrap_or(&file).display().to_string();
-        if name.starts_with('.') || name == RUN_FILE {
+        if name.starts_with('.') || name == RUN_FILE || name == crate::attach::CA_FILE {
             continue;
         }
         let bytes = fs::read(&file).map_err(|e| Refusal::io("read", &file, e))?;

@@ -300,7 +300,7 @@ fn web_name(model: &Model, node: NodeId, port: u16) -> Option<(String, bool)> {
     Some((named.unwrap_or(short), certificate.is_some()))
 }
 
-/// The certificate of the simulated authority in a run's folder.
+/// The certificate of the simulated authority in a run's folder: for programs outside, and no part of the run.
 pub(crate) const CA_FILE: &str = "ca.pem";
 
 #[cfg(test)]

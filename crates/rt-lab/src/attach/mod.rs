@@ -39,6 +39,7 @@ use pace::{Outside, Pacer};
 use real::{Real, Running};
 use session::{Document, Finished, Session};
 
+pub(crate) use bridges::CA_FILE;
 pub use bridges::{BridgeCall, BridgeKind};
 pub use guest::AttachOptions;
 pub(crate) use replay::trace_of_inputs;
