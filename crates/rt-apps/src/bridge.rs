@@ -240,7 +240,7 @@ impl Drop for Far {
     fn drop(&mut self) {
         let mut state = self.bridge.state();
         let gone = state.connections.remove(&self.id);
-        if gone.is_some_and(|c| !c.reset && !(self.told && c.finished)) {
+        if gone.is_some_and(|c| !(c.reset || self.told && c.finished)) {
             state.out.push((self.id, Carried::Reset));
         }
     }

@@ -43,7 +43,7 @@ mod world;
 
 pub use attach::{
     AttachOptions, BridgeCall, BridgeKind, ExecOptions, Executed, ProgramCall, ReplayOptions, Replayed,
-    UpOptions, join, replay,
+    UpOptions, WhenUp, join, replay,
 };
 pub use can::{Blocker, Verdict, can};
 pub use drill::{DrillQuery, Drilled, drill};

@@ -44,7 +44,7 @@ pub use bridges::{BridgeCall, BridgeKind};
 pub use guest::AttachOptions;
 pub(crate) use replay::trace_of_inputs;
 pub use replay::{ReplayOptions, Replayed, replay};
-pub use up::{UpOptions, join};
+pub use up::{UpOptions, WhenUp, join};
 
 /// The file of recorded inputs in a run's folder.
 pub(crate) const INPUTS_FILE: &str = "inputs.bin";

@@ -28,6 +28,9 @@ const MOST_VISITORS: usize = 256;
 /// The exit code that is noted when a visitor vanishes without one.
 const VANISHED: i32 = 129;
 
+/// Hears what there is to say when a world is up.
+pub type WhenUp = Box<dyn FnOnce(&[String])>;
+
 /// How to keep a world up.
 pub struct UpOptions {
     /// Chooses all random things of the simulation.
@@ -41,7 +44,7 @@ pub struct UpOptions {
     /// How programs are attached.
     pub attach: AttachOptions,
     /// Called once the world is up, with what there is to say about bridges.
-    pub ready: Box<dyn FnOnce(&[String])>,
+    pub ready: WhenUp,
 }
 
 impl Scenario {
