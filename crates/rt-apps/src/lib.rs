@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `executor`, `clock`, `net`, `socket`, `echo`, `runtime`, [`entropy`], `step` | the runtime |
 //! | [`dhcp`], [`dns`], [`probe`], [`measure`] | addresses, names, "is it there?", "how good is the way?" |
-//! | [`rpc`], [`attack`] | calls and replies; forged packets |
+//! | [`rpc`], [`small`], [`attack`] | calls and replies; echo, discard, chargen; forged packets |
 //! | [`split`] | a TCP proxy on the path |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
 //!
@@ -37,6 +37,7 @@ pub mod ntp;
 pub mod probe;
 pub mod rpc;
 pub mod server;
+pub mod small;
 pub mod split;
 pub mod tls;
 

@@ -9,6 +9,7 @@ use rt_apps::dhcp::{DhcpClientConfig, DhcpServerConfig, dhcp_client, dhcp_server
 use rt_apps::dns::{RecursiveConfig, ResolverConfig, Zone, authoritative_server, recursive_resolver};
 use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
 use rt_apps::server::{self, Edge, PageSet, Upstream, WebServer};
+use rt_apps::small::{Small, small_service};
 use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe};
 use rt_base::PortId;
@@ -117,6 +118,9 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         App::Rpc { .. } => calls::serve(net, app),
         App::Ntp => net.serve("ntp server", rt_apps::ntp::ntp_server(net.clone())),
         App::Sink { port } => net.serve("sink", measure::sink(net.clone(), *port)),
+        App::Echo { port } => start_small(net, "echo", Small::Echo, *port),
+        App::Discard { port } => start_small(net, "discard", Small::Discard, *port),
+        App::Chargen { port } => start_small(net, "chargen", Small::Chargen, *port),
         App::SplitTcp { port } => drop(net.spawn(rt_apps::split::split_tcp(net.clone(), *port))),
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             let upstreams =
@@ -134,6 +138,10 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             drop(net.spawn(edge.run(net.clone())));
         }
     }
+}
+
+fn start_small(net: &Net, name: &str, which: Small, port: u16) {
+    net.serve(name, small_service(net.clone(), which, port));
 }
 
 fn page_set(pages: &Pages) -> PageSet {

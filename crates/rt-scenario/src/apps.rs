@@ -21,11 +21,19 @@ pub(crate) const DNS_THINK: Nanos = Nanos::from_millis(2);
 pub(crate) const RESOLVER_THINK: Nanos = Nanos::from_millis(1);
 /// The port of a sink unless it says otherwise.
 pub(crate) const SINK_PORT: u16 = 5001;
+/// The ports of the small services (RFC 862, 863, 864).
+const ECHO_PORT: u16 = 7;
+const DISCARD_PORT: u16 = 9;
+const CHARGEN_PORT: u16 = 19;
 /// Lease time.
 pub(crate) const LEASE: Nanos = Nanos::from_secs(86_400);
 
 const DAY: u64 = 86_400;
 const EMPTY: Value = Value { span: Span { start: 0, end: 0 }, kind: crate::tree::Kind::Null };
+
+fn port_or(value: &Value, usual: u16) -> u16 {
+    value.str_at("port").and_then(|t| units::port(t).ok()).unwrap_or(usual)
+}
 
 impl World<'_, '_> {
     /// Reads `run:`. The interfaces of the machine must be there.
@@ -47,7 +55,7 @@ impl World<'_, '_> {
         let silent = value.flag_at("silent").unwrap_or(false);
         let certificate = self.certificate_named(value);
         let usual = if certificate.is_some() { 443 } else { 80 };
-        let port = value.str_at("port").and_then(|t| units::port(t).ok()).unwrap_or(usual);
+        let port = port_or(value, usual);
         let http2 = value.flag_at("http2").unwrap_or(certificate.is_some());
         Some(match word {
             "http" => {
@@ -69,11 +77,12 @@ impl World<'_, '_> {
                 let balance = read_balance(value);
                 App::Edge { port, certificate, http2, upstreams, balance, think: think.unwrap_or(EDGE_THINK) }
             }
+            "echo" => App::Echo { port: port_or(value, ECHO_PORT) },
+            "discard" => App::Discard { port: port_or(value, DISCARD_PORT) },
+            "chargen" => App::Chargen { port: port_or(value, CHARGEN_PORT) },
             "ntp" => App::Ntp,
             "rpc" => crate::calls::read_rpc(value),
-            "sink" => App::Sink {
-                port: value.str_at("port").and_then(|t| units::port(t).ok()).unwrap_or(SINK_PORT),
-            },
+            "sink" => App::Sink { port: port_or(value, SINK_PORT) },
             "dhcp-client" => App::DhcpClient { port: self.read_on(id, value, span)? },
             "dhcp-server" => self.read_dhcp_server(id, value, span)?,
             "dns-resolver" => {

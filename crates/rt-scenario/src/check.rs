@@ -34,7 +34,10 @@ fn listens(app: &App) -> Option<(u8, u32)> {
         | App::Edge { port, .. }
         | App::Rpc { port, .. }
         | App::SplitTcp { port }
-        | App::Sink { port } => Some((6, u32::from(*port))),
+        | App::Sink { port }
+        | App::Echo { port }
+        | App::Discard { port }
+        | App::Chargen { port } => Some((6, u32::from(*port))),
         App::Ntp => Some((17, 123)),
         App::DnsServer { .. } | App::DnsResolver { .. } => Some((17, 53)),
         App::DhcpServer { port, .. } => Some((17, 67 << 16 | u32::from(port.0))),

@@ -315,6 +315,21 @@ pub(super) static SINK: Shape = Shape {
     about: "Takes what the steps `sends` and `streams` send, and tells the sender what came of it.",
     keys: &[&[key("port", Ty::Port, "TCP and UDP port (5001 by default).")]],
 };
+pub(super) static ECHO: Shape = Shape {
+    name: "an echo service",
+    about: "Sends back what comes (RFC 862).",
+    keys: &[&[key("port", Ty::Port, "TCP and UDP port (7 by default).")]],
+};
+pub(super) static DISCARD: Shape = Shape {
+    name: "a discard service",
+    about: "Throws away what comes (RFC 863): for any program that sends.",
+    keys: &[&[key("port", Ty::Port, "TCP and UDP port (9 by default).")]],
+};
+pub(super) static CHARGEN: Shape = Shape {
+    name: "a character generator",
+    about: "Sends text without end to whoever connects (RFC 864): for any program that reads.",
+    keys: &[&[key("port", Ty::Port, "TCP port (19 by default).")]],
+};
 pub(super) static NTP: Shape = Shape {
     name: "an NTP server",
     about: "Tells the civil time of this world (`epoch` and what has passed since) on UDP port 123.",
@@ -323,6 +338,9 @@ pub(super) static NTP: Shape = Shape {
 pub(super) const APPS: &[(&str, &Shape)] = &[
     ("http", &HTTP),
     ("sink", &SINK),
+    ("echo", &ECHO),
+    ("discard", &DISCARD),
+    ("chargen", &CHARGEN),
     ("ntp", &NTP),
     ("edge", &EDGE),
     ("rpc", &RPC),

@@ -116,6 +116,21 @@ pub enum App {
         /// TCP and UDP port.
         port: u16,
     },
+    /// Sends back what comes, on TCP and UDP (RFC 862).
+    Echo {
+        /// TCP and UDP port.
+        port: u16,
+    },
+    /// Throws away what comes, on TCP and UDP (RFC 863).
+    Discard {
+        /// TCP and UDP port.
+        port: u16,
+    },
+    /// Sends text without end over TCP (RFC 864).
+    Chargen {
+        /// TCP port.
+        port: u16,
+    },
     /// Tells the time by NTP (UDP port 123).
     Ntp,
     /// Split-TCP proxy: destination NAT brings connections here, it makes its own to where they wanted to go.

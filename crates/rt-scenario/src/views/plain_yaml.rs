@@ -346,9 +346,19 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             "rpc"
         }
         App::Ntp => "ntp",
-        App::Sink { port } | App::SplitTcp { port } => {
+        App::Sink { port }
+        | App::SplitTcp { port }
+        | App::Echo { port }
+        | App::Discard { port }
+        | App::Chargen { port } => {
             entries.put("port", port.to_string());
-            if matches!(app, App::Sink { .. }) { "sink" } else { "split-tcp" }
+            match app {
+                App::Sink { .. } => "sink",
+                App::Echo { .. } => "echo",
+                App::Discard { .. } => "discard",
+                App::Chargen { .. } => "chargen",
+                _ => "split-tcp",
+            }
         }
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             web(&mut entries, (*port, *certificate, *http2));

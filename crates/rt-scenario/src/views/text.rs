@@ -125,6 +125,9 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
         }
         App::Ntp => "an NTP server".to_owned(),
         App::Sink { port } => format!("a sink on port {port}"),
+        App::Echo { port } => format!("an echo service on port {port}"),
+        App::Discard { port } => format!("a discard service on port {port}"),
+        App::Chargen { port } => format!("a character generator on port {port}"),
         App::SplitTcp { port } => format!("a split-TCP proxy on port {port}"),
         App::Edge { port, certificate, upstreams, .. } => {
             let secure = if certificate.is_some() { "TLS" } else { "HTTP" };
