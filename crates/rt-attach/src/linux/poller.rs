@@ -1,6 +1,7 @@
 //! Waiting: for devices, programs and signals.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -19,9 +20,12 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// A poller that waits for nothing yet.
+    /// A poller that waits for nothing yet. From now on this thread wakes when it asked for, not up to 50 microseconds later
+    /// to save wake-ups (`PR_SET_TIMERSLACK`); programs started later inherit that.
     #[must_use]
     pub fn new() -> Poller {
+        // Where it is refused, waiting is as exact as it was.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         Poller::default()
     }
 

@@ -77,6 +77,7 @@ impl<'a> Segments<'a> {
         let (from, to) = (at, text.len().min(at + size));
         let last = to == text.len();
         self.at = (!last).then_some(to);
+        out.reserve(layout.text + to - from);
         out.extend_from_slice(&self.frame[..layout.text]);
         out.extend_from_slice(&text[from..to]);
         let length = out.len() - ETHERNET;

@@ -25,6 +25,11 @@ pub(crate) trait Outside {
         Ok(())
     }
 
+    /// What virtual time it has become since it was `now`. (A recording has only the times of its inputs.)
+    fn meanwhile(&mut self, now: Time) -> Time {
+        now
+    }
+
     /// Takes what has come, a bounded amount.
     fn take(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal>;
 
@@ -90,8 +95,9 @@ impl<'l, W: Write> Pacer<'l, W> {
                 break;
             }
             if came {
-                // Answers at the same instant need no look at the clock.
-                self.catch_up(session, outside, now)?;
+                // Answers that are due by now need no wait.
+                last = outside.meanwhile(now).max(now);
+                self.catch_up(session, outside, last)?;
             }
             if outside.is_ending() {
                 outside.hear_of_frames(session.is_moving());

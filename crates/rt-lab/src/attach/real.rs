@@ -16,9 +16,11 @@ use crate::attach::pace::Outside;
 use crate::attach::session::Session;
 use crate::attach::up::Up;
 
-/// Reads from one device in one turn, each of which may be 64 KiB that the kernel has not cut: the world must keep up with
-/// itself.
-const INTAKE: usize = 32;
+/// About so many frames are taken from one device in one turn (one read may be 64 KiB that the kernel has not cut, some 45 of
+/// them): the world must keep up with itself, and a card sends no more at one instant than its queue holds.
+const INTAKE: usize = 256;
+/// What happens so soon is not slept for: falling asleep and waking up takes longer.
+const SOON: Nanos = Nanos::from_micros(10);
 /// After the last program has ended, frames on their way are waited for so long,
 const ENDING: Nanos = Nanos::from_millis(500);
 /// and it is over when there was none for so long.
@@ -102,6 +104,8 @@ pub(crate) struct Real {
     interrupts: Option<Interrupts>,
     interrupted: u32,
     late: Histogram,
+    /// When the frames that wait to be flushed had left the world.
+    sent: Vec<Time>,
     buffer: Vec<u8>,
     /// When the last program ended, and when the last frame passed.
     ended: Option<Time>,
@@ -126,6 +130,7 @@ impl Real {
             interrupts: None,
             interrupted: 0,
             late: Histogram::new(),
+            sent: Vec::new(),
             buffer: vec![0; MAX_FRAME],
             ended: None,
             moved: anchor,
@@ -233,18 +238,21 @@ fn take_frames(
     buffer: &mut [u8],
     mut each: impl FnMut(Vec<u8>),
 ) -> Result<bool, Refusal> {
-    for _ in 0..INTAKE {
+    let mut frames = 0;
+    while frames < INTAKE {
         match device.read(buffer) {
             Ok(len) => {
+                frames += 1;
                 // A header that makes no sense comes from no kernel: there is no frame to be had from it.
                 let Ok(mut segments) = Segments::parse(&buffer[..len]) else { continue };
                 let mut frame = Vec::new();
                 while segments.next_into(&mut frame) {
+                    frames += 1;
                     each(std::mem::take(&mut frame));
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => frames += 1,
             Err(e) if e.kind() == io::ErrorKind::NotConnected => return Ok(true),
             Err(error) => {
                 return Err(Refusal::Io { doing: "read from a program's network card".into(), error });
@@ -270,9 +278,13 @@ impl Outside for Real {
     }
 
     fn admit(&mut self, session: &mut Session, into: &mut Vec<Input>) -> Result<(), Refusal> {
-        let late = self.late.figures();
         let Some(up) = self.up.as_mut().filter(|_| self.called) else { return Ok(()) };
+        let late = self.late.figures();
         up.admit(session, &mut self.running, late, into)
+    }
+
+    fn meanwhile(&mut self, _: Time) -> Time {
+        self.time()
     }
 
     fn take(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal> {
@@ -315,8 +327,8 @@ impl Outside for Real {
                 let _ = running.guest.kill();
             }
         }
-        let now = self.time();
         let over = self.ended.is_some_and(|at| {
+            let now = self.time();
             let all = self.running.iter().all(|r| r.code.is_some() || !r.beside);
             now.since(at) > ENDING || all && now.since(self.moved) > QUIET
         });
@@ -341,9 +353,7 @@ impl Outside for Real {
             }
             Ok(()) => {}
         }
-        let now = self.anchor + self.clock.elapsed();
-        self.moved = now;
-        self.late.add(now.since(outward.at.min(now)));
+        self.sent.push(outward.at);
         Ok(())
     }
 
@@ -354,6 +364,9 @@ impl Outside for Real {
     }
 
     fn flush(&mut self) -> Result<(), Refusal> {
+        if self.sent.is_empty() {
+            return Ok(());
+        }
         for running in &mut self.running {
             for (device, gone) in
                 running.guest.devices.iter_mut().zip(&mut running.gone).filter(|(_, g)| !**g)
@@ -367,6 +380,10 @@ impl Outside for Real {
                 }
             }
         }
+        // One look at the clock for all of them.
+        let now = self.time();
+        self.moved = now;
+        self.sent.drain(..).for_each(|at| self.late.add(now.since(at.min(now))));
         Ok(())
     }
 
@@ -390,7 +407,7 @@ impl Outside for Real {
         watched.extend(self.interrupts.iter().map(Interrupts::watch));
         watched.extend(self.up.iter().flat_map(Up::watched));
         watched.extend(self.loopback.iter().map(Loopback::watch));
-        let timeout = timeout.map(|t| Duration::from_nanos(t.0));
+        let timeout = timeout.map(|t| Duration::from_nanos(if t < SOON { 0 } else { t.0 }));
         let ready = self
             .poller
             .wait(&watched, timeout)
