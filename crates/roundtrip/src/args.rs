@@ -126,6 +126,9 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// Let the programs run that the scenario itself names (exec:).
         #[arg(long)]
         allow_exec: bool,
+        /// What to keep: everything, only the frames that the programs sent (replay makes the rest), or nothing. Less is faster.
+        #[arg(long, value_enum, default_value_t = RecordArg::All)]
+        record: RecordArg,
         #[command(flatten)]
         bridges: BridgeArgs,
         /// Say how the program is attached, and where its story is.
@@ -362,6 +365,17 @@ pub(crate) enum DeviceArg {
     Tap,
     /// A veth pair.
     Veth,
+}
+
+/// What is kept of a run with real programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum RecordArg {
+    /// Captures, events and the story.
+    All,
+    /// The frames that the programs sent: replay makes the rest.
+    Inputs,
+    /// Nothing.
+    None,
 }
 
 /// Which packets get a comment in the captures.

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rt_lab::{
-    AttachOptions, BridgeCall, BridgeKind, Comments, DeviceChoice, ExecOptions, ProgramCall, Refusal,
+    AttachOptions, BridgeCall, BridgeKind, Comments, DeviceChoice, ExecOptions, ProgramCall, Record, Refusal,
     ReplayOptions, Scenario, UpOptions,
 };
 
-use crate::args::{BridgeArgs, Command, DeviceArg};
+use crate::args::{BridgeArgs, Command, DeviceArg, RecordArg};
 use crate::commands::Answer;
 
 /// Runs programs; stdout and stderr are theirs, so there is little to say.
@@ -22,6 +22,7 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
         device,
         root,
         allow_exec,
+        record,
         verbose,
         command,
         bridges,
@@ -42,12 +43,17 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
         bridges: bridges.calls()?,
         attach: AttachOptions { device: device.meant(), root: *root },
         comments: Comments::Key,
+        record: record.meant(),
     };
     let done = scenario.exec(&options)?;
     let mut talk = scenario.warnings_text();
     if *verbose {
         talk.extend(done.notes);
-        talk.push(format!("the story: roundtrip follow {}", out.display()));
+        match record {
+            RecordArg::All => talk.push(format!("the story: roundtrip follow {}", out.display())),
+            RecordArg::Inputs => talk.push(format!("the story: roundtrip replay {}", out.display())),
+            RecordArg::None => {}
+        }
     }
     talk.extend(done.warnings);
     let code = done.codes.iter().copied().find(|c| *c != 0).unwrap_or(0);
@@ -72,6 +78,16 @@ impl DeviceArg {
             DeviceArg::Auto => DeviceChoice::Auto,
             DeviceArg::Tap => DeviceChoice::Tap,
             DeviceArg::Veth => DeviceChoice::Veth,
+        }
+    }
+}
+
+impl RecordArg {
+    fn meant(self) -> Record {
+        match self {
+            RecordArg::All => Record::All,
+            RecordArg::Inputs => Record::Inputs,
+            RecordArg::None => Record::Nothing,
         }
     }
 }

@@ -42,8 +42,8 @@ mod tcp;
 mod world;
 
 pub use attach::{
-    AttachOptions, BridgeCall, BridgeKind, ExecOptions, Executed, ProgramCall, ReplayOptions, Replayed,
-    UpOptions, WhenUp, join, replay,
+    AttachOptions, BridgeCall, BridgeKind, ExecOptions, Executed, ProgramCall, Record, ReplayOptions,
+    Replayed, UpOptions, WhenUp, join, replay,
 };
 pub use can::{Blocker, Verdict, can};
 pub use drill::{DrillQuery, Drilled, drill};

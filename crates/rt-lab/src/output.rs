@@ -58,10 +58,8 @@ impl Recorder for Shared {
 impl Folder {
     /// Makes the folder and opens what is written during the run. The captures of an earlier run are taken away.
     pub(crate) fn open(path: &Path, model: &Model) -> Result<Folder, Refusal> {
-        let io = |e| Refusal::io("write to", path, e);
-        fs::create_dir_all(path).map_err(io)?;
-        remove_earlier(path).map_err(io)?;
-        let files = Files::open(path, model).map_err(io)?;
+        clear(path)?;
+        let files = Files::open(path, model).map_err(|e| Refusal::io("write to", path, e))?;
         Ok(Folder { path: path.to_path_buf(), files: Arc::new(Mutex::new(files)) })
     }
 
@@ -106,6 +104,13 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     let part = path.with_file_name(format!(".{name}.part"));
     let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
     written.map_err(|e| Refusal::io("write", path, e))
+}
+
+/// Makes a folder for what is no whole run. An earlier run in it is one no more.
+pub(crate) fn clear(path: &Path) -> Result<(), Refusal> {
+    let io = |e| Refusal::io("write to", path, e);
+    fs::create_dir_all(path).map_err(io)?;
+    remove_earlier(path).map_err(io)
 }
 
 /// Takes away the captures of an earlier run, but only in a folder that is one of ours.

@@ -57,6 +57,58 @@ fn story(folder: &Folder) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(folder.run().join("story.json")).unwrap()).unwrap()
 }
 
+const SMALL: &str = "
+name: small
+topology:
+  nodes:
+    laptop: { kind: host, address: 10.0.0.1/24 }
+    server: { kind: host, address: 10.0.0.2/24, run: [ echo: {}, discard: {}, chargen: { port: 1900 } ] }
+  links:
+    - { endpoints: [\"laptop:eth0\", \"server:eth0\"], rate: 1Gbit/s, delay: 0s }
+";
+const TALK: &str = "
+import socket
+def tcp(port):
+    return socket.create_connection(('10.0.0.2', port))
+echo, text = tcp(7), bytes(range(256)) * 400
+echo.sendall(text)
+echo.shutdown(socket.SHUT_WR)
+assert echo.makefile('rb').read() == text
+discard = tcp(9)
+discard.sendall(text)
+discard.shutdown(socket.SHUT_WR)
+assert discard.recv(1) == b''
+lines = tcp(1900).makefile('rb')
+for n in range(2000):
+    line = lines.readline()
+    assert line == bytes(32 + (n + i) % 95 for i in range(72)) + b'\\r\\n', (n, line)
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.sendto(b'there', ('10.0.0.2', 7))
+assert datagrams.recv(100) == b'there'
+print('all as it should be')
+";
+
+#[test]
+fn small_services_answer_and_inputs_alone_are_enough() {
+    let folder = Folder::new("small");
+    std::fs::write(folder.0.join("small.yaml"), SMALL).unwrap();
+    let exec = |record: &str, out: &str| {
+        let words =
+            ["exec", "small.yaml", "--as", "laptop", "--record", record, "--out", out, "--", "python3", "-c"];
+        let mut command = roundtrip(&folder, &words);
+        command.arg(TALK);
+        command
+    };
+    assert_eq!(answer(exec("inputs", "run"), 0), "all as it should be\n");
+    let files = |out: &str| std::fs::read_dir(folder.0.join(out)).unwrap().count();
+    assert_eq!(files("run"), 1);
+    answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
+    answer(roundtrip(&folder, &["replay", "run-replay", "--quiet"]), 0);
+    assert!(folder.0.join("run-replay/captures/laptop-eth0.pcapng").exists());
+    assert_eq!(answer(exec("none", "nothing"), 0), "all as it should be\n");
+    assert_eq!(files("nothing"), 0);
+}
+
 #[test]
 fn the_real_curl_is_followed_and_replayed() {
     let folder = Folder::new("curl");

@@ -184,7 +184,7 @@ fn run(name: &str, server: impl Fn(Time) -> Server, connections: u32, total: u32
     let bridges = calls.iter().map(|c| plan(session.world(), &[], c).unwrap()).collect();
     let document = Document { anchor: session.at() + Nanos::from_millis(5), bridges, ..document };
     let mut script = Script::new(document.anchor, server(document.anchor), connections, total);
-    pace(&document, &mut session, &mut script, &folders[0]).unwrap();
+    pace(&document, &mut session, &mut script, Some(&folders[0])).unwrap();
     let run = conclude(session.finish(), folder, &folders[0], (Comments::Key, None)).unwrap();
     let again = again(&folders[0], &folders[1]);
     assert_eq!((again.same, again.differ), (Some(true), Vec::new()));

@@ -85,12 +85,26 @@ pub struct ExecOptions {
     pub attach: AttachOptions,
     /// Which packets get a comment in the captures.
     pub comments: Comments,
+    /// What is kept of the run.
+    pub record: Record,
+}
+
+/// What is kept of a run with real programs. Less is faster: what is not kept is not even made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Record {
+    /// Captures, events and the story.
+    #[default]
+    All,
+    /// What came from outside: a replay makes all the rest.
+    Inputs,
+    /// Nothing.
+    Nothing,
 }
 
 /// What came of real programs.
 pub struct Executed {
-    /// The run, with its story.
-    pub run: Run,
+    /// The run with its story, if all of it was to be kept.
+    pub run: Option<Run>,
     /// The exit code of each program, in the order of the call: 128 + n when signal n ended it.
     pub codes: Vec<i32>,
     /// What is worth knowing about how they were attached.
@@ -141,8 +155,14 @@ impl Scenario {
             guest::is_there(&call.command)?;
         }
         let loopback = bridges::open(&options.bridges)?;
-        let folder = Folder::open(&options.out, &document.model)?;
-        let mut session = Session::new(&document, vec![folder.recorder()]);
+        let folder = match options.record {
+            Record::All => Some(Folder::open(&options.out, &document.model)?),
+            _ => output::clear(&options.out).map(|()| None)?,
+        };
+        let mut session = match &folder {
+            Some(folder) => Session::new(&document, vec![folder.recorder()]),
+            None => Session::unrecorded(&document),
+        };
         let bridges = plan_bridges(&mut session, &document.given, &options.bridges)?;
         let mut interrupts = Interrupts::catch().ok();
         let mut running = Vec::new();
@@ -159,30 +179,39 @@ impl Scenario {
         if let Some(interrupts) = interrupts.take() {
             real.hear(interrupts);
         }
-        pace(&document, &mut session, &mut real, &options.out)?;
+        let keep = (options.record != Record::Nothing).then_some(&*options.out);
+        pace(&document, &mut session, &mut real, keep)?;
         let codes = real.running().iter().skip(own).map(|r| r.code().unwrap_or(2)).collect();
         let (late, mut odd) = (real.lateness(), real.ended_early());
         odd.extend(warnings(late));
         odd.extend(removed_cards(real.running(), &document.model));
         drop(real);
         let attached = Some(describe(session.programs(), late, &document.model));
-        let run = conclude(session.finish(), folder, &options.out, (options.comments, attached))?;
+        let run = folder
+            .map(|folder| conclude(session.finish(), folder, &options.out, (options.comments, attached)))
+            .transpose()?;
         Ok(Executed { run, codes, notes, warnings: odd })
     }
 }
 
-/// Joins the clocks and lets the world and what is outside go on together until that is over; keeps what came in `out`.
+/// Joins the clocks and lets the world and what is outside go on together until that is over; keeps what came in the folder
+/// `keep`.
 fn pace(
     document: &Document,
     session: &mut Session,
     outside: &mut dyn Outside,
-    out: &Path,
+    keep: Option<&Path>,
 ) -> Result<(), Refusal> {
-    let mut log = keep_inputs(out, document)?;
+    let mut log = keep.map(|out| keep_inputs(out, document)).transpose()?;
     session.join_clocks(document)?;
-    let paced = Pacer::new(document.given.clone(), Some(&mut log)).run(session, outside);
+    let paced = Pacer::new(document.given.clone(), log.as_mut()).run(session, outside);
     // Whatever went wrong, what came until then is kept.
-    let kept = log.finish().map(drop).map_err(|e| Refusal::io("write", &out.join(INPUTS_FILE), e));
+    let kept = match (log, keep) {
+        (Some(log), Some(out)) => {
+            log.finish().map(drop).map_err(|e| Refusal::io("write", &out.join(INPUTS_FILE), e))
+        }
+        _ => Ok(()),
+    };
     paced.and(kept)
 }
 

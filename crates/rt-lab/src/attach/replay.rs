@@ -92,7 +92,7 @@ pub(crate) fn trace_of_inputs(folder: &Path) -> Option<Result<Trace, Refusal>> {
 
 type FromFile = Recorded<BufReader<File>>;
 
-fn open(folder: &Path) -> Result<(Document, FromFile), Refusal> {
+pub(super) fn open(folder: &Path) -> Result<(Document, FromFile), Refusal> {
     let path = folder.join(INPUTS_FILE);
     let malformed = |why: String| Refusal::Malformed { file: path.display().to_string(), why };
     let file = File::open(&path).map_err(|e| match e.kind() {

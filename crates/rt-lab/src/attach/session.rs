@@ -54,7 +54,15 @@ const SLICE: Nanos = Nanos::from_millis(20);
 impl Session {
     /// Boots the world and gives the machines away.
     pub(crate) fn new(document: &Document, recorders: Vec<Box<dyn Recorder>>) -> Session {
-        let world = World::with_recorders(&document.model, document.seed, recorders);
+        Session::of_world(document, World::with_recorders(&document.model, document.seed, recorders))
+    }
+
+    /// The same, of which nothing is recorded.
+    pub(crate) fn unrecorded(document: &Document) -> Session {
+        Session::of_world(document, World::unrecorded(&document.model, document.seed))
+    }
+
+    fn of_world(document: &Document, world: World) -> Session {
         let (steps, programs, bridges) = (document.model.steps.len(), Vec::new(), Bridges::default());
         let mut session = Session { world, steps, programs, bridges, at: Time::ZERO };
         session.world.boot();

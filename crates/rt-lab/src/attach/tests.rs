@@ -144,24 +144,53 @@ fn options(out: &Path) -> ExecOptions {
         bridges: Vec::new(),
         attach,
         comments: Comments::Key,
+        record: Record::All,
     }
+}
+
+fn document_of_run(out: &Path) -> Document {
+    let scenario = Scenario::load("web-browsing").unwrap();
+    document(scenario.model(), 1, &options(out).programs).unwrap()
+}
+
+fn surf(document: Document, session: &mut Session, dice: u64, out: &Path) {
+    let document = Document { anchor: session.at() + Nanos::from_millis(321), ..document };
+    let mut outside = StandIn::new(session, &document, "https://google.com/", dice);
+    pace(&document, session, &mut outside, Some(out)).unwrap();
 }
 
 /// The stand-in opens google.com from the laptop; everything is written to `out`.
 fn run(out: &Path, dice: u64) -> Run {
-    let scenario = Scenario::load("web-browsing").unwrap();
-    let document = document(scenario.model(), 1, &options(out).programs).unwrap();
+    let document = document_of_run(out);
     let folder = Folder::open(out, &document.model).unwrap();
     let mut session = Session::new(&document, vec![folder.recorder()]);
-    let document = Document { anchor: session.at() + Nanos::from_millis(321), ..document };
-    let mut outside = StandIn::new(&mut session, &document, "https://google.com/", dice);
-    pace(&document, &mut session, &mut outside, out).unwrap();
+    surf(document, &mut session, dice, out);
     conclude(session.finish(), folder, out, (Comments::Key, None)).unwrap()
 }
 
 fn again(folder: &Path, out: &Path) -> Replayed {
     replay(folder, &ReplayOptions { out: out.to_path_buf(), scenario: None, comments: Comments::Key })
         .unwrap()
+}
+
+#[test]
+fn what_was_not_recorded_is_made_by_a_replay() {
+    let (all, inputs, made) = (Temporary::new("all"), Temporary::new("inputs"), Temporary::new("made"));
+    run(&all.0, 7);
+    output::clear(&inputs.0).unwrap();
+    // Civil time would differ from one run to the next.
+    let (document, _) = super::replay::open(&all.0).unwrap();
+    let mut session = Session::unrecorded(&document);
+    surf(document, &mut session, 7, &inputs.0);
+    assert!(session.finish().trace.events.is_empty());
+    let kept = |name: &str| [&all, &inputs].map(|f| std::fs::read(f.0.join(name)).ok());
+    let [first, second] = kept("inputs.bin");
+    assert!(first.is_some() && first == second, "the same world, recorded or not");
+    assert_eq!(std::fs::read_dir(&inputs.0).unwrap().count(), 1);
+    assert_eq!(again(&inputs.0, &made.0).same, None);
+    for name in ["captures/world.pcapng", "story.json"] {
+        assert!(std::fs::read(all.0.join(name)).unwrap() == std::fs::read(made.0.join(name)).unwrap());
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl Scenario {
         real.carry_over(loopback);
         real.stay(Up { door, visiting: Vec::new(), begun, out: out.clone(), attach });
         ready(&lines);
-        pace(&document, &mut session, &mut real, &out)?;
+        pace(&document, &mut session, &mut real, Some(&out))?;
         let late = real.lateness();
         drop(real);
         let attached = Some(describe(session.programs(), late, &document.model));
