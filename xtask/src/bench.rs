@@ -62,6 +62,9 @@ type Figures = BTreeMap<String, f64>;
 
 /// Runs the benches named in `args`, or all.
 pub(crate) fn run(args: &[String]) -> Result<(), String> {
+    if args.iter().any(|a| a == "attach") {
+        return crate::attach::run(&target());
+    }
     let mut names: Vec<&str> = Vec::new();
     let mut peers = root().join("../shared/peers/ns3");
     let mut json = false;

@@ -1,7 +1,9 @@
 //! Tasks of the house: `cargo xtask ci | tidy | bench | goodput | interop | schema`. Standard library only, so that it builds at once.
 
+mod attach;
 mod bench;
 mod ci;
+mod end;
 mod goodput;
 mod interop;
 mod schema;
@@ -19,6 +21,7 @@ cargo xtask TASK
   tidy            the house rules that a compiler does not check: arrows, sizes, headers, the map
   bench [NAME..]  chain bulk dumbbell scale record pcapng startup; runs the ns-3 peers beside ours when ns-3 can be had
                   --peers DIR  where the peer programs are   --format json   one JSON object a line
+  bench attach    real programs in a simulated network beside slirp4netns (as root)
   goodput         writes docs/goodput.md: what each congestion control gets through, and the formulae (some minutes)
                   --check      fails when a figure differs instead
   interop         the kernel's TCP against ours through real namespaces: 315 cases, 100 MB both ways (hours)
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("ci") => ci::run(!rest.iter().any(|a| a == "--no-attach")),
         Some("tidy") => tidy::run(),
+        Some("bench-end") => end::run(rest),
         Some("bench") => bench::run(rest),
         Some("goodput") => goodput::run(rest.iter().any(|a| a == "--check")),
         Some("interop") => interop::run(rest),
