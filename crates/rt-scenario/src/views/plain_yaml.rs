@@ -352,13 +352,7 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
         | App::Discard { port }
         | App::Chargen { port } => {
             entries.put("port", port.to_string());
-            match app {
-                App::Sink { .. } => "sink",
-                App::Echo { .. } => "echo",
-                App::Discard { .. } => "discard",
-                App::Chargen { .. } => "chargen",
-                _ => "split-tcp",
-            }
+            plain_word(app)
         }
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             web(&mut entries, (*port, *certificate, *http2));
@@ -525,6 +519,17 @@ fn call_keys(entries: &mut Entries, verb: &Verb) {
     entries.put_if(every.0 > 0, "every", || show_duration(*every));
     entries.put_if(*timeout != calls::PATIENCE, "timeout", || show_duration(*timeout));
     manners(entries, (*writes, *no_delay, *quick_ack));
+}
+
+/// The word of an app that is told nothing but its port.
+fn plain_word(app: &App) -> &'static str {
+    match app {
+        App::Sink { .. } => "sink",
+        App::Echo { .. } => "echo",
+        App::Discard { .. } => "discard",
+        App::Chargen { .. } => "chargen",
+        _ => "split-tcp",
+    }
 }
 
 fn manners(entries: &mut Entries, (writes, no_delay, quick_ack): (u32, bool, bool)) {
