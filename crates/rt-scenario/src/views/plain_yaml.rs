@@ -350,10 +350,7 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
         | App::SplitTcp { port }
         | App::Echo { port }
         | App::Discard { port }
-        | App::Chargen { port } => {
-            entries.put("port", port.to_string());
-            plain_word(app)
-        }
+        | App::Chargen { port } => at_port(app, *port, &mut entries),
         App::Edge { port, certificate, http2, upstreams, balance, think } => {
             web(&mut entries, (*port, *certificate, *http2));
             let to: Vec<(String, String)> =
@@ -522,7 +519,8 @@ fn call_keys(entries: &mut Entries, verb: &Verb) {
 }
 
 /// The word of an app that is told nothing but its port.
-fn plain_word(app: &App) -> &'static str {
+fn at_port(app: &App, port: u16, entries: &mut Entries) -> &'static str {
+    entries.put("port", port.to_string());
     match app {
         App::Sink { .. } => "sink",
         App::Echo { .. } => "echo",
