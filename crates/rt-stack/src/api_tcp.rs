@@ -133,6 +133,7 @@ impl Stack {
             conn: id.conn(),
             isn: Seq(options.isn.unwrap_or_else(|| self.isn.sequence(self.cx.now, local, remote))),
             mss: self.mss_towards(remote.ip()),
+            path_mtu: self.told_mtu(remote.ip()),
             ts_offset: self.isn.timestamp_offset(local, remote),
             nodelay: options.nodelay || own.nodelay,
         };
@@ -157,6 +158,11 @@ impl Stack {
             _ => 1_500,
         };
         mtu.saturating_sub(40)
+    }
+
+    /// What a router has told about the way to `peer`, for the segments of new connections.
+    pub(crate) fn told_mtu(&self, peer: IpAddr) -> Option<u16> {
+        self.path_mtu.as_ref()?.lookup(self.cx.now, peer)
     }
 
     /// Takes as much of `bytes` as there is room for; `Ok(0)` means: try again when woken.

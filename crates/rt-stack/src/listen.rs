@@ -221,6 +221,7 @@ impl Stack {
             conn: id.conn(),
             isn: Seq(isn),
             mss: self.mss_towards(remote.ip()),
+            path_mtu: self.told_mtu(remote.ip()),
             ts_offset: self.isn.timestamp_offset(local, remote),
             nodelay: false,
         }

@@ -24,6 +24,7 @@ use super::segment::{Cx, IcmpError, Read, Segment, SegmentToken, TcpError};
 use super::send_buffer::{SendBuffer, Text};
 use super::states::{Closed, Road, State, SynReceived, SynSent};
 use super::timers::{ArmedTimer, Slot, Timers};
+use super::transitions::path_mss;
 use super::variables::{Pending, RecvHalf, SendHalf, Timestamps};
 
 /// One TCP connection.
@@ -109,12 +110,13 @@ impl Connection {
     pub(super) fn new(cx: Cx, config: &Arc<TcpConfig>, open: &OpenParams, state: State) -> Connection {
         let announced = open.mss.min(config.max_segment.unwrap_or(u16::MAX)).max(MIN_MSS);
         let mss = u32::from(announced);
+        let path = open.path_mtu.filter(|_| config.path_mtu_discovery).map_or(u16::MAX, path_mss);
         Connection {
             config: Arc::clone(config),
             options: None,
             conn: open.conn,
             state,
-            snd: SendHalf::new(open.isn, mss),
+            snd: SendHalf::new(open.isn, mss, path),
             rcv: RecvHalf { mss: announced, ..RecvHalf::default() }.with_limit(config, mss),
             ts: Timestamps { offset: open.ts_offset, ..Timestamps::default() },
             ack: AckPolicy::default(),

@@ -67,7 +67,7 @@ impl Connection {
     /// before the next [`Connection::next_segment`].
     pub fn start_fast_open(&mut self, start: FastOpenStart) -> u32 {
         //= rfc7413#4.1.3
-        let mss = u32::from(start.mss.unwrap_or(self.rcv.mss).min(self.rcv.mss));
+        let mss = u32::from(start.mss.unwrap_or(self.rcv.mss).min(self.rcv.mss).min(self.snd.path_mss));
         let space = if start.text { mss.saturating_sub(OPTION_ROOM) } else { 0 };
         let deferred = start.deferred && start.text;
         self.pending.syn = !deferred;

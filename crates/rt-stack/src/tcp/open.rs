@@ -12,6 +12,9 @@ pub struct OpenParams {
     pub isn: Seq,
     /// The MSS to announce: the interface's MTU minus 40 (IPv4 and TCP headers without options, RFC 6691).
     pub mss: u16,
+    /// The MTU of the path, where a router has told it: no segment is longer (RFC 1191, 6.4). It is not announced, the way
+    /// back may be another one.
+    pub path_mtu: Option<u16>,
     /// Added to the millisecond clock in timestamps.
     pub ts_offset: u32,
     /// No Nagle.

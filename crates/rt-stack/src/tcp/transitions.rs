@@ -181,6 +181,8 @@ impl Connection {
         //= rfc6691#2
         // 536 without the option; the options of every segment come out of it.
         let mss = o.mss.unwrap_or(self.config.default_mss).max(self.config.min_mss).min(self.rcv.mss);
+        //= rfc1191#6.4
+        let mss = mss.min(self.snd.path_mss);
         let options = if self.ts.on { TIMESTAMPS_LEN } else { 0 };
         self.snd.mss = u32::from(mss).saturating_sub(options).max(MIN_PAYLOAD);
         //= rfc7323#2.2
@@ -229,6 +231,7 @@ impl Connection {
     /// RFC 1191: the path takes no more than `mtu`; segments in flight that are longer are cut when repeated.
     pub(super) fn path_mtu(&mut self, mtu: u16) {
         let overhead = HEADERS + if self.ts.on { TIMESTAMPS_LEN } else { 0 };
+        self.snd.path_mss = self.snd.path_mss.min(path_mss(mtu));
         let mss = u32::from(mtu.max(MIN_MTU)) - overhead;
         if matches!(self.state, State::SynSent(_)) && !self.snd.flight.is_empty() {
             // The text that went with the SYN was too much: the SYN goes again without it.
@@ -280,6 +283,11 @@ fn repetitions_within(config: &TcpConfig, time: Nanos) -> u8 {
         timeout = (timeout * 2).min(config.rto_max.0);
     }
     count
+}
+
+/// The longest segment that a path of `mtu` takes, its options included.
+pub(super) fn path_mss(mtu: u16) -> u16 {
+    mtu.max(MIN_MTU) - HEADERS as u16
 }
 
 /// IPv4 and TCP headers without options.

@@ -30,6 +30,8 @@ pub(super) struct SendHalf {
     pub(super) shift: u8,
     /// Payload of a full segment: MSS minus the options of every segment (RFC 6691).
     pub(super) mss: u32,
+    /// The longest segment that the path takes, its options included, as far as routers told.
+    pub(super) path_mss: u16,
     pub(super) buf: SendBuffer,
     pub(super) flight: Flight,
     /// The application will write no more; the FIN stands after the buffer.
@@ -110,7 +112,7 @@ pub(super) struct Pending {
 }
 
 impl SendHalf {
-    pub(super) fn new(iss: Seq, mss: u32) -> SendHalf {
+    pub(super) fn new(iss: Seq, mss: u32, path_mss: u16) -> SendHalf {
         SendHalf {
             iss,
             una: iss,
@@ -120,7 +122,8 @@ impl SendHalf {
             wl2: Seq(0),
             max_wnd: 0,
             shift: 0,
-            mss,
+            mss: mss.min(path_mss.into()),
+            path_mss,
             buf: SendBuffer::default(),
             flight: Flight::default(),
             fin_queued: false,

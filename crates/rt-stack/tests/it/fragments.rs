@@ -129,3 +129,33 @@ fn dont_fragment_is_answered_with_the_mtu_and_tcp_obeys() {
     w.run();
     assert!(w.wire[before..].iter().all(|seen| seen.bytes.len() <= 1_014));
 }
+
+#[test]
+fn new_connections_cut_their_segments_for_the_known_path() {
+    //= rfc1191#6.4
+    let mut w = routed(|router| router.interfaces[1].mtu = 1_000);
+    let far = w.app(2, |s| s.tcp_listen(80, 5)).unwrap();
+    let near = w.app(0, |s| s.tcp_listen(81, 5)).unwrap();
+    let teacher = w.connect(0, "203.0.113.1:80");
+    w.run();
+    assert_eq!(w.app(0, |st| st.tcp_write(teacher, &[3; 4_000])), Ok(4_000));
+    w.run();
+    let (drops, before) = (w.drops().len(), w.wire.len());
+    let (active, called) = (w.connect(0, "203.0.113.1:80"), w.connect(2, "192.168.1.10:81"));
+    w.run();
+    let passive = w.app(0, |s| s.tcp_accept(near)).unwrap();
+    let _ = w.app(2, |s| s.tcp_accept(far)).unwrap();
+    let heard = w.app(2, |s| s.tcp_accept(far)).unwrap();
+    for (from, to) in [(active, heard), (passive, called)] {
+        assert_eq!(w.app(0, |st| st.tcp_write(from, &[4; 4_000])), Ok(4_000));
+        w.run();
+        assert_eq!(w.read(2, to), vec![4; 4_000]);
+        assert_eq!(w.app(0, |st| st.tcp_info(from)).unwrap().total_retrans, 0);
+    }
+    assert_eq!(w.drops().len(), drops);
+    let lengths = |from| w.wire[before..].iter().filter(move |seen| seen.from == from).map(|s| s.bytes.len());
+    assert_eq!(lengths(0).max(), Some(1_014), "full segments for the path");
+    // The way back may be another: what is announced comes from the interface.
+    let said: Vec<_> = w.lines().into_iter().filter(|l| l.contains("mss ")).collect();
+    assert!(!said.is_empty() && said.iter().all(|l| l.contains("mss 1460")), "{said:?}");
+}

@@ -243,8 +243,14 @@ const PEER: Seq = Seq(u32::MAX - 400);
 impl Run {
     fn new(config: TcpConfig, start: Start, isn: u32) -> Run {
         let machine = Arc::new(config);
-        let open =
-            OpenParams { conn: ConnId(1), isn: Seq(isn), mss: 1460, ts_offset: isn / 3, nodelay: false };
+        let open = OpenParams {
+            conn: ConnId(1),
+            isn: Seq(isn),
+            mss: 1460,
+            ts_offset: isn / 3,
+            nodelay: false,
+            path_mtu: None,
+        };
         let cx = Run::cx(Time::ZERO);
         let mut options = TcpOptions::default();
         (options.mss, options.window_scale, options.sack_permitted) = (Some(1200), Some(5), true);

@@ -58,7 +58,8 @@ struct Variables {
 fn reach(state: TcpPhase, simultaneous: bool, sack: bool) -> Connection {
     let config =
         Arc::new(TcpConfig { timestamps: false, window_scaling: false, sack, ..TcpConfig::default() });
-    let open = OpenParams { conn: ConnId(1), isn: ISS, mss: 1460, ts_offset: 0, nodelay: false };
+    let open =
+        OpenParams { conn: ConnId(1), isn: ISS, mss: 1460, ts_offset: 0, nodelay: false, path_mtu: None };
     let at = Cx::quiet(Time::ZERO);
     let mut options = TcpOptions::default();
     (options.mss, options.sack_permitted) = (Some(1460), sack);

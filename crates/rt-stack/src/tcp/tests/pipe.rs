@@ -268,7 +268,14 @@ impl World {
 
 impl Side {
     fn open(&self) -> OpenParams {
-        OpenParams { conn: ConnId(1), isn: Seq(self.isn), mss: 1460, ts_offset: self.isn, nodelay: false }
+        OpenParams {
+            conn: ConnId(1),
+            isn: Seq(self.isn),
+            mss: 1460,
+            ts_offset: self.isn,
+            nodelay: false,
+            path_mtu: None,
+        }
     }
 
     /// When it wants to be called: a timer, or a read that is due.
@@ -534,8 +541,14 @@ fn stranger() -> impl Strategy<Value = Strange> {
 
 fn suffer(steps: &[Strange], config: TcpConfig) {
     let config = Arc::new(config);
-    let open =
-        OpenParams { conn: ConnId(1), isn: Seq(u32::MAX - 2), mss: 1460, ts_offset: 0, nodelay: false };
+    let open = OpenParams {
+        conn: ConnId(1),
+        isn: Seq(u32::MAX - 2),
+        mss: 1460,
+        ts_offset: 0,
+        nodelay: false,
+        path_mtu: None,
+    };
     let mut conn = Connection::connect(Cx::quiet(Time::ZERO), &config, &open);
     let mut now = Time::ZERO;
     for step in steps {

@@ -200,7 +200,14 @@ impl Run {
     }
 
     fn open(&self) -> OpenParams {
-        OpenParams { conn: ConnId(1), isn: Seq(self.isn), mss: self.mss, ts_offset: 0, nodelay: false }
+        OpenParams {
+            conn: ConnId(1),
+            isn: Seq(self.isn),
+            mss: self.mss,
+            ts_offset: 0,
+            nodelay: false,
+            path_mtu: None,
+        }
     }
 
     fn inject(&mut self, text: &str) -> Step {
@@ -356,7 +363,8 @@ fn same<T: PartialEq + std::fmt::Debug>(actual: T, expected: T) -> Step {
 
 fn bare(header: TcpHeader) -> Segment {
     let config = Arc::new(TcpConfig::default());
-    let open = OpenParams { conn: ConnId(1), isn: Seq(0), mss: 1000, ts_offset: 0, nodelay: false };
+    let open =
+        OpenParams { conn: ConnId(1), isn: Seq(0), mss: 1000, ts_offset: 0, nodelay: false, path_mtu: None };
     let mut conn = Connection::connect(Cx::quiet(Time::ZERO), &config, &open);
     let mut segment = conn.next_segment(Cx::quiet(Time::ZERO)).expect("a SYN");
     segment.header = header;

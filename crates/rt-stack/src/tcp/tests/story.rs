@@ -121,7 +121,14 @@ fn decided(decision: &TcpDecision) -> String {
 
 fn open() -> Teller {
     let config = TcpConfig { timestamps: false, initial_cwnd: 4, ..TcpConfig::default() };
-    let open = OpenParams { conn: ConnId(1), isn: Seq(100), mss: 1000, ts_offset: 0, nodelay: false };
+    let open = OpenParams {
+        conn: ConnId(1),
+        isn: Seq(100),
+        mss: 1000,
+        ts_offset: 0,
+        nodelay: false,
+        path_mtu: None,
+    };
     let cause = EventId::NONE;
     let cx = Cx { now: Time::ZERO, cause, recording: true };
     let conn = Connection::connect(cx, &Arc::new(config), &open);
@@ -194,7 +201,14 @@ fn new_data_follows_from_its_write_and_a_retransmission_from_the_segment_before(
 #[test]
 fn a_repeated_syn_names_the_one_before() {
     let config = TcpConfig { timestamps: false, ..TcpConfig::default() };
-    let open = OpenParams { conn: ConnId(1), isn: Seq(100), mss: 1000, ts_offset: 0, nodelay: false };
+    let open = OpenParams {
+        conn: ConnId(1),
+        isn: Seq(100),
+        mss: 1000,
+        ts_offset: 0,
+        nodelay: false,
+        path_mtu: None,
+    };
     let cx = Cx { now: Time::ZERO, cause: EventId::NONE, recording: true };
     let conn = Connection::connect(cx, &Arc::new(config), &open);
     let mut t = Teller { conn, events: 0, text: String::new(), now: Time::ZERO };
