@@ -171,7 +171,7 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    /// From now on, SIGINT, SIGTERM and SIGHUP are kept for [`take`](Interrupts::take). Programs in guests get them as usual.
+    /// From now on, SIGINT, SIGQUIT, SIGTERM and SIGHUP are kept for [`take`](Interrupts::take). Programs in guests get them as usual.
     ///
     /// # Errors
     ///

@@ -83,7 +83,7 @@ pub struct Interrupts {
     before: Vec<(i32, libc::sigaction)>,
 }
 
-const CAUGHT: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+const CAUGHT: [i32; 4] = [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP];
 
 /// Where the handler writes; -1 when nobody listens.
 static PIPE: AtomicI32 = AtomicI32::new(-1);
@@ -99,8 +99,9 @@ extern "C" fn caught(signal: i32) {
 }
 
 impl Interrupts {
-    /// From now on, SIGINT, SIGTERM and SIGHUP are kept for [`take`](Interrupts::take), except those that this process
-    /// ignores (`nohup`). Programs in guests get them as usual.
+    /// From now on, SIGINT, SIGQUIT, SIGTERM and SIGHUP are kept for [`take`](Interrupts::take). A SIGHUP that this process
+    /// ignores stays ignored (`nohup`); the others are taken even so, since a shell without job control has what it starts in the
+    /// background ignore SIGINT, and `kill -INT` could not end it. Programs in guests get them as usual.
     ///
     /// # Errors
     ///
@@ -117,7 +118,7 @@ impl Interrupts {
             unsafe {
                 let mut before: libc::sigaction = std::mem::zeroed();
                 libc::sigaction(signal, std::ptr::null(), &raw mut before);
-                if before.sa_sigaction != libc::SIG_IGN {
+                if before.sa_sigaction != libc::SIG_IGN || signal != libc::SIGHUP {
                     let mut action: libc::sigaction = std::mem::zeroed();
                     action.sa_sigaction = caught as *const () as usize;
                     action.sa_flags = libc::SA_RESTART;
