@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rt_attach::{DeviceChoice, GuestFile, GuestUser, launch};
 
@@ -10,6 +10,15 @@ use crate::world::{laptop, run};
 
 /// Any PEM text: nothing here opens a connection with it.
 const PEM: &str = include_str!("ca.pem");
+
+/// What a test made outside; removed even when it fails.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0).or_else(|_| fs::remove_dir_all(&self.0));
+    }
+}
 
 #[test]
 fn files_of_the_plan_are_seen_and_can_be_replaced() {
@@ -28,6 +37,7 @@ fn files_of_the_plan_are_seen_and_can_be_replaced() {
 #[test]
 fn a_file_elsewhere_covers_one_that_exists_and_only_that() {
     let path = std::env::temp_dir().join(format!("rt-attach-{}-covered", std::process::id()));
+    let _removed = Removed(path.clone());
     fs::write(&path, "outside\n").unwrap();
     let mut plan = laptop(&format!("cat {}", path.display()));
     plan.files.push(GuestFile { path: path.clone(), content: b"inside\n".to_vec() });
@@ -41,6 +51,7 @@ fn a_file_elsewhere_covers_one_that_exists_and_only_that() {
 #[test]
 fn changes_of_scratch_folders_stay_inside() {
     let folder = std::env::temp_dir().join(format!("rt-attach-{}-scratch", std::process::id()));
+    let _removed = Removed(folder.clone());
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("there"), "outside\n").unwrap();
     let mut plan = laptop(&format!(
