@@ -134,6 +134,9 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// Say how the program is attached, and where its story is.
         #[arg(long, short)]
         verbose: bool,
+        /// Say nothing but what the program says, no warning either.
+        #[arg(long, short, conflicts_with = "verbose")]
+        quiet: bool,
         /// The program and its arguments.
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,

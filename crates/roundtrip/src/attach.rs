@@ -24,6 +24,7 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
         allow_exec,
         record,
         verbose,
+        quiet,
         command,
         bridges,
     } = command
@@ -56,6 +57,9 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
         }
     }
     talk.extend(done.warnings);
+    if *quiet {
+        talk.clear();
+    }
     let code = done.codes.iter().copied().find(|c| *c != 0).unwrap_or(0);
     Ok(Answer { data: String::new(), talk, exit: u8::try_from(code).unwrap_or(1) })
 }

@@ -15,7 +15,16 @@ use clap::Parser;
 use args::{Args, Format};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        if error.use_stderr() && std::env::args_os().nth(1).is_some_and(|word| word == "exec") {
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nOf each program: --as MACHINE -- COMMAND, as in exec FILE --as a -- curl http://b/ --as b -- nc -l 80"
+            );
+        }
+        std::process::exit(error.exit_code())
+    });
     let answer = commands::answer(&args);
     // Names and texts of files come from anywhere: none of them may steer a terminal.
     let talk: String = answer.talk.iter().map(|line| format!("{line}\n")).collect();

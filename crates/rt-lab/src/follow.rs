@@ -16,7 +16,7 @@ use rt_trace::{Trace, render};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::attach::trace_of_inputs;
+use crate::attach::{INPUTS_FILE, trace_of_inputs};
 use crate::output::{MODEL_FILE, RUN_FILE, hex};
 use crate::{Refusal, Scenario, Time, World, default_out};
 
@@ -138,6 +138,13 @@ fn trace_of(model: &Model, seed: u64, until: Option<Time>) -> Trace {
 
 fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
     let run_file = folder.join(RUN_FILE);
+    if !run_file.exists() && folder.join(INPUTS_FILE).exists() {
+        let shown = folder.display();
+        let why = format!(
+            "the run in {shown} is not over, was interrupted, or kept only its inputs: `roundtrip replay {shown}` tells it as far as it got"
+        );
+        return Err(Refusal::Misuse { why });
+    }
     let run: Value = read_json(&run_file)?;
     let malformed =
         |why: &str| Refusal::Malformed { file: run_file.display().to_string(), why: why.to_owned() };
@@ -149,9 +156,12 @@ fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
     let mut trace = attached.unwrap_or_else(|| trace_of(&model, seed, until));
     if trace.events_lost == 0 && run["digests"]["events.bin"] != json!(events_digest(&trace)?) {
         let program = run["program"].as_str().unwrap_or("another version");
-        return Err(malformed(&format!(
-            "it was written by {program}, whose runs differ from this one's: run it again"
-        )));
+        let why = if program == crate::APPLICATION {
+            "what it describes is not what a run of it does: a file of the folder is damaged or not of this run; run it again".into()
+        } else {
+            format!("it was written by {program}, whose runs differ from this one's: run it again")
+        };
+        return Err(malformed(&why));
     }
     if is_attached {
         rt_trace::outside::read(&mut trace);

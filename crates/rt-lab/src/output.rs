@@ -1,7 +1,7 @@
 //! A run's folder: what is written where. Captures and the event store are written as things happen; everything else
 //! appears whole or not at all (written beside, then renamed).
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use rt_trace::story::Story;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::attach::{INPUTS_FILE, is_key_log};
 use crate::expect::{self, Checked};
 use crate::record::{CAPTURES, Files};
 use crate::{Comments, Refusal, StepOutcome, annotate, export, html};
@@ -24,9 +25,13 @@ pub(crate) const MODEL_FILE: &str = "model.json";
 /// Version of `run.json`.
 const RUN_VERSION: u32 = 1;
 
-/// The folder being written.
+/// Says who is writing, while somebody is.
+const WRITER_FILE: &str = ".writer";
+
+/// The folder being written. Nobody else of ours writes to it meanwhile.
 pub(crate) struct Folder {
     path: PathBuf,
+    _lock: Lock,
     files: Arc<Mutex<Files>>,
 }
 
@@ -56,11 +61,15 @@ impl Recorder for Shared {
 }
 
 impl Folder {
-    /// Makes the folder and opens what is written during the run. The captures of an earlier run are taken away.
+    /// Makes the folder and opens what is written during the run. The recording of an earlier run is taken away, that of one
+    /// under way is not.
+    ///
+    /// # Errors
+    /// [`Refusal::Misuse`] when it is no folder or another run writes to it, [`Refusal::Io`] when it cannot be written.
     pub(crate) fn open(path: &Path, model: &Model) -> Result<Folder, Refusal> {
-        clear(path)?;
+        let lock = clear(path)?;
         let files = Files::open(path, model).map_err(|e| Refusal::io("write to", path, e))?;
-        Ok(Folder { path: path.to_path_buf(), files: Arc::new(Mutex::new(files)) })
+        Ok(Folder { path: path.to_path_buf(), _lock: lock, files: Arc::new(Mutex::new(files)) })
     }
 
     pub(crate) fn recorder(&self) -> Box<dyn Recorder> {
@@ -106,19 +115,71 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Refusal> {
     written.map_err(|e| Refusal::io("write", path, e))
 }
 
-/// Makes a folder for what is no whole run. An earlier run in it is one no more.
-pub(crate) fn clear(path: &Path) -> Result<(), Refusal> {
+/// Makes a folder, for what may be no whole run, and takes the right to write to it. An earlier run in it is one no more.
+pub(crate) fn clear(path: &Path) -> Result<Lock, Refusal> {
     let io = |e| Refusal::io("write to", path, e);
+    if path.exists() && !path.is_dir() {
+        let why = format!("{} is a file, not a folder: name a folder with --out", path.display());
+        return Err(Refusal::Misuse { why });
+    }
     fs::create_dir_all(path).map_err(io)?;
-    remove_earlier(path).map_err(io)
+    let lock = Lock::take(path)?;
+    remove_earlier(path).map_err(io)?;
+    Ok(lock)
 }
 
-/// Takes away the captures of an earlier run, but only in a folder that is one of ours.
+/// The right to write to a folder: a lock on the folder itself, which ends with the process at the latest.
+///
+/// Simplification: where the system locks no folders (Windows, some network file systems), nobody is kept out.
+pub(crate) struct Lock {
+    writer: PathBuf,
+    _folder: Option<File>,
+}
+
+impl Lock {
+    fn take(path: &Path) -> Result<Lock, Refusal> {
+        let writer = path.join(WRITER_FILE);
+        let folder = File::open(path).ok();
+        if let Some(Err(TryLockError::WouldBlock)) = folder.as_ref().map(File::try_lock) {
+            let who = fs::read_to_string(&writer).unwrap_or_default();
+            let who = who.trim().parse::<u32>().map_or(String::new(), |id| format!(", process {id}"));
+            let why = format!(
+                "a run that is not over yet writes to {} (roundtrip{who}): wait for its end, or write elsewhere with --out DIR",
+                path.display()
+            );
+            return Err(Refusal::Misuse { why });
+        }
+        // Only for the message above: who cannot be told is not told.
+        let _ = fs::write(&writer, format!("{}\n", std::process::id()));
+        Ok(Lock { writer, _folder: folder })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.writer);
+    }
+}
+
+/// Takes away the recording of an earlier run, but only in a folder that is one of ours: its captures, the inputs that belong
+/// to them, and the key logs of programs whose run was killed.
 fn remove_earlier(path: &Path) -> std::io::Result<()> {
-    if !path.join(RUN_FILE).exists() {
+    let earlier = |name: &str| path.join(name).exists();
+    if !earlier(RUN_FILE) && !earlier(INPUTS_FILE) {
         return Ok(());
     }
-    fs::remove_file(path.join(RUN_FILE))?;
+    for name in [RUN_FILE, INPUTS_FILE] {
+        match fs::remove_file(path.join(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if is_key_log(&entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
     for entry in fs::read_dir(path.join(CAPTURES)).into_iter().flatten() {
         let file = entry?.path();
         if file.extension().is_some_and(|e| e == "pcapng") {
@@ -170,4 +231,35 @@ fn digests(path: &Path) -> Result<Value, Refusal> {
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_run_writes_to_a_folder_at_a_time() {
+        let path = std::env::temp_dir().join(format!("roundtrip-folder-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        let model = crate::Scenario::load("two-hosts").unwrap().model().clone();
+        let refused = || Folder::open(&path, &model).err().map(|e| e.to_string());
+        let first = Folder::open(&path, &model).unwrap();
+        fs::write(path.join(INPUTS_FILE), "of the first").unwrap();
+        let why = refused().unwrap();
+        let process = format!("process {}", std::process::id());
+        assert!(why.contains(&path.display().to_string()) && why.contains(&process), "{why}");
+        assert!(why.contains("--out"), "{why}");
+        assert_eq!(fs::read(path.join(INPUTS_FILE)).unwrap(), b"of the first");
+
+        drop(first);
+        fs::write(path.join(".keys-laptop.log"), "left by a run that was killed").unwrap();
+        drop(Folder::open(&path, &model).unwrap());
+        for name in [INPUTS_FILE, ".keys-laptop.log", WRITER_FILE] {
+            assert!(!path.join(name).exists(), "{name}");
+        }
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, "a file").unwrap();
+        assert!(refused().unwrap().contains("is a file, not a folder"));
+        fs::remove_file(&path).unwrap();
+    }
 }

@@ -342,7 +342,12 @@ impl World {
 
     /// Runs until no machine has an open connection and the last frames have arrived.
     pub fn come_to_rest(&mut self) {
-        let limit = self.built.sim.now() + LINGER_LIMIT;
+        self.come_to_rest_within(LINGER_LIMIT);
+    }
+
+    /// The same with a limit of one's own.
+    pub(crate) fn come_to_rest_within(&mut self, limit: Nanos) {
+        let limit = self.built.sim.now() + limit;
         while self.open_connections() > 0 && self.advance(limit) {
             self.built.sim.take_signals();
         }

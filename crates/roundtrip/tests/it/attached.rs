@@ -318,6 +318,30 @@ fn an_interrupt_ends_the_program_and_the_run_is_whole() {
 }
 
 #[test]
+fn a_run_in_the_background_of_a_script_hears_an_interrupt_and_keeps_its_folder() {
+    let folder = Folder::new("background");
+    let words = ["exec", "web-browsing", "--as", "laptop", "--out", "run", "--", "sleep", "60"];
+    let mut shell = Command::new("sh");
+    // What a shell without job control does to what it starts with `&`.
+    shell.args(["-c", "trap '' INT QUIT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_roundtrip")]).args(words);
+    let mut child = shell.current_dir(&folder.0).stdin(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    while !folder.run().join("inputs.bin").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for scenario in ["web-browsing", "two-hosts"] {
+        let args = ["run", scenario, "--out", "run"];
+        let second = roundtrip(&folder, &args).output().unwrap();
+        let why = text(&second.stderr);
+        assert!(second.status.code() == Some(2) && why.contains(&format!("process {}", child.id())), "{why}");
+    }
+    signal(&child, "-INT");
+    assert_eq!(wait(&mut child), Some(130));
+    answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
+}
+
+#[test]
 fn a_killed_run_leaves_no_program_and_replays_up_to_there() {
     let folder = Folder::new("killed");
     let mut child = endless_ping(&folder);

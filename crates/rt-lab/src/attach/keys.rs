@@ -12,6 +12,16 @@ const AT_ONCE: u64 = 64 << 10;
 /// A line may be so long (RFC 9850 lines are about 200 bytes).
 const LONGEST_LINE: usize = 1024;
 
+/// The name of a machine's key log in a run's folder.
+pub(crate) fn file_name(machine: &str) -> String {
+    format!(".keys-{machine}.log")
+}
+
+/// Whether a file of that name in a run's folder is a key log: one that is there without its run was left by one that was killed.
+pub(crate) fn is_key_log(name: &str) -> bool {
+    name.starts_with(".keys-") && name.ends_with(".log")
+}
+
 /// A key log under way. The file goes with it.
 #[derive(Debug)]
 pub(crate) struct KeyLog {

@@ -5,6 +5,8 @@
 use rt_base::Nanos;
 use rt_files::inputs::Lateness;
 
+use super::TOO_LATE_NS;
+
 /// Steps within a power of two.
 const STEPS: usize = 8;
 const BUCKETS: usize = 62 * STEPS;
@@ -15,11 +17,12 @@ pub(crate) struct Histogram {
     counts: Box<[u64; BUCKETS]>,
     frames: u64,
     max: u64,
+    too_late: u64,
 }
 
 impl Histogram {
     pub(crate) fn new() -> Histogram {
-        Histogram { counts: Box::new([0; BUCKETS]), frames: 0, max: 0 }
+        Histogram { counts: Box::new([0; BUCKETS]), frames: 0, max: 0, too_late: 0 }
     }
 
     /// One more.
@@ -27,6 +30,12 @@ impl Histogram {
         self.counts[bucket(late.0)] += 1;
         self.frames += 1;
         self.max = self.max.max(late.0);
+        self.too_late += u64::from(late.0 > TOO_LATE_NS);
+    }
+
+    /// How many were later than [`TOO_LATE_NS`].
+    pub(crate) fn too_late(&self) -> u64 {
+        self.too_late
     }
 
     /// The figures so far.
@@ -84,6 +93,9 @@ mod tests {
         }
         let Lateness { frames, p50, p99, max } = histogram.figures();
         assert_eq!((frames, max), (1_000, 1_000));
+        assert_eq!(histogram.too_late(), 0);
+        histogram.add(Nanos(TOO_LATE_NS + 1));
+        assert_eq!(histogram.too_late(), 1);
         assert!((500..563).contains(&p50) && (990..=1_000).contains(&p99), "{p50} {p99}");
     }
 }

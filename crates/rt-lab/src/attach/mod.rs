@@ -42,6 +42,7 @@ use session::{Document, Finished, Session};
 pub(crate) use bridges::CA_FILE;
 pub use bridges::{BridgeCall, BridgeKind};
 pub use guest::AttachOptions;
+pub(crate) use keys::is_key_log;
 pub(crate) use replay::trace_of_inputs;
 pub use replay::{ReplayOptions, Replayed, replay};
 pub use up::{UpOptions, WhenUp, join};
@@ -50,6 +51,8 @@ pub use up::{UpOptions, WhenUp, join};
 pub(crate) const INPUTS_FILE: &str = "inputs.bin";
 /// Frames that were later than this are not what the scenario describes any more.
 const TOO_LATE_NS: u64 = 10_000_000;
+/// Fewer of them are not worth a word.
+const MANY_FRAMES: u64 = 20;
 
 /// A program to be run on a machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -155,9 +158,9 @@ impl Scenario {
             guest::is_there(&call.command)?;
         }
         let loopback = bridges::open(&options.bridges)?;
-        let folder = match options.record {
-            Record::All => Some(Folder::open(&options.out, &document.model)?),
-            _ => output::clear(&options.out).map(|()| None)?,
+        let (folder, _lock) = match options.record {
+            Record::All => (Some(Folder::open(&options.out, &document.model)?), None),
+            _ => (None, Some(output::clear(&options.out)?)),
         };
         let mut session = match &folder {
             Some(folder) => Session::new(&document, vec![folder.recorder()]),
@@ -183,9 +186,10 @@ impl Scenario {
         pace(&document, &mut session, &mut real, keep)?;
         let codes = real.running().iter().skip(own).map(|r| r.code().unwrap_or(2)).collect();
         let (late, mut odd) = (real.lateness(), real.ended_early());
-        odd.extend(warnings(late));
+        odd.extend(warnings(late, real.too_late()));
         odd.extend(removed_cards(real.running(), &document.model));
-        drop(real);
+        // Until the story is written, nobody may end this by accident.
+        let _interrupts = real.close();
         let attached = Some(describe(session.programs(), late, &document.model));
         let run = folder
             .map(|folder| conclude(session.finish(), folder, &options.out, (options.comments, attached)))
@@ -235,7 +239,7 @@ fn document(model: &Model, seed: u64, programs: &[ProgramCall]) -> Result<Docume
     let now = WallClock::start().epoch().0 / 1_000_000_000;
     set_civil_time(&mut model, now.saturating_sub(rehearsal.now().0 / 1_000_000_000 + 1));
     let program = crate::APPLICATION.to_owned();
-    Ok(Document { program, seed, anchor: Time::ZERO, given, bridges: Vec::new(), model })
+    Ok(Document { program, seed, anchor: Time::ZERO, given, bridges: Vec::new(), what_if: false, model })
 }
 
 /// Moves civil time at virtual time zero, and every date that was chosen by it.
@@ -261,7 +265,7 @@ fn start(
     (out, attach): (&Path, AttachOptions),
 ) -> Result<Running, Refusal> {
     let name = session.world().model().nodes[node.index()].name.clone();
-    let keys = out.join(format!(".keys-{name}.log"));
+    let keys = out.join(keys::file_name(&name));
     let keys = KeyLog::make(&keys).map_err(|e| Refusal::io("make", &keys, e))?;
     let mut planned = guest::plan(session.world(), node, call.command.clone(), attach)?;
     planned.plan.env.push(("SSLKEYLOGFILE".into(), keys.path().into()));
@@ -353,14 +357,17 @@ fn removed_cards(running: &[Running], model: &Model) -> Vec<String> {
     running.iter().flat_map(|r| r.removed().map(move |port| one(r, port))).collect()
 }
 
-fn warnings(late: Lateness) -> Vec<String> {
-    if late.p99 < TOO_LATE_NS {
+/// `too_late` frames were more than [`TOO_LATE_NS`] late; a few are of this computer's moods and change nothing.
+fn warnings(late: Lateness, too_late: u64) -> Vec<String> {
+    if late.p99 < TOO_LATE_NS || too_late < MANY_FRAMES {
         return Vec::new();
     }
     let ms = |ns: u64| ns as f64 / 1e6;
     vec![format!(
-        "warning: this machine could not keep up: frames reached the program up to {:.1} ms late (half of them up to {:.1} \
-         ms, 99 % up to {:.1} ms), so what it measured is slower than the scenario",
+        "warning: this machine could not keep up: {too_late} of {} frames reached the program more than {:.0} ms late, the last of \
+         them {:.1} ms (half of all up to {:.1} ms, 99 % up to {:.1} ms), so what it measured is slower than the scenario",
+        late.frames,
+        ms(TOO_LATE_NS),
         ms(late.max),
         ms(late.p50),
         ms(late.p99)

@@ -1,5 +1,6 @@
 //! The world outside for real: guests with their devices and key logs, the clock on the wall, Ctrl-C.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -25,8 +26,8 @@ const SOON: Nanos = Nanos::from_micros(10);
 const ENDING: Nanos = Nanos::from_millis(500);
 /// and it is over when there was none for so long.
 const QUIET: Nanos = Nanos::from_millis(50);
-/// SIGINT, SIGKILL: the numbers are the same on every Linux.
-const INTERRUPT: i32 = 2;
+/// SIGINT and SIGQUIT, which keys of a terminal send: the numbers are the same on every Linux.
+const KEYS: [i32; 2] = [2, 3];
 
 /// A program under way on a machine that it plays.
 pub(crate) struct Running {
@@ -102,7 +103,8 @@ pub(crate) struct Real {
     /// Whether something else than a device was ready.
     called: bool,
     interrupts: Option<Interrupts>,
-    interrupted: u32,
+    /// How often each signal has come.
+    interrupted: BTreeMap<i32, u32>,
     late: Histogram,
     /// When the frames that wait to be flushed had left the world.
     sent: Vec<Time>,
@@ -128,7 +130,7 @@ impl Real {
             ready: Vec::new(),
             called: true,
             interrupts: None,
-            interrupted: 0,
+            interrupted: BTreeMap::new(),
             late: Histogram::new(),
             sent: Vec::new(),
             buffer: vec![0; MAX_FRAME],
@@ -170,6 +172,16 @@ impl Real {
     /// How late frames were.
     pub(crate) fn lateness(&self) -> Lateness {
         self.late.figures()
+    }
+
+    /// How many of them were too late.
+    pub(crate) fn too_late(&self) -> u64 {
+        self.late.too_late()
+    }
+
+    /// Ends all that is outside, but goes on to keep signals from ending this process until the answer is dropped.
+    pub(crate) fn close(self) -> Option<Interrupts> {
+        self.interrupts
     }
 
     fn time(&self) -> Time {
@@ -215,14 +227,16 @@ impl Real {
     /// Hands signals on. A terminal has sent its Ctrl-C to the program already; whoever insists means all of them.
     fn take_interrupts(&mut self) {
         let Some(signal) = self.interrupts.as_mut().and_then(Interrupts::take) else { return };
-        self.interrupted += 1;
+        let times = self.interrupted.entry(signal).or_default();
+        *times += 1;
+        let times = *times;
         if self.up.is_some() {
             return;
         }
-        let by_terminal = signal == INTERRUPT && io::IsTerminal::is_terminal(&io::stdin());
+        let by_terminal = KEYS.contains(&signal) && io::IsTerminal::is_terminal(&io::stdin());
         for running in self.running.iter_mut().filter(|r| r.code.is_none()) {
             // A program that has ended meanwhile is noticed in its own time.
-            let _ = match self.interrupted {
+            let _ = match times {
                 1 if by_terminal => Ok(()),
                 1 | 2 => running.guest.signal(signal),
                 _ => running.guest.kill(),
@@ -313,7 +327,7 @@ impl Outside for Real {
             self.take_ends(into)?;
         }
         let over = match &mut self.up {
-            Some(up) if self.interrupted > 0 => {
+            Some(up) if !self.interrupted.is_empty() => {
                 up.end_all(self.late.figures(), into);
                 true
             }

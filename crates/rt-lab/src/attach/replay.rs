@@ -153,7 +153,7 @@ fn make_again(
 /// The same inputs in another world, and which machine of it is which of the first one's: they are found by their names. Civil
 /// time stays.
 fn another_world(document: Document, other: &Model) -> Result<(Document, BTreeMap<NodeId, NodeId>), Refusal> {
-    let Document { program, seed, anchor, given, mut bridges, model: first } = document;
+    let Document { program, seed, anchor, given, mut bridges, what_if: _, model: first } = document;
     let mut model = other.clone();
     let mut moved = Vec::new();
     for node in &given {
@@ -166,8 +166,12 @@ fn another_world(document: Document, other: &Model) -> Result<(Document, BTreeMa
     model.steps.retain(|step| !moved.contains(&step.node));
     model.expect.clear();
     super::set_civil_time(&mut model, first.epoch);
+    model.about = format!(
+        "What if? The programs' frames and exit codes are those recorded in {}; they do not answer to this world. {}",
+        first.name, model.about
+    );
     let names = given.into_iter().zip(moved.iter().copied()).collect();
-    Ok((Document { program, seed, anchor, given: moved, bridges, model }, names))
+    Ok((Document { program, seed, anchor, given: moved, bridges, what_if: true, model }, names))
 }
 
 fn is_same_folder(a: &Path, b: &Path) -> bool {

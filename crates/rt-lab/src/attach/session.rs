@@ -24,6 +24,9 @@ pub(crate) struct Document {
     /// Its bridges to the world outside.
     #[serde(default)]
     pub(crate) bridges: Vec<Built>,
+    /// Whether the inputs are those of another world.
+    #[serde(default)]
+    pub(crate) what_if: bool,
     /// The world, with its civil time moved to that of the run.
     pub(crate) model: Model,
 }
@@ -44,12 +47,17 @@ pub(crate) struct Session {
     steps: usize,
     programs: Vec<Program>,
     bridges: Bridges,
+    /// See [`Document::what_if`].
+    what_if: bool,
     /// Everything up to here has happened.
     at: Time,
 }
 
 /// The time that passes between two looks at what left the world.
 const SLICE: Nanos = Nanos::from_millis(20);
+/// What was under way when the last program ended goes on for so long: whoever waits for the end of a program waits for this,
+/// and a program that was killed leaves connections that end by nothing but their own patience.
+const LINGER: Nanos = Nanos::from_secs(30);
 
 impl Session {
     /// Boots the world and gives the machines away.
@@ -64,7 +72,8 @@ impl Session {
 
     fn of_world(document: &Document, world: World) -> Session {
         let (steps, programs, bridges) = (document.model.steps.len(), Vec::new(), Bridges::default());
-        let mut session = Session { world, steps, programs, bridges, at: Time::ZERO };
+        let mut session =
+            Session { world, steps, programs, bridges, what_if: document.what_if, at: Time::ZERO };
         session.world.boot();
         session.at = session.world.now();
         session
@@ -186,11 +195,12 @@ impl Session {
         open.end = Some((at, code, late));
         let node = open.node;
         let figures = figures(late);
+        let summary = summary(code, self.what_if);
         let sim = self.world.sim();
         if !figures.is_empty() {
             sim.say(at, node, AppRecord::StepFigures { step, figures });
         }
-        sim.say(at, node, AppRecord::StepEnd { step, ok: code == 0, summary: summary(code) });
+        sim.say(at, node, AppRecord::StepEnd { step, ok: code == 0, summary });
         Ok(())
     }
 
@@ -208,7 +218,7 @@ impl Session {
 
     /// Lets the rest of the world come to its end in virtual time.
     pub(crate) fn finish(mut self) -> Finished {
-        self.world.come_to_rest();
+        self.world.come_to_rest_within(LINGER);
         let model = self.world.model().clone();
         let mut outcomes = self.world.outcomes().to_vec();
         let mut trace = self.world.into_trace();
@@ -219,7 +229,7 @@ impl Session {
                 ok: program.end.is_some_and(|(_, code, _)| code == 0),
                 summary: program
                     .end
-                    .map_or_else(|| "the run ended first".into(), |(_, code, _)| summary(code)),
+                    .map_or_else(|| "the run ended first".into(), |(_, code, _)| summary(code, self.what_if)),
                 begin: program.begin,
                 end,
                 lines: Vec::new(),
@@ -238,12 +248,14 @@ pub(crate) struct Finished {
     pub(crate) outcomes: Vec<StepOutcome>,
 }
 
-fn summary(code: i32) -> String {
-    match code {
+fn summary(code: i32, what_if: bool) -> String {
+    let summary = match code {
         0 => "exit code 0".into(),
         129..=192 => format!("ended by signal {}", code - 128),
         code => format!("exit code {code}"),
-    }
+    };
+    // What it would have been here, nobody knows.
+    if what_if { summary + " in the recorded run" } else { summary }
 }
 
 /// How late frames were, as the story has it.
@@ -252,5 +264,9 @@ fn figures(late: Lateness) -> Vec<Figure> {
         return Vec::new();
     }
     let span = |name, nanos| Figure::span(name, Nanos(nanos));
-    vec![span("late-median", late.p50), span("late-p99", late.p99), span("late-max", late.max)]
+    vec![
+        span("late, half within", late.p50),
+        span("late, 99 % within", late.p99),
+        span("late, at most", late.max),
+    ]
 }

@@ -177,7 +177,7 @@ fn again(folder: &Path, out: &Path) -> Replayed {
 fn what_was_not_recorded_is_made_by_a_replay() {
     let (all, inputs, made) = (Temporary::new("all"), Temporary::new("inputs"), Temporary::new("made"));
     run(&all.0, 7);
-    output::clear(&inputs.0).unwrap();
+    drop(output::clear(&inputs.0).unwrap());
     // Civil time would differ from one run to the next.
     let (document, _) = super::replay::open(&all.0).unwrap();
     let mut session = Session::unrecorded(&document);
@@ -210,7 +210,7 @@ fn what_a_program_outside_does_is_told_and_replays_to_the_byte() {
     assert_eq!(step.budget.slices.iter().map(|s| s.end_ns - s.start_ns).sum::<u64>(), step.duration_ns);
     let outside = step.budget.totals.iter().find(|t| t.group == "programs").unwrap();
     assert!(outside.time_ns > 0 && outside.time_ns < step.duration_ns);
-    assert!(step.figures.iter().any(|f| f.name == "late-p99" && f.value == 2_000));
+    assert!(step.figures.iter().any(|f| f.name == "late, 99 % within" && f.value == 2_000));
 
     let replayed = again(&first.0, &second.0);
     assert_eq!((replayed.same, replayed.differ), (Some(true), Vec::new()));
@@ -221,6 +221,36 @@ fn what_a_program_outside_does_is_told_and_replays_to_the_byte() {
     // `follow` makes the run again in memory.
     let followed = crate::follow(&first.0.display().to_string(), &crate::FollowQuery::default()).unwrap();
     assert_eq!(followed.json, run.story_json());
+}
+
+#[test]
+fn a_few_late_frames_are_not_worth_a_warning() {
+    let late = Lateness { frames: 40, p50: 1_000, p99: 11_000_000, max: 12_000_000 };
+    assert!(warnings(late, 19).is_empty());
+    assert!(warnings(late, 20)[0].contains("20 of 40 frames"));
+    assert!(warnings(Lateness { p99: 1_000, ..late }, 20).is_empty());
+}
+
+#[test]
+fn a_folder_that_follow_cannot_read_says_why() {
+    let folder = Temporary::new("damaged");
+    run(&folder.0, 3);
+    let why = || {
+        crate::follow(&folder.0.display().to_string(), &crate::FollowQuery::default())
+            .unwrap_err()
+            .to_string()
+    };
+    let path = folder.0.join("run.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["digests"]["events.bin"] = "00".into();
+    std::fs::write(&path, value.to_string()).unwrap();
+    assert!(why().contains("damaged or not of this run"), "{}", why());
+    value["program"] = "roundtrip 0.0.0".into();
+    std::fs::write(&path, value.to_string()).unwrap();
+    assert!(why().contains("written by roundtrip 0.0.0"), "{}", why());
+    std::fs::remove_file(&path).unwrap();
+    assert!(why().contains("roundtrip replay"), "{}", why());
 }
 
 #[test]

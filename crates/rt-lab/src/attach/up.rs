@@ -5,6 +5,7 @@
 //! of JSON, is answered with one, says its program's exit code at the end, and is told when that has been written down.
 
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rt_attach::{Door, GuestStdio, GuestUser, JoinPlan, Visitor, WallClock, Watch};
@@ -81,7 +82,8 @@ impl Scenario {
         ready(&lines);
         pace(&document, &mut session, &mut real, Some(&out))?;
         let late = real.lateness();
-        drop(real);
+        // Until the story is written, nobody may end this by accident.
+        let _interrupts = real.close();
         let attached = Some(describe(session.programs(), late, &document.model));
         conclude(session.finish(), folder, &out, (Comments::Key, attached))
     }
@@ -235,12 +237,7 @@ impl Visiting {
 /// [`Refusal::Misuse`] when no world is up there, or it refuses; [`Refusal::Attach`] when the program cannot be started.
 pub fn join(folder: &Path, call: &ProgramCall) -> Result<i32, Refusal> {
     let gone = |error| Refusal::Io { doing: format!("speak with the world in {}", folder.display()), error };
-    let mut door = Visitor::knock(&folder.join(DOOR)).map_err(|e| {
-        let shown = folder.display();
-        Refusal::Misuse {
-            why: format!("no world is up in {shown} ({e}): start one with roundtrip up FILE --out {shown}"),
-        }
-    })?;
+    let mut door = Visitor::knock(&folder.join(DOOR)).map_err(|e| nobody_home(folder, e))?;
     door.say(&json!({ "as": call.node, "text": call.text() }).to_string()).map_err(gone)?;
     let line = door.line().map_err(gone)?.unwrap_or_default();
     let answer: Value = serde_json::from_str(&line).unwrap_or_default();
@@ -261,6 +258,21 @@ pub fn join(folder: &Path, call: &ProgramCall) -> Result<i32, Refusal> {
         let _ = door.line();
     }
     code
+}
+
+/// Why a door stays shut.
+fn nobody_home(folder: &Path, error: std::io::Error) -> Refusal {
+    let shown = folder.display();
+    let why = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            format!("no world is up in {shown}: start one with roundtrip up FILE --out {shown}")
+        }
+        ErrorKind::PermissionDenied => {
+            format!("the world in {shown} belongs to another user, and only that user's programs can join it")
+        }
+        _ => return Refusal::Io { doing: format!("speak with the world in {shown}"), error },
+    };
+    Refusal::Misuse { why }
 }
 
 fn run_there(plan: &JoinPlan) -> Result<i32, Refusal> {
