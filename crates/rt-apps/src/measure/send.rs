@@ -1,8 +1,12 @@
 //! As many bytes as TCP lets through, over one connection or several: iperf's task.
+//!
+//! Goodput is the bytes divided by the time from the first byte handed to an open connection to the last byte read by the
+//! sink: the handshake does not count, the way of the first segment does. It is never above the speed of the path. Sender
+//! and sink share the simulation's clock; two real machines could not measure it like that.
 
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
 
 use rt_base::{AppRecord, FigureUnit, Nanos, Time, Wait, count as counted};
 use rt_stack::{ConnectOptions, tcp::Info};
@@ -36,6 +40,8 @@ pub struct SendOptions {
 
 /// What came of one connection.
 struct Done {
+    /// When the first byte was handed to the connection.
+    begin: Time,
     sink: Numbers,
     info: Option<Info>,
     looks: Vec<Look>,
@@ -76,15 +82,15 @@ async fn run(net: &Net, target: &str, options: SendOptions, report: &mut Report)
     for (index, one) in flows.into_iter().enumerate() {
         let done = one.await.map_err(|e| format!("{remote}: {e}"))?;
         say_looks(report, &done.looks);
-        let (got, span) = (done.sink.get("bytes"), done.sink.span("span-ns"));
+        let (got, end) = (done.sink.get("bytes"), Time(done.sink.get("last-ns")));
+        let span = end.since(done.begin);
         again += done.info.map_or(0, |i| i.total_retrans);
         bytes += got;
-        (first, last) =
-            (first.min(Time(done.sink.get("first-ns"))), last.max(Time(done.sink.get("last-ns"))));
+        (first, last) = (first.min(done.begin), last.max(end));
         let label = if count == 1 { "connection".to_string() } else { format!("connection {}", index + 1) };
         say_flow(report, &label, &done, (got, span));
     }
-    // One clock: from the first byte of any connection at the sink to the last of any.
+    // From the first byte written to any connection to the last that was read from any.
     let span = last.since(first);
     let goodput = bits_per_second(bytes, span);
     report.figure("goodput", goodput, FigureUnit::BitsPerSecond);
@@ -106,11 +112,30 @@ async fn run(net: &Net, target: &str, options: SendOptions, report: &mut Report)
 }
 
 async fn flow(net: &Net, mut stream: TcpStream, bytes: u64, every: Option<Nanos>) -> std::io::Result<Done> {
-    let (begin, over) = (net.now(), Arc::new(AtomicBool::new(false)));
-    let watcher = every.map(|every| {
-        let (net, id, over) = (net.clone(), stream.id(), Arc::clone(&over));
-        net.clone().spawn(async move { watch(&net, id, (begin, every), &over).await })
-    });
+    let (begin, id, mut looks) = (net.now(), stream.id(), Vec::new());
+    let answer = {
+        let mut transfer = pin!(transfer(&mut stream, bytes));
+        let mut watcher = every.map(|every| Box::pin(watch(net, id, (begin, every), &mut looks)));
+        // The watcher only looks on: it ends with the transfer, whatever it waits for.
+        poll_fn(|cx| {
+            let outcome = transfer.as_mut().poll(cx);
+            let over = outcome.is_ready()
+                || watcher.as_mut().is_some_and(|watcher| watcher.as_mut().poll(cx).is_ready());
+            if over {
+                watcher = None;
+            }
+            outcome
+        })
+        .await?
+    };
+    let info = net.tcp_info(&stream);
+    let sink = Numbers::parse(&answer).ok_or(std::io::ErrorKind::InvalidData)?;
+    stream.closed().await;
+    Ok(Done { begin, sink, info, looks })
+}
+
+/// Sends all the bytes and the FIN; gives what the sink answers.
+async fn transfer(stream: &mut TcpStream, bytes: u64) -> std::io::Result<Vec<u8>> {
     stream.write_all(&Hello::Bulk.emit()).await?;
     let zeros = vec![0; WRITE];
     let mut left = bytes;
@@ -121,34 +146,19 @@ async fn flow(net: &Net, mut stream: TcpStream, bytes: u64, every: Option<Nanos>
     }
     stream.shutdown().await?;
     let mut answer = Vec::new();
-    (&mut stream).take(LONGEST_REPORT as u64).read_to_end(&mut answer).await?;
-    over.store(true, Ordering::Relaxed);
-    let info = net.tcp_info(&stream);
-    let sink = Numbers::parse(&answer).ok_or(std::io::ErrorKind::InvalidData)?;
-    stream.closed().await;
-    let looks = match watcher {
-        Some(watcher) => watcher.await,
-        None => Vec::new(),
-    };
-    Ok(Done { sink, info, looks })
+    stream.take(LONGEST_REPORT as u64).read_to_end(&mut answer).await?;
+    Ok(answer)
 }
 
-/// Looks at a connection at regular times until it is over.
-async fn watch(
-    net: &Net,
-    id: crate::SocketId,
-    (begin, every): (Time, Nanos),
-    over: &AtomicBool,
-) -> Vec<Look> {
-    let mut looks = Vec::new();
+/// Looks at a connection at regular times, as long as there is one.
+async fn watch(net: &Net, id: crate::SocketId, (begin, every): (Time, Nanos), looks: &mut Vec<Look>) {
     let mut at = begin + every;
     while looks.len() < MOST_LOOKS {
         net.sleep_until(at, Wait::Housekeeping).await;
-        let Some(info) = net.tcp_info_of(id).filter(|_| !over.load(Ordering::Relaxed)) else { break };
+        let Some(info) = net.tcp_info_of(id) else { break };
         looks.push(Look { at: at.since(begin), acked: info.bytes_acked, info });
         at += every;
     }
-    looks
 }
 
 fn say_looks(report: &mut Report, looks: &[Look]) {

@@ -54,7 +54,7 @@ async fn connection(net: &Net, mut stream: TcpStream) -> io::Result<()> {
 
 async fn bulk(net: &Net, stream: &mut TcpStream) -> io::Result<Numbers> {
     let mut buffer = vec![0; READ];
-    let (first, mut last, mut bytes) = (net.now(), net.now(), 0);
+    let (mut last, mut bytes) = (net.now(), 0);
     loop {
         match stream.read(&mut buffer).await? {
             0 => break,
@@ -63,8 +63,7 @@ async fn bulk(net: &Net, stream: &mut TcpStream) -> io::Result<Numbers> {
     }
     let mut numbers = Numbers::default();
     numbers.set("bytes", bytes);
-    numbers.set("span-ns", last.since(first).0);
-    numbers.set("first-ns", first.0);
+    // The sender knows when it began.
     numbers.set("last-ns", last.0);
     Ok(numbers)
 }
@@ -125,7 +124,8 @@ async fn datagrams(net: Net, socket: UdpSocket) {
         let stream = streams.entry(from).or_insert_with(|| Stream { state: Playout::default(), since: now });
         let state = &mut stream.state;
         (state.interval, state.playout) = (piece.interval, piece.playout);
-        state.packet(now, piece.packet, piece.sent, bytes.len());
+        // The piece's own head is none of the stream's bytes.
+        state.packet(now, piece.packet, piece.sent, bytes.len().saturating_sub(Piece::LEN));
         state.part(now, piece.frame, (piece.part, piece.parts));
     }
 }

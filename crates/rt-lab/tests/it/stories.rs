@@ -146,6 +146,37 @@ fn what_the_senders_own_queue_dropped_is_the_connections_and_has_a_cross() {
 }
 
 #[test]
+fn a_look_at_a_transfer_changes_nothing_of_it() {
+    let watched = NARROW.replace("to b over TCP }", "to b over TCP, every: 700ms }");
+    let (plain, watched) = (run_text("narrow", NARROW), run_text("narrow", &watched));
+    let of = |run: &Run| (run.outcomes()[0].end, run.outcomes()[0].summary.clone());
+    assert_eq!(of(&plain), of(&watched));
+    let looks = |run: &Run| run.story_text().matches(" acknowledged, window").count();
+    assert!(looks(&plain) == 0 && looks(&watched) > 0);
+}
+
+#[test]
+fn goodput_is_never_above_the_speed_of_the_link() {
+    for bytes in ["1kB", "2kB", "20kB", "300kB"] {
+        let text = NARROW.replace("sends 300kB", &format!("sends {bytes}"));
+        let text =
+            text.replace("retransmissions: 1.., refused: 0, syn-cookies: 0", "goodput: 1kbit/s..1.95Mbit/s");
+        let run = run_text("narrow", &text);
+        assert!(run.passed(), "{bytes}: {:?}", run.verdict_lines());
+    }
+}
+
+#[test]
+fn what_arrives_of_a_stream_is_what_was_sent_and_no_heads() {
+    for over in ["UDP", "TCP"] {
+        let step = format!("a streams 400kbit/s for 2s to b over {over}");
+        let text = NARROW.replace("a sends 300kB to b over TCP", &step);
+        let text = text.replace("retransmissions: 1.., refused: 0, syn-cookies: 0", "frames-lost: 0");
+        says(&run_text("narrow", &text).story_text(), &["100.0 kB arrived"]);
+    }
+}
+
+#[test]
 fn retransmissions_are_a_figure_with_two_ends() {
     for (range, holds) in [("0", false), ("1..", true), ("..100000", true), ("100000..", false)] {
         let run =
