@@ -139,7 +139,11 @@ pub(crate) const FIGURES: &[Key] = &[
     key("latency-max", Ty::Between(Measure::Time), "The longest of the calls."),
     key("connections", Ty::Between(Measure::Count), "How many connections were opened for the calls."),
     key("packets", Ty::Between(Measure::Count), "How many packets a flood or a forger sent."),
-    key("goodput", Ty::Between(Measure::Rate), "What `sends` got through, as the sink counts it."),
+    key(
+        "goodput",
+        Ty::Between(Measure::Rate),
+        "What `sends` got through: bytes over the time from the first byte written to the last one read by the sink.",
+    ),
     key(
         "path-mtu",
         Ty::Between(Measure::Count),
