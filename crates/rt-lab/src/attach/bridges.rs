@@ -304,5 +304,4 @@ fn web_name(model: &Model, node: NodeId, port: u16) -> Option<(String, bool)> {
 pub(crate) const CA_FILE: &str = "ca.pem";
 
 #[cfg(test)]
-#[path = "bridge_tests.rs"]
 mod tests;

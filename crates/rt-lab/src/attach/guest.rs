@@ -67,6 +67,9 @@ pub(crate) fn plan(
     Ok(GuestPlan { plan, ports })
 }
 
+/// ENOENT: in the words of a shell, "No such file or directory".
+const NO_ENTRY: i32 = 2;
+
 /// Whether a command can be found, as far as that is to be told beforehand: before a mistyped one costs the last run.
 pub(crate) fn is_there(command: &[OsString]) -> Result<(), Refusal> {
     let Some(program) = command.first() else { return Ok(()) };
@@ -80,7 +83,8 @@ pub(crate) fn is_there(command: &[OsString]) -> Result<(), Refusal> {
     if found {
         return Ok(());
     }
-    let (program, error) = (program.to_string_lossy().into_owned(), std::io::ErrorKind::NotFound.into());
+    let (program, error) =
+        (program.to_string_lossy().into_owned(), std::io::Error::from_raw_os_error(NO_ENTRY));
     Err(Refusal::Attach(rt_attach::AttachError::Command { program, error }))
 }
 
