@@ -131,7 +131,7 @@ async fn paced(net: &Net, total: u64, rate: u64, mut make: impl FnMut(u64) -> (I
         let next = Nanos(sent.saturating_mul(1_000_000_000).div_ceil(rate));
         let next = (begin + next).max(net.now() + BATCH);
         if sent < total {
-            net.sleep_until(next, Wait::Person).await;
+            net.sleep_until(next, Wait::Attack).await;
         }
     }
     sent

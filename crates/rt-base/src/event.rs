@@ -342,6 +342,8 @@ pub enum Blocked {
     Pacing,
     /// Corked by the application.
     Cork,
+    /// All that was written has left, and the send buffer has no room for more until bytes are acknowledged.
+    SendBuffer,
 }
 
 /// RFC 9293 3.3.2, as a plain name.
@@ -499,4 +501,6 @@ pub enum Wait {
     Housekeeping,
     /// A stream is sent at its own pace.
     Pace,
+    /// A forger sends its packets at the rate that was asked for.
+    Attack,
 }

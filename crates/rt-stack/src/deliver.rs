@@ -153,6 +153,7 @@ impl Stack {
         let outcome = socket.connection.on_segment(cx, &header, payload, Ecn::from_byte(packet.ip.dscp_ecn));
         match outcome {
             Outcome::Reopen => {
+                socket.connection.record_taken_over(cx);
                 self.settle(id, FrameId::NONE, out);
                 self.sockets.remove(id);
                 self.sockets.wake(id);

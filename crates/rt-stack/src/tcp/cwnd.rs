@@ -121,6 +121,7 @@ impl Connection {
         //= rfc3168#6.1.2
         self.recovery.undo.ssthresh = 0;
         if self.recovery.state < CongestionState::Cwr {
+            self.tell_cwnd_before(cx);
             self.recovery.undo.marker = None;
             self.begin_reduction();
             self.recovery.state = CongestionState::Cwr;
@@ -268,10 +269,12 @@ impl Connection {
         if r.state == CongestionState::Open && !self.snd.wants_room {
             let used = r.usage.used.max(initial);
             if used < r.window.cwnd {
+                self.tell_cwnd_before(cx);
+                let r = &mut self.recovery;
                 r.window.ssthresh = r.current_ssthresh();
                 r.window.cwnd = (r.window.cwnd + used) / 2;
             }
-            r.usage.used = 0;
+            self.recovery.usage.used = 0;
             self.tell_cwnd(cx, true);
         }
     }
@@ -289,6 +292,8 @@ impl Connection {
         if !self.config.slow_start_after_idle || idle <= rto || r.controller.owns_window() {
             return;
         }
+        self.tell_cwnd_before(cx);
+        let r = &mut self.recovery;
         r.window.ssthresh = r.current_ssthresh();
         let floor = initial.min(r.window.cwnd);
         let halvings = (idle / rto).min(31);
@@ -296,6 +301,13 @@ impl Connection {
         r.window.cwnd = (before >> halvings).max(floor);
         (r.usage.stamp, r.usage.used) = (cx.now, 0);
         if before != r.window.cwnd {
+            self.tell_cwnd(cx, true);
+        }
+    }
+
+    /// A cut is near: tells the story the window as it is, or the cut would be told from what it was some while ago.
+    pub(super) fn tell_cwnd_before(&mut self, cx: Cx) {
+        if cx.recording && self.recovery.window.bytes().0 != self.recovery.told {
             self.tell_cwnd(cx, true);
         }
     }

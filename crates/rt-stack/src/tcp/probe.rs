@@ -162,6 +162,7 @@ impl Connection {
             self.recovery.probe.end();
         } else if self.snd.una.gt(end) {
             // The repetition filled a hole: a loss like any other for the window.
+            self.tell_cwnd_before(cx);
             self.begin_reduction();
             self.recovery.state = CongestionState::Cwr;
             self.end_reduction(cx);

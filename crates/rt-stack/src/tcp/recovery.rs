@@ -374,6 +374,7 @@ impl Connection {
         if segments == 0 || !cx.recording {
             return;
         }
+        self.tell_cwnd_before(cx);
         let first = self.snd.flight.next_lost().map_or(self.snd.una, |(_, e)| e.seq);
         let first = self.snd.offset(first);
         self.decided(cx, || TcpDecision::Lost { first, segments, by });
@@ -392,6 +393,7 @@ impl Connection {
         //= rfc5681#3.2
         //= rfc6675#5
         //= rfc8985#8
+        self.tell_cwnd_before(cx);
         if !self.any_repeated() {
             self.recovery.undo.first_at = None;
         }
@@ -497,6 +499,7 @@ impl Connection {
 
     /// The retransmission timer expired with data in flight. `retries` timeouts came before it in a row.
     pub(super) fn on_rto(&mut self, cx: Cx, retries: u8) {
+        self.tell_cwnd_before(cx);
         let fresh = self.recovery.state < CongestionState::Recovery;
         let rack = self.by_time().then_some(self.recovery.rack);
         self.snd.flight.all_lost(rack.as_ref(), cx.now);

@@ -190,7 +190,8 @@ impl Connection {
     fn next_new(&mut self, cx: Cx) -> Option<Segment> {
         match self.new_data(cx) {
             NewData::Nothing => {
-                self.block(cx, None);
+                let full = self.snd.wants_room && self.snd.unsent() == 0;
+                self.block(cx, full.then_some(Blocked::SendBuffer));
                 self.no_longer(cx.now, Sending::PeerWindow);
                 None
             }

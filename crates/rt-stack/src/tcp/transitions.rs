@@ -92,6 +92,15 @@ impl Connection {
         }
     }
 
+    /// A newer SYN takes the place of a connection in TIME-WAIT, which is forgotten.
+    pub(crate) fn record_taken_over(&mut self, cx: Cx) {
+        //= rfc6191#2
+        if cx.recording {
+            let (from, to) = (self.phase(), TcpPhase::Closed);
+            self.records.push(What::TcpState { conn: self.conn, from, to });
+        }
+    }
+
     /// The handshake is over; `header` is the segment that ended it.
     pub(super) fn on_open(&mut self, cx: Cx, header: &TcpHeader, road: Option<Road>) {
         let repeated = self.retries;

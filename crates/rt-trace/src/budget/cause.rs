@@ -58,6 +58,8 @@ pub enum Group {
     Timeouts,
     /// DHCP, ARP and housekeeping timers.
     Protocol,
+    /// An attacker sent forged packets at its rate.
+    Attack,
     /// A person waited.
     Person,
     /// See [`Cause::Unnamed`].
@@ -130,6 +132,7 @@ impl Group {
         Group::Loss,
         Group::Timeouts,
         Group::Protocol,
+        Group::Attack,
         Group::Person,
         Group::Unnamed,
     ];
@@ -151,6 +154,7 @@ impl Group {
             Group::Loss => "loss",
             Group::Timeouts => "timeouts",
             Group::Protocol => "protocol",
+            Group::Attack => "attack",
             Group::Person => "person",
             Group::Unnamed => "bug",
         }
@@ -173,6 +177,7 @@ impl Group {
             Group::Loss => "noticing lost packets",
             Group::Timeouts => "answers that did not come",
             Group::Protocol => "protocol timers",
+            Group::Attack => "an attacker at work",
             Group::Person => "a person waiting",
             Group::Unnamed => "BUG: unnamed",
         }
@@ -195,6 +200,7 @@ impl Group {
             Group::Loss => "something was lost, and it takes time to be sure of that",
             Group::Timeouts => "nobody answered, so a clock had to run out",
             Group::Protocol => "timers of DHCP, ARP, TCP and the like",
+            Group::Attack => "forged packets were sent, one after the other, at the rate that was asked for",
             Group::Person => "nobody did anything",
             Group::Unnamed => "this is a bug in roundtrip: please report it",
         }
@@ -208,6 +214,9 @@ fn blocked_words(reason: Blocked) -> (&'static str, &'static str) {
         Blocked::PeerWindow => ("blocked.peer_window", "the other end's receive window is full"),
         Blocked::Nagle => ("blocked.nagle", "Nagle's rule waits for an acknowledgement"),
         Blocked::Pacing => ("blocked.pacing", "TCP spaces its packets out"),
+        Blocked::SendBuffer => {
+            ("blocked.send_buffer", "the send buffer is full until bytes are acknowledged")
+        }
         Blocked::Cork => ("blocked.cork", "the application asked TCP to collect more"),
     }
 }
@@ -264,6 +273,7 @@ fn wait_words(wait: Wait) -> (&'static str, &'static str) {
         Wait::Dhcp => ("wait.dhcp", "DHCP waits for answers"),
         Wait::Housekeeping => ("wait.housekeeping", "housekeeping"),
         Wait::Pace => ("wait.pace", "the stream's own pace"),
+        Wait::Attack => ("wait.attack", "the attacker sends at the rate that was asked for"),
     }
 }
 
@@ -282,6 +292,7 @@ fn timer_group(kind: TimerKind) -> Group {
             Wait::ProxyThink => Group::Proxies,
             Wait::PageWork => Group::Page,
             Wait::Person => Group::Person,
+            Wait::Attack => Group::Attack,
             Wait::Timeout | Wait::Backoff => Group::Timeouts,
             Wait::Dhcp | Wait::Housekeeping | Wait::Pace => Group::Protocol,
         },

@@ -30,7 +30,7 @@ pub struct Flow {
     pub bytes: [u64; 2],
     /// Segments that were sent again, at either end.
     pub retransmissions: u32,
-    /// How it ended: `closed`, `reset`, `open`.
+    /// How it ended: `closed`, `reset`, `open`, `never opened`.
     pub ended: String,
     /// No connection, but segments that a forger sent in somebody else's name. They are numbered behind all connections.
     #[serde(default)]
@@ -106,11 +106,19 @@ impl<'t> Flows<'t> {
         (flow.number as usize).checked_sub(1).filter(|i| *i < self.view.conns.len())
     }
 
-    /// The side that sent more bytes, where both ends are known; the client else.
+    /// The side that sent more bytes, where both ends are known; the client else. What never arrived and what was sent again
+    /// counts.
     #[must_use]
     pub fn main_sender(&self, flow: &Flow) -> Side {
-        let reached = self.index(flow).is_some_and(|c| self.view.conns[c].server.is_some());
-        if reached && flow.bytes[1] >= flow.bytes[0] { Side::Server } else { Side::Client }
+        let Some(conn) = self.index(flow).filter(|c| self.view.conns[*c].server.is_some()) else {
+            return Side::Client;
+        };
+        let sent = |side: Side| -> u64 {
+            let Some(end) = self.view.end(conn, side) else { return 0 };
+            let own = self.view.tcp(end).segments.iter().filter(|s| s.from == side);
+            own.map(|s| u64::from(s.len)).sum()
+        };
+        if sent(Side::Server) >= sent(Side::Client) { Side::Server } else { Side::Client }
     }
 
     /// What one side sent over time, as its own interface saw it; `None` when that side is not a machine of the run.

@@ -186,6 +186,7 @@ impl<'s> NodeReader<'s> {
             window_scale: header.options.window_scale,
             sack_permitted: header.options.sack_permitted,
             timestamps: header.options.timestamps.is_some(),
+            fast_open: header.options.fast_open().map(|option| option.cookie().len() as u8),
             payload,
         };
         let pair = ordered(segment.src, segment.dst);

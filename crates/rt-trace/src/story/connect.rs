@@ -1,6 +1,6 @@
 //! "Connect" and "close": the way of the SYN, NAT, the other edges, the handshake's numbers, and the FINs.
 
-use rt_base::{AppRecord, FrameId, Time};
+use rt_base::{AppRecord, Event, FrameId, TcpPhase, Time, What};
 
 use super::model::{Chapter, ConnectionStory, Ends, Line};
 use super::tell::{self, Step};
@@ -11,12 +11,17 @@ use crate::read::{Mark, Segment, Side, SynFacts, TcpConversation};
 const EXPLAIN: &str = "TCP makes a reliable pipe out of packets that may get lost. Both ends first agree on where they \
                        start to count bytes: SYN, SYN-ACK, ACK (the three-way handshake).";
 
+/// Bits of the flags byte.
+const ACK: u8 = 16;
+const ECE: u8 = 64;
+const CWR: u8 = 128;
+
 /// The chapter of opening a connection.
 pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
     let view = step.view;
     let tcp = view.tcp(view.conns[conn].client);
     let start = tcp.syn.as_ref().map_or(step.start(), |s| s.mark.at);
-    let end = tcp.established.map(|m| m.at).or(tcp.reset.map(|r| r.mark.at));
+    let end = tcp.established.map(|m| m.at).or(tcp.reset.map(|r| r.mark.at)).or(given_up(view, conn));
     let server = view.conns[conn].server.map(|e| view.name(e.node));
     let mut lines = vec![Line::new("tcp.connect", "from → to", format!("{} → {}", tcp.client, tcp.server))];
     lines.extend(tell::nat_lines(view, tcp.syn_frame(), 1));
@@ -42,6 +47,12 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
         explain: EXPLAIN.into(),
         lines,
     }
+}
+
+/// When the client ended a connection that never opened.
+fn given_up(view: &View<'_>, conn: usize) -> Option<Time> {
+    let closed = |e: &&Event| matches!(e.what, What::TcpState { to: TcpPhase::Closed, .. });
+    view.tcp_events(conn, Side::Client).find(closed).map(|e| e.at)
 }
 
 /// The copy of the SYN that arrived, else the first.
@@ -73,7 +84,7 @@ fn handshake(tcp: &TcpConversation, start: Time) -> Vec<Line> {
         }
     }
     if let Some(syn_ack) = &tcp.syn_ack {
-        let ack = tcp.syn.as_ref().map_or(0, |s| s.isn.wrapping_add(1));
+        let ack = syn_ack.ack;
         let text = format!("seq {} ack {ack} · {}", syn_ack.isn, options(syn_ack));
         lines.push(
             Line::new("tcp.syn_ack", "SYN-ACK ←", text)
@@ -106,6 +117,18 @@ fn options(syn: &SynFacts) -> String {
     }
     if syn.timestamps {
         all.push("timestamps".into());
+    }
+    let answer = syn.flags & ACK == ACK;
+    all.extend(syn.fast_open.map(|cookie| match (cookie, answer) {
+        (0, _) => "asks for a Fast Open cookie".into(),
+        (n, false) => format!("Fast Open cookie of {n} bytes"),
+        (n, true) => format!("gives a Fast Open cookie of {n} bytes"),
+    }));
+    //= rfc3168#6.1.1
+    match (answer, syn.flags & (ECE | CWR)) {
+        (false, both) if both == ECE | CWR => all.push("ECN asked for".into()),
+        (true, ECE) => all.push("ECN agreed".into()),
+        _ => {}
     }
     all.push(format!("window {}", syn.window));
     all.join(" · ")
@@ -292,6 +315,7 @@ pub(crate) fn story(view: &View<'_>, number: usize) -> ConnectionStory {
         ended: match (tcp.reset, closed) {
             (Some(_), _) => "reset",
             (None, true) => "closed",
+            (None, false) if tcp.established.is_none() && given_up(view, number).is_some() => "never opened",
             (None, false) => "open",
         }
         .into(),

@@ -69,6 +69,9 @@ fn by(view: &View<'_>, event: &Event, (from, to): (TcpPhase, TcpPhase)) -> Strin
         Some((cause, What::Transmit { .. })) => {
             let flags = super::trouble::flags_of(view, cause.frame);
             match flags {
+                Some(flags) if (from, to) == (TcpPhase::TimeWait, Closed) && flags & 0b1_0110 == 2 => {
+                    "a newer SYN for the same addresses and ports came, and a new connection takes its place (RFC 6191)".into()
+                }
                 // What ended it was not for this connection, or the program's own doing.
                 Some(flags) if to != Closed || flags & 4 == 4 || from == LastAck => {
                     format!("{} came", words(flags))

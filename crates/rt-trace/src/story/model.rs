@@ -348,7 +348,7 @@ pub struct ConnectionStory {
     pub bytes: [u64; 2],
     /// Retransmissions seen at either end.
     pub retransmissions: u32,
-    /// How it ended: `closed`, `reset`, `open`.
+    /// How it ended: `closed`, `reset`, `open`, `never opened`.
     pub ended: String,
     /// The states that both ends went through, the client's first.
     pub life: Vec<StateStory>,

@@ -2,14 +2,17 @@
 
 use rt_base::Nanos;
 
-use super::model::{Line, Saved, StepStory};
+use super::model::{Line, RequestStory, Saved, StepStory};
 use super::words;
 
-/// Compares a step with the latest earlier one that asked for the same top-level target.
+/// Compares a step with the latest earlier one that did the same: the same kind of action, the same method and target.
 pub(crate) fn tell(earlier: &[StepStory], step: &StepStory) -> Option<Saved> {
-    let target = &step.requests.iter().find(|r| r.parent.is_none())?.target;
+    let asked = step.requests.iter().find(|r| r.parent.is_none())?;
+    let same = |r: &RequestStory| {
+        r.parent.is_none() && (&r.kind, &r.method, &r.target) == (&asked.kind, &asked.method, &asked.target)
+    };
     let before = earlier.iter().rev().find(|s| {
-        s.ok && s.node == step.node && s.requests.iter().any(|r| r.parent.is_none() && r.target == *target)
+        s.ok && s.node == step.node && s.requests.iter().any(same)
     })?;
     if !step.ok {
         return None;

@@ -129,6 +129,13 @@ fn line(view: &View<'_>, asked: Asked, side: Side, waits: &Waits<'_>) -> Line {
         Blocked::Cork => {
             ("tcp.wait.cork", format!("the program asked to collect more (cork): {held} waited"))
         }
+        Blocked::SendBuffer => (
+            "tcp.wait.send_buffer",
+            format!(
+                "the send buffer was full, with {} in flight: the program may not write more until bytes are acknowledged",
+                bytes(longest.in_flight)
+            ),
+        ),
         Blocked::Handshake => ("tcp.wait.handshake", "the handshake was not over".into()),
     };
     let ended = ended_by(view, longest);

@@ -25,6 +25,8 @@ pub(crate) struct TcpPacket<'a> {
     pub(crate) window_scale: Option<u8>,
     pub(crate) sack_permitted: bool,
     pub(crate) timestamps: bool,
+    /// Bytes of the Fast Open cookie.
+    pub(crate) fast_open: Option<u8>,
     pub(crate) payload: &'a [u8],
 }
 
@@ -254,5 +256,8 @@ fn syn_facts(packet: &TcpPacket<'_>, mark: Mark) -> SynFacts {
         window_scale: packet.window_scale,
         sack_permitted: packet.sack_permitted,
         timestamps: packet.timestamps,
+        fast_open: packet.fast_open,
+        flags: packet.flags,
+        ack: packet.ack,
     }
 }

@@ -102,6 +102,15 @@ pub struct SynFacts {
     pub sack_permitted: bool,
     /// Timestamps (RFC 7323).
     pub timestamps: bool,
+    /// Bytes of the Fast Open cookie (RFC 7413); 0 where a client asks for one.
+    #[serde(default)]
+    pub fast_open: Option<u8>,
+    /// Flags byte, as in [`Segment::flags`].
+    #[serde(default)]
+    pub flags: u8,
+    /// Acknowledgement number on the wire (meaningless without the ACK flag).
+    #[serde(default)]
+    pub ack: u32,
 }
 
 /// What one end sent.
