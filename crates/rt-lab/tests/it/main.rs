@@ -10,5 +10,6 @@ mod plots;
 mod shipped;
 mod stories;
 mod support;
+mod told;
 mod traces;
 mod verdicts;

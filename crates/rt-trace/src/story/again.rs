@@ -289,7 +289,9 @@ impl<'t> Teller<'_, 't> {
                 let window = words::ms(Nanos(window_us.saturating_mul(1000)));
                 let patience = match (waited, window_us) {
                     (true, _) => {
-                        format!("and did not come within the {window} that packets may be out of order")
+                        format!(
+                            "and did not come within the {window} that packets may be out of order, and 2 ms more: the timer's slack"
+                        )
                     }
                     (false, 0) => "and too much has arrived to wait for packets out of order".into(),
                     (false, _) => format!("longer ago than the {window} that packets may be out of order"),

@@ -11,9 +11,7 @@ pub(crate) fn tell(earlier: &[StepStory], step: &StepStory) -> Option<Saved> {
     let same = |r: &RequestStory| {
         r.parent.is_none() && (&r.kind, &r.method, &r.target) == (&asked.kind, &asked.method, &asked.target)
     };
-    let before = earlier.iter().rev().find(|s| {
-        s.ok && s.node == step.node && s.requests.iter().any(same)
-    })?;
+    let before = earlier.iter().rev().find(|s| s.ok && s.node == step.node && s.requests.iter().any(same))?;
     if !step.ok {
         return None;
     }
@@ -96,4 +94,23 @@ fn files(before: &StepStory, step: &StepStory) -> Vec<Line> {
         lines.push(Line::new(code, "files", text).with("files", files.len()).with("bytes", bytes));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RequestStory, StepStory, tell};
+
+    fn step(number: u32, method: &str, target: &str) -> StepStory {
+        let (method, target) = (method.to_owned(), target.to_owned());
+        let request = RequestStory { method, target, ..RequestStory::default() };
+        StepStory { number, ok: true, requests: vec![request], ..StepStory::default() }
+    }
+
+    #[test]
+    fn only_a_step_that_did_the_same_is_compared_with() {
+        let earlier = [step(1, "GET", "b"), step(2, "GET", "c"), step(3, "ping", "b")];
+        assert_eq!(tell(&earlier, &step(4, "GET", "b")).map(|saved| saved.step), Some(1));
+        assert_eq!(tell(&earlier, &step(4, "ping", "b")).map(|saved| saved.step), Some(3));
+        assert_eq!(tell(&earlier, &step(4, "call", "b")), None);
+    }
 }
