@@ -186,15 +186,16 @@ fn new_data_follows_from_its_write_and_a_retransmission_from_the_segment_before(
          300 #17 send 3500..4500 NewData origin #11 at 210
          300 #18 blocked Cwnd
          327 #19 timer Reorder armed by #16
-         327 #20 lost 1 from 0: 0..1500 sent at 200 took 100 ms, window 25 ms, waited true
-         327 #21 cwnd 4000 ssthresh 2000
-         327 #22 send 0..1000 FastRetransmit origin #9 at 200
-         327 #23 blocked Cwnd
-         627 #24 timer Rto armed by #19
-         627 #25 timeout 1, next 600 ms
-         627 #26 cwnd 1000 ssthresh 2000
-         627 #27 send 0..1000 RtoRetransmit origin #22 at 327
-         627 #28 blocked Cwnd",
+         327 #20 cwnd 4000 ssthresh 4294967295
+         327 #21 lost 1 from 0: 0..1500 sent at 200 took 100 ms, window 25 ms, waited true
+         327 #22 cwnd 4000 ssthresh 2000
+         327 #23 send 0..1000 FastRetransmit origin #9 at 200
+         327 #24 blocked Cwnd
+         627 #25 timer Rto armed by #19
+         627 #26 timeout 1, next 600 ms
+         627 #27 cwnd 1000 ssthresh 2000
+         627 #28 send 0..1000 RtoRetransmit origin #23 at 327
+         627 #29 blocked Cwnd",
     );
 }
 
@@ -251,7 +252,8 @@ fn waiting_has_a_reason() {
          600 #15 timer Persist armed by #13
          600 #16 send 10..10 WindowProbe origin #0 at 0
          900 #17 frame
-         900 #18 send 10..20 NewData origin #10 at 210",
+         900 #18 cwnd 4000 ssthresh 4294967295
+         900 #19 send 10..20 NewData origin #10 at 210",
     );
 }
 
