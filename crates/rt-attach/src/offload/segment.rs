@@ -115,12 +115,32 @@ fn place(tcp: &mut [u8], from: usize, last: bool) {
     }
 }
 
-/// Finishes a checksum whose field holds the sum of the pseudo header.
+/// Finishes a checksum whose field holds the sum of the pseudo header. A sum of nothing stands as 0xffff in UDP, where 0
+/// means that there is none (RFC 768), and as it is in all others.
 fn finish(covered: &mut [u8], field: usize) {
     let check = match checksum::of_sum(checksum::ones_sum(covered)) {
-        // Nothing to UDP (RFC 768), and the same to all others.
-        0 => u16::MAX,
+        0 if field == UDP_CHECKSUM => u16::MAX,
         check => check,
     };
     covered[field..field + 2].copy_from_slice(&check.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two bytes of text that bring the sum to 0xffff, so that the checksum is nothing.
+    fn summed_to_nothing(field: usize) -> u16 {
+        let mut covered = [0_u8; 20];
+        covered[0] = 0xff;
+        covered[1] = 0xff;
+        finish(&mut covered, field);
+        u16::from_be_bytes([covered[field], covered[field + 1]])
+    }
+
+    #[test]
+    fn only_udp_writes_nothing_as_all_ones() {
+        assert_eq!(summed_to_nothing(TCP_CHECKSUM), 0);
+        assert_eq!(summed_to_nothing(UDP_CHECKSUM), 0xffff);
+    }
 }
