@@ -111,21 +111,8 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
         /// The machine that the program plays; several: --as A -- COMMAND --as B -- COMMAND
         #[arg(long = "as", value_name = "MACHINE", required = true)]
         machine: String,
-        /// Chooses all random things of the simulation.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Where to write; roundtrip-out/NAME otherwise.
-        #[arg(long)]
-        out: Option<PathBuf>,
-        /// What connects the program: a TAP device, or a veth pair where that is not to be had.
-        #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-        device: DeviceArg,
-        /// Be root inside.
-        #[arg(long)]
-        root: bool,
-        /// Let the programs run that the scenario itself names (exec:).
-        #[arg(long)]
-        allow_exec: bool,
+        #[command(flatten)]
+        world: WorldArgs,
         /// What to keep: everything, only the frames that the programs sent (replay makes the rest), or nothing. Less is faster.
         #[arg(long, value_enum, default_value_t = RecordArg::All)]
         record: RecordArg,
@@ -146,21 +133,8 @@ Exit codes: 0 all expectations hold, 1 one does not, 2 the scenario is faulty."
     Up {
         /// A file, or the name of a built-in scenario.
         scenario: String,
-        /// Chooses all random things of the simulation.
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// Where to write, and where others find the world; roundtrip-out/NAME otherwise.
-        #[arg(long)]
-        out: Option<PathBuf>,
-        /// What connects programs: a TAP device, or a veth pair where that is not to be had.
-        #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
-        device: DeviceArg,
-        /// Be root inside.
-        #[arg(long)]
-        root: bool,
-        /// Let the programs run that the scenario itself names (exec:).
-        #[arg(long)]
-        allow_exec: bool,
+        #[command(flatten)]
+        world: WorldArgs,
         #[command(flatten)]
         bridges: BridgeArgs,
     },
@@ -346,6 +320,38 @@ Examples:
   roundtrip drill my.pkt --trace                       one script, with all that happened
   roundtrip drill my.pkt --personality freebsd         the same belief about another system
 The whole language is in docs/drill.md. Exit codes: 0 all pass, 1 one fails, 2 one cannot be read or judged.";
+
+/// How a world with real programs in it is made.
+#[derive(clap::Args, Debug)]
+pub(crate) struct WorldArgs {
+    /// Chooses all random things of the simulation.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Where to write, and where others find a world that is up; roundtrip-out/NAME otherwise.
+    #[arg(long)]
+    pub(crate) out: Option<PathBuf>,
+    /// What connects programs: a TAP device, or a veth pair where that is not to be had.
+    #[arg(long, value_enum, default_value_t = DeviceArg::Auto)]
+    pub(crate) device: DeviceArg,
+    /// Be root inside.
+    #[arg(long)]
+    pub(crate) root: bool,
+    /// Let the programs run that the scenario itself names (exec:).
+    #[arg(long)]
+    pub(crate) allow_exec: bool,
+}
+
+impl WorldArgs {
+    /// The folder to write to.
+    pub(crate) fn folder(&self, scenario: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| rt_lab::default_out(scenario))
+    }
+
+    /// How programs are attached.
+    pub(crate) fn attach(&self) -> rt_lab::AttachOptions {
+        rt_lab::AttachOptions { device: self.device.meant(), root: self.root }
+    }
+}
 
 /// Ports of this computer that are bridges into the world.
 #[derive(clap::Args, Debug)]

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use rt_lab::{
-    AttachOptions, BridgeCall, BridgeKind, Comments, DeviceChoice, ExecOptions, ProgramCall, Record, Refusal,
-    ReplayOptions, Scenario, UpOptions,
+    BridgeCall, BridgeKind, Comments, DeviceChoice, ExecOptions, ProgramCall, Record, Refusal, ReplayOptions,
+    Scenario, UpOptions,
 };
 
 use crate::args::{BridgeArgs, Command, DeviceArg, RecordArg};
@@ -13,21 +13,7 @@ use crate::commands::Answer;
 
 /// Runs programs; stdout and stderr are theirs, so there is little to say.
 pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
-    let Command::Exec {
-        scenario,
-        join,
-        machine,
-        seed,
-        out,
-        device,
-        root,
-        allow_exec,
-        record,
-        verbose,
-        quiet,
-        command,
-        bridges,
-    } = command
+    let Command::Exec { scenario, join, machine, world, record, verbose, quiet, command, bridges } = command
     else {
         return Ok(Answer::default());
     };
@@ -35,14 +21,14 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
         return join_world(folder, &calls(machine, command)?);
     }
     let scenario = Scenario::load(scenario.as_deref().unwrap_or_default())?;
-    let out = out.clone().unwrap_or_else(|| rt_lab::default_out(scenario.name()));
+    let out = world.folder(scenario.name());
     let options = ExecOptions {
-        seed: *seed,
+        seed: world.seed,
         out: out.clone(),
         programs: calls(machine, command)?,
-        allow_exec: *allow_exec,
+        allow_exec: world.allow_exec,
         bridges: bridges.calls()?,
-        attach: AttachOptions { device: device.meant(), root: *root },
+        attach: world.attach(),
         comments: Comments::Key,
         record: record.meant(),
     };
@@ -77,7 +63,7 @@ impl BridgeArgs {
 }
 
 impl DeviceArg {
-    fn meant(self) -> DeviceChoice {
+    pub(crate) fn meant(self) -> DeviceChoice {
         match self {
             DeviceArg::Auto => DeviceChoice::Auto,
             DeviceArg::Tap => DeviceChoice::Tap,
@@ -107,11 +93,11 @@ fn join_world(folder: &Path, calls: &[ProgramCall]) -> Result<Answer, Refusal> {
 
 /// Keeps a world up until Ctrl-C.
 pub(crate) fn up(command: &Command) -> Result<Answer, Refusal> {
-    let Command::Up { scenario, seed, out, device, root, allow_exec, bridges } = command else {
+    let Command::Up { scenario, world, bridges } = command else {
         return Ok(Answer::default());
     };
     let scenario = Scenario::load(scenario)?;
-    let out = out.clone().unwrap_or_else(|| rt_lab::default_out(scenario.name()));
+    let out = world.folder(scenario.name());
     let shown = out.display().to_string();
     let name = scenario.name().to_owned();
     for line in scenario.warnings_text() {
@@ -123,13 +109,12 @@ pub(crate) fn up(command: &Command) -> Result<Answer, Refusal> {
         lines.iter().for_each(|line| eprintln!("{line}"));
         eprintln!("Ctrl-C ends it.");
     };
-    let attach = AttachOptions { device: device.meant(), root: *root };
     scenario.up(UpOptions {
-        seed: *seed,
+        seed: world.seed,
         out: out.clone(),
-        allow_exec: *allow_exec,
+        allow_exec: world.allow_exec,
         bridges: bridges.calls()?,
-        attach,
+        attach: world.attach(),
         ready: Box::new(ready),
     })?;
     let talk = vec![format!("the story: roundtrip follow {}", out.display())];
