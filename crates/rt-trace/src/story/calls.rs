@@ -82,30 +82,12 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, opened: usize) -> Chapter
         );
         lines.push(Line::new("rpc.connections", "opened", text));
     }
-    chapter(step, req, lines, ("calls", "call", EXPLAIN))
+    step.chapter_of(req, lines, ("calls", "call", EXPLAIN))
 }
 
 /// The chapter of forged packets.
 pub(crate) fn forged(step: &Step<'_, '_>, req: &Req<'_>) -> Chapter {
     let note = req.end.map_or("the run ended first", |e| e.note);
     let line = Line::new("forged", "sent", note);
-    chapter(step, req, vec![line], ("forged", req.method, EXPLAIN_FORGED))
-}
-
-fn chapter(
-    step: &Step<'_, '_>,
-    req: &Req<'_>,
-    lines: Vec<Line>,
-    (code, title, explain): (&str, &str, &str),
-) -> Chapter {
-    Chapter {
-        code: code.into(),
-        title: title.into(),
-        subject: req.target.to_string(),
-        start_ns: req.begin.at.0,
-        end_ns: req.end_at().unwrap_or(step.last).0,
-        remark: String::new(),
-        explain: explain.into(),
-        lines,
-    }
+    step.chapter_of(req, vec![line], ("forged", req.method, EXPLAIN_FORGED))
 }

@@ -36,16 +36,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>) -> Chapter {
         "stream" => ("stream", "stream", STREAM),
         other => ("measure", other, ""),
     };
-    Chapter {
-        code: code.into(),
-        title: title.into(),
-        subject: req.target.to_string(),
-        start_ns: req.begin.at.0,
-        end_ns: req.end_at().unwrap_or(step.last).0,
-        remark: String::new(),
-        explain: explain.into(),
-        lines: lines(step, req),
-    }
+    step.chapter_of(req, lines(step, req), (code, title, explain))
 }
 
 fn lines(step: &Step<'_, '_>, req: &Req<'_>) -> Vec<Line> {

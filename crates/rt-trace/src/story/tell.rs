@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rt_base::{AppRecord, Event, Figure, FrameId, HookPoint, NodeId, ReqId, Time, What};
 
-use super::model::{Alternative, HopStory, Line};
+use super::model::{Alternative, Chapter, HopStory, Line};
 use super::view::{Leg, Req, View};
 use super::words;
 
@@ -37,6 +37,25 @@ pub(crate) struct StepEnd<'t> {
 }
 
 impl<'t> Step<'_, 't> {
+    /// The chapter that is all of a request: its code, its title and its explanation come with its lines.
+    pub(crate) fn chapter_of(
+        &self,
+        req: &Req<'_>,
+        lines: Vec<Line>,
+        (code, title, explain): (&str, &str, &str),
+    ) -> Chapter {
+        Chapter {
+            code: code.into(),
+            title: title.into(),
+            subject: req.target.to_string(),
+            start_ns: req.begin.at.0,
+            end_ns: req.end_at().unwrap_or(self.last).0,
+            remark: String::new(),
+            explain: explain.into(),
+            lines,
+        }
+    }
+
     /// When it began.
     pub(crate) fn start(&self) -> Time {
         self.begin.at
