@@ -42,7 +42,7 @@ fn ready() {
 
 /// Holds a guest in which two programs sleep for `NAP` seconds, until it is killed itself.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn holder() {
     let nap = std::env::var("NAP").unwrap();
     let mut guest = launch(&laptop(&format!("sleep {nap} & setsid sleep {nap} & sleep {nap}"))).unwrap();
@@ -53,7 +53,7 @@ fn holder() {
 
 /// Starts and ends guests, one after the other and together, and counts what this process is left with.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn spender() {
     let left = || {
         let count = |path: &str| std::fs::read_dir(path).unwrap().count();
@@ -81,7 +81,7 @@ fn spender() {
 
 /// Runs a guest to its end in a process that ignores SIGCHLD, if it was started so.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn deaf() {
     let ignored = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = ignored.lines().find_map(|l| l.strip_prefix("SigIgn:\t")).unwrap();
@@ -93,7 +93,7 @@ fn deaf() {
 
 /// Starts a guest that says who it is; prints that.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn somebody() {
     let script = "id -u; id -g; touch $HOME/mine && stat -c %u $HOME/mine; grep CapEff /proc/self/status; \
                   ping -c 1 10.0.0.1 | grep -o '1 received'";
@@ -107,7 +107,7 @@ fn somebody() {
 
 /// Says what survey and launch say about namespaces.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn applicant() {
     let finding = rt_attach::survey().remove(0);
     let launched =
@@ -118,7 +118,7 @@ fn applicant() {
 
 /// Waits for a signal as something to read, and says which it was.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn interrupted() {
     let mut interrupts = Interrupts::catch().unwrap();
     assert!(Interrupts::catch().is_err(), "one at a time");
@@ -131,7 +131,7 @@ fn interrupted() {
 
 /// Runs `bash` in a guest on this process's terminal; exits with its code.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn terminal() {
     let mut plan = laptop("");
     plan.command = ["bash", "--norc", "--noprofile", "-i"].map(Into::into).to_vec();
@@ -146,7 +146,7 @@ fn terminal() {
 
 /// Says whether a TCP connection to `TARGET` can be made, in at most a second.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn connect() {
     let target = std::env::var("TARGET").unwrap().parse().unwrap();
     match TcpStream::connect_timeout(&target, Duration::from_secs(1)) {
@@ -157,7 +157,7 @@ fn connect() {
 
 /// Sends datagrams of many sizes to a port that sends them back, from a port that ordinary users may not have elsewhere.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn datagrams() {
     let socket = UdpSocket::bind("0.0.0.0:53").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -173,7 +173,7 @@ fn datagrams() {
 
 /// Takes `SIZE` bytes over TCP on port 7000, and says whether they are the right ones and what the kernel thinks of them.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn sink() {
     let size: usize = std::env::var("SIZE").unwrap().parse().unwrap();
     let listener = std::net::TcpListener::bind("0.0.0.0:7000").unwrap();
@@ -188,7 +188,7 @@ fn sink() {
 
 /// Sends `SIZE` bytes to port 7000 of 10.0.0.8 once somebody listens there.
 #[test]
-#[ignore = "a role for other tests"]
+#[ignore = "played by other tests, in a process of its own"]
 fn source() {
     let size: usize = std::env::var("SIZE").unwrap().parse().unwrap();
     let mut stream = loop {

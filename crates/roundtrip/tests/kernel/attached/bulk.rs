@@ -235,7 +235,7 @@ fn our_stack_opens() {
 /// `cargo xtask interop`: every link, every set of features, either side without them, 100 MB both ways. The environment says
 /// otherwise: `INTEROP_BYTES`, and `INTEROP_ONLY`, words that all stand in a case's name.
 #[test]
-#[ignore = "hours: cargo xtask interop"]
+#[ignore = "takes hours; `cargo xtask interop` runs it"]
 fn every_combination() {
     let bytes = std::env::var("INTEROP_BYTES").map_or(100_000_000, |b| b.parse().unwrap());
     let only = std::env::var("INTEROP_ONLY").unwrap_or_default();
