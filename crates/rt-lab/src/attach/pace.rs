@@ -72,13 +72,16 @@ pub(crate) struct Pacer<'l, W: Write> {
     log: Option<&'l mut InputWriter<W>>,
     inputs: Vec<Input>,
     outward: Vec<Outward>,
+    /// When what came was last written out.
     flushed: Time,
+    /// Whether anything came since.
+    unwritten: bool,
 }
 
 impl<'l, W: Write> Pacer<'l, W> {
     /// `nodes` are given away already.
     pub(crate) fn new(nodes: Vec<NodeId>, log: Option<&'l mut InputWriter<W>>) -> Pacer<'l, W> {
-        Pacer { nodes, log, inputs: Vec::new(), outward: Vec::new(), flushed: Time::ZERO }
+        Pacer { nodes, log, inputs: Vec::new(), outward: Vec::new(), flushed: Time::ZERO, unwritten: false }
     }
 
     /// Goes on until [`Input::Stop`] comes or nothing more will.
@@ -103,7 +106,7 @@ impl<'l, W: Write> Pacer<'l, W> {
                 outside.hear_of_frames(session.is_moving());
             }
             self.flush(now)?;
-            outside.wait(session.next_time())?;
+            outside.wait(self.wake(session.next_time()))?;
         }
         self.flush(Time::MAX)
     }
@@ -141,17 +144,29 @@ impl<'l, W: Write> Pacer<'l, W> {
             let stamped = Stamped { at, input };
             if let Some(log) = &mut self.log {
                 log.push(&stamped).map_err(keeping)?;
+                self.unwritten = true;
             }
             session.apply(stamped).map_err(|why| Refusal::Malformed { file: "the inputs".into(), why })?;
         }
         Ok(stop)
     }
 
+    /// The next thing to wake up for: what came last must be on disk soon even if nothing happens after it, so that
+    /// a run that is killed keeps it.
+    fn wake(&self, next: Option<Time>) -> Option<Time> {
+        if !self.unwritten {
+            return next;
+        }
+        let write = self.flushed + FLUSH_EVERY;
+        Some(next.map_or(write, |next| next.min(write)))
+    }
+
     fn flush(&mut self, now: Time) -> Result<(), Refusal> {
-        let due = now.since(self.flushed.min(now)) >= FLUSH_EVERY;
+        let due = self.unwritten && now.since(self.flushed.min(now)) >= FLUSH_EVERY;
         match &mut self.log {
             Some(log) if due => {
                 self.flushed = now;
+                self.unwritten = false;
                 log.flush().map_err(keeping)
             }
             _ => Ok(()),
