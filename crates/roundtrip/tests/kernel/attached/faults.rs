@@ -72,7 +72,7 @@ fn a_run_that_is_killed_leaves_nothing_behind_and_can_be_made_again() {
     let child = command.spawn().unwrap();
     until("it is under way", || place.path("ready").exists());
     assert_eq!(before.namespaces().len(), 1);
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(Duration::from_secs(1));
     signal(child.id(), "KILL");
     assert_eq!(end(child, Duration::from_secs(60)).code, None);
     before.nothing_is_left();
