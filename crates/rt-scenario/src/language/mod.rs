@@ -3,6 +3,7 @@
 //! Read by [`crate::shape::check`] (unknown keys, wrong values) and by [`crate::schema()`]. To add a key: add it here with
 //! a sentence, read it where its site or node is lowered, and show it in `views/plain_yaml` if the model keeps it.
 
+mod cloud;
 mod links;
 mod machine;
 mod sites;
@@ -33,7 +34,11 @@ pub(crate) static SCENARIO: Shape = Shape {
         must("name", Ty::Name, "A short name; the output folder is named after it."),
         key("about", Ty::Text, "One line about it."),
         key("epoch", Ty::Instant, "Civil time at the start of the run, such as 2026-01-15T12:00:00Z."),
-        key("sites", Ty::Map("site", &Ty::ByKind(SITES)), "Composite places: home, internet, service, host."),
+        key(
+            "sites",
+            Ty::Map("site", &Ty::ByKind(SITES)),
+            "Composite places: home, internet, service, host, vpc, peering, transit-gateway.",
+        ),
         key("topology", Ty::Object(&TOPOLOGY), "Nodes and links one by one."),
         key("names", Ty::Object(&NAMES_SHAPE), "Hosts entries, zones and certificates."),
         key("steps", Ty::List(&Ty::Either(&Ty::Text, &Ty::Object(&STEP))), "What people do, in order."),

@@ -1,5 +1,6 @@
 //! Sites.
 
+use super::cloud::{PEERING, TRANSIT_GATEWAY, VPC};
 use super::links::{ACCESS, CABLE};
 use super::machine::{FIREWALL, HTTP2, MACHINE, PAGES, PORTS_TY, PROCESSING, SILENT, THINK};
 use super::{ADDRESSES, HOST_NAMES, LINES, NAMES};
@@ -217,5 +218,12 @@ pub(super) static HOST_SITE: Shape = Shape {
     ],
 };
 
-pub(super) const SITES: &[(&str, &Shape)] =
-    &[("home", &HOME), ("internet", &INTERNET), ("service", &SERVICE), ("host", &HOST_SITE)];
+pub(super) const SITES: &[(&str, &Shape)] = &[
+    ("home", &HOME),
+    ("internet", &INTERNET),
+    ("service", &SERVICE),
+    ("host", &HOST_SITE),
+    ("vpc", &VPC),
+    ("peering", &PEERING),
+    ("transit-gateway", &TRANSIT_GATEWAY),
+];
