@@ -253,6 +253,31 @@ Exit codes: 0 yes, 1 no, 2 could not answer.")]
         #[arg(long, value_name = "FILE")]
         pcap: Option<PathBuf>,
     },
+    /// The address calculator: what a prefix holds, what an address or a port means, what overlaps, how to cut a network up.
+    #[command(after_help = IP_HELP)]
+    Ip {
+        /// Addresses, prefixes, ranges (10.0.0.5-10.0.0.20), ports (:443, 1024-65535) or prefix lengths (/28).
+        #[arg(required = true)]
+        what: Vec<String>,
+        /// Cut the prefix into all subnets of this length.
+        #[arg(long, value_name = "LENGTH", conflicts_with_all = ["into", "hosts", "within", "except", "summarise"])]
+        split: Option<String>,
+        /// Cut the prefix into so many equal subnets.
+        #[arg(long, value_name = "N", conflicts_with_all = ["hosts", "within", "except", "summarise"])]
+        into: Option<u32>,
+        /// Cut from the prefix one subnet for each of these numbers of hosts.
+        #[arg(long, value_name = "N,N..", value_delimiter = ',', conflicts_with_all = ["within", "except", "summarise"])]
+        hosts: Vec<u64>,
+        /// Is all of it inside this prefix?
+        #[arg(long = "in", value_name = "PREFIX", conflicts_with_all = ["except", "summarise"])]
+        within: Option<String>,
+        /// What is left without this one; may be given several times.
+        #[arg(long, value_name = "PREFIX", conflicts_with = "summarise")]
+        except: Vec<String>,
+        /// The fewest prefixes that cover the same addresses.
+        #[arg(long)]
+        summarise: bool,
+    },
     /// Print the JSON Schema of the scenario file (editors complete and check with it) or of story.json.
     Schema {
         /// scenario or story.
@@ -320,6 +345,18 @@ Examples:
   roundtrip drill my.pkt --trace                       one script, with all that happened
   roundtrip drill my.pkt --personality freebsd         the same belief about another system
 The whole language is in docs/drill.md. Exit codes: 0 all pass, 1 one fails, 2 one cannot be read or judged.";
+
+/// What `ip --help` teaches.
+const IP_HELP: &str = "\
+Examples:
+  roundtrip ip 192.168.1.0/24                       mask, range, usable hosts, what AWS leaves of it, what it is for
+  roundtrip ip 100.64.3.9                           what an address means by the registries (RFC 6890)
+  roundtrip ip :443                                 a port; 32768-60999: a range of ports
+  roundtrip ip 10.0.0.0/16 10.0.128.0/20            do they overlap? (exit code 1 if they do)
+  roundtrip ip 10.0.2.50 --in 10.0.0.0/16           is it inside? (exit code 1 if it is not)
+  roundtrip ip 10.0.0.0/16 --split /24              all subnets; --into 5: so many equal ones; --hosts 100,20,2: one for each
+  roundtrip ip 0.0.0.0/0 --except 10.0.0.0/8        the rest as prefixes; --summarise: the fewest prefixes
+IPv6 as well. Exit codes: 0 yes or no question, 1 no, 2 what was typed is no address.";
 
 /// How a world with real programs in it is made.
 #[derive(clap::Args, Debug)]

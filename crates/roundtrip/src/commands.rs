@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use rt_lab::{
-    Comments, DrillQuery, FollowQuery, PlotKind, PlotQuery, Refusal, RunOptions, Scenario, ShowFormat, Side,
+    Comments, DrillQuery, FollowQuery, IpQuery, PlotKind, PlotQuery, Refusal, RunOptions, Scenario,
+    ShowFormat, Side,
 };
 use serde_json::json;
 
@@ -55,6 +56,7 @@ pub(crate) fn answer(args: &Args) -> Answer {
         Command::Plot { .. } => plot(&args.command, json),
         Command::Can { scenario, from, to, seed } => can(scenario, from, to, *seed, json),
         Command::Drill { .. } => drill(&args.command, json),
+        Command::Ip { .. } => ip(&args.command, json),
         Command::Schema { which } => Ok(Answer::yes(rt_lab::schema(which))),
     };
     result.unwrap_or_else(|refusal| refused(&refusal, json))
@@ -225,4 +227,22 @@ fn drill(command: &Command, json: bool) -> Result<Answer, Refusal> {
     let exit = drilled.exit();
     let data = if json { pretty(&drilled.json) } else { drilled.text };
     Ok(Answer { data, talk: Vec::new(), exit })
+}
+
+fn ip(command: &Command, json: bool) -> Result<Answer, Refusal> {
+    let Command::Ip { what, split, into, hosts, within, except, summarise } = command else {
+        return Ok(Answer::default());
+    };
+    let query = IpQuery {
+        what: what.clone(),
+        split: split.clone(),
+        into: *into,
+        hosts: hosts.clone(),
+        within: within.clone(),
+        except: except.clone(),
+        summarise: *summarise,
+    };
+    let said = rt_lab::ip(&query)?;
+    let data = if json { pretty(&said.json) } else { said.text };
+    Ok(Answer { data, talk: Vec::new(), exit: u8::from(said.no) })
 }
