@@ -8,6 +8,7 @@
 
 mod app_record;
 mod carried;
+mod conditions;
 mod drop_reason;
 mod event;
 mod frame;
@@ -23,6 +24,7 @@ mod words;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
 pub use carried::{BRIDGE_PORT, BRIDGE_WINDOW, Carried};
+pub use conditions::{Condition, Conditions};
 pub use drop_reason::DropReason;
 pub use event::{
     Blocked, Event, HookPoint, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord, TimerKind, Wait,

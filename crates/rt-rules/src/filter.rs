@@ -1,9 +1,13 @@
 //! Filter rules: what they match and what they do.
+//!
+//! Not for executing them (`rt-stack` keeps the tokens of [`Limit`]s and writes the log). A chain of the hooks Input, Forward
+//! and Output stands behind connection tracking and may match on states; one of Prerouting or Postrouting is a stateless
+//! access list, before all else on the way in and after all else on the way out.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::{HookPoint, PortId};
+use rt_base::{Condition, Conditions, HookPoint, Nanos, PortId};
 use serde::{Deserialize, Serialize};
 
 use crate::Origin;
@@ -41,6 +45,8 @@ pub struct Flow {
     pub out_port: Option<PortId>,
     /// Conntrack state.
     pub state: CtState,
+    /// The byte of TCP's flags; 0 for other protocols.
+    pub tcp_flags: u8,
 }
 
 /// An inclusive range of ports.
@@ -60,15 +66,41 @@ impl PortRange {
     }
 }
 
+/// TCP flags that must be set and others that must not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FlagsMatch {
+    /// The flags that are looked at.
+    pub mask: u8,
+    /// Those of them that are set; the others are not.
+    pub value: u8,
+}
+
+/// A type of ICMP message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IcmpMatch {
+    /// Its type.
+    pub kind: u8,
+    /// Its code; `None` is any.
+    pub code: Option<u8>,
+}
+
 /// Conditions, all of which must hold; `None` or empty is any.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Match {
     /// IP protocol number.
     pub protocol: Option<u8>,
-    /// Source prefix.
-    pub src: Option<IpNet>,
-    /// Destination prefix.
-    pub dst: Option<IpNet>,
+    /// Any of these source prefixes; none is any source, unless there is a `src_group`.
+    #[serde(default)]
+    pub src: Vec<IpNet>,
+    /// Any of these destination prefixes; none is any destination, unless there is a `dst_group`.
+    #[serde(default)]
+    pub dst: Vec<IpNet>,
+    /// The group whose members `src` lists: a group without members matches nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub src_group: Option<String>,
+    /// The group whose members `dst` lists: a group without members matches nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dst_group: Option<String>,
     /// Source ports.
     pub sport: Option<PortRange>,
     /// Destination ports.
@@ -79,20 +111,68 @@ pub struct Match {
     pub out_port: Option<PortId>,
     /// Any of these states.
     pub states: Vec<CtState>,
+    /// TCP flags (then only TCP matches).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp_flags: Option<FlagsMatch>,
+    /// ICMP type and code (then only ICMP matches).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<IcmpMatch>,
 }
+
+/// IP protocol numbers that conditions on ports, types and flags are about.
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
 
 impl Match {
     /// Whether all conditions hold for `flow`.
     #[must_use]
     pub fn holds(&self, flow: &Flow) -> bool {
         self.protocol.is_none_or(|p| p == flow.protocol)
-            && self.src.is_none_or(|n| n.contains(&flow.src))
-            && self.dst.is_none_or(|n| n.contains(&flow.dst))
-            && self.sport.is_none_or(|r| r.contains(flow.sport))
+            && one_of(&self.src, self.src_group.is_some(), flow.src)
+            && one_of(&self.dst, self.dst_group.is_some(), flow.dst)
             && self.dport.is_none_or(|r| r.contains(flow.dport))
+            && self.sport.is_none_or(|r| r.contains(flow.sport))
             && self.in_port.is_none_or(|p| flow.in_port == Some(p))
             && self.out_port.is_none_or(|p| flow.out_port == Some(p))
             && (self.states.is_empty() || self.states.contains(&flow.state))
+            && self.icmp.is_none_or(|i| i.holds(flow))
+            && self.tcp_flags.is_none_or(|f| f.holds(flow))
+    }
+
+    /// The conditions that do not hold for `flow`.
+    #[must_use]
+    pub fn misses(&self, flow: &Flow) -> Conditions {
+        let holds = [
+            (Condition::Protocol, self.protocol.is_none_or(|p| p == flow.protocol)),
+            (Condition::Source, one_of(&self.src, self.src_group.is_some(), flow.src)),
+            (Condition::Destination, one_of(&self.dst, self.dst_group.is_some(), flow.dst)),
+            (Condition::DestinationPort, self.dport.is_none_or(|r| r.contains(flow.dport))),
+            (Condition::SourcePort, self.sport.is_none_or(|r| r.contains(flow.sport))),
+            (Condition::InPort, self.in_port.is_none_or(|p| flow.in_port == Some(p))),
+            (Condition::OutPort, self.out_port.is_none_or(|p| flow.out_port == Some(p))),
+            (Condition::State, self.states.is_empty() || self.states.contains(&flow.state)),
+            (Condition::IcmpType, self.icmp.is_none_or(|i| i.holds(flow))),
+            (Condition::TcpFlags, self.tcp_flags.is_none_or(|f| f.holds(flow))),
+        ];
+        holds.into_iter().filter(|(_, holds)| !holds).map(|(condition, _)| condition).collect()
+    }
+}
+
+fn one_of(nets: &[IpNet], group: bool, address: IpAddr) -> bool {
+    if nets.is_empty() { !group } else { nets.iter().any(|net| net.contains(&address)) }
+}
+
+impl FlagsMatch {
+    fn holds(self, flow: &Flow) -> bool {
+        flow.protocol == TCP && flow.tcp_flags & self.mask == self.value
+    }
+}
+
+impl IcmpMatch {
+    fn holds(self, flow: &Flow) -> bool {
+        flow.protocol == ICMP
+            && flow.sport == u16::from(self.kind)
+            && self.code.is_none_or(|code| flow.dport == u16::from(code))
     }
 }
 
@@ -118,6 +198,36 @@ pub enum Action {
     Drop,
     /// Drop and answer.
     Reject(RejectWith),
+    /// Go on with the next rule (for rules that only log).
+    Continue,
+}
+
+/// So many packets in so much time: a bucket of `burst` tokens that fills at this rate; each packet takes one. A rule with
+/// a limit matches while there are tokens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limit {
+    /// Tokens that come in each `per`.
+    pub packets: u32,
+    /// The time in which they come.
+    pub per: Nanos,
+    /// Tokens that the bucket holds, and with which it begins.
+    pub burst: u32,
+}
+
+/// The construct of a cloud that a rule or policy belongs to, for explanations in that cloud's words.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Construct {
+    /// A security group: stateful, only allows.
+    SecurityGroup {
+        /// Its name; for the policy of several groups on one instance, all their names.
+        name: String,
+    },
+    /// A network ACL: stateless, numbered.
+    NetworkAcl {
+        /// Its name.
+        name: String,
+    },
 }
 
 /// One filter rule.
@@ -129,6 +239,26 @@ pub struct Filter {
     pub action: Action,
     /// Where it comes from.
     pub origin: Origin,
+    /// Its number in an access list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u32>,
+    /// It matches only while there are tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
+    /// Packets that match are told in the story under this word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub construct: Option<Construct>,
+}
+
+impl Filter {
+    /// A rule without number, limit, log or construct.
+    #[must_use]
+    pub fn new(when: Match, action: Action, origin: Origin) -> Filter {
+        Filter { when, action, origin, number: None, limit: None, log: None, construct: None }
+    }
 }
 
 /// What a chain does when no rule matches.
@@ -138,12 +268,24 @@ pub struct Policy {
     pub action: Action,
     /// Where it comes from.
     pub origin: Origin,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub construct: Option<Construct>,
+}
+
+impl Policy {
+    /// A policy that belongs to no cloud's construct.
+    #[must_use]
+    pub fn new(action: Action, origin: Origin) -> Policy {
+        Policy { action, origin, construct: None }
+    }
 }
 
 /// The rules of one hook, first match wins.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Chain {
-    /// Which hook: Input, Forward or Output.
+    /// Which hook: Input, Forward or Output, behind connection tracking; Prerouting or Postrouting for the stateless access
+    /// lists of all interfaces (their rules name the interface).
     pub hook: HookPoint,
     /// In order.
     pub rules: Vec<Filter>,
@@ -151,14 +293,45 @@ pub struct Chain {
     pub policy: Policy,
 }
 
+/// The rule that came nearest to deciding otherwise than the policy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Miss {
+    /// Its index.
+    pub rule: u32,
+    /// What kept it from matching; empty if only its [`Limit`] did.
+    pub failed: Conditions,
+}
+
 impl Chain {
-    /// The action for `flow`, with the index of the deciding rule (`None`: the policy).
+    /// Whether it judges each packet by itself, without connection tracking.
+    #[must_use]
+    pub fn is_stateless(&self) -> bool {
+        matches!(self.hook, HookPoint::Prerouting | HookPoint::Postrouting)
+    }
+
+    /// The action for `flow`, with the index of the deciding rule (`None`: the policy), while every [`Limit`] has tokens.
     #[must_use]
     pub fn judge(&self, flow: &Flow) -> (Action, Option<u32>) {
-        match self.rules.iter().position(|rule| rule.when.holds(flow)) {
+        let decides = |rule: &Filter| rule.action != Action::Continue && rule.when.holds(flow);
+        match self.rules.iter().position(decides) {
             Some(index) => (self.rules[index].action, u32::try_from(index).ok()),
             None => (self.policy.action, None),
         }
+    }
+
+    /// The rule that came nearest to letting pass what the policy refuses (or to refusing what it lets pass): the one with
+    /// the fewest conditions that fail, of those the one that fails in what is easiest to change, of those the first.
+    #[must_use]
+    pub fn nearest_miss(&self, flow: &Flow) -> Option<Miss> {
+        let passes = |action: Action| action == Action::Accept;
+        let other = |rule: &&Filter| {
+            rule.action != Action::Continue && passes(rule.action) != passes(self.policy.action)
+        };
+        let missed = |rule: &Filter| rule.when.misses(flow);
+        let rules = (0_u32..).zip(&self.rules).filter(|(_, rule)| other(rule));
+        rules
+            .map(|(index, rule)| Miss { rule: index, failed: missed(rule) })
+            .min_by_key(|miss| (miss.failed.len(), miss.failed.weight()))
     }
 }
 

@@ -9,7 +9,10 @@ mod origin;
 mod pipeline;
 mod route;
 
-pub use filter::{Action, Chain, CtState, Filter, Flow, Match, Policy, PortRange, RejectWith};
+pub use filter::{
+    Action, Chain, Construct, CtState, Filter, FlagsMatch, Flow, IcmpMatch, Limit, Match, Miss, Policy,
+    PortRange, RejectWith,
+};
 pub use nat::{NatAction, NatPorts, NatRule};
 pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};

@@ -138,19 +138,19 @@ impl World<'_, '_> {
 
     fn read_chain(&mut self, id: NodeId, hook: HookPoint, lines: &Value, span: Span) -> Chain {
         let origin = self.default_of(span, "without an `otherwise` line the rest passes");
-        let mut chain = Chain { hook, rules: Vec::new(), policy: Policy { action: Action::Accept, origin } };
+        let mut chain = Chain { hook, rules: Vec::new(), policy: Policy::new(Action::Accept, origin) };
         let mut policy_written = false;
         for line in lines.items() {
             let Some(text) = line.text() else { continue };
             let read = rules_text::firewall(text, &|name| self.find_port(id, name));
             match read {
-                Ok(Line::Rule(when, action)) => {
+                Ok(Line::Rule(rule)) => {
                     let origin = self.line(line.span);
-                    chain.rules.push(Filter { when, action, origin });
+                    chain.rules.push(rule.with_origin(origin));
                 }
                 Ok(Line::Otherwise(action)) => {
                     policy_written = true;
-                    chain.policy = Policy { action, origin: self.line(line.span) };
+                    chain.policy = Policy::new(action, self.line(line.span));
                 }
                 Err(why) => self.bad_rule(line.span, text, &why, FIREWALL_HELP),
             }
@@ -217,7 +217,7 @@ impl World<'_, '_> {
                 let dport = Some(PortRange { first: port, last: port });
                 let passes = rt_rules::Match {
                     protocol: when.protocol,
-                    dst: Some(to.into()),
+                    dst: vec![to.into()],
                     dport,
                     in_port: Some(wan),
                     ..Default::default()
@@ -227,7 +227,7 @@ impl World<'_, '_> {
                 let when = rt_rules::Match { in_port: Some(wan), ..when };
                 node.nat.push(NatRule { when, action, origin: origin.clone() });
                 if let Some(chain) = node.chains.iter_mut().find(|c| c.hook == HookPoint::Forward) {
-                    chain.rules.push(Filter { when: passes, action: Action::Accept, origin });
+                    chain.rules.push(Filter::new(passes, Action::Accept, origin));
                 }
             }
             Err(why) => {

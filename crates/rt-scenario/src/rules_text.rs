@@ -1,24 +1,43 @@
 //! Firewall and NAT lines: text to rules, and rules back to text.
 //!
-//! A firewall line is `allow|deny|reject`, then conditions in any order: `tcp|udp|icmp|protocol N`, `from NET`, `to NET`,
-//! `port N[-M]`, `from-port N[-M]`, `in IFACE`, `out IFACE`, `new|established|related|invalid`. `otherwise deny` is the
-//! policy. A NAT line begins with `masquerade`, `snat to A`, `dnat to A[:P]` or `keep`, takes the same conditions, and
-//! ends with `using PORTS [random|preserve]`.
+//! A firewall line is `allow|deny|reject|log`, then conditions in any order: `tcp|udp|icmp [TYPE[/CODE]]|protocol N`,
+//! `from NET[,NET]`, `to NET[,NET]`, `from group NAME`, `to group NAME`, `port N[-M]`, `from-port N[-M]`, `flags syn,!ack`,
+//! `in IFACE`, `out IFACE`, `new|established|related|invalid`; then `limit N/s [burst M]` and `as WORD` (log it under this
+//! word). A line that begins with `log WORD` only logs. `otherwise deny` is the policy. A NAT line begins with `masquerade`,
+//! `snat to A`, `dnat to A[:P]` or `keep`, takes the same conditions, and ends with `using PORTS [random|preserve]`.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::PortId;
-use rt_rules::{Action, CtState, Match, NatAction, NatPorts, NatRule, PortRange, RejectWith};
+use rt_base::{Nanos, PortId};
+use rt_rules::{
+    Action, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, NatAction, NatPorts, NatRule, Origin,
+    PortRange, RejectWith,
+};
 
 use crate::units;
 
 /// A firewall line.
 pub(crate) enum Line {
     /// A rule.
-    Rule(Match, Action),
+    Rule(Box<Rule>),
     /// The policy.
     Otherwise(Action),
+}
+
+/// A rule as a line says it.
+pub(crate) struct Rule {
+    when: Match,
+    action: Action,
+    limit: Option<Limit>,
+    log: Option<String>,
+}
+
+impl Rule {
+    /// The rule, written there.
+    pub(crate) fn with_origin(self, origin: Origin) -> Filter {
+        Filter { limit: self.limit, log: self.log, ..Filter::new(self.when, self.action, origin) }
+    }
 }
 
 /// Finds an interface by its name.
@@ -58,13 +77,51 @@ pub(crate) fn firewall(text: &str, find: FindPort<'_>) -> Result<Line, String> {
             Some(more) => Err(format!("`{more}` has no place behind `otherwise {verb}`")),
         };
     }
-    let action = action(first, &mut words)?;
+    let only_logs = first == "log";
+    let action = if only_logs { Action::Continue } else { action(first, &mut words)? };
+    let log = if only_logs { Some(words.after("log")?.to_owned()) } else { None };
     let when = conditions(&mut words, find)?;
+    let mut rule = Rule { when, action, limit: None, log };
+    if words.take("limit") {
+        rule.limit = Some(limit(&mut words)?);
+    }
+    if !only_logs && words.take("as") {
+        rule.log = Some(words.after("as")?.to_owned());
+    }
     match words.next() {
-        None => Ok(Line::Rule(when, action)),
+        None => Ok(Line::Rule(Box::new(rule))),
         Some(more) => Err(format!("`{more}` is not a condition")),
     }
 }
+
+/// Reads `10/s burst 20`.
+fn limit(words: &mut Words<'_>) -> Result<Limit, String> {
+    let rate = words.after("limit")?;
+    let bad = || format!("`{rate}` is not a rate such as `10/s` or `3/minute`");
+    let (packets, unit) = rate.split_once('/').ok_or_else(bad)?;
+    let packets: u32 = packets.parse().ok().filter(|n| *n > 0).ok_or_else(bad)?;
+    let per = UNITS.iter().find(|(name, _)| !unit.is_empty() && name.starts_with(unit)).ok_or_else(bad)?.1;
+    let burst = match words.take("burst") {
+        true => {
+            let burst = words.after("burst")?;
+            let wrong = || format!("`{burst}` is not a number of packets");
+            burst.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?
+        }
+        false => DEFAULT_BURST,
+    };
+    Ok(Limit { packets, per, burst })
+}
+
+/// The spans of a rate; their first letters do as well.
+const UNITS: [(&str, Nanos); 4] = [
+    ("second", Nanos::from_secs(1)),
+    ("minute", Nanos::from_secs(60)),
+    ("hour", Nanos::from_secs(3_600)),
+    ("day", Nanos::from_secs(86_400)),
+];
+
+/// What a bucket holds when nothing is said (as in nftables and iptables).
+const DEFAULT_BURST: u32 = 5;
 
 fn action(word: &str, words: &mut Words<'_>) -> Result<Action, String> {
     match word {
@@ -76,7 +133,9 @@ fn action(word: &str, words: &mut Words<'_>) -> Result<Action, String> {
             let _ = words.take("prohibited");
             Ok(Action::Reject(RejectWith::IcmpProhibited))
         }
-        other => Err(format!("a line begins with `allow`, `deny`, `reject` or `otherwise`, not `{other}`")),
+        other => {
+            Err(format!("a line begins with `allow`, `deny`, `reject`, `log` or `otherwise`, not `{other}`"))
+        }
     }
 }
 
@@ -87,12 +146,25 @@ fn conditions(words: &mut Words<'_>, find: FindPort<'_>) -> Result<Match, String
         match word {
             "tcp" => when.protocol = Some(6),
             "udp" => when.protocol = Some(17),
-            "icmp" => when.protocol = Some(1),
+            "icmp" => {
+                let _ = words.next();
+                when.protocol = Some(1);
+                when.icmp = words.words.peek().copied().and_then(icmp_type);
+                if when.icmp.is_some() {
+                    let _ = words.next();
+                }
+                continue;
+            }
             "new" => when.states.push(CtState::New),
             "established" => when.states.extend([CtState::Established, CtState::Related]),
             "related" => when.states.push(CtState::Related),
             "invalid" => when.states.push(CtState::Invalid),
-            "protocol" | "from" | "to" | "port" | "from-port" | "in" | "out" => {
+            "from" | "to" if words.words.clone().nth(1) == Some("group") => {
+                let _ = (words.next(), words.next());
+                group(&mut when, word, words.after("group")?)?;
+                continue;
+            }
+            "protocol" | "from" | "to" | "port" | "from-port" | "in" | "out" | "flags" => {
                 let _ = words.next();
                 let value = words.after(word)?;
                 condition(&mut when, word, value, find)?;
@@ -108,26 +180,14 @@ fn conditions(words: &mut Words<'_>, find: FindPort<'_>) -> Result<Match, String
 }
 
 fn condition(when: &mut Match, word: &str, value: &str, find: FindPort<'_>) -> Result<(), String> {
-    let net = || -> Result<Option<IpNet>, String> {
-        if matches!(value, "any" | "anywhere") {
-            return Ok(None);
-        }
-        let whole = || value.parse::<IpAddr>().map(IpNet::from).ok();
-        value
-            .parse::<IpNet>()
-            .ok()
-            .map(|n| n.trunc())
-            .or_else(whole)
-            .map(Some)
-            .ok_or(format!("`{value}` is not a network"))
-    };
     let port = || find(value).map(Some).ok_or_else(|| format!("there is no interface `{value}` here"));
     match word {
         "protocol" => {
             when.protocol = Some(value.parse().map_err(|_| format!("`{value}` is not a protocol number"))?)
         }
-        "from" => when.src = net()?,
-        "to" => when.dst = net()?,
+        "from" => when.src = nets(value)?,
+        "to" => when.dst = nets(value)?,
+        "flags" => when.tcp_flags = Some(flags(value)?),
         "port" => when.dport = Some(units::ports(value)?),
         "from-port" => when.sport = Some(units::ports(value)?),
         "in" => when.in_port = port()?,
@@ -136,7 +196,74 @@ fn condition(when: &mut Match, word: &str, value: &str, find: FindPort<'_>) -> R
     if matches!(word, "port" | "from-port") && !matches!(when.protocol, Some(6 | 17)) {
         return Err(format!("`{word}` needs `tcp` or `udp` before it"));
     }
+    if word == "flags" && when.protocol != Some(6) {
+        return Err("`flags` needs `tcp` before it".to_owned());
+    }
     Ok(())
+}
+
+/// Reads `10.0.0.0/8,192.168.1.5`; anywhere is no condition.
+fn nets(text: &str) -> Result<Vec<IpNet>, String> {
+    if matches!(text, "any" | "anywhere") {
+        return Ok(Vec::new());
+    }
+    text.split(',').map(net).collect()
+}
+
+fn net(text: &str) -> Result<IpNet, String> {
+    let whole = || text.parse::<IpAddr>().map(IpNet::from).ok();
+    let net = text.parse::<IpNet>().ok().map(|n| n.trunc()).or_else(whole);
+    net.ok_or_else(|| format!("`{text}` is not a network"))
+}
+
+/// Reads the name of a group, with its members when they are written behind it: `web` or `web=10.0.0.1/32,10.0.0.2/32`.
+fn group(when: &mut Match, word: &str, text: &str) -> Result<(), String> {
+    let (name, members) = text.split_once('=').map_or((text, ""), |(name, members)| (name, members));
+    let members = if members.is_empty() { Vec::new() } else { nets(members)? };
+    let (group, nets) = match word {
+        "from" => (&mut when.src_group, &mut when.src),
+        _ => (&mut when.dst_group, &mut when.dst),
+    };
+    (*group, *nets) = (Some(name.to_owned()), members);
+    Ok(())
+}
+
+/// Types of ICMP that have a name here (RFC 792); all have a number.
+const ICMP_TYPES: [(&str, u8); 6] = [
+    ("echo-reply", 0),
+    ("unreachable", 3),
+    ("redirect", 5),
+    ("echo-request", 8),
+    ("time-exceeded", 11),
+    ("parameter-problem", 12),
+];
+
+/// Reads `echo-request`, `3/4`, `unreachable/4`; `None` for words that are something else.
+fn icmp_type(text: &str) -> Option<IcmpMatch> {
+    let (kind, code) = text.split_once('/').map_or((text, None), |(kind, code)| (kind, Some(code)));
+    let named = || ICMP_TYPES.iter().find(|(name, _)| *name == kind).map(|(_, number)| *number);
+    let kind = kind.parse().ok().or_else(named)?;
+    match code.map(str::parse) {
+        None => Some(IcmpMatch { kind, code: None }),
+        Some(Ok(code)) => Some(IcmpMatch { kind, code: Some(code) }),
+        Some(Err(_)) => None,
+    }
+}
+
+/// The flags of TCP, lowest bit first (RFC 9293, 3.1).
+const FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+
+/// Reads `syn,!ack`: these set, those not, the others as they like.
+fn flags(text: &str) -> Result<FlagsMatch, String> {
+    let mut flags = FlagsMatch { mask: 0, value: 0 };
+    for word in text.split(',') {
+        let (name, set) = word.strip_prefix('!').map_or((word, true), |name| (name, false));
+        let bit = FLAGS.iter().position(|f| *f == name);
+        let bit = 1 << bit.ok_or_else(|| format!("`{name}` is not one of {}", FLAGS.join(", ")))?;
+        flags.mask |= bit;
+        flags.value = if set { flags.value | bit } else { flags.value & !bit };
+    }
+    Ok(flags)
 }
 
 /// Reads a NAT line.
@@ -187,8 +314,20 @@ fn address(text: &str) -> Result<IpAddr, String> {
 // ---- back to text ------------------------------------------------------------------------------------------------
 
 /// Writes a rule so that [`firewall`] reads the same.
-pub(crate) fn show_filter(when: &Match, action: Action, name: &dyn Fn(PortId) -> String) -> String {
-    format!("{}{}", show_action(action), show_match(when, name))
+pub(crate) fn show_filter(rule: &Filter, name: &dyn Fn(PortId) -> String) -> String {
+    let when = show_match(&rule.when, name);
+    let limit = rule.limit.map_or_else(String::new, show_limit);
+    match (&rule.log, rule.action) {
+        (Some(log), Action::Continue) => format!("log {log}{when}{limit}"),
+        (Some(log), action) => format!("{}{when}{limit} as {log}", show_action(action)),
+        (None, action) => format!("{}{when}{limit}", show_action(action)),
+    }
+}
+
+fn show_limit(limit: Limit) -> String {
+    let unit = UNITS.iter().find(|(_, per)| *per == limit.per).map_or("second", |(name, _)| name);
+    let burst = if limit.burst == DEFAULT_BURST { String::new() } else { format!(" burst {}", limit.burst) };
+    format!(" limit {}/{unit}{burst}", limit.packets)
 }
 
 /// Writes an action.
@@ -199,6 +338,7 @@ pub(crate) fn show_action(action: Action) -> &'static str {
         Action::Reject(RejectWith::TcpReset) => "reject reset",
         Action::Reject(RejectWith::IcmpPort) => "reject unreachable",
         Action::Reject(RejectWith::IcmpProhibited) => "reject prohibited",
+        Action::Continue => "log",
     }
 }
 
@@ -229,24 +369,31 @@ fn show_match(when: &Match, name: &dyn Fn(PortId) -> String) -> String {
     match when.protocol {
         Some(6) => word("tcp".into()),
         Some(17) => word("udp".into()),
-        Some(1) => word("icmp".into()),
+        Some(1) => word(when.icmp.map_or_else(|| "icmp".into(), |i| format!("icmp {}", show_icmp(i)))),
         Some(n) => word(format!("protocol {n}")),
         None => {}
     }
     let range = |r: PortRange| {
         if r.first == r.last { r.first.to_string() } else { format!("{}-{}", r.first, r.last) }
     };
-    if let Some(net) = when.src {
-        word(format!("from {net}"));
-    }
-    if let Some(net) = when.dst {
-        word(format!("to {net}"));
+    for (preposition, group, nets) in
+        [("from", &when.src_group, &when.src), ("to", &when.dst_group, &when.dst)]
+    {
+        let nets: Vec<String> = nets.iter().map(ToString::to_string).collect();
+        match group {
+            Some(group) => word(format!("{preposition} group {group}={}", nets.join(","))),
+            None if nets.is_empty() => {}
+            None => word(format!("{preposition} {}", nets.join(","))),
+        }
     }
     if let Some(ports) = when.dport {
         word(format!("port {}", range(ports)));
     }
     if let Some(ports) = when.sport {
         word(format!("from-port {}", range(ports)));
+    }
+    if let Some(flags) = when.tcp_flags {
+        word(format!("flags {}", show_flags(flags)));
     }
     if let Some(port) = when.in_port {
         word(format!("in {}", name(port)));
@@ -263,6 +410,19 @@ fn show_match(when: &Match, name: &dyn Fn(PortId) -> String) -> String {
     out
 }
 
+fn show_icmp(icmp: IcmpMatch) -> String {
+    let name = ICMP_TYPES.iter().find(|(_, number)| *number == icmp.kind);
+    let kind = name.map_or_else(|| icmp.kind.to_string(), |(name, _)| (*name).to_owned());
+    icmp.code.map_or_else(|| kind.clone(), |code| format!("{kind}/{code}"))
+}
+
+fn show_flags(flags: FlagsMatch) -> String {
+    let words = FLAGS.iter().enumerate().filter(|(bit, _)| flags.mask & (1 << bit) != 0);
+    let words =
+        words.map(|(bit, name)| format!("{}{name}", if flags.value & (1 << bit) == 0 { "!" } else { "" }));
+    words.collect::<Vec<String>>().join(",")
+}
+
 /// `established` in a line means both states; a lone one cannot be written and does not occur in lowered models.
 fn state_word(state: CtState, _both: bool) -> &'static str {
     match state {
@@ -272,3 +432,6 @@ fn state_word(state: CtState, _both: bool) -> &'static str {
         CtState::Invalid => "invalid",
     }
 }
+
+#[cfg(test)]
+mod tests;

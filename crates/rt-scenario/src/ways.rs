@@ -125,7 +125,11 @@ fn translated(world: &World<'_, '_>, at: NodeId, target: IpAddr) -> Option<IpAdd
     let node = &world.nodes[at.index()].node;
     let own = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
     node.nat.iter().find_map(|r| match r.action {
-        NatAction::Dnat { to, .. } if own && r.when.dst.is_none_or(|n| n.contains(&target)) => Some(to),
+        NatAction::Dnat { to, .. }
+            if own && (r.when.dst.is_empty() || r.when.dst.iter().any(|n| n.contains(&target))) =>
+        {
+            Some(to)
+        }
         _ => None,
     })
 }

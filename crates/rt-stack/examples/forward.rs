@@ -52,8 +52,8 @@ fn router(index: u8, kind: &str) -> StackConfig {
         ..StackConfig::default()
     };
     let known = Match { states: vec![CtState::Established], ..Match::default() };
-    let rules = vec![Filter { when: known, action: Action::Accept, origin: origin() }];
-    let policy = Policy { action: Action::Accept, origin: origin() };
+    let rules = vec![Filter::new(known, Action::Accept, origin())];
+    let policy = Policy::new(Action::Accept, origin());
     if kind != "plain" {
         config.chains = vec![Chain { hook: HookPoint::Forward, rules, policy }];
     }

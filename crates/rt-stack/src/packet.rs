@@ -104,6 +104,10 @@ impl Packet {
             }
             _ => (0, 0),
         };
+        let tcp_flags = match self.payload().get(13) {
+            Some(flags) if self.ip.protocol == protocol::TCP && !self.is_later_fragment() => *flags,
+            _ => 0,
+        };
         Flow {
             protocol: self.ip.protocol,
             src: self.src(),
@@ -113,6 +117,7 @@ impl Packet {
             in_port: self.in_port,
             out_port: self.hop.map(|hop| hop.out),
             state: self.track.state(),
+            tcp_flags,
         }
     }
 

@@ -148,12 +148,12 @@ impl Stack {
     pub(crate) fn filter(&mut self, hook: HookPoint, packet: &Packet, out: &mut Outbox) -> Step {
         let Some(hooks) = &mut self.hooks else { return Step::On };
         let Some((action, rule)) = hooks.filter(hook, packet) else { return Step::On };
-        let accepted = action == Action::Accept;
+        let accepted = matches!(action, Action::Accept | Action::Continue);
         out.record(packet.frame.id, || What::Filter { hook, rule: rule.unwrap_or(u32::MAX), accepted });
         let stop = |reason| Stop::new(reason, Place::Hook(hook)).by(rule);
         let rejected = stop(DropReason::Rejected);
         match action {
-            Action::Accept => Step::On,
+            Action::Accept | Action::Continue => Step::On,
             Action::Drop => Step::Stop(stop(DropReason::Filtered)),
             Action::Reject(RejectWith::IcmpPort) => Step::Stop(rejected.complaining(Complaint::Port)),
             Action::Reject(RejectWith::IcmpProhibited) => {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{DropReason, NodeId, Place, PortId};
-use rt_rules::{Action, Origin, Policy, Route, RouteKind};
+use rt_rules::{Action, Origin, Route, RouteKind};
 use rt_scenario::model::{App, Change, Model, NodeKind, Pages, Verb};
 
 use super::find::Cause;
@@ -50,7 +50,7 @@ fn lift_filter(model: &mut Model, cause: &Cause) -> Option<String> {
             Some(format!("that rule of {name} allows instead"))
         }
         None => {
-            chain.policy = Policy { action: Action::Accept, origin: chain.policy.origin.clone() };
+            chain.policy.action = Action::Accept;
             Some(format!("{name} allows what no rule names"))
         }
     }

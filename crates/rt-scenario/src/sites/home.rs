@@ -233,14 +233,14 @@ fn rules(world: &mut World<'_, '_>, home: &Home<'_>, wan: PortId, options: Optio
     };
     let ports = world.read_nat_ports(ports);
     let to = world.nodes[home.router.index()].node.interfaces[wan.index()].addresses[0].addr();
-    let when = Match { src: Some(home.lan), out_port: Some(wan), ..Match::default() };
+    let when = Match { src: vec![home.lan], out_port: Some(wan), ..Match::default() };
     world.node(home.router).node.nat.push(NatRule { when, action: NatAction::Snat { to, ports }, origin });
     let origin = world.default_of(home.span, "a home router lets nobody in unasked");
-    let rule = |when: Match| Filter { when, action: Action::Accept, origin: origin.clone() };
+    let rule = |when: Match| Filter::new(when, Action::Accept, origin.clone());
     let known = || rule(Match { states: vec![CtState::Established, CtState::Related], ..Match::default() });
     let inside = || rule(Match { in_port: Some(home.inside), ..Match::default() });
     let ping = rule(Match { protocol: Some(1), ..Match::default() });
-    let policy = Policy { action: Action::Drop, origin: origin.clone() };
+    let policy = Policy::new(Action::Drop, origin.clone());
     let chains = vec![
         Chain { hook: HookPoint::Input, rules: vec![known(), inside(), ping], policy: policy.clone() },
         Chain { hook: HookPoint::Forward, rules: vec![known(), inside()], policy },

@@ -210,7 +210,7 @@ fn write_rules(out: &mut Writer, node: &Node, name: &dyn Fn(PortId) -> String) {
         };
         out.line(4, &format!("{key}:"));
         for rule in &chain.rules {
-            out.line(5, &format!("- {}", q(&show_filter(&rule.when, rule.action, name))));
+            out.line(5, &format!("- {}", q(&show_filter(rule, name))));
         }
         out.line(5, &format!("- otherwise {}", show_action(chain.policy.action)));
     }

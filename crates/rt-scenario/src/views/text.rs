@@ -192,7 +192,7 @@ fn write_story(out: &mut String, model: &Model) {
 /// A filter rule in the words of the scenario file: `deny tcp port 80`.
 #[must_use]
 pub fn filter_line(node: &Node, rule: &Filter) -> String {
-    show_filter(&rule.when, rule.action, &|port| port_name(node, port))
+    show_filter(rule, &|port| port_name(node, port))
 }
 
 /// What a chain does with what no rule names, in the words of the scenario file: `otherwise deny`.

@@ -257,7 +257,7 @@ pub(crate) fn routed(change: impl FnOnce(&mut StackConfig)) -> World {
 pub(crate) fn snat_rule() -> NatRule {
     let ports = NatPorts::Sequential(PortRange { first: 10_001, last: 65_535 });
     NatRule {
-        when: Match { src: Some(net("192.168.1.0/24")), out_port: Some(PortId(1)), ..Match::default() },
+        when: Match { src: vec![net("192.168.1.0/24")], out_port: Some(PortId(1)), ..Match::default() },
         action: NatAction::Masquerade { ports },
         origin: origin(),
     }
@@ -269,6 +269,6 @@ pub(crate) fn natted() -> World {
 }
 
 pub(crate) fn chain(hook: HookPoint, rules: Vec<(Match, Action)>, policy: Action) -> Chain {
-    let rules = rules.into_iter().map(|(when, action)| Filter { when, action, origin: origin() }).collect();
-    Chain { hook, rules, policy: Policy { action: policy, origin: origin() } }
+    let rules = rules.into_iter().map(|(when, action)| Filter::new(when, action, origin())).collect();
+    Chain { hook, rules, policy: Policy::new(policy, origin()) }
 }

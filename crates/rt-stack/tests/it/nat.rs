@@ -302,7 +302,7 @@ fn a_forwarded_port_leads_inside_and_back() {
 #[test]
 fn a_router_can_redirect_its_own_traffic() {
     let redirect = NatRule {
-        when: Match { dst: Some(net("198.51.100.1/32")), ..Match::default() },
+        when: Match { dst: vec![net("198.51.100.1/32")], ..Match::default() },
         action: NatAction::Dnat { to: ip("203.0.113.1"), port: Some(53) },
         origin: origin(),
     };
