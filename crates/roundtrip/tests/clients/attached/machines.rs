@@ -77,7 +77,8 @@ group! {
     },
     dhclient: Row {
         client: "dhclient",
-        asked: "dhclient -v -1 -sf /bin/true -lf $PWD/leases -pf $PWD/dhclient.pid eth0; kill $(cat dhclient.pid)",
+        asked: "dhclient -v -1 -sf /bin/true -lf $PWD/leases -pf $PWD/dhclient.pid eth0; \
+                until [ -s dhclient.pid ]; do sleep 0.1; done; kill $(cat dhclient.pid)",
         came: "DISCOVER, OFFER, REQUEST, ACK: the laptop's own address again",
         said: &[r"DHCPOFFER of 192\.168\.1\.10 from 192\.168\.1\.1", r"bound to 192\.168\.1\.10"],
         told: &[r"get an address +home\.laptop"],
