@@ -70,6 +70,8 @@ drop_reasons! {
     ConntrackInvalid = "conntrack_invalid", "it belongs to no known connection";
     /// The connection table is full.
     ConntrackFull = "conntrack_full", "the connection table was full";
+    /// Its source has as many flows as one may have.
+    ConntrackLimit = "conntrack_limit", "its source had too many connections";
     /// No external port left.
     NatExhausted = "nat_exhausted", "no NAT port was free";
     /// DF set and longer than the next link's MTU.

@@ -5,7 +5,7 @@ use rt_apps::Runtime;
 use rt_apps::browser::Browser;
 use rt_base::NodeId;
 use rt_devices::{Host, Switch};
-use rt_rules::PortRange;
+use rt_rules::{ConntrackOptions, PortRange};
 use rt_scenario::model::{Direction, Interface, Model, Node, NodeKind, PortPolicy, QueueLimit, Step};
 use rt_sim::{DirectionSpec, LinkSpec, QueueSpec, Sim};
 use rt_stack::{IfaceConfig, Stack, StackConfig};
@@ -96,7 +96,7 @@ fn stack_config(node: &Node) -> StackConfig {
         ttl: o.ttl,
         tcp: crate::tcp::config(&o.tcp),
         listen_isns: o.listen_isns.clone(),
-        conntrack_tcp_idle: o.flow_timeout,
+        conntrack: ConntrackOptions { tcp_established: o.flow_timeout, ..o.conntrack },
         ..StackConfig::default()
     }
 }

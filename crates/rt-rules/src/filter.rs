@@ -49,6 +49,22 @@ pub struct Flow {
     pub tcp_flags: u8,
 }
 
+impl Flow {
+    /// The same flow as its answers are seen: ends and interfaces swapped.
+    #[must_use]
+    pub fn mirrored(&self) -> Flow {
+        Flow {
+            src: self.dst,
+            dst: self.src,
+            sport: self.dport,
+            dport: self.sport,
+            in_port: self.out_port,
+            out_port: self.in_port,
+            ..*self
+        }
+    }
+}
+
 /// An inclusive range of ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PortRange {
@@ -63,6 +79,13 @@ impl PortRange {
     #[must_use]
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
+    }
+
+    /// How many ports it holds; 1 when the ends are swapped.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "a range is never empty")]
+    pub fn len(self) -> u32 {
+        u32::from(self.last.saturating_sub(self.first)) + 1
     }
 }
 

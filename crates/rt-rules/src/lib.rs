@@ -3,17 +3,19 @@
 //!
 //! Not for: keeping state (conntrack entries live in `rt-stack`), or YAML (`rt-scenario`).
 
+mod conntrack;
 mod filter;
 mod nat;
 mod origin;
 mod pipeline;
 mod route;
 
+pub use conntrack::ConntrackOptions;
 pub use filter::{
     Action, Chain, Construct, CtState, Filter, FlagsMatch, Flow, IcmpMatch, Limit, Match, Miss, Policy,
     PortRange, RejectWith,
 };
-pub use nat::{NatAction, NatPorts, NatRule};
+pub use nat::{NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule};
 pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
 pub use route::{Route, RouteKind, RouteTable};

@@ -176,7 +176,7 @@ impl World<'_, '_> {
             match rules_text::nat(text, &|name| self.find_port(id, name)) {
                 Ok((when, action)) => {
                     let origin = self.line(line.span);
-                    self.node(id).node.nat.push(NatRule { when, action, origin });
+                    self.node(id).node.nat.push(NatRule::new(when, action, origin));
                 }
                 Err(why) => self.bad_rule(line.span, text, &why, NAT_HELP),
             }
@@ -225,7 +225,7 @@ impl World<'_, '_> {
                 let node = &mut self.node(id).node;
                 let action = rt_rules::NatAction::Dnat { to, port: Some(port) };
                 let when = rt_rules::Match { in_port: Some(wan), ..when };
-                node.nat.push(NatRule { when, action, origin: origin.clone() });
+                node.nat.push(NatRule::new(when, action, origin.clone()));
                 if let Some(chain) = node.chains.iter_mut().find(|c| c.hook == HookPoint::Forward) {
                     chain.rules.push(Filter::new(passes, Action::Accept, origin));
                 }

@@ -70,8 +70,10 @@ impl<'s> Ways<'s> {
                 source = source.or_else(|| reserved(world, self.segments, at, out));
             }
             let snat = node.nat.iter().any(|r| {
-                matches!(r.action, NatAction::Snat { .. } | NatAction::Masquerade { .. })
-                    && r.when.out_port.is_none_or(|p| p == out)
+                matches!(
+                    r.action,
+                    NatAction::Snat { .. } | NatAction::Pool { .. } | NatAction::Masquerade { .. }
+                ) && r.when.out_port.is_none_or(|p| p == out)
             });
             if snat {
                 source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
@@ -125,7 +127,7 @@ fn translated(world: &World<'_, '_>, at: NodeId, target: IpAddr) -> Option<IpAdd
     let node = &world.nodes[at.index()].node;
     let own = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
     node.nat.iter().find_map(|r| match r.action {
-        NatAction::Dnat { to, .. }
+        NatAction::Dnat { to, .. } | NatAction::DnatRange { to, .. }
             if own && (r.when.dst.is_empty() || r.when.dst.iter().any(|n| n.contains(&target))) =>
         {
             Some(to)

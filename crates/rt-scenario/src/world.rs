@@ -426,6 +426,7 @@ pub(crate) fn plain_stack() -> StackOptions {
         ports_last: 60_999,
         ttl: 64,
         flow_timeout: FLOW_TIMEOUT,
+        conntrack: rt_rules::ConntrackOptions::default(),
         tcp: TcpOptions::default(),
         listen_isns: Vec::new(),
     }

@@ -60,7 +60,7 @@ fn router(index: u8, kind: &str) -> StackConfig {
     if kind == "nat" {
         let ports = NatPorts::Sequential(PortRange { first: 10_001, last: 65_535 });
         let when = Match { out_port: Some(PortId(1)), ..Match::default() };
-        config.nat = vec![NatRule { when, action: NatAction::Masquerade { ports }, origin: origin() }];
+        config.nat = vec![NatRule::new(when, NatAction::Masquerade { ports }, origin())];
     }
     config
 }

@@ -147,7 +147,10 @@ impl Stack {
             Some(hooks) => hooks.set_rules(chains, nat),
             None if chains.is_empty() && nat.is_empty() => {}
             None => {
-                let hooks = Hooks::new(chains, nat, self.conntrack, self.nat_rng.clone());
+                let hooks = {
+                    let options = self.conntrack.as_deref().copied().unwrap_or_default();
+                    Hooks::new(chains, nat, options, self.nat_rng.clone())
+                };
                 self.hooks = Some(Box::new(hooks));
             }
         }

@@ -1,8 +1,8 @@
 //! What a machine's stack is told when it is made. Plain values: `rt-lab` fills them from the lowered model.
 
 use ipnet::IpNet;
-use rt_base::{MacAddr, Nanos};
-use rt_rules::{Chain, NatRule, PortRange, Route};
+use rt_base::MacAddr;
+use rt_rules::{Chain, ConntrackOptions, NatRule, PortRange, Route};
 
 use crate::tcp::TcpConfig;
 
@@ -31,11 +31,8 @@ pub struct StackConfig {
     pub listen_isns: Vec<u32>,
     /// Bytes that may wait in one UDP socket.
     pub udp_buffer: usize,
-    /// Flows that connection tracking remembers at most.
-    pub conntrack_max: usize,
-    /// How long filters and NAT remember an open TCP connection on which nothing is said (Linux: five days; RFC 5382 REQ-5
-    /// wants two hours and four minutes at least, and home routers know better).
-    pub conntrack_tcp_idle: Nanos,
+    /// How filters and NAT remember flows: limits and timeouts.
+    pub conntrack: ConntrackOptions,
 }
 
 impl Default for StackConfig {
@@ -53,8 +50,7 @@ impl Default for StackConfig {
             tcp: TcpConfig::default(),
             listen_isns: Vec::new(),
             udp_buffer: 212_992,
-            conntrack_max: 65_536,
-            conntrack_tcp_idle: Nanos::from_secs(432_000),
+            conntrack: ConntrackOptions::default(),
         }
     }
 }

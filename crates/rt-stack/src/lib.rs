@@ -12,6 +12,7 @@
 //! | `stages`, `deliver`, `output`, `timers`, `api`, `inspect` | its leaves: stages of the pipeline, transports, own packets, time, calls |
 //! | `nic`, `neighbor`, `ip`, `icmp`, `udp`, [`tcp`] | the layers |
 //! | `hooks` | connection tracking, filters, NAT |
+//! | `tables` | what is remembered, for people to see |
 //! | `socket`, `ports`, `isn` | who a packet is for, and what new ones begin with |
 //! | `shortcut` | what was done with the last forwarded packets, done again |
 //!
@@ -43,6 +44,7 @@ mod socket;
 mod stack;
 mod stages;
 mod syn_cookie;
+mod tables;
 pub mod tcp;
 mod timers;
 mod udp;
@@ -55,3 +57,7 @@ pub use packet::LOOPBACK;
 pub use probes::{Probe, ProbeAnswer, ProbeKind, ProbeVerdict};
 pub use socket::SocketId;
 pub use stack::Stack;
+pub use tables::{
+    FilterCount, FlowEntry, FlowState, NatEntry, NatRuleEntry, NeighborEntry, NeighborState, RouteEntry,
+    Tables,
+};

@@ -16,6 +16,7 @@ use rt_wire::{ArpOperation, ArpPacket};
 use crate::hooks::EgressProof;
 use crate::nic::Nic;
 use crate::packet::{Packet, v4};
+use crate::tables::{NeighborEntry, NeighborState};
 
 const LIFETIME: Nanos = Nanos::from_secs(1_200);
 const RETRY: Nanos = Nanos::from_secs(1);
@@ -282,6 +283,21 @@ impl Neighbors {
     pub(crate) fn take_conflict(&mut self, port: PortId, address: Ipv4Addr) -> Option<MacAddr> {
         let watched = self.watched.iter_mut().find(|(p, a, _)| (*p, *a) == (port, address))?;
         watched.2.take()
+    }
+
+    /// The table at `now`, for people to see.
+    pub(crate) fn shown(&self, now: Time) -> Vec<NeighborEntry> {
+        let shown = |(&(port, address), entry): (&(PortId, IpAddr), &Entry)| {
+            let state = match entry {
+                Entry::Known { until, .. } if *until <= now => return None,
+                Entry::Known { mac, until } => NeighborState::Known { mac: *mac, until: *until },
+                Entry::Asked(question) => {
+                    NeighborState::Asked { questions: question.asked, waiting: question.waiting.len() }
+                }
+            };
+            Some(NeighborEntry { port, address, state })
+        };
+        self.entries.iter().filter_map(shown).collect()
     }
 
     /// Forgets the MACs known on an interface; questions under way go on.

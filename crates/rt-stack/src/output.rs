@@ -111,6 +111,7 @@ impl Stack {
                 // Here a packet is no more than its frame.
                 (Some((hop, macs)), Some(proof)) if ip.total_len <= hop.mtu => {
                     let Hop { rule, out: port, next: next_hop, .. } = hop;
+                    self.shortcuts.count(rule);
                     out.record(frame.id, || What::Route { rule, out: port, next_hop, ttl: 0 });
                     nic::transmit(frame, port, macs, proof, out);
                 }

@@ -11,6 +11,7 @@ use rt_wire::{checksum, rewrite};
 
 use crate::ip::destination::Hop;
 use crate::packet::ETHERNET;
+use crate::tables::Counters;
 
 /// Entries of a new table: room for some flows in both directions.
 const FEWEST: usize = 16;
@@ -30,6 +31,8 @@ pub(crate) struct Shortcut {
     pub(crate) macs: (MacAddr, MacAddr),
     /// The neighbour must be asked for anew then.
     pub(crate) until: Time,
+    /// Packets that took it.
+    pub(crate) packets: u64,
 }
 
 /// The shortcuts of a machine: a direct-mapped table, empty until it forwards something. It doubles when two flows want the
@@ -37,21 +40,25 @@ pub(crate) struct Shortcut {
 #[derive(Debug, Default)]
 pub(crate) struct Shortcuts {
     /// A power of two, or none.
-    entries: Vec<Option<Shortcut>>,
+    entries: Box<[Option<Shortcut>]>,
+    /// Packets that took each route the long way, or by shortcuts that are gone.
+    counted: Counters,
 }
 
 impl Shortcuts {
     /// Remembers a verdict.
     pub(crate) fn insert(&mut self, shortcut: Shortcut) {
         if self.entries.is_empty() {
-            self.entries.resize(FEWEST, None);
+            self.entries = vec![None; FEWEST].into();
         }
         loop {
             let index = self.index(shortcut.in_port, shortcut.src, shortcut.dst);
             let place = &mut self.entries[index];
             let taken = place.as_ref().is_some_and(|there| there.key() != shortcut.key());
             if !taken || self.entries.len() >= MOST {
-                self.entries[index] = Some(shortcut);
+                if let Some(old) = self.entries[index].replace(shortcut) {
+                    self.counted.add(old.hop.rule, old.packets);
+                }
                 return;
             }
             self.double();
@@ -59,11 +66,28 @@ impl Shortcuts {
     }
 
     fn double(&mut self) {
-        let twice = vec![None; self.entries.len() * 2];
+        let twice = vec![None; self.entries.len() * 2].into();
         for shortcut in std::mem::replace(&mut self.entries, twice).into_iter().flatten() {
             let index = self.index(shortcut.in_port, shortcut.src, shortcut.dst);
-            self.entries[index] = Some(shortcut);
+            if let Some(old) = self.entries[index].replace(shortcut) {
+                self.counted.add(old.hop.rule, old.packets);
+            }
         }
+    }
+
+    /// Counts a packet that takes a route the long way.
+    #[inline]
+    pub(crate) fn count(&mut self, rule: u32) {
+        self.counted.add(rule, 1);
+    }
+
+    /// Packets that took each route.
+    pub(crate) fn hits(&self) -> Counters {
+        let mut hits = self.counted.clone();
+        for shortcut in self.entries.iter().flatten() {
+            hits.add(shortcut.hop.rule, shortcut.packets);
+        }
+        hits
     }
 
     /// Fibonacci hashing: the topmost bits of the product depend on all bits of the addresses.
@@ -76,12 +100,15 @@ impl Shortcuts {
 
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
-        self.entries = Vec::new();
+        if !self.entries.is_empty() {
+            self.counted = self.hits();
+            self.entries = Box::default();
+        }
     }
 
     /// Sends a frame the remembered way: TTL and MACs are rewritten. `None` leaves the frame as it was.
     #[inline]
-    pub(crate) fn apply(&self, now: Time, in_port: PortId, frame: &mut Frame) -> Option<Hop> {
+    pub(crate) fn apply(&mut self, now: Time, in_port: PortId, frame: &mut Frame) -> Option<Hop> {
         if self.entries.is_empty() {
             return None;
         }
@@ -89,7 +116,8 @@ impl Shortcuts {
         let bytes = frame.bytes.first_chunk_mut::<34>()?;
         let src = [bytes[26], bytes[27], bytes[28], bytes[29]];
         let dst = [bytes[30], bytes[31], bytes[32], bytes[33]];
-        let shortcut = self.entries[self.index(in_port, src, dst)].as_ref()?;
+        let index = self.index(in_port, src, dst);
+        let shortcut = self.entries[index].as_mut()?;
         let same = shortcut.src == src
             && shortcut.dst == dst
             && shortcut.in_port == in_port
@@ -101,6 +129,7 @@ impl Shortcuts {
         if !same || !fits || !checksum::holds(checksum::ones_sum(&bytes[ETHERNET..])) {
             return None;
         }
+        shortcut.packets += 1;
         rewrite::decrement_ttl(&mut bytes[ETHERNET..]);
         rewrite::set_macs(bytes, shortcut.macs.0, shortcut.macs.1);
         Some(shortcut.hop)

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Nanos, Outbox, Place, PortId, Rng, Time, What};
-use rt_rules::{FORWARDED, LOCAL_IN, RouteTable, Stage};
+use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Outbox, Place, PortId, Rng, Time, What};
+use rt_rules::{ConntrackOptions, FORWARDED, LOCAL_IN, RouteTable, Stage};
 use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, MacAddr, ethertype};
 
 use crate::api::EchoAnswer;
@@ -73,8 +73,8 @@ pub struct Stack {
     pub(crate) tcp: Arc<TcpConfig>,
     pub(crate) ttl: u8,
     pub(crate) udp_buffer: usize,
-    /// Flows at most, and how long an idle TCP connection is remembered.
-    pub(crate) conntrack: (usize, Nanos),
+    /// Limits and timeouts of connection tracking, where they are not the usual ones.
+    pub(crate) conntrack: Option<Box<ConntrackOptions>>,
     pub(crate) next_ip_id: u16,
     pub(crate) listen_isns: VecDeque<u32>,
     pub(crate) isn: Isn,
@@ -131,10 +131,8 @@ impl Stack {
     pub fn new(config: StackConfig, seed: u64, name: &str) -> Stack {
         let dice = |purpose: &str| Rng::stream(seed, name, purpose);
         let has_hooks = !config.chains.is_empty() || !config.nat.is_empty();
-        let hooks = has_hooks.then(|| {
-            let limits = (config.conntrack_max, config.conntrack_tcp_idle);
-            Box::new(Hooks::new(config.chains, config.nat, limits, dice("stack.nat")))
-        });
+        let hooks = has_hooks
+            .then(|| Box::new(Hooks::new(config.chains, config.nat, config.conntrack, dice("stack.nat"))));
         let mut stack = Stack {
             nics: config.interfaces.into_iter().map(Nic::new).collect(),
             destinations: Destinations::new(RouteTable::new(config.routes)),
@@ -159,7 +157,7 @@ impl Stack {
             tcp: Arc::new(config.tcp),
             ttl: config.ttl,
             udp_buffer: config.udp_buffer,
-            conntrack: (config.conntrack_max, config.conntrack_tcp_idle),
+            conntrack: (!config.conntrack.is_default()).then(|| Box::new(config.conntrack)),
             next_ip_id: dice("stack.ip-id").next_u32() as u16,
             listen_isns: config.listen_isns.into(),
             isn: Isn::new(dice("stack.isn")),
@@ -416,7 +414,16 @@ impl Stack {
         let Some(nic) = self.nics.get(in_port.index()) else { return };
         let (src, dst) = (packet.ip.src.octets(), packet.ip.dst.octets());
         let macs = (mac, self.nics[hop.out.index()].mac);
-        self.shortcuts.insert(Shortcut { in_port, arrived_at: nic.mac, src, dst, hop, macs, until });
+        self.shortcuts.insert(Shortcut {
+            in_port,
+            arrived_at: nic.mac,
+            src,
+            dst,
+            hop,
+            macs,
+            until,
+            packets: 0,
+        });
     }
 
     /// The end of a packet that goes no further: who must know is told, then it is dropped with its reason.

@@ -87,6 +87,7 @@ impl Stack {
             Where::Nowhere => Step::Stop(stop(DropReason::NoRoute).complaining(Complaint::Net)),
             Where::Beyond(hop) => {
                 packet.hop = Some(hop);
+                self.shortcuts.count(hop.rule);
                 let ttl = packet.ip.ttl.saturating_sub(1);
                 out.record(packet.frame.id, || What::Route {
                     rule: hop.rule,
@@ -124,6 +125,7 @@ impl Stack {
         };
         packet.hop = Some(hop);
         if hop.out != LOOPBACK {
+            self.shortcuts.count(hop.rule);
             out.record(packet.frame.id, || What::Route {
                 rule: hop.rule,
                 out: hop.out,

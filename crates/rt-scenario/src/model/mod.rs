@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{MacAddr, Nanos, NodeId, PortId};
-use rt_rules::{Chain, NatRule, Origin, Route};
+use rt_rules::{Chain, ConntrackOptions, NatRule, Origin, Route};
 use serde::{Deserialize, Serialize};
 
 mod story;
@@ -185,6 +185,9 @@ pub struct StackOptions {
     pub ttl: u8,
     /// How long its filters and NAT remember an open TCP connection on which nothing is said.
     pub flow_timeout: Nanos,
+    /// How its filters and NAT remember flows. (Of an open TCP connection `flow_timeout` says it.)
+    #[serde(default, skip_serializing_if = "ConntrackOptions::is_default")]
+    pub conntrack: ConntrackOptions,
     /// TCP.
     pub tcp: TcpOptions,
     /// Initial sequence numbers of the first passive opens, in order; random afterwards.

@@ -234,7 +234,7 @@ fn rules(world: &mut World<'_, '_>, home: &Home<'_>, wan: PortId, options: Optio
     let ports = world.read_nat_ports(ports);
     let to = world.nodes[home.router.index()].node.interfaces[wan.index()].addresses[0].addr();
     let when = Match { src: vec![home.lan], out_port: Some(wan), ..Match::default() };
-    world.node(home.router).node.nat.push(NatRule { when, action: NatAction::Snat { to, ports }, origin });
+    world.node(home.router).node.nat.push(NatRule::new(when, NatAction::Snat { to, ports }, origin));
     let origin = world.default_of(home.span, "a home router lets nobody in unasked");
     let rule = |when: Match| Filter::new(when, Action::Accept, origin.clone());
     let known = || rule(Match { states: vec![CtState::Established, CtState::Related], ..Match::default() });

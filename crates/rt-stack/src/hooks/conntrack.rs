@@ -5,110 +5,21 @@
 //! becomes an entry only when that packet passes, as in netfilter.
 //!
 //! Simplified against Linux: TCP windows are not checked; a TCP flow must begin with a SYN (Linux: `nf_conntrack_tcp_loose`
-//! set to 0); no helpers, so FTP's second connection is a new flow; timeouts are Linux's defaults, of which only that of an idle
-//! TCP connection can be set. Entries
-//! expire when somebody looks: a packet of the flow, or the sweep that every new flow pays for.
+//! set to 0) unless `tcp_loose` says otherwise; no helpers, so FTP's second connection is a new flow. Entries expire when
+//! somebody looks: a packet of the flow, or the sweep that every new flow pays for.
 
-use core::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use rt_base::{FixedMap, HookPoint, Nanos, PortId, Time};
-use rt_rules::CtState;
+use rt_rules::{ConntrackOptions, CtState};
 use rt_wire::TcpFlags;
 
 use super::nat::Mapping;
+use super::tcp_track::TcpTrack;
+use super::tuple::ECHO_REQUEST;
+pub(crate) use super::tuple::{Direction, Tuple};
 use crate::packet::protocol;
-
-/// One direction of a flow. ICMP echo has its identifier in `sport` and type and code in `dport`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Tuple {
-    pub(crate) protocol: u8,
-    pub(crate) src: IpAddr,
-    pub(crate) dst: IpAddr,
-    pub(crate) sport: u16,
-    pub(crate) dport: u16,
-}
-
-impl Tuple {
-    /// What an answer to it looks like.
-    pub(crate) fn reversed(self) -> Tuple {
-        let (sport, dport) = match self.protocol {
-            protocol::ICMP => (self.sport, reversed_echo(self.dport)),
-            _ => (self.dport, self.sport),
-        };
-        Tuple { protocol: self.protocol, src: self.dst, dst: self.src, sport, dport }
-    }
-
-    /// Of packets from `src` to `dst`.
-    pub(crate) fn between(protocol: u8, src: SocketAddr, dst: SocketAddr) -> Tuple {
-        Tuple { protocol, src: src.ip(), dst: dst.ip(), sport: src.port(), dport: dst.port() }
-    }
-
-    /// Source address and port.
-    pub(crate) fn source(self) -> SocketAddr {
-        SocketAddr::new(self.src, self.sport)
-    }
-
-    /// Destination address and port; for ICMP the port is the identifier, which belongs to both ends.
-    pub(crate) fn destination(self) -> SocketAddr {
-        let port = if self.protocol == protocol::ICMP { self.sport } else { self.dport };
-        SocketAddr::new(self.dst, port)
-    }
-
-    /// Moves its source elsewhere.
-    pub(crate) fn set_source(&mut self, to: SocketAddr) {
-        (self.src, self.sport) = (to.ip(), to.port());
-    }
-
-    /// Moves its destination elsewhere.
-    pub(crate) fn set_destination(&mut self, to: SocketAddr) {
-        self.dst = to.ip();
-        if self.protocol == protocol::ICMP {
-            self.sport = to.port();
-        } else {
-            self.dport = to.port();
-        }
-    }
-}
-
-impl Hash for Tuple {
-    /// Two words for IPv4: the derived hash would feed the hasher byte strings.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let low = (u64::from(self.sport) << 24) | (u64::from(self.dport) << 8) | u64::from(self.protocol);
-        match (self.src, self.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                state.write_u64((u64::from(src.to_bits()) << 32) | u64::from(dst.to_bits()));
-            }
-            (src, dst) => {
-                src.hash(state);
-                dst.hash(state);
-            }
-        }
-        state.write_u64(low);
-    }
-}
-
-const ECHO_REQUEST: u16 = 8 << 8;
-const ECHO_REPLY: u16 = 0;
-
-fn reversed_echo(kind: u16) -> u16 {
-    if kind == ECHO_REQUEST { ECHO_REPLY } else { ECHO_REQUEST }
-}
-
-/// Which way a packet of a flow goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Direction {
-    /// As the first packet.
-    Original,
-    /// Back.
-    Reply,
-}
-
-impl Direction {
-    fn index(self) -> usize {
-        self as usize
-    }
-}
+use crate::tables::{FlowEntry, FlowState};
 
 /// A flow whose first packet is still on its way through the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +30,12 @@ pub(crate) struct Draft {
     pub(crate) reply: Tuple,
     /// The NAT port it holds.
     pub(crate) mapping: Option<Mapping>,
+    /// The NAT rules that changed its destination and its source.
+    pub(crate) rules: [Option<u32>; 2],
+    /// Where its TCP connection stands.
+    tcp: TcpTrack,
+    /// Bytes of the packet.
+    len: u16,
 }
 
 /// What conntrack says of one packet.
@@ -177,15 +94,24 @@ struct Entry {
     rewrites: bool,
     tcp: TcpTrack,
     expires: Time,
+    /// Packets and bytes of each [`Direction`].
+    counted: [(u64, u64); 2],
     /// Indexed by [`Direction`].
     tuples: [Tuple; 2],
     verdicts: [Option<CachedVerdict>; 2],
     mapping: Option<Mapping>,
+    began: Time,
+    rules: [Option<u32>; 2],
 }
 
-/// The connection table is full and nothing in it has expired.
+/// Why a flow is not entered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TableFull;
+pub(crate) enum Refusal {
+    /// The connection table is full and nothing in it has expired.
+    Full,
+    /// Its source has as many flows as one may have.
+    SourceLimit,
+}
 
 /// Entries looked at for every new flow, so that dead ones go without a timer.
 const SWEEP: usize = 4;
@@ -197,9 +123,9 @@ pub(crate) struct Conntrack {
     free: Vec<u32>,
     keys: FixedMap<Tuple, (u32, Direction)>,
     cursor: usize,
-    max: usize,
-    /// How long an open TCP connection is remembered on which nothing is said.
-    tcp_idle: Nanos,
+    options: ConntrackOptions,
+    /// Flows begun by each source, where that is limited.
+    sources: FixedMap<IpAddr, u32>,
     /// When every entry was last looked at.
     swept: Option<Time>,
     /// NAT ports whose flows are gone; the caller gives them back.
@@ -207,44 +133,69 @@ pub(crate) struct Conntrack {
 }
 
 impl Conntrack {
-    /// An empty table for at most `max` flows.
-    pub(crate) fn new(max: usize, tcp_idle: Nanos) -> Conntrack {
+    /// An empty table.
+    pub(crate) fn new(options: ConntrackOptions) -> Conntrack {
         Conntrack {
             entries: Vec::new(),
             free: Vec::new(),
             keys: FixedMap::default(),
             cursor: 0,
-            max,
-            tcp_idle,
+            options,
+            sources: FixedMap::default(),
             swept: None,
             released: Vec::new(),
         }
     }
 
-    /// Finds the packet's flow and moves its state on.
-    pub(crate) fn track(&mut self, now: Time, sight: Sight) -> Track {
+    /// Finds the flow of a packet of so many bytes, counts it and moves the flow's state on.
+    pub(crate) fn track(&mut self, now: Time, sight: Sight, len: u16) -> Track {
         match sight {
             Sight::Odd => Track::Invalid,
             Sight::Error(quoted) => self.track_error(now, quoted),
-            Sight::Packet(tuple, flags) => self.track_packet(now, tuple, flags),
+            Sight::Packet(tuple, flags) => self.track_packet(now, tuple, flags, len),
         }
     }
 
-    fn track_packet(&mut self, now: Time, tuple: Tuple, flags: Option<TcpFlags>) -> Track {
-        let Some((index, direction)) = self.find(now, &tuple) else { return first_of_flow(tuple, flags) };
+    fn track_packet(&mut self, now: Time, tuple: Tuple, flags: Option<TcpFlags>, len: u16) -> Track {
+        let Some((index, direction)) = self.find(now, &tuple) else {
+            return self.first_of_flow(tuple, flags, len);
+        };
         let entry = &mut self.entries[index as usize];
         let opens = flags.is_some_and(|f| f.has(TcpFlags::SYN) && !f.has(TcpFlags::ACK));
         if opens && direction == Direction::Original && entry.tcp.is_over() {
             self.remove(index);
-            return first_of_flow(tuple, flags);
+            return self.first_of_flow(tuple, flags, len);
         }
+        let counted = &mut entry.counted[direction.index()];
+        *counted = (counted.0 + 1, counted.1 + u64::from(len));
         entry.replied |= direction == Direction::Reply;
         if let Some(flags) = flags {
             entry.tcp = entry.tcp.after(direction, flags);
         }
-        entry.expires = now + entry.timeout(self.tcp_idle);
+        entry.expires = now + entry.timeout(&self.options);
         let state = if entry.replied { CtState::Established } else { CtState::New };
         Track::Known { entry: index, direction, state }
+    }
+
+    /// The first packet of a flow, if it may be one.
+    fn first_of_flow(&self, tuple: Tuple, flags: Option<TcpFlags>, len: u16) -> Track {
+        let has = |flag| flags.is_some_and(|f| f.has(flag));
+        let (syn, ack, rst) = (has(TcpFlags::SYN), has(TcpFlags::ACK), has(TcpFlags::RST));
+        let mut tcp = TcpTrack::SynSent;
+        let may_begin = match tuple.protocol {
+            protocol::TCP if syn || !ack || rst || !self.options.tcp_loose => syn && !ack && !rst,
+            protocol::TCP => {
+                tcp = TcpTrack::Established;
+                true
+            }
+            protocol::ICMP => tuple.dport == ECHO_REQUEST,
+            _ => true,
+        };
+        if !may_begin {
+            return Track::Invalid;
+        }
+        let (original, reply) = (tuple, tuple.reversed());
+        Track::New(Box::new(Draft { original, reply, mapping: None, rules: [None; 2], tcp, len }))
     }
 
     /// An error about a packet travels against it: the quoted packet's answer is its own direction.
@@ -276,26 +227,31 @@ impl Conntrack {
     }
 
     /// Makes the entry of a flow whose first packet passed.
-    pub(crate) fn confirm(&mut self, now: Time, draft: Draft) -> Result<u32, TableFull> {
+    pub(crate) fn confirm(&mut self, now: Time, draft: Draft) -> Result<u32, Refusal> {
         self.sweep(now, SWEEP);
-        let full = |table: &Conntrack| table.entries.len() - table.free.len() >= table.max;
-        if full(self) {
+        if self.refusal(&draft).is_some() {
             self.sweep_all(now);
         }
-        if full(self) {
-            return Err(TableFull);
+        if let Some(refusal) = self.refusal(&draft) {
+            return Err(refusal);
+        }
+        if self.options.per_source.is_some() {
+            *self.sources.entry(draft.original.src).or_insert(0) += 1;
         }
         let mut entry = Entry {
             live: true,
             replied: false,
             rewrites: draft.reply != draft.original.reversed(),
-            tcp: TcpTrack::SynSent,
+            tcp: draft.tcp,
             expires: now,
+            counted: [(1, u64::from(draft.len)), (0, 0)],
             tuples: [draft.original, draft.reply],
             verdicts: [None; 2],
             mapping: draft.mapping,
+            began: now,
+            rules: draft.rules,
         };
-        entry.expires = now + entry.timeout(self.tcp_idle);
+        entry.expires = now + entry.timeout(&self.options);
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -309,6 +265,16 @@ impl Conntrack {
         self.keys.insert(draft.original, (index, Direction::Original));
         self.keys.insert(draft.reply, (index, Direction::Reply));
         Ok(index)
+    }
+
+    /// Why this flow may not be entered, as things stand.
+    fn refusal(&self, draft: &Draft) -> Option<Refusal> {
+        if self.len() >= self.options.max as usize {
+            return Some(Refusal::Full);
+        }
+        let most = self.options.per_source?;
+        let begun = self.sources.get(&draft.original.src).copied().unwrap_or(0);
+        (begun >= most).then_some(Refusal::SourceLimit)
     }
 
     /// Looks at every entry, at most once a second (a flood must not make each packet cost that); whether it did.
@@ -339,6 +305,12 @@ impl Conntrack {
         entry.live = false;
         let tuples = entry.tuples;
         self.released.extend(entry.mapping.take());
+        if let Some(begun) = self.sources.get_mut(&tuples[0].src) {
+            *begun -= 1;
+            if *begun == 0 {
+                self.sources.remove(&tuples[0].src);
+            }
+        }
         for tuple in tuples {
             // A flow whose two tuples clash with another's must not take that one's key with it.
             if self.keys.get(&tuple).is_some_and(|(at, _)| *at == index) {
@@ -378,80 +350,65 @@ impl Conntrack {
         self.entries[entry as usize].verdicts[direction.index()] = Some(verdict);
     }
 
+    /// Ends every flow that holds a NAT port, whatever its state.
+    pub(crate) fn forget_mapped(&mut self) {
+        for index in 0..self.entries.len() {
+            if self.entries[index].mapping.is_some() {
+                self.remove(index as u32);
+            }
+        }
+    }
+
+    /// The flows that are alive, as tables show them, in the order of their places.
+    pub(crate) fn shown(&self, now: Time) -> impl Iterator<Item = (FlowEntry, Option<Mapping>)> {
+        let live = self.entries.iter().filter(move |entry| entry.live && entry.expires > now);
+        live.map(|entry| (entry.shown(), entry.mapping))
+    }
+
     /// Flows in the table (some may have expired unseen).
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 }
 
-/// The first packet of a flow, if it may be one.
-fn first_of_flow(tuple: Tuple, flags: Option<TcpFlags>) -> Track {
-    let may_begin = match (tuple.protocol, flags) {
-        (protocol::TCP, Some(f)) => f.has(TcpFlags::SYN) && !f.has(TcpFlags::ACK) && !f.has(TcpFlags::RST),
-        (protocol::ICMP, _) => tuple.dport == ECHO_REQUEST,
-        _ => true,
-    };
-    if !may_begin {
-        return Track::Invalid;
-    }
-    Track::New(Box::new(Draft { original: tuple, reply: tuple.reversed(), mapping: None }))
-}
-
-/// A TCP flow as seen from the middle (Linux `nf_conntrack_proto_tcp.c`, without windows).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum TcpTrack {
-    SynSent,
-    SynReceived,
-    Established,
-    /// One side has sent FIN.
-    FinWait(Direction),
-    /// Both have.
-    LastAck,
-    TimeWait,
-    Closed,
-}
-
-impl TcpTrack {
-    fn after(self, direction: Direction, flags: TcpFlags) -> TcpTrack {
-        let has = |flag| flags.has(flag);
-        if has(TcpFlags::RST) {
-            return TcpTrack::Closed;
-        }
-        match self {
-            TcpTrack::SynSent if direction == Direction::Reply && has(TcpFlags::SYN) => TcpTrack::SynReceived,
-            TcpTrack::SynReceived if direction == Direction::Original && has(TcpFlags::ACK) => {
-                TcpTrack::Established
-            }
-            TcpTrack::SynReceived | TcpTrack::Established if has(TcpFlags::FIN) => {
-                TcpTrack::FinWait(direction)
-            }
-            TcpTrack::FinWait(first) if first != direction && has(TcpFlags::FIN) => TcpTrack::LastAck,
-            TcpTrack::LastAck if !has(TcpFlags::FIN) => TcpTrack::TimeWait,
-            same => same,
-        }
-    }
-
-    fn is_over(self) -> bool {
-        matches!(self, TcpTrack::TimeWait | TcpTrack::Closed | TcpTrack::LastAck)
-    }
-}
-
 impl Entry {
-    /// Linux's defaults (`nf_conntrack_*_timeout*`).
-    fn timeout(&self, tcp_idle: Nanos) -> Nanos {
-        let seconds = match self.tuples[0].protocol {
+    fn timeout(&self, options: &ConntrackOptions) -> Nanos {
+        match self.tuples[0].protocol {
             protocol::TCP => match self.tcp {
-                TcpTrack::SynSent | TcpTrack::FinWait(_) | TcpTrack::TimeWait => 120,
-                TcpTrack::SynReceived => 60,
-                TcpTrack::Established => return tcp_idle,
-                TcpTrack::LastAck => 30,
-                TcpTrack::Closed => 10,
+                TcpTrack::SynSent => options.tcp_syn_sent,
+                TcpTrack::SynReceived => options.tcp_syn_received,
+                TcpTrack::Established => options.tcp_established,
+                TcpTrack::FinWait(_) => options.tcp_fin_wait,
+                TcpTrack::LastAck => options.tcp_last_ack,
+                TcpTrack::TimeWait => options.tcp_time_wait,
+                TcpTrack::Closed => options.tcp_closed,
             },
-            protocol::UDP if self.replied => 120,
-            protocol::UDP | protocol::ICMP => 30,
-            _ => 600,
+            protocol::UDP if self.replied => options.udp_answered,
+            protocol::UDP => options.udp,
+            protocol::ICMP => options.icmp,
+            _ => options.other,
+        }
+    }
+
+    fn shown(&self) -> FlowEntry {
+        let [original, reply] = self.tuples;
+        let state = match (original.protocol, self.replied) {
+            (protocol::TCP, _) => self.tcp.shown(),
+            (_, true) => FlowState::Answered,
+            (_, false) => FlowState::Unanswered,
         };
-        Nanos::from_secs(seconds)
+        FlowEntry {
+            protocol: original.protocol,
+            state,
+            original: (original.source(), original.destination()),
+            reply: (reply.source(), reply.destination()),
+            began: self.began,
+            expires: self.expires,
+            packets: self.counted.map(|(packets, _)| packets),
+            bytes: self.counted.map(|(_, bytes)| bytes),
+            destination_rule: self.rules[0],
+            source_rule: self.rules[1],
+        }
     }
 }
 

@@ -11,15 +11,18 @@
 pub(crate) mod conntrack;
 pub(crate) mod filter;
 pub(crate) mod nat;
+mod tcp_track;
+mod tuple;
 
 use std::net::{IpAddr, SocketAddr};
 
-use rt_base::{DropReason, HookPoint, Nanos, NatRecord, NatSide, Rng, Time};
-use rt_rules::{Action, Chain, CtState, NatRule};
+use rt_base::{DropReason, HookPoint, NatRecord, NatSide, Rng, Time};
+use rt_rules::{Action, Chain, ConntrackOptions, CtState, NatRule};
 use rt_wire::rewrite;
 
 use crate::packet::{ETHERNET, Packet, protocol, v4};
-use conntrack::{Conntrack, Direction, Track, Tuple};
+use crate::tables::{FilterCount, Tables};
+use conntrack::{Conntrack, Direction, Refusal, Track, Tuple};
 use filter::Filters;
 use nat::{Choice, Nat};
 
@@ -64,23 +67,48 @@ pub(crate) struct Hooks {
     table: Conntrack,
     filters: Filters,
     nat: Nat,
+    /// Packets and bytes that the rules of each hook decided; the first place is the policy's.
+    decided: Vec<(HookPoint, Vec<(u64, u64)>)>,
 }
 
 impl Hooks {
-    pub(crate) fn new(
-        chains: Vec<Chain>,
-        nat: Vec<NatRule>,
-        (max, tcp_idle): (usize, Nanos),
-        rng: Rng,
-    ) -> Hooks {
-        let (table, filters) = (Conntrack::new(max, tcp_idle), Filters::new(chains));
-        Hooks { table, filters, nat: Nat::new(nat, rng) }
+    pub(crate) fn new(chains: Vec<Chain>, nat: Vec<NatRule>, options: ConntrackOptions, rng: Rng) -> Hooks {
+        let (table, filters) = (Conntrack::new(options), Filters::new(chains));
+        Hooks { table, filters, nat: Nat::new(nat, rng), decided: Vec::new() }
     }
 
     /// Replaces the rules; flows stay, verdicts kept for them do not.
     pub(crate) fn set_rules(&mut self, chains: Vec<Chain>, nat: Vec<NatRule>) {
         self.filters.set_chains(chains);
         self.nat.set_rules(nat);
+        self.decided.clear();
+    }
+
+    /// Adds flows, mappings and rules to `tables`.
+    pub(crate) fn show(&self, now: Time, tables: &mut Tables) {
+        let mut holders = Vec::new();
+        for (flow, mapping) in self.table.shown(now) {
+            tables.flows.push(flow);
+            holders.extend(mapping.map(|mapping| (mapping, flow.began, flow.expires)));
+        }
+        tables.nat = self.nat.shown(&holders);
+        tables.nat_rules = self.nat.rules_shown();
+        for (hook, counts) in &self.decided {
+            let counted = |(place, &(packets, bytes)): (usize, &(u64, u64))| {
+                let rule = place.checked_sub(1).map(|rule| rule as u32);
+                (packets > 0).then_some(FilterCount { hook: *hook, rule, packets, bytes })
+            };
+            tables.filters.extend(counts.iter().enumerate().filter_map(counted));
+        }
+        tables.filters.sort_by_key(|count| (count.hook, count.rule.unwrap_or(u32::MAX)));
+    }
+
+    /// Ends all mappings with their flows; see [`crate::Stack::rebind`].
+    pub(crate) fn rebind(&mut self, _change: bool) -> usize {
+        let mappings = self.nat.len();
+        self.table.forget_mapped();
+        self.release();
+        mappings
     }
 
     /// Flows known.
@@ -100,7 +128,7 @@ impl Hooks {
 
     /// Stage Conntrack: finds the flow and rewrites the destination of a known one.
     pub(crate) fn track(&mut self, now: Time, packet: &mut Packet) -> Rewritten {
-        packet.track = self.table.track(now, packet.sight());
+        packet.track = self.table.track(now, packet.sight(), packet.ip.total_len);
         self.release();
         let Track::Known { entry, direction, state } = packet.track else { return None };
         if !self.table.rewrites(entry) {
@@ -134,7 +162,23 @@ impl Hooks {
 
     /// Stage Filter: the verdict of this hook, if it has a chain.
     pub(crate) fn filter(&mut self, hook: HookPoint, packet: &Packet) -> Option<(Action, Option<u32>)> {
-        self.filters.judge(hook, &packet.flow(), &packet.track, &mut self.table)
+        let (action, rule) = self.filters.judge(hook, &packet.flow(), &packet.track, &mut self.table)?;
+        self.count(hook, rule, packet.ip.total_len);
+        Some((action, rule))
+    }
+
+    fn count(&mut self, hook: HookPoint, rule: Option<u32>, len: u16) {
+        let place = rule.map_or(0, |rule| rule as usize + 1);
+        let known = self.decided.iter().position(|(counted, _)| *counted == hook);
+        let index = known.unwrap_or_else(|| {
+            self.decided.push((hook, Vec::new()));
+            self.decided.len() - 1
+        });
+        let counts = &mut self.decided[index].1;
+        if counts.len() <= place {
+            counts.resize(place + 1, (0, 0));
+        }
+        counts[place] = (counts[place].0 + 1, counts[place].1 + u64::from(len));
     }
 
     /// Stage Snat: the rules for a new flow, the rewrite of a known one; then the flow is entered and may leave.
@@ -221,11 +265,15 @@ impl Hooks {
                 packet.track = Track::Known { entry, direction: Direction::Original, state: CtState::New };
                 Ok(())
             }
-            Err(conntrack::TableFull) => {
+            Err(refusal) => {
                 if let Some(mapping) = draft.mapping {
                     self.nat.release(mapping);
                 }
-                Err(Refused { reason: DropReason::ConntrackFull, rule: None })
+                let reason = match refusal {
+                    Refusal::Full => DropReason::ConntrackFull,
+                    Refusal::SourceLimit => DropReason::ConntrackLimit,
+                };
+                Err(Refused { reason, rule: None })
             }
         }
     }

@@ -10,11 +10,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use rt_base::{FixedMap, Rng};
+use rt_base::{FixedMap, Rng, Time};
 use rt_rules::{Flow, NatAction, NatPorts, NatRule, PortRange};
 
 use super::conntrack::{Conntrack, Draft};
 use crate::packet::protocol;
+use crate::tables::{Counters, NatEntry, NatRuleEntry};
 
 /// A NAT port in use by a flow: (protocol, inner end, external end).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,7 @@ pub(crate) struct Mapping {
     protocol: u8,
     inner: SocketAddr,
     external: SocketAddr,
+    rule: u32,
 }
 
 /// What the rules say about a new flow.
@@ -47,6 +49,8 @@ pub(crate) struct Nat {
     inner: FixedMap<(u8, SocketAddr, IpAddr), u16>,
     /// (protocol, external end) to the number of flows on it.
     external: FixedMap<(u8, SocketAddr), u32>,
+    /// Flows that each rule changed.
+    flows: Counters,
     rng: Rng,
 }
 
@@ -54,7 +58,7 @@ impl Nat {
     /// Rules and no ports in use; `rng` serves the random policy.
     pub(crate) fn new(rules: Vec<NatRule>, rng: Rng) -> Nat {
         let (inner, external) = (FixedMap::default(), FixedMap::default());
-        Nat { rules, counters: BTreeMap::new(), inner, external, rng }
+        Nat { rules, counters: BTreeMap::new(), inner, external, flows: Counters::default(), rng }
     }
 
     /// Whether there are rules at all.
@@ -65,19 +69,56 @@ impl Nat {
     /// Replaces the rules; ports in use stay in use.
     pub(crate) fn set_rules(&mut self, rules: Vec<NatRule>) {
         self.rules = rules;
+        self.flows = Counters::default();
+    }
+
+    /// The mappings that these flows hold, each with the moment at which the flow expires.
+    pub(crate) fn shown(&self, holders: &[(Mapping, Time, Time)]) -> Vec<NatEntry> {
+        let mut shown: BTreeMap<(u8, SocketAddr, SocketAddr), NatEntry> = BTreeMap::new();
+        for &(Mapping { protocol, inner, external, rule }, made, expires) in holders {
+            let entry = shown.entry((protocol, external, inner)).or_insert(NatEntry {
+                protocol,
+                inside: inner,
+                outside: external,
+                remote: (None, None),
+                rule,
+                made,
+                expires,
+                flows: 0,
+            });
+            entry.flows += 1;
+            (entry.made, entry.expires) = (entry.made.min(made), entry.expires.max(expires));
+        }
+        shown.into_values().collect()
+    }
+
+    /// The rules with their counters.
+    pub(crate) fn rules_shown(&self) -> Vec<NatRuleEntry> {
+        let shown = |(index, rule): (usize, &NatRule)| NatRuleEntry {
+            rule: rule.clone(),
+            flows: self.flows.get(index as u32),
+        };
+        self.rules.iter().enumerate().map(shown).collect()
+    }
+
+    /// How many mappings there are.
+    pub(crate) fn len(&self) -> usize {
+        self.external.len()
     }
 
     /// Destination NAT of a new flow.
-    pub(crate) fn destination(&self, flow: &Flow, draft: &mut Draft) -> Choice {
-        let found = self.rules.iter().enumerate().find(|(_, rule)| {
-            matches!(rule.action, NatAction::Dnat { .. } | NatAction::Accept) && rule.when.holds(flow)
-        });
-        let Some((index, NatRule { action: NatAction::Dnat { to, port }, .. })) = found else {
-            return Choice::Keep;
+    pub(crate) fn destination(&mut self, flow: &Flow, draft: &mut Draft) -> Choice {
+        let decides = |rule: &NatRule| match rule.action {
+            NatAction::Accept => rule.when.holds(flow).then_some(None),
+            _ => rule.destination(flow).map(Some),
         };
+        let found = self.rules.iter().enumerate().find_map(|(index, rule)| Some((index, decides(rule)?)));
+        let Some((index, Some((to, port)))) = found else { return Choice::Keep };
         let old = draft.original.destination();
         let port = port.filter(|_| flow.protocol != protocol::ICMP).unwrap_or(old.port());
-        draft.reply.set_source(SocketAddr::new(*to, port));
+        draft.reply.set_source(SocketAddr::new(to, port));
+        draft.rules[0] = Some(index as u32);
+        self.flows.add(index as u32, 1);
         Choice::Rewritten { rule: index as u32 }
     }
 
@@ -103,7 +144,7 @@ impl Nat {
                 Some(address) => (address, *ports),
                 None => return Choice::NoAddress { rule: rule_index },
             },
-            NatAction::Dnat { .. } | NatAction::Accept => return Choice::Keep,
+            _ => return Choice::Keep,
         };
         let inner = draft.original.source();
         // The machine's own flows keep their port unless a mapping has it: they must not move the counter.
@@ -112,7 +153,9 @@ impl Nat {
         }
         match self.allocate(flow.protocol, inner, to, ports, draft, table) {
             Some(external) => {
-                draft.mapping = Some(Mapping { protocol: flow.protocol, inner, external });
+                draft.mapping = Some(Mapping { protocol: flow.protocol, inner, external, rule: rule_index });
+                draft.rules[1] = Some(rule_index);
+                self.flows.add(rule_index, 1);
                 Choice::Rewritten { rule: rule_index }
             }
             None => Choice::Exhausted { rule: rule_index },
@@ -164,7 +207,7 @@ impl Nat {
             NatPorts::Random(range) => {
                 (range, range.first.saturating_add(self.rng.below(size(range)) as u16))
             }
-            NatPorts::Sequential(range) => (range, self.counter(range)),
+            NatPorts::Sequential(range) | NatPorts::Block { range, .. } => (range, self.counter(range)),
         };
         let keeps = protocol == protocol::ICMP || matches!(ports, NatPorts::Preserve(_));
         if keeps && free(self, inner.port()) {

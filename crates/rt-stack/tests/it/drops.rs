@@ -163,11 +163,32 @@ fn a_translating_router_does_not_leak_what_it_does_not_know() {
 fn a_full_connection_table() {
     let mut w = routed(|router| {
         router.chains = vec![chain(HookPoint::Forward, vec![], Action::Accept)];
-        router.conntrack_max = 1;
+        router.conntrack.max = 1;
     });
     w.inject(1, 0, good());
     w.inject(1, 0, udp_frame(mac(1, 0), ("192.168.1.10", 5_001), ("203.0.113.1", 53), b"x"));
     assert_eq!(w.drop_reasons(), [DropReason::ConntrackFull]);
+}
+
+/// RFC 6888 REQ-4: one inner host must not fill the table for all.
+#[test]
+fn a_source_with_too_many_flows() {
+    let mut w = routed(|router| {
+        router.chains = vec![chain(HookPoint::Forward, vec![], Action::Accept)];
+        router.conntrack.per_source = Some(2);
+    });
+    let begins = |host: &str, port: u16| udp_frame(mac(1, 0), (host, port), ("203.0.113.1", 53), b"x");
+    for port in [5_001, 5_002, 5_003] {
+        w.inject(1, 0, begins("192.168.1.10", port));
+    }
+    assert_eq!(w.drop_reasons(), [DropReason::ConntrackLimit]);
+    w.inject(1, 0, begins("192.168.1.11", 5_001));
+    assert_eq!(w.drop_reasons(), [DropReason::ConntrackLimit], "another source has its own count");
+    // When the flows are over (30 s without an answer), it may begin others.
+    w.run_for(rt_base::Nanos::from_secs(31));
+    w.inject(1, 0, begins("192.168.1.10", 5_004));
+    let refused = w.drop_reasons().into_iter().filter(|r| *r == DropReason::ConntrackLimit).count();
+    assert_eq!(refused, 1, "{:?}", w.drops());
 }
 
 /// Reasons that other parts of the laboratory give: links, queues, switches, the end of the run.
@@ -190,6 +211,7 @@ const ELSEWHERE: &[DropReason] = &[
     DropReason::Rejected,
     DropReason::ConntrackInvalid,
     DropReason::ConntrackFull,
+    DropReason::ConntrackLimit,
     DropReason::NatExhausted,
     DropReason::ReassemblyTimeout,
     DropReason::ReassemblyRefused,

@@ -9,7 +9,8 @@ use rt_base::{
     DropReason, Event, EventId, Frame, HookPoint, MacAddr, Nanos, NodeId, Outbox, Place, PortId, Time, What,
 };
 use rt_rules::{
-    Action, Chain, Filter, Match, NatAction, NatPorts, NatRule, Origin, Policy, PortRange, Route, RouteKind,
+    Action, Chain, Filter, Match, NatAction, NatBehaviour, NatPorts, NatRule, Origin, Policy, PortRange,
+    Route, RouteKind,
 };
 use rt_stack::{ConnectOptions, IfaceConfig, PortPolicy, SocketId, Stack, StackConfig, TcpRead};
 
@@ -259,6 +260,7 @@ pub(crate) fn snat_rule() -> NatRule {
     NatRule {
         when: Match { src: vec![net("192.168.1.0/24")], out_port: Some(PortId(1)), ..Match::default() },
         action: NatAction::Masquerade { ports },
+        behaviour: NatBehaviour::default(),
         origin: origin(),
     }
 }

@@ -1,7 +1,7 @@
 //! Source and destination NAT with connection tracking.
 
 use rt_base::{DropReason, MacAddr, Nanos, NatSide, PortId, What};
-use rt_rules::{Match, NatAction, NatPorts, NatRule, PortRange};
+use rt_rules::{Match, NatAction, NatBehaviour, NatPorts, NatRule, PortRange};
 use rt_stack::SocketError;
 use rt_wire::{EthernetHeader, Icmpv4, Ipv4Header, protocol};
 
@@ -276,6 +276,7 @@ fn forward_rule() -> NatRule {
             ..Match::default()
         },
         action: NatAction::Dnat { to: ip("192.168.1.10"), port: Some(8_080) },
+        behaviour: NatBehaviour::default(),
         origin: origin(),
     }
 }
@@ -304,6 +305,7 @@ fn a_router_can_redirect_its_own_traffic() {
     let redirect = NatRule {
         when: Match { dst: vec![net("198.51.100.1/32")], ..Match::default() },
         action: NatAction::Dnat { to: ip("203.0.113.1"), port: Some(53) },
+        behaviour: NatBehaviour::default(),
         origin: origin(),
     };
     let mut w = routed(|router| {

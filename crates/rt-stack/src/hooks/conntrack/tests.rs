@@ -17,18 +17,18 @@ fn seconds(n: u64) -> Time {
 }
 
 /// A table for so many flows that forgets idle TCP flows after as long as Linux does.
-fn table_of(max: usize) -> Conntrack {
-    Conntrack::new(max, crate::StackConfig::default().conntrack_tcp_idle)
+fn table_of(max: u32) -> Conntrack {
+    Conntrack::new(ConntrackOptions { max, ..ConntrackOptions::default() })
 }
 
 fn open(table: &mut Conntrack, now: Time, tuple: Tuple, flags: Option<TcpFlags>) {
-    let Track::New(draft) = table.track(now, Sight::Packet(tuple, flags)) else { panic!("not new") };
+    let Track::New(draft) = table.track(now, Sight::Packet(tuple, flags), 100) else { panic!("not new") };
     table.confirm(now, *draft).expect("room");
 }
 
 #[track_caller]
 fn check(table: &mut Conntrack, now: Time, tuple: Tuple, flags: Option<TcpFlags>, expected: CtState) {
-    assert_eq!(table.track(now, Sight::Packet(tuple, flags)).state(), expected);
+    assert_eq!(table.track(now, Sight::Packet(tuple, flags), 100).state(), expected);
 }
 
 #[test]
@@ -48,9 +48,9 @@ fn flows_expire_by_their_state() {
     open(&mut table, seconds(0), lonely, None);
     open(&mut table, seconds(0), answered, None);
     check(&mut table, seconds(1), answered.reversed(), None, CtState::Established);
-    assert!(matches!(table.track(seconds(30), Sight::Packet(lonely, None)), Track::New(_)));
+    assert!(matches!(table.track(seconds(30), Sight::Packet(lonely, None), 100), Track::New(_)));
     check(&mut table, seconds(120), answered, None, CtState::Established);
-    assert!(matches!(table.track(seconds(240), Sight::Packet(answered, None)), Track::New(_)));
+    assert!(matches!(table.track(seconds(240), Sight::Packet(answered, None), 100), Track::New(_)));
 }
 
 #[test]
@@ -93,9 +93,9 @@ fn a_new_syn_reopens_a_flow_that_is_over() {
 fn an_error_is_related_to_the_flow_it_quotes() {
     let mut table = table_of(10);
     let query = tuple(protocol::UDP, 5000, 53);
-    assert_eq!(table.track(seconds(0), Sight::Error(query)), Track::Invalid);
+    assert_eq!(table.track(seconds(0), Sight::Error(query), 100), Track::Invalid);
     open(&mut table, seconds(0), query, None);
-    let track = table.track(seconds(0), Sight::Error(query));
+    let track = table.track(seconds(0), Sight::Error(query), 100);
     assert!(
         matches!(track, Track::Known { direction: Direction::Reply, state: CtState::Related, .. }),
         "{track:?}"
@@ -115,13 +115,17 @@ fn an_echo_reply_answers_its_request_only() {
 /// A home router may forget an idle connection long before Linux would.
 #[test]
 fn an_idle_tcp_flow_is_forgotten_when_the_table_says() {
-    let mut table = Conntrack::new(10, Nanos::from_secs(60));
+    let mut table = Conntrack::new(ConntrackOptions {
+        max: 10,
+        tcp_established: Nanos::from_secs(60),
+        ..ConntrackOptions::default()
+    });
     let flow = tuple(protocol::TCP, 5000, 80);
     open(&mut table, seconds(0), flow, Some(SYN));
     check(&mut table, seconds(0), flow.reversed(), Some(SYN | ACK), CtState::Established);
     check(&mut table, seconds(0), flow, Some(ACK), CtState::Established);
     check(&mut table, seconds(59), flow.reversed(), Some(ACK), CtState::Established);
-    let later = table.track(seconds(119), Sight::Packet(flow, Some(SYN)));
+    let later = table.track(seconds(119), Sight::Packet(flow, Some(SYN)), 100);
     assert_eq!(later.state(), CtState::New);
 }
 
@@ -131,10 +135,11 @@ fn a_full_table_refuses_until_something_expires() {
     for port in 1..=2 {
         open(&mut table, seconds(0), tuple(protocol::UDP, port, 53), None);
     }
-    let Track::New(draft) = table.track(seconds(1), Sight::Packet(tuple(protocol::UDP, 3, 53), None)) else {
+    let Track::New(draft) = table.track(seconds(1), Sight::Packet(tuple(protocol::UDP, 3, 53), None), 100)
+    else {
         panic!("not new");
     };
-    assert_eq!(table.confirm(seconds(1), *draft), Err(TableFull));
+    assert_eq!(table.confirm(seconds(1), *draft), Err(Refusal::Full));
     assert!(table.confirm(seconds(31), *draft).is_ok());
     assert_eq!(table.len(), 1, "the sweep took both");
 }
