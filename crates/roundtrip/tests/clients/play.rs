@@ -229,15 +229,18 @@ fn judge_captures(folder: &Path, group: &Group, played: &mut Played) {
     for capture in captures(&folder.join("run")).iter().filter(|c| has_packets(&fs::read(c).unwrap())) {
         let (packets, bad) = faults(capture);
         played.packets += packets;
-        let copies = bad.iter().filter(|line| line.contains("|D-SACK Sequence")).count();
+        let copies = bad.iter().filter(|line| is_copy(line)).count();
         let real = copies > 0 && retransmissions(capture) >= copies;
-        let is_explained = |line: &str| {
-            real && line.contains("|D-SACK Sequence") || explained.iter().any(|p| p.is_match(line))
-        };
+        let is_explained = |line: &str| real && is_copy(line) || explained.iter().any(|p| p.is_match(line));
         let bad = bad.iter().filter(|line| !is_explained(line));
         let name = capture.file_name().unwrap().to_string_lossy();
         played.faults.extend(bad.map(|line| format!("{name}: {line}")));
     }
+}
+
+/// Whether tshark says so of a D-SACK; a packet's comment may stand before it.
+fn is_copy(line: &str) -> bool {
+    line.contains("|D-SACK Sequence") || line.contains(",D-SACK Sequence")
 }
 
 /// How often something was sent again. When this computer is late, a real kernel's probe repeats what had arrived already, and
