@@ -96,6 +96,16 @@ pub enum What {
         /// TTL after the decrement; 0 when the packet starts here.
         ttl: u8,
     },
+    /// A rule of policy routing matched, and its table has a route for the packet: the next [`What::Route`] names it.
+    RoutePolicy {
+        /// Index of the rule.
+        rule: u32,
+        /// The table: 0 is the main one.
+        table: u32,
+    },
+    /// Several routes to the destination are equally good (ECMP); the flow's hash chose one, which the next
+    /// [`What::Route`] names.
+    Multipath(Box<Multipath>),
     /// A filter chain judged a packet.
     Filter {
         /// Which chain.
@@ -264,6 +274,17 @@ pub enum What {
         /// The interface it went through.
         port: PortId,
     },
+}
+
+/// A choice among equally good routes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Multipath {
+    /// The route that was taken, as [`crate::RouteId`].
+    pub chosen: u32,
+    /// The others.
+    pub rejected: Vec<u32>,
+    /// The flow's hash; the route at the place `hash mod count` is taken.
+    pub hash: u32,
 }
 
 /// A TCP segment as it was built, with why.

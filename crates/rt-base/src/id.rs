@@ -97,3 +97,33 @@ node_counter_id! {
     /// An event: (node that recorded it, that node's counter).
     EventId, "e"
 }
+
+/// A route of a machine, as events and rules name it: which of the machine's tables, and the index in it. The main table
+/// is 0, so that its routes are named by their indices alone.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RouteId(pub u32);
+
+impl RouteId {
+    /// No route was asked.
+    pub const NONE: RouteId = RouteId(u32::MAX);
+    /// Tables of a machine besides the main one, at most.
+    pub const MOST_TABLES: u32 = 254;
+
+    /// The route at `index` of `table`. An index beyond 2^24 - 2 names the last one that can be named.
+    #[must_use]
+    pub fn new(table: u32, index: u32) -> RouteId {
+        RouteId(table.min(RouteId::MOST_TABLES) << 24 | index.min(0x00ff_fffe))
+    }
+
+    /// The table: 0 is the main one.
+    #[must_use]
+    pub fn table(self) -> u32 {
+        self.0 >> 24
+    }
+
+    /// The index in the table.
+    #[must_use]
+    pub fn index(self) -> u32 {
+        self.0 & 0x00ff_ffff
+    }
+}

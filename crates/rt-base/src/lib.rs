@@ -27,11 +27,11 @@ pub use carried::{BRIDGE_PORT, BRIDGE_WINDOW, Carried};
 pub use conditions::{Condition, Conditions};
 pub use drop_reason::DropReason;
 pub use event::{
-    Blocked, Event, HookPoint, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord, TimerKind, Wait,
-    What,
+    Blocked, Event, HookPoint, Multipath, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord,
+    TimerKind, Wait, What,
 };
 pub use frame::Frame;
-pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId};
+pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId, RouteId};
 pub use map::{FixedHasher, FixedMap};
 pub use outbox::{Input, Outbox, Signal};
 pub use recorder::{Recorder, Way};

@@ -85,9 +85,12 @@ fn stack_config(node: &Node) -> StackConfig {
     StackConfig {
         interfaces: node.interfaces.iter().map(interface).collect(),
         routes: node.routes.clone(),
+        tables: node.tables.iter().map(|t| t.routes.clone()).collect(),
+        policies: node.policies.clone(),
         chains: node.chains.clone(),
         nat: node.nat.clone(),
         forwarding: node.kind == NodeKind::Router,
+        transparent: o.transparent,
         port_policy: match o.port_policy {
             PortPolicy::Sequential => rt_stack::PortPolicy::Sequential,
             PortPolicy::Random => rt_stack::PortPolicy::Random,

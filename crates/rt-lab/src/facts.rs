@@ -7,7 +7,7 @@ use rt_scenario::model::{Direction, Link, Model, Node, NodeKind};
 use rt_scenario::views;
 use rt_trace::{
     ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts,
-    TraceMap,
+    TableFacts, TraceMap,
 };
 
 /// The facts of a whole model for a run with this seed.
@@ -51,6 +51,15 @@ fn node(node: &Node) -> NodeFacts {
             })
             .collect(),
         routes: node.routes.iter().map(|r| fact(route_text(node, r), &r.origin)).collect(),
+        tables: node
+            .tables
+            .iter()
+            .map(|t| TableFacts {
+                name: t.name.clone(),
+                routes: t.routes.iter().map(|r| fact(route_text(node, r), &r.origin)).collect(),
+            })
+            .collect(),
+        policies: node.policies.iter().map(|p| fact(views::policy_route_line(node, p), &p.origin)).collect(),
         chains: node.chains.iter().map(|c| chain(node, c)).collect(),
         nat: node.nat.iter().map(|n| fact(views::nat_line(node, n), &n.origin)).collect(),
     }

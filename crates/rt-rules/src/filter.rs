@@ -65,6 +65,15 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// A packet of which only this is known yet: an own one that looks for its way.
+    #[must_use]
+    pub fn towards(src: IpAddr, dst: IpAddr) -> Flow {
+        let (in_port, out_port, state) = (None, None, CtState::New);
+        Flow { protocol: 0, src, dst, sport: 0, dport: 0, tcp_flags: 0, in_port, out_port, state }
+    }
+}
+
 /// An inclusive range of ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PortRange {

@@ -8,6 +8,7 @@ mod filter;
 mod nat;
 mod origin;
 mod pipeline;
+mod policy;
 mod route;
 
 pub use conntrack::ConntrackOptions;
@@ -18,4 +19,5 @@ pub use filter::{
 pub use nat::{NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule};
 pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
+pub use policy::{RouteChoice, RoutePolicy, Routes};
 pub use route::{Route, RouteKind, RouteTable};

@@ -13,7 +13,8 @@ pub enum Stage {
     Conntrack,
     /// Destination NAT rules (new flows only).
     Dnat,
-    /// Route look-up.
+    /// Route look-up: own addresses first, then the tables that policies choose in their order, then the main table
+    /// ([`crate::Routes::lookup`]).
     Route,
     /// TTL check and decrement.
     Ttl,

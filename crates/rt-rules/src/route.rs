@@ -1,5 +1,6 @@
 //! Routes and longest-prefix match.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -8,6 +9,9 @@ use rt_base::PortId;
 use serde::{Deserialize, Serialize};
 
 use crate::Origin;
+
+/// Equally good routes that share the flows, at most.
+const MOST_WAYS: usize = 64;
 
 /// What a matching route does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -42,12 +46,15 @@ pub struct Route {
 
 /// A machine's routes. Indices are stable: events name routes by them. Removing keeps the slot.
 ///
-/// Longest prefix first, then lowest metric, then lowest index.
+/// Longest prefix first, then lowest metric. Routes through different routers that are equal in both form a group, of
+/// which the flow chooses one ([`crate::Routes::lookup`]); else the lowest index counts.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
     removed: Vec<u32>,
     v4: PrefixMap<Ipv4Net, u32>,
+    /// The groups, by the index that [`RouteTable::lookup`] finds.
+    groups: BTreeMap<u32, Vec<u32>>,
 }
 
 impl RouteTable {
@@ -66,10 +73,14 @@ impl RouteTable {
         let index = u32::try_from(self.routes.len()).expect("invariant: fewer than 2^32 routes");
         if let IpNet::V4(prefix) = route.prefix {
             let prefix = prefix.trunc();
-            let better =
-                self.v4.get(&prefix).is_none_or(|&old| self.routes[old as usize].metric > route.metric);
-            if better {
-                self.v4.insert(prefix, index);
+            match self.v4.get(&prefix).copied() {
+                Some(old) if self.routes[old as usize].metric < route.metric => {}
+                Some(old) if self.routes[old as usize].metric == route.metric => {
+                    self.join(old, index, &route)
+                }
+                _ => {
+                    self.v4.insert(prefix, index);
+                }
             }
         }
         self.routes.push(route);
@@ -84,13 +95,56 @@ impl RouteTable {
         }
         self.removed.push(index);
         let prefix = prefix.trunc();
-        if self.v4.get(&prefix) != Some(&index) {
+        if self.v4.get(&prefix) == Some(&index) {
+            self.v4.remove(&prefix);
+            self.groups.remove(&index);
+            if let Some(next) = self.best_of(prefix) {
+                self.v4.insert(prefix, next);
+            }
+        }
+        self.regroup(prefix);
+    }
+
+    /// Makes the group of a prefix anew, after one of its routes has gone.
+    fn regroup(&mut self, prefix: Ipv4Net) {
+        self.groups.retain(|first, _| self.routes[*first as usize].prefix.trunc() != IpNet::V4(prefix));
+        let Some(&best) = self.v4.get(&prefix) else { return };
+        let metric = self.routes[best as usize].metric;
+        let others = self.live().filter(|(index, route)| {
+            *index != best && route.metric == metric && route.prefix.trunc() == IpNet::V4(prefix)
+        });
+        let others: Vec<(u32, Route)> = others.map(|(index, route)| (index, route.clone())).collect();
+        for (index, route) in others {
+            self.join(best, index, &route);
+        }
+    }
+
+    /// A route as good as `best`: into its group. Only routes that send on through a router are equals: what is on the link
+    /// is one network.
+    fn join(&mut self, best: u32, index: u32, route: &Route) {
+        let sends_on = |r: &Route| r.via.is_some() && r.kind == RouteKind::Unicast;
+        let way = |r: &Route| (r.via, r.out);
+        let (first, routes) = (&self.routes[best as usize], &self.routes);
+        if !sends_on(first) || !sends_on(route) || way(first) == way(route) {
             return;
         }
-        self.v4.remove(&prefix);
-        if let Some(next) = self.best_of(prefix) {
-            self.v4.insert(prefix, next);
+        let group = self.groups.entry(best).or_insert_with(|| vec![best]);
+        let known = group.iter().any(|other| way(&routes[*other as usize]) == way(route));
+        if !known && group.len() < MOST_WAYS {
+            group.push(index);
         }
+    }
+
+    /// The routes that are as good as this one, itself included; empty when it is the only one.
+    #[must_use]
+    pub fn group(&self, index: u32) -> &[u32] {
+        self.groups.get(&index).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether there is any choice among equally good routes.
+    #[must_use]
+    pub fn has_groups(&self) -> bool {
+        !self.groups.is_empty()
     }
 
     fn best_of(&self, prefix: Ipv4Net) -> Option<u32> {

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::{NodeId, PortId};
-use rt_rules::{Route, RouteKind};
+use rt_base::{NodeId, PortId, RouteId};
+use rt_rules::{Route, RouteKind, RoutePolicy};
 
 use crate::diag::{Code, Span};
-use crate::model::{App, NodeKind};
+use crate::model::{App, NodeKind, RouteTableModel};
+use crate::rules_text;
 use crate::shape::name_problem;
 use crate::tree::{Key, Kind, Value};
 use crate::world::{Wire, World, mtu_at};
@@ -234,13 +235,17 @@ fn finish_node(world: &mut World<'_, '_>, id: NodeId, value: &Value) {
     }
     if value.entry("routes").is_some() {
         world.node(id).own_routes = true;
-        read_routes(world, id, value.get("routes").map(Value::items).unwrap_or_default());
+        for route in read_routes(world, id, value.get("routes").map(Value::items).unwrap_or_default()) {
+            add_route(world, id, route);
+        }
     }
     if let Some(at) = value.get("gateway")
         && let Some(via) = at.address()
     {
         world.node(id).gateway = Some((via, at.span));
     }
+    read_tables(world, id, value);
+    world.node(id).node.stack.transparent = value.flag_at("transparent").unwrap_or(false);
     world.read_firewall(id, value);
     world.read_nat(id, value);
     world.read_apps(id, value);
@@ -253,8 +258,47 @@ pub(crate) fn port_towards(world: &World<'_, '_>, id: NodeId, via: IpAddr) -> Op
     found.and_then(|i| u16::try_from(i).ok()).map(PortId)
 }
 
-/// Written routes. One that repeats an interface's own network takes its place in the order of the file.
-fn read_routes(world: &mut World<'_, '_>, id: NodeId, items: &[Value]) {
+/// `tables:` and `rules:`.
+fn read_tables(world: &mut World<'_, '_>, id: NodeId, value: &Value) {
+    let tables = value.get("tables").map(Value::entries).unwrap_or_default();
+    for (index, (name, items)) in tables.iter().enumerate() {
+        let why = match name_problem(&name.text) {
+            _ if name.text == "main" => Some("the main table is written under `routes:`".to_owned()),
+            _ if index >= RouteId::MOST_TABLES as usize => {
+                Some("a machine has 254 tables at most".to_owned())
+            }
+            why => why.map(|w| w.to_string()),
+        };
+        if let Some(why) = why {
+            let message = format!("`{}` cannot name a table: {why}", name.text);
+            world.problems.add(Code::BadName, name.span, message, "not a table");
+            return;
+        }
+        let routes = read_routes(world, id, items.items());
+        world.node(id).node.tables.push(RouteTableModel { name: name.text.clone(), routes });
+    }
+    for line in value.get("rules").map(Value::items).unwrap_or_default() {
+        let Some(text) = line.text() else { continue };
+        let tables = &world.nodes[id.index()].node.tables;
+        let number = |name: &str| match name {
+            "main" => Some(0),
+            _ => tables.iter().position(|t| t.name == name).and_then(|at| u32::try_from(at + 1).ok()),
+        };
+        match rules_text::policy(text, &|name| world.find_port(id, name), &number) {
+            Ok((when, table)) => {
+                let origin = world.line(line.span);
+                world.node(id).node.policies.push(RoutePolicy { when, table, origin });
+            }
+            Err(why) => world.bad_rule(line.span, text, &why, POLICY_HELP),
+        }
+    }
+}
+
+const POLICY_HELP: &str = "lines look like `from 10.1.0.0/16 table blue`, `in lan tcp port 443 table blue`";
+
+/// Written routes.
+fn read_routes(world: &mut World<'_, '_>, id: NodeId, items: &[Value]) -> Vec<Route> {
+    let mut routes = Vec::new();
     for item in items {
         let Some(prefix) = item.net_at("to") else { continue };
         let via = item.address_at("via");
@@ -281,11 +325,12 @@ fn read_routes(world: &mut World<'_, '_>, id: NodeId, items: &[Value]) {
         let origin = world.line(item.span);
         let metric = item.whole_at("metric").unwrap_or(0) as u32;
         let source = item.address_at("source");
-        let route = Route { prefix, via, out, kind, metric, source, origin };
-        add_route(world, id, route);
+        routes.push(Route { prefix, via, out, kind, metric, source, origin });
     }
+    routes
 }
 
+/// One that repeats an interface's own network takes its place in the order of the file.
 fn add_route(world: &mut World<'_, '_>, id: NodeId, route: Route) {
     let routes = &mut world.node(id).node.routes;
     if route.via.is_none() {

@@ -267,6 +267,28 @@ fn flags(text: &str) -> Result<FlagsMatch, String> {
     Ok(flags)
 }
 
+/// Reads a line of policy routing; `table` finds a table by its name.
+pub(crate) fn policy(
+    text: &str,
+    find: FindPort<'_>,
+    table: &dyn Fn(&str) -> Option<u32>,
+) -> Result<(Match, u32), String> {
+    let mut words = Words::new(text);
+    let when = conditions(&mut words, find)?;
+    match words.next() {
+        Some("table") => {}
+        Some(other) => return Err(format!("`{other}` is neither a condition nor `table`")),
+        None => return Err("it does not say which table: end it with `table NAME`".to_owned()),
+    }
+    let name = words.after("table")?;
+    let table = table(name).ok_or_else(|| format!("there is no table `{name}` here"))?;
+    match words.next() {
+        Some(more) => Err(format!("`{more}` has no place behind `table {name}`")),
+        None if when.out_port.is_some() => Err("where it leaves by is not known before its route".to_owned()),
+        None => Ok((when, table)),
+    }
+}
+
 /// Reads a NAT line.
 pub(crate) fn nat(text: &str, find: FindPort<'_>) -> Result<(Match, NatAction), String> {
     let mut words = Words::new(text);
@@ -391,6 +413,11 @@ pub(crate) fn show_nat(rule: &NatRule, name: &dyn Fn(PortId) -> String) -> Strin
         }
     };
     format!("{verb}{}{using}", show_match(&rule.when, name))
+}
+
+/// Writes a line of policy routing so that [`policy`] reads the same.
+pub(crate) fn show_policy(when: &Match, table: &str, name: &dyn Fn(PortId) -> String) -> String {
+    format!("{} table {table}", show_match(when, name)).trim_start().to_owned()
 }
 
 fn show_match(when: &Match, name: &dyn Fn(PortId) -> String) -> String {

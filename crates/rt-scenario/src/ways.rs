@@ -2,11 +2,11 @@
 //! without ports and asks no firewall; `rt-lab` sends real probes and the prover looks at all packets.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use rt_base::{NodeId, PortId};
-use rt_rules::{NatAction, RouteKind, RouteTable};
+use rt_rules::{Flow, NatAction, RouteKind, Routes};
 
 use crate::model::{App, NodeKind};
 use crate::routing::Segments;
@@ -35,7 +35,7 @@ pub(crate) struct Ways<'s> {
     segments: &'s Segments,
     /// Whether port forwards apply: not to pings.
     pub(crate) ports: bool,
-    tables: BTreeMap<NodeId, RouteTable>,
+    tables: BTreeMap<NodeId, Routes>,
 }
 
 impl<'s> Ways<'s> {
@@ -48,6 +48,7 @@ impl<'s> Ways<'s> {
         let mut at = from;
         let mut target = target;
         let mut source: Option<IpAddr> = None;
+        let mut arrived = None;
         for hop in 0..MOST_HOPS {
             let node = &world.nodes[at.index()].node;
             let own = |a: IpAddr| node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == a);
@@ -64,7 +65,7 @@ impl<'s> Ways<'s> {
             if hop > 0 && node.kind != NodeKind::Router {
                 return Err(stop(format!("`{}` does not forward", node.name)));
             }
-            let (out, via) = self.next_hop(world, at, target).map_err(stop)?;
+            let (out, via) = self.next_hop(world, (at, arrived), source, target).map_err(stop)?;
             if hop == 0 {
                 source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
                 source = source.or_else(|| reserved(world, self.segments, at, out));
@@ -81,9 +82,10 @@ impl<'s> Ways<'s> {
             let segment =
                 self.segments.of(at, out).ok_or_else(|| stop("its interface has no link".to_owned()))?;
             let next = neighbour(world, self.segments, segment, via);
-            at = next.ok_or_else(|| {
+            let (next, port) = next.ok_or_else(|| {
                 stop(format!("nobody on the link of `{}` has the address {via}", node.name))
             })?;
+            (at, arrived) = (next, Some(port));
         }
         Err(Stop {
             at: world.nodes[at.index()].node.name.clone(),
@@ -96,12 +98,19 @@ impl<'s> Ways<'s> {
     fn next_hop(
         &mut self,
         world: &World<'_, '_>,
-        at: NodeId,
+        (at, arrived): (NodeId, Option<PortId>),
+        source: Option<IpAddr>,
         target: IpAddr,
     ) -> Result<(PortId, IpAddr), String> {
         let node = &world.nodes[at.index()].node;
-        let table = self.tables.entry(at).or_insert_with(|| RouteTable::new(node.routes.clone()));
-        if let Some((_, route)) = table.lookup(target) {
+        let routes = self.tables.entry(at).or_insert_with(|| {
+            let tables = node.tables.iter().map(|t| t.routes.clone()).collect();
+            Routes::new(node.routes.clone(), tables, node.policies.clone(), 0)
+        });
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        let flow = Flow { in_port: arrived, ..Flow::towards(source.unwrap_or(unknown), target) };
+        if let Some(found) = routes.lookup(&flow) {
+            let route = found.route;
             return match route.kind {
                 RouteKind::Unicast => Ok((route.out, route.via.unwrap_or(target))),
                 RouteKind::Blackhole => Err(format!("`{}` drops it by a blackhole route", node.name)),
@@ -174,12 +183,17 @@ fn leased(world: &World<'_, '_>, segments: &Segments, at: NodeId) -> Option<IpAd
 }
 
 /// The machine on a segment that bears an address, or gets it by DHCP.
-fn neighbour(world: &World<'_, '_>, segments: &Segments, segment: usize, address: IpAddr) -> Option<NodeId> {
+fn neighbour(
+    world: &World<'_, '_>,
+    segments: &Segments,
+    segment: usize,
+    address: IpAddr,
+) -> Option<(NodeId, PortId)> {
     let members = &segments.members[segment];
     let bears = |(id, port): &&(NodeId, PortId)| {
         let interface = &world.nodes[id.index()].node.interfaces[port.index()];
         interface.addresses.iter().any(|n| n.addr() == address)
             || (interface.addresses.is_empty() && reserved(world, segments, *id, *port) == Some(address))
     };
-    members.iter().find(bears).map(|(id, _)| *id)
+    members.iter().find(bears).copied()
 }

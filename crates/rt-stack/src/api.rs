@@ -81,7 +81,7 @@ impl Stack {
 
     /// Addresses, routes or rules changed: what was remembered about the last packets no longer holds.
     fn forget_decisions(&mut self) {
-        self.destinations.table_mut();
+        self.destinations.change(|_| {});
         self.good_source = None;
         self.shortcuts.clear();
     }
@@ -92,13 +92,14 @@ impl Stack {
         let Some(nic) = self.nics.get_mut(port.index()) else { return };
         let gone = core::mem::take(&mut nic.addresses);
         self.forget_decisions();
-        let table = self.destinations.table_mut();
-        let learned =
-            table.live().filter(|(_, r)| r.out == port && matches!(r.origin, Origin::Learned { .. }));
-        let learned: Vec<u32> = learned.map(|(index, _)| index).collect();
-        for index in learned {
-            table.remove(index);
-        }
+        self.destinations.change(|table| {
+            let learned =
+                table.live().filter(|(_, r)| r.out == port && matches!(r.origin, Origin::Learned { .. }));
+            let learned: Vec<u32> = learned.map(|(index, _)| index).collect();
+            for index in learned {
+                table.remove(index);
+            }
+        });
         for address in gone {
             for id in self.sockets.tcp_on(address.addr()) {
                 self.tcp_abort(id);
@@ -120,13 +121,13 @@ impl Stack {
     /// Adds a route; returns its index in the machine's table.
     pub fn add_route(&mut self, route: Route) -> u32 {
         self.forget_decisions();
-        self.destinations.table_mut().insert(route)
+        self.destinations.change(|table| table.insert(route))
     }
 
     /// Takes a route out of use; its index stays taken.
     pub fn remove_route(&mut self, index: u32) {
         self.forget_decisions();
-        self.destinations.table_mut().remove(index);
+        self.destinations.change(|table| table.remove(index));
     }
 
     /// All routes by index, removed ones too.
@@ -196,15 +197,10 @@ impl Stack {
                     continue;
                 }
                 let from = format!("the address {address} of {}", nic.name);
-                self.destinations.table_mut().insert(Route {
-                    prefix,
-                    via: None,
-                    out,
-                    kind: RouteKind::Unicast,
-                    metric: 0,
-                    source: Some(address.addr()),
-                    origin: Origin::Learned { from },
-                });
+                let (kind, source, origin) =
+                    (RouteKind::Unicast, Some(address.addr()), Origin::Learned { from });
+                let route = Route { prefix, via: None, out, kind, metric: 0, source, origin };
+                self.destinations.change(|table| table.insert(route));
             }
         }
     }
@@ -386,7 +382,7 @@ impl Stack {
         if device.is_some() {
             return Ok(Ipv4Addr::UNSPECIFIED.into());
         }
-        match self.destinations.lookup(to, &self.nics) {
+        match self.destinations.towards(Ipv4Addr::UNSPECIFIED, to, &self.nics) {
             Where::Nowhere => Err(SocketError::NetUnreachable),
             Where::Unreachable { .. } => Err(SocketError::HostUnreachable),
             Where::Blackhole { .. } => Err(SocketError::Prohibited),

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use rt_base::MacAddr;
-use rt_rules::{Chain, ConntrackOptions, NatRule, PortRange, Route};
+use rt_rules::{Chain, ConntrackOptions, NatRule, PortRange, Route, RoutePolicy};
 
 use crate::tcp::TcpConfig;
 
@@ -13,12 +13,18 @@ pub struct StackConfig {
     pub interfaces: Vec<IfaceConfig>,
     /// Routes. Connected ones that are missing for an address are added behind these.
     pub routes: Vec<Route>,
+    /// Other tables of routes, which policies choose; `tables[0]` is the table 1.
+    pub tables: Vec<Vec<Route>>,
+    /// Rules of policy routing, in order.
+    pub policies: Vec<RoutePolicy>,
     /// Filter chains; a hook without one accepts everything.
     pub chains: Vec<Chain>,
     /// NAT rules, first match wins.
     pub nat: Vec<NatRule>,
     /// Whether packets for others are passed on.
     pub forwarding: bool,
+    /// Passes packets on without taking one from their TTL: nobody sees it in a traceroute.
+    pub transparent: bool,
     /// How ephemeral ports are chosen.
     pub port_policy: PortPolicy,
     /// The ephemeral ports.
@@ -41,9 +47,12 @@ impl Default for StackConfig {
         StackConfig {
             interfaces: Vec::new(),
             routes: Vec::new(),
+            tables: Vec::new(),
+            policies: Vec::new(),
             chains: Vec::new(),
             nat: Vec::new(),
             forwarding: false,
+            transparent: false,
             port_policy: PortPolicy::Random,
             ports: PortRange { first: 32_768, last: 60_999 },
             ttl: 64,

@@ -14,10 +14,11 @@
 //! | `hooks` | connection tracking, filters, NAT |
 //! | `tables` | what is remembered, for people to see |
 //! | `socket`, `ports`, `isn` | who a packet is for, and what new ones begin with |
+//! | `unseen` | loops through machines that leave TTLs alone |
 //! | `shortcut` | what was done with the last forwarded packets, done again |
 //!
 //! Deliberate simplifications stand in each module's header. In short: IPv4 only (addresses are `IpAddr` everywhere, IPv6
-//! frames are dropped as an unknown EtherType), no multicast membership, no redirects, no policy routing.
+//! frames are dropped as an unknown EtherType), no multicast membership, no redirects.
 
 mod api;
 mod api_tcp;
@@ -48,6 +49,7 @@ mod tables;
 pub mod tcp;
 mod timers;
 mod udp;
+mod unseen;
 
 pub use api::{ConnectOptions, EchoAnswer, TcpRead};
 pub use config::{IfaceConfig, PortPolicy, StackConfig};

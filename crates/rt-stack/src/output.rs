@@ -126,7 +126,7 @@ impl Stack {
     /// The way of packets of sockets without a device to `dst`, when all stages of the pipeline come down to two look-ups:
     /// there are no hooks, and the neighbour is known.
     fn plain_way(&mut self, now: Time, dst: Ipv4Addr) -> Option<(Hop, (MacAddr, MacAddr))> {
-        if self.hooks.is_some() || self.path_mtu.is_some() {
+        if self.hooks.is_some() || self.path_mtu.is_some() || !self.destinations.is_plain() {
             return None;
         }
         let Where::Beyond(hop) = self.destinations.lookup(dst.into(), &self.nics) else { return None };
@@ -310,11 +310,11 @@ impl Stack {
     /// The own address to send from towards `dst` (RFC 1122, 3.3.4.3), from the route or its interface.
     pub(crate) fn source_towards(&mut self, dst: IpAddr, device: Option<PortId>) -> Option<Ipv4Addr> {
         let on = |nic: Option<&Nic>, peer: IpAddr| nic.and_then(|nic| nic.address_towards(peer));
-        match (device, self.destinations.lookup(dst, &self.nics)) {
+        match (device, self.destinations.towards(Ipv4Addr::UNSPECIFIED, dst, &self.nics)) {
             (_, Where::Here) => v4(dst),
             (Some(device), _) => on(self.nics.get(device.index()), dst),
             (None, Where::Beyond(hop)) => {
-                let route = self.destinations.table().routes().get(hop.rule as usize);
+                let route = self.destinations.route(hop.rule);
                 let preferred = route.and_then(|route| route.source).and_then(v4);
                 preferred.or_else(|| on(self.nics.get(hop.out.index()), hop.next))
             }

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Outbox, Place, PortId, Rng, Time, What};
-use rt_rules::{ConntrackOptions, FORWARDED, LOCAL_IN, RouteTable, Stage};
+use rt_rules::{ConntrackOptions, FORWARDED, LOCAL_IN, Routes, Stage};
 use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, MacAddr, ethertype};
 
 use crate::api::EchoAnswer;
@@ -35,6 +35,7 @@ use crate::shortcut::{Shortcut, Shortcuts};
 use crate::socket::Sockets;
 use crate::syn_cookie::SynCookieJar;
 use crate::tcp::{Cx, TcpConfig};
+use crate::unseen::Unseen;
 
 /// The TCP/IP of one machine, without I/O, clock or dice of its own.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Stack {
     pub(crate) destinations: Destinations,
     pub(crate) neighbors: Neighbors,
     pub(crate) forwarding: bool,
+    /// Of a machine that leaves TTLs alone: what it passed lately.
+    pub(crate) passed_unseen: Option<Box<Unseen>>,
     /// The last source address that was found possible; dies with every change of addresses.
     pub(crate) good_source: Option<Ipv4Addr>,
     /// What was done with the last forwarded packets.
@@ -135,9 +138,15 @@ impl Stack {
             .then(|| Box::new(Hooks::new(config.chains, config.nat, config.conntrack, dice("stack.nat"))));
         let mut stack = Stack {
             nics: config.interfaces.into_iter().map(Nic::new).collect(),
-            destinations: Destinations::new(RouteTable::new(config.routes)),
+            destinations: Destinations::new(Routes::new(
+                config.routes,
+                config.tables,
+                config.policies,
+                dice("stack.multipath").next_u32(),
+            )),
             neighbors: Neighbors::default(),
             forwarding: config.forwarding,
+            passed_unseen: config.transparent.then(Box::default),
             good_source: None,
             shortcuts: Shortcuts::default(),
             hooks,
@@ -307,7 +316,7 @@ impl Stack {
                 Stage::Conntrack => self.conntrack(now, &mut packet, out),
                 Stage::Dnat => self.dnat(&mut packet, out),
                 Stage::Route => self.route(&mut packet, out),
-                Stage::Ttl => ttl(&mut packet),
+                Stage::Ttl => self.ttl(&mut packet),
                 Stage::Filter(hook) => self.filter(hook, &packet, out),
                 Stage::Snat => self.snat(now, &mut packet, &mut proof, out),
                 Stage::Deliver => return self.deliver(now, packet, out),
@@ -405,7 +414,10 @@ impl Stack {
 
     /// Remembers the way of a forwarded packet to which nothing was done but what every router does.
     fn remember(&mut self, packet: &Packet, hop: Hop, mac: MacAddr) {
-        let plain = self.hooks.is_none() && usize::from(packet.ip.header_len) == Ipv4Header::LEN;
+        let plain = self.hooks.is_none()
+            && self.destinations.is_plain()
+            && self.passed_unseen.is_none()
+            && usize::from(packet.ip.header_len) == Ipv4Header::LEN;
         let (Some(in_port), true, Some(until)) =
             (packet.in_port, plain, self.neighbors.good_until(hop.out, hop.next))
         else {
@@ -471,24 +483,6 @@ impl Stack {
             out.record(frame, || what);
         }
     }
-}
-
-/// Stage Ttl: may it go on, and does it fit (RFC 1812, 5.3.1 and 4.2.2.7; the order is Linux's)?
-fn ttl(packet: &mut Packet) -> Step {
-    //= rfc1812#5.3.1 MUST
-    if packet.ip.ttl <= 1 {
-        return Step::Stop(Stop::new(DropReason::TtlExceeded, Place::Route).complaining(Complaint::Ttl));
-    }
-    if let Some(hop) = packet.hop
-        && packet.ip.df
-        && packet.ip.total_len > hop.mtu
-    {
-        let complaint = Complaint::TooBig { mtu: hop.mtu };
-        let stop = Stop::new(DropReason::FragmentationNeeded, Place::Route).by(Some(hop.rule));
-        return Step::Stop(stop.complaining(complaint));
-    }
-    packet.decrement_ttl();
-    Step::On
 }
 
 /// No socket is concerned.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use rt_base::{DropReason, HookPoint, Outbox, Place, Time, What};
+use rt_base::{DropReason, HookPoint, Multipath, Outbox, Place, RouteId, Time, What};
 use rt_rules::{Action, RejectWith};
 
 use crate::hooks::EgressProof;
@@ -64,12 +64,61 @@ impl Stack {
 
     /// Stage Route.
     pub(crate) fn route(&mut self, packet: &mut Packet, out: &mut Outbox) -> Step {
-        let place = self.destinations.lookup(packet.dst(), &self.nics);
+        let place = match self.destinations.is_plain() {
+            true => self.destinations.lookup(packet.dst(), &self.nics),
+            false => self.choose_route(packet, out),
+        };
         if packet.in_port.is_none() {
             self.route_own(packet, place, out)
         } else {
             self.route_arrived(packet, place, out)
         }
+    }
+
+    /// The way of a packet on a machine where more than its destination counts; what decided is recorded.
+    fn choose_route(&self, packet: &Packet, out: &mut Outbox) -> Where {
+        let mut flow = packet.flow();
+        if packet.ip.is_fragment() {
+            // All pieces of a datagram go one way, and only the first has ports.
+            (flow.sport, flow.dport) = (0, 0);
+        }
+        let (place, choice) = self.destinations.choose(&flow, &self.nics);
+        let Some(choice) = choice else { return place };
+        if let Some(rule) = choice.policy {
+            out.record(packet.frame.id, || What::RoutePolicy { rule, table: choice.id.table() });
+        }
+        if !choice.group.is_empty() {
+            out.record(packet.frame.id, || {
+                let ids = choice.group.iter().map(|index| RouteId::new(choice.id.table(), *index).0);
+                let rejected = ids.filter(|id| *id != choice.id.0).collect();
+                What::Multipath(Box::new(Multipath { chosen: choice.id.0, rejected, hash: choice.hash }))
+            });
+        }
+        place
+    }
+
+    /// Stage Ttl: may it go on, and does it fit (RFC 1812, 5.3.1 and 4.2.2.7; the order is Linux's)?
+    pub(crate) fn ttl(&mut self, packet: &mut Packet) -> Step {
+        //= rfc1812#5.3.1 MUST
+        let spent = match &mut self.passed_unseen {
+            None => packet.ip.ttl <= 1,
+            Some(passed) => passed.circles(packet.frame.id),
+        };
+        if spent {
+            return Step::Stop(Stop::new(DropReason::TtlExceeded, Place::Route).complaining(Complaint::Ttl));
+        }
+        if let Some(hop) = packet.hop
+            && packet.ip.df
+            && packet.ip.total_len > hop.mtu
+        {
+            let complaint = Complaint::TooBig { mtu: hop.mtu };
+            let stop = Stop::new(DropReason::FragmentationNeeded, Place::Route).by(Some(hop.rule));
+            return Step::Stop(stop.complaining(complaint));
+        }
+        if self.passed_unseen.is_none() {
+            packet.decrement_ttl();
+        }
+        Step::On
     }
 
     fn route_arrived(&mut self, packet: &mut Packet, place: Where, out: &mut Outbox) -> Step {
@@ -88,7 +137,7 @@ impl Stack {
             Where::Beyond(hop) => {
                 packet.hop = Some(hop);
                 self.shortcuts.count(hop.rule);
-                let ttl = packet.ip.ttl.saturating_sub(1);
+                let ttl = packet.ip.ttl.saturating_sub(u8::from(self.passed_unseen.is_none()));
                 out.record(packet.frame.id, || What::Route {
                     rule: hop.rule,
                     out: hop.out,

@@ -1,6 +1,7 @@
 //! What a machine remembers, as a person wants to see it at any moment: NAT mappings, flows, neighbours, routes, rules with
 //! counters. Copies, made when asked for; nothing here is kept.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use rt_base::{HookPoint, MacAddr, PortId, Time};
@@ -17,7 +18,7 @@ pub struct Tables {
     pub flows: Vec<FlowEntry>,
     /// Neighbours, by interface and address.
     pub neighbors: Vec<NeighborEntry>,
-    /// Routes in use, by index.
+    /// Routes in use, by table and index.
     pub routes: Vec<RouteEntry>,
     /// What rules were asked and decided: filter chains by hook.
     pub filters: Vec<FilterCount>,
@@ -145,7 +146,9 @@ pub struct NeighborEntry {
 /// One route.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RouteEntry {
-    /// Its index, by which events name it.
+    /// Its table: 0 is the main one.
+    pub table: u32,
+    /// Its index in the table.
     pub index: u32,
     /// The route, with its origin.
     pub route: Route,
@@ -175,9 +178,12 @@ pub struct NatRuleEntry {
     pub flows: u64,
 }
 
+/// Indices from here on are counted apart: they name routes of other tables than the main one ([`rt_base::RouteId`]).
+const FAR: u32 = 1 << 24;
+
 /// Counters by index, longer when they must be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Counters(Vec<u64>);
+pub(crate) struct Counters(Vec<u64>, BTreeMap<u32, u64>);
 
 impl Counters {
     /// Adds to one; `u32::MAX` stands for no rule and is not counted.
@@ -191,7 +197,12 @@ impl Counters {
 
     #[cold]
     fn grow(&mut self, index: u32, count: u64) {
-        if index != u32::MAX {
+        if index == u32::MAX {
+            return;
+        }
+        if index >= FAR {
+            *self.1.entry(index).or_default() += count;
+        } else {
             self.0.resize(index as usize + 1, 0);
             self.0[index as usize] = count;
         }
@@ -199,7 +210,8 @@ impl Counters {
 
     /// One of them.
     pub(crate) fn get(&self, index: u32) -> u64 {
-        self.0.get(index as usize).copied().unwrap_or(0)
+        let near = self.0.get(index as usize);
+        near.or_else(|| self.1.get(&index)).copied().unwrap_or(0)
     }
 }
 
@@ -209,12 +221,10 @@ impl Stack {
     pub fn tables(&self, now: Time) -> Tables {
         let mut tables = Tables { neighbors: self.neighbors.shown(now), ..Tables::default() };
         let hits = self.shortcuts.hits();
-        let entry = |(index, route): (u32, &Route)| RouteEntry {
-            index,
-            route: route.clone(),
-            packets: hits.get(index),
-        };
-        tables.routes = self.destinations.table().live().map(entry).collect();
+        for (table, id, route) in self.destinations.live() {
+            let (index, packets) = (id.index(), hits.get(id.0));
+            tables.routes.push(RouteEntry { table, index, route: route.clone(), packets });
+        }
         if let Some(hooks) = &self.hooks {
             hooks.show(now, &mut tables);
         }

@@ -20,6 +20,6 @@ pub mod story;
 
 pub use map::{
     ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts,
-    TraceMap,
+    TableFacts, TraceMap,
 };
 pub use store::{Captured, Secret, StoreLimits, Trace, TraceRecorder};

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use rt_base::{HookPoint, LinkId, MacAddr, Nanos, NodeId, PortId};
+use rt_base::{HookPoint, LinkId, MacAddr, Nanos, NodeId, PortId, RouteId};
 use serde::{Deserialize, Serialize};
 
 /// All facts about the world of one run. Indices are ids: `nodes[3]` is `NodeId(3)`.
@@ -59,12 +59,47 @@ pub struct NodeFacts {
     pub processing: Nanos,
     /// `interfaces[0]` is `PortId(0)`.
     pub interfaces: Vec<InterfaceFacts>,
-    /// Routes, indices as in events.
+    /// Routes of the main table, indices as in events.
     pub routes: Vec<RuleFacts>,
+    /// Other tables of routes.
+    pub tables: Vec<TableFacts>,
+    /// Rules of policy routing, indices as in events.
+    pub policies: Vec<RuleFacts>,
     /// Filter chains.
     pub chains: Vec<ChainFacts>,
     /// NAT rules, indices as in events.
     pub nat: Vec<RuleFacts>,
+}
+
+impl NodeFacts {
+    /// The route that an event names by its [`RouteId`].
+    #[must_use]
+    pub fn route(&self, id: u32) -> Option<&RuleFacts> {
+        let id = RouteId(id);
+        let routes = match id.table() {
+            0 => &self.routes,
+            n => &self.tables.get(n as usize - 1)?.routes,
+        };
+        routes.get(id.index() as usize)
+    }
+
+    /// The name of a table.
+    #[must_use]
+    pub fn table_name(&self, table: u32) -> &str {
+        match table {
+            0 => "main",
+            n => self.tables.get(n as usize - 1).map_or("?", |t| t.name.as_str()),
+        }
+    }
+}
+
+/// A table of routes besides the main one.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+pub struct TableFacts {
+    /// Its name.
+    pub name: String,
+    /// Its routes, indices as in events.
+    pub routes: Vec<RuleFacts>,
 }
 
 /// One interface.

@@ -118,7 +118,7 @@ impl Cause {
     fn rule_and_origin(&self, model: &Model, node: &rt_trace::NodeFacts) -> (Option<String>, String) {
         let fact = match self.place {
             Place::Hook(hook) => hook_rule(node, hook, self.rule),
-            Place::Route => self.rule.and_then(|r| node.routes.get(r as usize)),
+            Place::Route => self.rule.and_then(|r| node.route(r)),
             Place::Nat => self.rule.and_then(|r| node.nat.get(r as usize)),
             _ => None,
         };

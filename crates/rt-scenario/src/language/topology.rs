@@ -35,6 +35,7 @@ pub(super) static ROUTE: Shape = Shape {
 
 pub(super) static INTERFACE_TY: Ty = Ty::OrNothing(&Ty::Either(&Ty::Host, &Ty::Object(&INTERFACE)));
 pub(super) static ROUTE_TY: Ty = Ty::Object(&ROUTE);
+static ROUTES_TY: Ty = Ty::List(&ROUTE_TY);
 
 pub(super) const NODE_KEYS: &[Key] = &[
     key("address", Ty::Host, "The address of its first interface, with the prefix length."),
@@ -51,6 +52,21 @@ pub(super) const NODE_KEYS: &[Key] = &[
         "routes",
         Ty::List(&ROUTE_TY),
         "Its static routes. A router without this key gets shortest-path routes to every network; `[]` gives it none but its own networks.",
+    ),
+    key(
+        "tables",
+        Ty::Map("table", &ROUTES_TY),
+        "Other tables of routes, which `rules:` choose. They hold nothing but what is written.",
+    ),
+    key(
+        "rules",
+        Ty::List(&Ty::Text),
+        "Policy routing, as `ip rule`: conditions as in a firewall line, then `table NAME`, such as `from 10.1.0.0/16 table blue` or `in lan tcp port 443 table blue`. The first that matches and whose table has a route decides, else the main table (`main`).",
+    ),
+    key(
+        "transparent",
+        Ty::Flag,
+        "Whether it passes packets on without taking one from their TTL, so that no traceroute sees it.",
     ),
     key(
         "nat",

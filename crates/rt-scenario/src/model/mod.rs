@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{MacAddr, Nanos, NodeId, PortId};
-use rt_rules::{Chain, ConntrackOptions, NatRule, Origin, Route};
+use rt_rules::{Chain, ConntrackOptions, NatRule, Origin, Route, RoutePolicy};
 use serde::{Deserialize, Serialize};
 
 mod story;
@@ -70,6 +70,12 @@ pub struct Node {
     pub interfaces: Vec<Interface>,
     /// Static routes (connected ones included).
     pub routes: Vec<Route>,
+    /// Other tables of routes; `tables[0]` is the table 1 of the policies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<RouteTableModel>,
+    /// Rules of policy routing, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<RoutePolicy>,
     /// Filter chains (Input, Forward, Output; absent ones accept all).
     pub chains: Vec<Chain>,
     /// NAT rules.
@@ -89,6 +95,15 @@ pub struct Node {
     pub place: Option<String>,
     /// Where it was written.
     pub origin: Origin,
+}
+
+/// A table of routes besides the main one.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RouteTableModel {
+    /// What people call it.
+    pub name: String,
+    /// Its routes. Nothing is added to them.
+    pub routes: Vec<Route>,
 }
 
 /// A network interface.
@@ -128,6 +143,11 @@ pub struct Direction {
     pub corrupt_ppm: u32,
     /// Queue limit.
     pub queue: QueueLimit,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
+fn is_no(flag: &bool) -> bool {
+    !*flag
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature
@@ -183,6 +203,9 @@ pub struct StackOptions {
     pub ports_last: u16,
     /// TTL of own packets.
     pub ttl: u8,
+    /// Passes packets on without taking one from their TTL.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub transparent: bool,
     /// How long its filters and NAT remember an open TCP connection on which nothing is said.
     pub flow_timeout: Nanos,
     /// How its filters and NAT remember flows. (Of an open TCP connection `flow_timeout` says it.)

@@ -6,9 +6,9 @@ mod text;
 
 pub use diagram::{dot, mermaid};
 pub use plain_yaml::plain_yaml;
-pub use text::{filter_line, nat_line, policy_line, text};
+pub use text::{filter_line, nat_line, policy_line, policy_route_line, text};
 
-use crate::model::{Model, NodeKind};
+use crate::model::{Model, Node, NodeKind};
 
 /// The model as JSON, indented.
 #[must_use]
@@ -30,6 +30,14 @@ fn by_site(model: &Model) -> Vec<(Option<&str>, Vec<usize>)> {
     }
     out.sort_by_key(|(site, _)| site.is_none());
     out
+}
+
+/// What a table of routes is called in lines of policy routing.
+fn table_name(node: &Node, table: u32) -> &str {
+    match table {
+        0 => "main",
+        n => node.tables.get(n as usize - 1).map_or("main", |t| t.name.as_str()),
+    }
 }
 
 /// `host`, `router` or `switch`.

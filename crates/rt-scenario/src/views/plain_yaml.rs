@@ -15,7 +15,7 @@ use crate::model::{
     App, Balance, BrowserOptions, Certificate, Change, Check, Connections, Direction, Expect, Happening,
     Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
 };
-use crate::rules_text::{show_action, show_filter, show_nat};
+use crate::rules_text::{show_action, show_filter, show_nat, show_policy};
 use crate::units::{Measure, show_between, show_duration, show_loss, show_queue, show_rate, show_share};
 use crate::world::plain_browser;
 
@@ -170,6 +170,7 @@ fn write_node(out: &mut Writer, model: &Model, node: &Node, shared: &BTreeMap<Ip
     for route in &node.routes {
         out.line(4, &format!("- {}", route_line(route, &name)));
     }
+    write_tables(out, node, &name);
     write_rules(out, node, &name);
     write_options(out, node);
     if !node.apps.is_empty() {
@@ -177,6 +178,31 @@ fn write_node(out: &mut Writer, model: &Model, node: &Node, shared: &BTreeMap<Ip
     }
     for app in &node.apps {
         write_app(out, model, app, &name);
+    }
+}
+
+fn write_tables(out: &mut Writer, node: &Node, name: &dyn Fn(PortId) -> String) {
+    if !node.tables.is_empty() {
+        out.line(3, "tables:");
+    }
+    for table in &node.tables {
+        let head = format!("{}:{}", q(&table.name), if table.routes.is_empty() { " []" } else { "" });
+        out.line(4, &head);
+        for route in &table.routes {
+            out.line(5, &format!("- {}", route_line(route, name)));
+        }
+    }
+    if !node.policies.is_empty() {
+        out.line(3, "rules:");
+    }
+    for policy in &node.policies {
+        out.line(
+            4,
+            &format!("- {}", q(&show_policy(&policy.when, super::table_name(node, policy.table), name))),
+        );
+    }
+    if node.stack.transparent {
+        out.line(3, "transparent: yes");
     }
 }
 

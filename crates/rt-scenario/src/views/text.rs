@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use rt_base::PortId;
-use rt_rules::{Chain, Filter, NatRule, Origin, RouteKind};
+use rt_rules::{Chain, Filter, NatRule, Origin, Route, RouteKind, RoutePolicy};
 
-use super::{by_site, kind_word};
+use super::{by_site, kind_word, table_name};
 use crate::model::{App, Change, Issuer, Link, Model, Node, Pages};
-use crate::rules_text::{show_action, show_filter, show_nat};
+use crate::rules_text::{show_action, show_filter, show_nat, show_policy};
 use crate::units::{show_duration, show_loss, show_rate, show_share};
 
 /// The whole model as text.
@@ -67,13 +67,16 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
         let _ = writeln!(out, "      {:<14} {}  {}", interface.name, interface.mac, addresses.join(" "));
     }
     for route in &node.routes {
-        let via = match (route.kind, route.via) {
-            (RouteKind::Blackhole, _) => "blackhole".to_owned(),
-            (RouteKind::Unreachable, _) => "unreachable".to_owned(),
-            (_, Some(via)) => format!("via {via} out {}", name(route.out)),
-            (_, None) => format!("out {}", name(route.out)),
-        };
-        let _ = writeln!(out, "      route {} {via}{}", route.prefix, origin(file, &route.origin));
+        let _ = writeln!(out, "      route {}", route_text(file, route, &name));
+    }
+    for table in &node.tables {
+        for route in &table.routes {
+            let _ = writeln!(out, "      table {}: route {}", table.name, route_text(file, route, &name));
+        }
+    }
+    for policy in &node.policies {
+        let _ =
+            writeln!(out, "      rule {}{}", policy_route_line(node, policy), origin(file, &policy.origin));
     }
     for rule in &node.nat {
         let _ = writeln!(out, "      nat {}{}", nat_line(node, rule), origin(file, &rule.origin));
@@ -88,6 +91,16 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
     for app in &node.apps {
         let _ = writeln!(out, "      runs {}", say_app(app, &name));
     }
+}
+
+fn route_text(file: &str, route: &Route, name: &dyn Fn(PortId) -> String) -> String {
+    let via = match (route.kind, route.via) {
+        (RouteKind::Blackhole, _) => "blackhole".to_owned(),
+        (RouteKind::Unreachable, _) => "unreachable".to_owned(),
+        (_, Some(via)) => format!("via {via} out {}", name(route.out)),
+        (_, None) => format!("out {}", name(route.out)),
+    };
+    format!("{} {via}{}", route.prefix, origin(file, &route.origin))
 }
 
 /// `[line 12]`, with the default's words; other files by name.
@@ -205,6 +218,12 @@ pub fn policy_line(chain: &Chain) -> String {
 #[must_use]
 pub fn nat_line(node: &Node, rule: &NatRule) -> String {
     show_nat(rule, &|port| port_name(node, port))
+}
+
+/// A rule of policy routing in the words of the scenario file: `from 10.1.0.0/16 table blue`.
+#[must_use]
+pub fn policy_route_line(node: &Node, policy: &RoutePolicy) -> String {
+    show_policy(&policy.when, table_name(node, policy.table), &|port| port_name(node, port))
 }
 
 fn port_name(node: &Node, port: PortId) -> String {

@@ -244,3 +244,37 @@ fn ways_lead_through_port_forwards() {
     let forward = router.chains.iter().find(|c| c.hook == rt_base::HookPoint::Forward).expect("a chain");
     assert_eq!(forward.rules.last().map(|r| r.origin.to_string()), Some("t.yaml:7".into()));
 }
+
+#[test]
+fn tables_and_rules_of_policy_routing() {
+    let text = "name: t\ntopology:\n  nodes:\n    r:\n      kind: router\n      transparent: yes\n      \
+                interfaces: { a: 10.1.0.1/24, b: 10.2.0.1/24 }\n      \
+                routes: [ { to: 0.0.0.0/0, via: 10.1.0.2 }, { to: 0.0.0.0/0, via: 10.2.0.2 } ]\n      \
+                tables: { blue: [ { to: 0.0.0.0/0, via: 10.2.0.2 } ], none: [] }\n      \
+                rules: [ from 10.1.0.0/24 tcp port 443 table blue, in b table main ]\n    \
+                x: { address: 10.1.0.2/24 }\n    y: { address: 10.2.0.2/24 }\n  \
+                links:\n    - endpoints: [\"r:a\", \"x:e\"]\n    - endpoints: [\"r:b\", \"y:e\"]\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let router = &model.nodes[0];
+    assert!(router.stack.transparent);
+    let tables: Vec<(&str, usize)> =
+        router.tables.iter().map(|t| (t.name.as_str(), t.routes.len())).collect();
+    assert_eq!(tables, [("blue", 1), ("none", 0)]);
+    let rules: Vec<(u32, String)> = router.policies.iter().map(|p| (p.table, p.origin.to_string())).collect();
+    assert_eq!(rules, [(1, "t.yaml:10".to_owned()), (0, "t.yaml:10".to_owned())]);
+    let again = rt_scenario::views::plain_yaml(&model);
+    let second = load("t.yaml", &again).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    assert_eq!(second.nodes[0].tables.len(), 2);
+    assert_eq!(second.nodes[0].policies[0].when, router.policies[0].when);
+    assert!(second.nodes[0].stack.transparent);
+
+    for (line, why) in [
+        ("from 10.0.0.0/8", "which table"),
+        ("table red", "no table `red`"),
+        ("out b table blue", "leaves by"),
+    ] {
+        let bad = text.replace("in b table main", line);
+        let problems = load("t.yaml", &bad).map(|_| ()).expect_err("refused");
+        assert!(render_all(&problems).contains(why), "{}", render_all(&problems));
+    }
+}

@@ -1,14 +1,15 @@
 //! Where a destination address is: this machine, everybody on a link, a next hop, or nowhere.
 //!
 //! One answer for the "is it ours" check, the broadcast check and the longest-prefix match, remembered for the last
-//! destination asked for: bulk traffic pays one comparison. Main type: [`Destinations`].
+//! destination asked for: bulk traffic pays one comparison. Where more than the destination decides (policy routing, ECMP)
+//! nothing is remembered. Main type: [`Destinations`].
 //!
 //! Linux's weak host model: an own address is own on whichever interface a packet for it arrives.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use rt_base::PortId;
-use rt_rules::{Route, RouteKind, RouteTable};
+use rt_base::{PortId, RouteId};
+use rt_rules::{Flow, Route, RouteChoice, RouteKind, RouteTable, Routes};
 
 use crate::nic::Nic;
 use crate::packet::LOOPBACK;
@@ -16,7 +17,7 @@ use crate::packet::LOOPBACK;
 /// The next hop of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hop {
-    /// Index of the route, `u32::MAX` when no route was asked (broadcast from a bound socket, loopback).
+    /// The route by its [`RouteId`], `u32::MAX` when no route was asked (broadcast from a bound socket, loopback).
     pub(crate) rule: u32,
     /// Leaves by.
     pub(crate) out: PortId,
@@ -48,18 +49,51 @@ pub(crate) enum Place {
 /// Routes, and the last answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Destinations {
-    table: RouteTable,
+    routes: Routes,
+    /// Whether the destination alone decides.
+    plain: bool,
     last: Option<(IpAddr, Place)>,
     /// Kept apart: a host's packets alternate between its own address and the peer's.
     last_own: Option<IpAddr>,
 }
 
 impl Destinations {
-    pub(crate) fn new(table: RouteTable) -> Destinations {
-        Destinations { table, last: None, last_own: None }
+    pub(crate) fn new(routes: Routes) -> Destinations {
+        let plain = routes.is_plain();
+        Destinations { routes, plain, last: None, last_own: None }
     }
 
-    /// Where `dst` is.
+    /// Whether the destination alone decides about the way.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Where a packet goes for which more than the destination may count; with the choice that was made, if any.
+    pub(crate) fn choose(&self, flow: &Flow, nics: &[Nic]) -> (Place, Option<RouteChoice<'_>>) {
+        if let Some(place) = local(flow.dst, nics) {
+            return (place, None);
+        }
+        match self.routes.lookup(flow) {
+            Some(choice) => (beyond(choice.id.0, choice.route, flow.dst, nics), Some(choice)),
+            None => (Place::Nowhere, None),
+        }
+    }
+
+    /// Where packets from `src` (unspecified: not known yet) to `dst` go of which nothing else is known.
+    pub(crate) fn towards(&mut self, src: Ipv4Addr, dst: IpAddr, nics: &[Nic]) -> Place {
+        match self.plain {
+            true => self.lookup(dst, nics),
+            false => self.choose(&Flow::towards(src.into(), dst), nics).0,
+        }
+    }
+
+    /// The route of that name.
+    pub(crate) fn route(&self, id: u32) -> Option<&Route> {
+        self.routes.get(RouteId(id))
+    }
+
+    /// Where `dst` is by the main table.
     #[inline]
     pub(crate) fn lookup(&mut self, dst: IpAddr, nics: &[Nic]) -> Place {
         if let Some((address, place)) = self.last
@@ -79,34 +113,49 @@ impl Destinations {
     }
 
     fn find(&self, dst: IpAddr, nics: &[Nic]) -> Place {
-        if dst.is_loopback() || nics.iter().any(|nic| nic.owns(dst)) {
-            return Place::Here;
+        if let Some(place) = local(dst, nics) {
+            return place;
         }
-        if dst == IpAddr::V4(Ipv4Addr::BROADCAST) {
-            return Place::Broadcast(None);
-        }
-        if let Some(index) = nics.iter().position(|nic| nic.is_broadcast(dst)) {
-            return Place::Broadcast(Some(PortId(index as u16)));
-        }
-        if dst.is_multicast() {
-            return Place::Group;
-        }
-        match self.table.lookup(dst) {
+        match self.routes.main().lookup(dst) {
             Some((rule, route)) => beyond(rule, route, dst, nics),
             None => Place::Nowhere,
         }
     }
 
-    /// All routes, by index.
-    pub(crate) fn table(&self) -> &RouteTable {
-        &self.table
+    /// All routes in use with their tables.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (u32, RouteId, &Route)> {
+        let tables = std::iter::once(self.routes.main()).chain(self.routes.tables());
+        (0..).zip(tables).flat_map(|(number, table)| {
+            table.live().map(move |(index, route)| (number, RouteId::new(number, index), route))
+        })
     }
 
-    /// To change the routes: forgets the last answers.
-    pub(crate) fn table_mut(&mut self) -> &mut RouteTable {
-        (self.last, self.last_own) = (None, None);
-        &mut self.table
+    /// The main table.
+    pub(crate) fn table(&self) -> &RouteTable {
+        self.routes.main()
     }
+
+    /// Changes the main table: the last answers are forgotten.
+    pub(crate) fn change<T>(&mut self, change: impl FnOnce(&mut RouteTable) -> T) -> T {
+        (self.last, self.last_own) = (None, None);
+        let changed = change(self.routes.main_mut());
+        self.plain = self.routes.is_plain();
+        changed
+    }
+}
+
+/// This machine, everybody or a group: what comes before all routes.
+fn local(dst: IpAddr, nics: &[Nic]) -> Option<Place> {
+    if dst.is_loopback() || nics.iter().any(|nic| nic.owns(dst)) {
+        return Some(Place::Here);
+    }
+    if dst == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Some(Place::Broadcast(None));
+    }
+    if let Some(index) = nics.iter().position(|nic| nic.is_broadcast(dst)) {
+        return Some(Place::Broadcast(Some(PortId(index as u16))));
+    }
+    dst.is_multicast().then_some(Place::Group)
 }
 
 fn beyond(rule: u32, route: &Route, dst: IpAddr, nics: &[Nic]) -> Place {

@@ -9,6 +9,7 @@ mod fragments;
 mod icmp;
 mod nat;
 mod neighbor;
+mod policy;
 mod properties;
 mod sockets;
 mod tcp;

@@ -8,6 +8,7 @@ use rt_base::{AppRecord, Event, Figure, FrameId, HookPoint, NodeId, ReqId, Time,
 use super::model::{Alternative, Chapter, HopStory, Line};
 use super::view::{Leg, Req, View};
 use super::words;
+use crate::NodeFacts;
 
 /// One step and what belongs to it.
 pub(crate) struct Step<'v, 't> {
@@ -177,7 +178,7 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
     let facts = map.nodes.get(node.index());
     let line = match &event.what {
         What::Route { rule, out, next_hop, ttl } => {
-            let route = facts.and_then(|n| n.routes.get(*rule as usize));
+            let route = facts.and_then(|n| n.route(*rule));
             let text = format!("to {next_hop} by {}", map.port_name(node, *out));
             let line = Line::new("route.match", "route", text).with("next_hop", next_hop).with("rule", rule);
             let line = if *ttl > 0 { line.with("ttl", ttl) } else { line };
@@ -186,6 +187,16 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
                 None => line,
             }
         }
+        What::RoutePolicy { rule, table } => {
+            let said = facts.and_then(|n| n.policies.get(*rule as usize));
+            let table = facts.map_or("?", |n| n.table_name(*table));
+            let text = said.map_or_else(|| format!("table {table}"), |r| r.text.clone());
+            Line::new("route.policy", "policy", text)
+                .margin(said.map_or(String::new(), |r| r.origin.clone()))
+                .with("rule", rule)
+                .with("table", table)
+        }
+        What::Multipath(ways) => multipath_line(facts, ways),
         What::Filter { hook, rule, accepted } => {
             let chain = facts.and_then(|n| n.chains.iter().find(|c| c.hook == *hook));
             let said = chain.map(|c| c.rules.get(*rule as usize).unwrap_or(&c.policy));
@@ -223,6 +234,23 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
     Some(line.at(event.at).on(view.name(node)))
 }
 
+/// Which of equally good routes was taken, and which were not.
+fn multipath_line(facts: Option<&NodeFacts>, ways: &rt_base::Multipath) -> Line {
+    let name =
+        |id: &u32| facts.and_then(|n| n.route(*id)).map_or_else(|| format!("route {id}"), |r| r.text.clone());
+    let rejected: Vec<String> = ways.rejected.iter().map(name).collect();
+    let text = format!(
+        "{} equally good ways: the flow's hash takes {}, not {}",
+        rejected.len() + 1,
+        name(&ways.chosen),
+        rejected.join(" or ")
+    );
+    Line::new("route.multipath", "ECMP", text)
+        .with("hash", format!("{:08x}", ways.hash))
+        .with("chosen", name(&ways.chosen))
+        .with("rejected", rejected.join("; "))
+}
+
 fn nat_lines_of(view: &View<'_>, event: &Event) -> Option<Line> {
     let same = |l: &Line| l.at_ns == Some(event.at.0) && l.node == view.name(event.node());
     let line = nat_lines(view, event.frame, 0).into_iter().find(same)?;
@@ -239,7 +267,7 @@ pub(crate) fn rule_at(
 ) -> Option<(String, String)> {
     let facts = view.trace.map.nodes.get(event.node().index())?;
     let rule = match place {
-        rt_base::Place::Route => facts.routes.get(rule as usize)?,
+        rt_base::Place::Route => facts.route(rule)?,
         rt_base::Place::Nat => facts.nat.get(rule as usize)?,
         rt_base::Place::Hook(hook) => {
             let chain = facts.chains.iter().find(|c| c.hook == hook)?;
