@@ -28,10 +28,17 @@ pub struct RoutePolicy {
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     main: RouteTable,
-    tables: Vec<RouteTable>,
-    policies: Vec<RoutePolicy>,
+    /// Only on machines that need them: others stay small.
+    more: Option<Box<More>>,
     /// The machine's own, so that two routers in a row do not choose alike (RFC 2991, 3: polarisation).
     seed: u32,
+}
+
+/// Tables besides the main one, and the policies.
+#[derive(Clone, Debug, Default)]
+struct More {
+    tables: Vec<RouteTable>,
+    policies: Vec<RoutePolicy>,
 }
 
 /// A route that was found.
@@ -53,8 +60,10 @@ impl Routes {
     /// A machine's tables. `seed` goes into the choice among equally good routes.
     #[must_use]
     pub fn new(main: Vec<Route>, tables: Vec<Vec<Route>>, policies: Vec<RoutePolicy>, seed: u32) -> Routes {
+        let any = !tables.is_empty() || !policies.is_empty();
         let tables = tables.into_iter().map(RouteTable::new).collect();
-        Routes { main: RouteTable::new(main), tables, policies, seed }
+        let more = any.then(|| Box::new(More { tables, policies }));
+        Routes { main: RouteTable::new(main), more, seed }
     }
 
     /// The main table.
@@ -71,19 +80,19 @@ impl Routes {
     /// The other tables.
     #[must_use]
     pub fn tables(&self) -> &[RouteTable] {
-        &self.tables
+        self.more.as_ref().map(|more| more.tables.as_slice()).unwrap_or_default()
     }
 
     /// The policies in their order.
     #[must_use]
     pub fn policies(&self) -> &[RoutePolicy] {
-        &self.policies
+        self.more.as_ref().map(|more| more.policies.as_slice()).unwrap_or_default()
     }
 
     /// Whether the destination alone decides: no policies, no equally good routes.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.policies.is_empty() && !self.main.has_groups()
+        self.policies().is_empty() && !self.main.has_groups()
     }
 
     /// The route of that name.
@@ -95,14 +104,14 @@ impl Routes {
     fn table(&self, table: u32) -> Option<&RouteTable> {
         match table {
             0 => Some(&self.main),
-            n => self.tables.get(n as usize - 1),
+            n => self.tables().get(n as usize - 1),
         }
     }
 
     /// The way of a packet.
     #[must_use]
     pub fn lookup(&self, flow: &Flow) -> Option<RouteChoice<'_>> {
-        let matching = self.policies.iter().enumerate().filter(|(_, policy)| policy.when.holds(flow));
+        let matching = self.policies().iter().enumerate().filter(|(_, policy)| policy.when.holds(flow));
         for (index, policy) in matching {
             if let Some(found) = self.lookup_in(policy.table, flow) {
                 return Some(RouteChoice { policy: u32::try_from(index).ok(), ..found });

@@ -51,8 +51,14 @@ pub struct Route {
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
-    removed: Vec<u32>,
     v4: PrefixMap<Ipv4Net, u32>,
+    /// Most tables have nothing of this.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Rare {
+    removed: Vec<u32>,
     /// The groups, by the index that [`RouteTable::lookup`] finds.
     groups: BTreeMap<u32, Vec<u32>>,
 }
@@ -78,7 +84,10 @@ impl RouteTable {
                 Some(old) if self.routes[old as usize].metric == route.metric => {
                     self.join(old, index, &route)
                 }
-                _ => {
+                worse => {
+                    if let Some((old, rare)) = worse.zip(self.rare.as_mut()) {
+                        rare.groups.remove(&old);
+                    }
                     self.v4.insert(prefix, index);
                 }
             }
@@ -90,14 +99,14 @@ impl RouteTable {
     /// Takes a route out of use (its index stays taken); the next best of the same prefix takes over.
     pub fn remove(&mut self, index: u32) {
         let Some(IpNet::V4(prefix)) = self.routes.get(index as usize).map(|r| r.prefix) else { return };
-        if self.removed.contains(&index) {
+        let rare = self.rare.get_or_insert_default();
+        if rare.removed.contains(&index) {
             return;
         }
-        self.removed.push(index);
+        rare.removed.push(index);
         let prefix = prefix.trunc();
         if self.v4.get(&prefix) == Some(&index) {
             self.v4.remove(&prefix);
-            self.groups.remove(&index);
             if let Some(next) = self.best_of(prefix) {
                 self.v4.insert(prefix, next);
             }
@@ -107,7 +116,9 @@ impl RouteTable {
 
     /// Makes the group of a prefix anew, after one of its routes has gone.
     fn regroup(&mut self, prefix: Ipv4Net) {
-        self.groups.retain(|first, _| self.routes[*first as usize].prefix.trunc() != IpNet::V4(prefix));
+        if let Some(rare) = &mut self.rare {
+            rare.groups.retain(|first, _| self.routes[*first as usize].prefix.trunc() != IpNet::V4(prefix));
+        }
         let Some(&best) = self.v4.get(&prefix) else { return };
         let metric = self.routes[best as usize].metric;
         let others = self.live().filter(|(index, route)| {
@@ -128,7 +139,7 @@ impl RouteTable {
         if !sends_on(first) || !sends_on(route) || way(first) == way(route) {
             return;
         }
-        let group = self.groups.entry(best).or_insert_with(|| vec![best]);
+        let group = self.rare.get_or_insert_default().groups.entry(best).or_insert_with(|| vec![best]);
         let known = group.iter().any(|other| way(&routes[*other as usize]) == way(route));
         if !known && group.len() < MOST_WAYS {
             group.push(index);
@@ -138,13 +149,13 @@ impl RouteTable {
     /// The routes that are as good as this one, itself included; empty when it is the only one.
     #[must_use]
     pub fn group(&self, index: u32) -> &[u32] {
-        self.groups.get(&index).map(Vec::as_slice).unwrap_or_default()
+        self.rare.as_ref().and_then(|rare| rare.groups.get(&index)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Whether there is any choice among equally good routes.
     #[must_use]
     pub fn has_groups(&self) -> bool {
-        !self.groups.is_empty()
+        self.rare.as_ref().is_some_and(|rare| !rare.groups.is_empty())
     }
 
     fn best_of(&self, prefix: Ipv4Net) -> Option<u32> {
@@ -176,7 +187,8 @@ impl RouteTable {
     pub fn live(&self) -> impl Iterator<Item = (u32, &Route)> {
         self.routes.iter().enumerate().filter_map(|(index, route)| {
             let index = u32::try_from(index).ok()?;
-            (!self.removed.contains(&index)).then_some((index, route))
+            let removed = self.rare.as_ref().is_some_and(|rare| rare.removed.contains(&index));
+            (!removed).then_some((index, route))
         })
     }
 }

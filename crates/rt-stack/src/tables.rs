@@ -183,7 +183,7 @@ const FAR: u32 = 1 << 24;
 
 /// Counters by index, longer when they must be.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Counters(Vec<u64>, BTreeMap<u32, u64>);
+pub(crate) struct Counters(Vec<u64>, Option<Box<BTreeMap<u32, u64>>>);
 
 impl Counters {
     /// Adds to one; `u32::MAX` stands for no rule and is not counted.
@@ -201,7 +201,7 @@ impl Counters {
             return;
         }
         if index >= FAR {
-            *self.1.entry(index).or_default() += count;
+            *self.1.get_or_insert_default().entry(index).or_default() += count;
         } else {
             self.0.resize(index as usize + 1, 0);
             self.0[index as usize] = count;
@@ -211,7 +211,7 @@ impl Counters {
     /// One of them.
     pub(crate) fn get(&self, index: u32) -> u64 {
         let near = self.0.get(index as usize);
-        near.or_else(|| self.1.get(&index)).copied().unwrap_or(0)
+        near.or_else(|| self.1.as_ref()?.get(&index)).copied().unwrap_or(0)
     }
 }
 
