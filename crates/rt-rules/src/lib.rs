@@ -4,6 +4,7 @@
 //! Not for: keeping state (conntrack entries live in `rt-stack`), or YAML (`rt-scenario`).
 
 mod conntrack;
+mod classify;
 mod filter;
 mod nat;
 mod origin;
@@ -12,6 +13,7 @@ mod policy;
 mod route;
 
 pub use conntrack::ConntrackOptions;
+pub use classify::CompiledChain;
 pub use filter::{
     Action, Chain, Construct, CtState, Filter, FlagsMatch, Flow, IcmpMatch, Limit, Match, Miss, Policy,
     PortRange, RejectWith,
