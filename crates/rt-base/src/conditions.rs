@@ -1,8 +1,51 @@
 //! The conditions of a rule, as a word that events, rules and the story share: which of them kept a rule from matching.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
-/// One condition of a rule. In the order of how much would have to change for it to hold: a later one is nearer to a match.
+use crate::{Place, PortId};
+
+/// What conntrack says of a packet's flow.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CtState {
+    /// First packet of a flow.
+    New,
+    /// Belongs to a flow that was answered.
+    Established,
+    /// An ICMP error about a known flow.
+    Related,
+    /// None of these.
+    Invalid,
+}
+
+/// A rule that might have decided otherwise, and what of the packet kept it from matching.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NearMiss {
+    /// Where.
+    pub place: Place,
+    /// The rule, as an index into the node's table for `place`.
+    pub rule: u32,
+    /// What did not hold; nothing when the rule's limit was used up.
+    pub failed: Conditions,
+    /// The packet's IP protocol.
+    pub protocol: u8,
+    /// Its source as the rule saw it; for ICMP the port is the type.
+    pub src: SocketAddr,
+    /// Its destination as the rule saw it; for ICMP the port is the code.
+    pub dst: SocketAddr,
+    /// TCP's flags.
+    pub tcp_flags: u8,
+    /// What connection tracking said.
+    pub state: CtState,
+    /// Arrived by.
+    pub in_port: Option<PortId>,
+    /// Leaves by.
+    pub out_port: Option<PortId>,
+}
+
+/// One condition of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Condition {
@@ -87,14 +130,24 @@ impl Conditions {
         self.0 == 0
     }
 
-    /// For sets of equal size: the smaller, the nearer to a match.
+    /// How far a rule that fails in these is from a match: what can be changed easily counts little, a connection's state,
+    /// which a new packet cannot have, most.
     #[must_use]
-    pub fn weight(self) -> u16 {
-        // The condition that is hardest to change counts most.
-        self.0.reverse_bits()
+    pub fn distance(self) -> u32 {
+        let cost = |condition| match condition {
+            Condition::DestinationPort
+            | Condition::SourcePort
+            | Condition::IcmpType
+            | Condition::TcpFlags => 2,
+            Condition::Source | Condition::Destination => 3,
+            Condition::Protocol => 4,
+            Condition::InPort | Condition::OutPort => 6,
+            Condition::State => 16,
+        };
+        self.iter().map(cost).sum()
     }
 
-    /// Its members, the one hardest to change first.
+    /// Its members.
     pub fn iter(self) -> impl Iterator<Item = Condition> {
         Condition::ALL.into_iter().filter(move |c| self.has(*c))
     }

@@ -96,6 +96,8 @@ drop_reasons! {
     TcpUnacceptable = "tcp_unacceptable", "TCP does not accept the segment";
     /// A source address that cannot be (martian, own, broadcast).
     BadSource = "bad_source", "its source address is not possible here";
+    /// The reverse-path check of the interface: answers to its source would leave elsewhere, or not at all (RFC 3704).
+    ReversePath = "reverse_path", "the way back to its source does not lead through here";
     /// An interface without an address, or switched off.
     NoAddress = "no_address", "the interface has no address";
     /// The run ended with the frame on its way.

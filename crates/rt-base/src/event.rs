@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppRecord, ConnId, DropReason, EventId, FrameId, LinkId, ListenerStep, NodeId, PortId, TcpDecision, Time,
+    AppRecord, ConnId, DropReason, EventId, FrameId, LinkId, ListenerStep, NearMiss, NodeId, PortId,
+    TcpDecision, Time,
 };
 
 /// One thing that happened.
@@ -115,6 +116,17 @@ pub enum What {
         /// Whether it passes.
         accepted: bool,
     },
+    /// A rule logs a packet.
+    Logged {
+        /// Which chain.
+        hook: HookPoint,
+        /// Index of the rule in that chain.
+        rule: u32,
+        /// Packets that this rule did not log since the last one, since there were too many.
+        untold: u32,
+    },
+    /// Nothing in particular decided: this rule came nearest.
+    NearMiss(Box<NearMiss>),
     /// An address or port was rewritten.
     Nat(Box<NatRecord>),
     /// Conntrack made an entry for a new flow.

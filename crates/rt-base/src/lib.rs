@@ -24,7 +24,7 @@ mod words;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
 pub use carried::{BRIDGE_PORT, BRIDGE_WINDOW, Carried};
-pub use conditions::{Condition, Conditions};
+pub use conditions::{Condition, Conditions, CtState, NearMiss};
 pub use drop_reason::DropReason;
 pub use event::{
     Blocked, Event, HookPoint, Multipath, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord,

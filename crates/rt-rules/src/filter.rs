@@ -7,24 +7,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+pub use rt_base::CtState;
 use rt_base::{Condition, Conditions, HookPoint, Nanos, PortId};
 use serde::{Deserialize, Serialize};
 
 use crate::Origin;
-
-/// What conntrack says of a packet's flow.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CtState {
-    /// First packet of a flow.
-    New,
-    /// Belongs to a flow that was answered.
-    Established,
-    /// An ICMP error about a known flow.
-    Related,
-    /// None of these.
-    Invalid,
-}
 
 /// What a rule can see of a packet. Ports are 0 for protocols without.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,6 +156,12 @@ impl Match {
             && (self.states.is_empty() || self.states.contains(&flow.state))
             && self.icmp.is_none_or(|i| i.holds(flow))
             && self.tcp_flags.is_none_or(|f| f.holds(flow))
+    }
+
+    /// Whether it has no condition but on interfaces: whoever comes by them is matched.
+    #[must_use]
+    pub fn is_for_everything(&self) -> bool {
+        *self == Match { in_port: self.in_port, out_port: self.out_port, ..Match::default() }
     }
 
     /// The conditions that do not hold for `flow`.
@@ -351,19 +344,23 @@ impl Chain {
         }
     }
 
-    /// The rule that came nearest to letting pass what the policy refuses (or to refusing what it lets pass): the one with
-    /// the fewest conditions that fail, of those the one that fails in what is easiest to change, of those the first.
+    /// When nothing in particular decided (the policy, or the rule `decided` that is for everything): the rule before it that
+    /// came nearest to deciding otherwise, the one with least to change for it to match, of those the first.
     #[must_use]
-    pub fn nearest_miss(&self, flow: &Flow) -> Option<Miss> {
-        let passes = |action: Action| action == Action::Accept;
-        let other = |rule: &&Filter| {
-            rule.action != Action::Continue && passes(rule.action) != passes(self.policy.action)
+    pub fn nearest_miss(&self, flow: &Flow, decided: Option<u32>) -> Option<Miss> {
+        let (action, before) = match decided {
+            None => (self.policy.action, self.rules.len()),
+            Some(index) => {
+                let rule = self.rules.get(index as usize).filter(|rule| rule.when.is_for_everything())?;
+                (rule.action, index as usize)
+            }
         };
-        let missed = |rule: &Filter| rule.when.misses(flow);
-        let rules = (0_u32..).zip(&self.rules).filter(|(_, rule)| other(rule));
+        let passes = |action: Action| action == Action::Accept;
+        let other = |rule: &Filter| rule.action != Action::Continue && passes(rule.action) != passes(action);
+        let rules = (0_u32..).zip(&self.rules[..before]).filter(|(_, rule)| other(rule));
         rules
-            .map(|(index, rule)| Miss { rule: index, failed: missed(rule) })
-            .min_by_key(|miss| (miss.failed.len(), miss.failed.weight()))
+            .map(|(index, rule)| Miss { rule: index, failed: rule.when.misses(flow) })
+            .min_by_key(|miss| miss.failed.distance())
     }
 }
 

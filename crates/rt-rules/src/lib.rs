@@ -3,8 +3,8 @@
 //!
 //! Not for: keeping state (conntrack entries live in `rt-stack`), or YAML (`rt-scenario`).
 
-mod conntrack;
 mod classify;
+mod conntrack;
 mod filter;
 mod nat;
 mod origin;
@@ -12,8 +12,8 @@ mod pipeline;
 mod policy;
 mod route;
 
-pub use conntrack::ConntrackOptions;
 pub use classify::CompiledChain;
+pub use conntrack::ConntrackOptions;
 pub use filter::{
     Action, Chain, Construct, CtState, Filter, FlagsMatch, Flow, IcmpMatch, Limit, Match, Miss, Policy,
     PortRange, RejectWith,
@@ -22,4 +22,4 @@ pub use nat::{NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRu
 pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
 pub use policy::{RouteChoice, RoutePolicy, Routes};
-pub use route::{Route, RouteKind, RouteTable};
+pub use route::{ReversePath, Route, RouteKind, RouteTable};

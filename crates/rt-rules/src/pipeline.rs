@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stage {
+    /// The stateless access lists: Prerouting, as the packet is on the wire, or Postrouting, as it will be.
+    Acl(HookPoint),
     /// Find or make the flow's conntrack entry. A destination that the entry rewrites is rewritten here, so that
     /// routing and filters see the inner address in both directions, as in netfilter.
     Conntrack,
@@ -29,17 +31,25 @@ pub enum Stage {
 }
 
 /// A packet that arrives and is for this machine.
-pub const LOCAL_IN: &[Stage] =
-    &[Stage::Conntrack, Stage::Dnat, Stage::Route, Stage::Filter(HookPoint::Input), Stage::Deliver];
+pub const LOCAL_IN: &[Stage] = &[
+    Stage::Acl(HookPoint::Prerouting),
+    Stage::Conntrack,
+    Stage::Dnat,
+    Stage::Route,
+    Stage::Filter(HookPoint::Input),
+    Stage::Deliver,
+];
 
 /// A packet that arrives and is for another machine.
 pub const FORWARDED: &[Stage] = &[
+    Stage::Acl(HookPoint::Prerouting),
     Stage::Conntrack,
     Stage::Dnat,
     Stage::Route,
     Stage::Ttl,
     Stage::Filter(HookPoint::Forward),
     Stage::Snat,
+    Stage::Acl(HookPoint::Postrouting),
     Stage::Transmit,
 ];
 
@@ -50,6 +60,7 @@ pub const LOCAL_OUT: &[Stage] = &[
     Stage::Route,
     Stage::Filter(HookPoint::Output),
     Stage::Snat,
+    Stage::Acl(HookPoint::Postrouting),
     Stage::Transmit,
 ];
 
@@ -69,10 +80,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_transmitted_before_source_nat() {
+    fn nothing_is_transmitted_before_source_nat_and_the_access_list() {
         for path in [FORWARDED, LOCAL_OUT] {
             let at = |stage| path.iter().position(|s| *s == stage).expect("present");
-            assert!(at(Stage::Snat) < at(Stage::Transmit));
+            assert!(at(Stage::Snat) < at(Stage::Acl(HookPoint::Postrouting)));
+            assert!(at(Stage::Acl(HookPoint::Postrouting)) < at(Stage::Transmit));
         }
     }
 }

@@ -25,6 +25,19 @@ pub enum RouteKind {
     Unreachable,
 }
 
+/// Whether an interface accepts a source only if answers to it would leave the right way (RFC 3704).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReversePath {
+    /// Any source.
+    #[default]
+    Off,
+    /// The best route to the source must lead back through the same interface (section 2.2).
+    Strict,
+    /// There must be a route to the source (section 2.4). A default route is one.
+    Loose,
+}
+
 /// One route.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Route {

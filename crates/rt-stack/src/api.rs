@@ -12,6 +12,7 @@ use rt_wire::{ArpOperation, ArpPacket, Ipv4Header, MacAddr};
 
 use crate::error::SocketError;
 use crate::hooks::Hooks;
+use crate::hooks::filter::Filters;
 use crate::ip::destination::Place as Where;
 use crate::output::Pending;
 use crate::packet::{protocol, v4};
@@ -144,6 +145,8 @@ impl Stack {
     /// Replaces filter chains and NAT rules. Known flows stay; verdicts kept for them do not.
     pub fn set_rules(&mut self, chains: Vec<Chain>, nat: Vec<NatRule>) {
         self.forget_decisions();
+        let (acls, chains): (Vec<_>, Vec<_>) = chains.into_iter().partition(Chain::is_stateless);
+        self.acls = (!acls.is_empty()).then(|| Box::new(Filters::new(acls)));
         match &mut self.hooks {
             Some(hooks) => hooks.set_rules(chains, nat),
             None if chains.is_empty() && nat.is_empty() => {}

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use rt_base::MacAddr;
-use rt_rules::{Chain, ConntrackOptions, NatRule, PortRange, Route, RoutePolicy};
+use rt_rules::{Chain, ConntrackOptions, NatRule, PortRange, ReversePath, Route, RoutePolicy};
 
 use crate::tcp::TcpConfig;
 
@@ -19,6 +19,8 @@ pub struct StackConfig {
     pub policies: Vec<RoutePolicy>,
     /// Filter chains; a hook without one accepts everything.
     pub chains: Vec<Chain>,
+    /// The reverse-path checks by interface; those not given are off.
+    pub reverse_path: Vec<ReversePath>,
     /// NAT rules, first match wins.
     pub nat: Vec<NatRule>,
     /// Whether packets for others are passed on.
@@ -50,6 +52,7 @@ impl Default for StackConfig {
             tables: Vec::new(),
             policies: Vec::new(),
             chains: Vec::new(),
+            reverse_path: Vec::new(),
             nat: Vec::new(),
             forwarding: false,
             transparent: false,

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use rt_base::{Frame, MacAddr, Outbox, PortId};
+use rt_rules::ReversePath;
 use rt_wire::{ArpPacket, EthernetHeader, ethertype, rewrite};
 
 use crate::config::IfaceConfig;
@@ -19,11 +20,19 @@ pub(crate) struct Nic {
     pub(crate) mac: MacAddr,
     pub(crate) mtu: u16,
     pub(crate) addresses: Vec<IpNet>,
+    pub(crate) reverse_path: ReversePath,
+}
+
+/// The interfaces with their reverse-path checks, which are off where none is given.
+pub(crate) fn all(interfaces: Vec<IfaceConfig>, reverse_path: &[ReversePath]) -> Vec<Nic> {
+    let checks = reverse_path.iter().copied().chain(core::iter::repeat(ReversePath::Off));
+    interfaces.into_iter().zip(checks).map(|(config, check)| Nic::new(config, check)).collect()
 }
 
 impl Nic {
-    pub(crate) fn new(config: IfaceConfig) -> Nic {
-        Nic { name: config.name, mac: config.mac, mtu: config.mtu, addresses: config.addresses }
+    fn new(config: IfaceConfig, reverse_path: ReversePath) -> Nic {
+        let IfaceConfig { name, mac, mtu, addresses } = config;
+        Nic { name, mac, mtu, addresses, reverse_path }
     }
 
     /// Whether a frame with this destination is for this station.

@@ -12,12 +12,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Outbox, Place, PortId, Rng, Time, What};
-use rt_rules::{ConntrackOptions, FORWARDED, LOCAL_IN, Routes, Stage};
+use rt_rules::{Chain, ConntrackOptions, FORWARDED, LOCAL_IN, Routes, Stage};
 use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, MacAddr, ethertype};
 
 use crate::api::EchoAnswer;
 use crate::config::StackConfig;
 use crate::fast_open::FastOpenMemory;
+use crate::hooks::filter::Filters;
 use crate::hooks::{EgressProof, Hooks};
 use crate::icmp::{Complaint, Limiter};
 use crate::ip::destination::{Destinations, Hop, Place as Where};
@@ -47,12 +48,14 @@ pub struct Stack {
     /// Of a machine that leaves TTLs alone: what it passed lately.
     pub(crate) passed_unseen: Option<Box<Unseen>>,
     /// The last source address that was found possible; dies with every change of addresses.
-    pub(crate) good_source: Option<Ipv4Addr>,
+    pub(crate) good_source: Option<(Ipv4Addr, PortId)>,
     /// What was done with the last forwarded packets.
     pub(crate) shortcuts: Shortcuts,
 
     // Only on machines that need them: an idle host is small.
     pub(crate) hooks: Option<Box<Hooks>>,
+    /// The stateless access lists.
+    pub(crate) acls: Option<Box<Filters>>,
     pub(crate) reassembly: Option<Box<Reassembly>>,
     pub(crate) path_mtu: Option<Box<PathMtu>>,
     pub(crate) limiter: Option<Box<Limiter>>,
@@ -133,11 +136,12 @@ impl Stack {
     #[must_use]
     pub fn new(config: StackConfig, seed: u64, name: &str) -> Stack {
         let dice = |purpose: &str| Rng::stream(seed, name, purpose);
-        let has_hooks = !config.chains.is_empty() || !config.nat.is_empty();
-        let hooks = has_hooks
-            .then(|| Box::new(Hooks::new(config.chains, config.nat, config.conntrack, dice("stack.nat"))));
+        let (acls, chains): (Vec<_>, Vec<_>) = config.chains.into_iter().partition(Chain::is_stateless);
+        let has_hooks = !chains.is_empty() || !config.nat.is_empty();
+        let hooks =
+            has_hooks.then(|| Box::new(Hooks::new(chains, config.nat, config.conntrack, dice("stack.nat"))));
         let mut stack = Stack {
-            nics: config.interfaces.into_iter().map(Nic::new).collect(),
+            nics: nic::all(config.interfaces, &config.reverse_path),
             destinations: Destinations::new(Routes::new(
                 config.routes,
                 config.tables,
@@ -150,6 +154,7 @@ impl Stack {
             good_source: None,
             shortcuts: Shortcuts::default(),
             hooks,
+            acls: (!acls.is_empty()).then(|| Box::new(Filters::new(acls))),
             reassembly: None,
             path_mtu: None,
             limiter: None,
@@ -282,21 +287,26 @@ impl Stack {
     /// An IP packet came in (from a link, or from this machine itself).
     #[inline]
     fn arrive(&mut self, now: Time, packet: Packet, out: &mut Outbox) {
-        if let Some(reason) = self.impossible(&packet) {
-            return self.refuse(now, packet, Stop::new(reason, Place::Ingress), out);
+        if let Some(stop) = self.impossible(&packet) {
+            return self.refuse(now, packet, stop, out);
         }
         // Connection tracking needs whole datagrams (netfilter's defrag runs first as well).
-        if packet.ip.is_fragment() && self.hooks.is_some() {
+        if packet.ip.is_fragment() && !self.is_open() {
             if let Some(whole) = self.reassemble(now, packet, out) {
                 self.walk(now, FORWARDED, *whole, out);
             }
             return;
         }
         // Without hooks nothing stands between the route and the socket.
-        if self.hooks.is_none() && self.destinations.lookup(packet.dst(), &self.nics) == Where::Here {
+        if self.is_open() && self.destinations.lookup(packet.dst(), &self.nics) == Where::Here {
             return self.deliver(now, packet, out);
         }
         self.walk_in(now, packet, out);
+    }
+
+    /// Whether nobody here filters, tracks or translates.
+    pub(crate) fn is_open(&self) -> bool {
+        self.hooks.is_none() && self.acls.is_none()
     }
 
     /// A packet that arrived, on its long way.
@@ -313,11 +323,12 @@ impl Stack {
         while let Some(stage) = path.get(at) {
             at += 1;
             let step = match *stage {
+                Stage::Acl(hook) => self.acl(now, hook, &packet, out),
                 Stage::Conntrack => self.conntrack(now, &mut packet, out),
                 Stage::Dnat => self.dnat(&mut packet, out),
                 Stage::Route => self.route(&mut packet, out),
                 Stage::Ttl => self.ttl(&mut packet),
-                Stage::Filter(hook) => self.filter(hook, &packet, out),
+                Stage::Filter(hook) => self.filter(now, hook, &packet, out),
                 Stage::Snat => self.snat(now, &mut packet, &mut proof, out),
                 Stage::Deliver => return self.deliver(now, packet, out),
                 Stage::Transmit => return self.transmit(now, packet, proof, out),
@@ -414,7 +425,7 @@ impl Stack {
 
     /// Remembers the way of a forwarded packet to which nothing was done but what every router does.
     fn remember(&mut self, packet: &Packet, hop: Hop, mac: MacAddr) {
-        let plain = self.hooks.is_none()
+        let plain = self.is_open()
             && self.destinations.is_plain()
             && self.passed_unseen.is_none()
             && usize::from(packet.ip.header_len) == Ipv4Header::LEN;

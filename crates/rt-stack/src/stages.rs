@@ -1,13 +1,14 @@
 //! The stages of the pipeline between arrival and the end, as leaves of the spine: what may not be, connection tracking,
 //! NAT, routing, filters.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use rt_base::{DropReason, HookPoint, Multipath, Outbox, Place, RouteId, Time, What};
-use rt_rules::{Action, RejectWith};
+use rt_base::{DropReason, HookPoint, Multipath, Outbox, Place, PortId, RouteId, Time, What};
+use rt_rules::{Action, Flow, RejectWith, ReversePath};
 
 use crate::hooks::EgressProof;
 use crate::hooks::conntrack::Track;
+use crate::hooks::filter::{Filters, Verdict};
 use crate::icmp::Complaint;
 use crate::ip::destination::{Hop, Place as Where, loopback};
 use crate::packet::{LOOPBACK, Packet, protocol};
@@ -17,16 +18,15 @@ impl Stack {
     /// Source addresses that cannot be (RFC 1122, 3.2.1.3; RFC 1812, 5.3.7), as Linux's martian check: groups, broadcasts,
     /// loopback and own addresses from a link; 0.0.0.0 only on the way to everybody (DHCP). And loopback destinations.
     ///
-    /// Not checked: whether the way back leads through the same interface (Linux's rp_filter 0).
-    pub(crate) fn impossible(&mut self, packet: &Packet) -> Option<DropReason> {
-        if packet.in_port == Some(LOOPBACK) {
-            return None;
-        }
+    /// And the reverse-path check of the interface.
+    pub(crate) fn impossible(&mut self, packet: &Packet) -> Option<Stop> {
+        let bad = Some(Stop::new(DropReason::BadSource, Place::Ingress));
+        let port = packet.in_port.filter(|port| *port != LOOPBACK)?;
         let source = packet.ip.src;
         if packet.ip.dst.is_loopback() {
-            return Some(DropReason::BadSource);
+            return bad;
         }
-        if self.good_source == Some(source) {
+        if self.good_source == Some((source, port)) {
             return None;
         }
         //= rfc1812#5.3.7 MUST NOT
@@ -35,11 +35,35 @@ impl Stack {
         let unnamed = first == 0 && !(source.is_unspecified() && packet.ip.dst.is_broadcast());
         let own = self.nics.iter().any(|nic| nic.owns(source.into()) || nic.is_broadcast(source.into()));
         if never || unnamed || own {
-            return Some(DropReason::BadSource);
+            return bad;
+        }
+        if let Some(rule) = self.leads_elsewhere(source, port) {
+            return Some(Stop::new(DropReason::ReversePath, Place::Ingress).by(rule));
         }
         // 0.0.0.0 is good for this packet only.
-        self.good_source = (first != 0).then_some(source);
+        self.good_source = (first != 0).then_some((source, port));
         None
+    }
+
+    /// The reverse-path check: whether answers to `source` would leave by another interface (strict), or not at all (both
+    /// modes); with the route that says so.
+    fn leads_elsewhere(&self, source: Ipv4Addr, port: PortId) -> Option<Option<u32>> {
+        let mode = self.nics.get(port.index()).map_or(ReversePath::Off, |nic| nic.reverse_path);
+        if mode == ReversePath::Off || source.is_unspecified() {
+            return None;
+        }
+        let back = Flow::towards(Ipv4Addr::UNSPECIFIED.into(), source.into());
+        match self.destinations.choose(&back, &self.nics) {
+            //= rfc3704#2.2
+            (Where::Beyond(hop), _) if hop.out == port => None,
+            // Any of equally good ways back will do (RFC 3704, 2.3).
+            (Where::Beyond(_), Some(choice)) if self.destinations.leads_by(&choice, port) => None,
+            //= rfc3704#2.4
+            (Where::Beyond(_), _) if mode == ReversePath::Loose => None,
+            (Where::Beyond(hop), _) => Some(Some(hop.rule)),
+            (Where::Blackhole { rule } | Where::Unreachable { rule }, _) => Some(Some(rule)),
+            _ => Some(None),
+        }
     }
 
     /// Stage Conntrack.
@@ -196,25 +220,20 @@ impl Stack {
     }
 
     /// Stage Filter.
-    pub(crate) fn filter(&mut self, hook: HookPoint, packet: &Packet, out: &mut Outbox) -> Step {
+    pub(crate) fn filter(&mut self, now: Time, hook: HookPoint, packet: &Packet, out: &mut Outbox) -> Step {
         let Some(hooks) = &mut self.hooks else { return Step::On };
-        let Some((action, rule)) = hooks.filter(hook, packet) else { return Step::On };
-        let accepted = matches!(action, Action::Accept | Action::Continue);
-        out.record(packet.frame.id, || What::Filter { hook, rule: rule.unwrap_or(u32::MAX), accepted });
-        let stop = |reason| Stop::new(reason, Place::Hook(hook)).by(rule);
-        let rejected = stop(DropReason::Rejected);
-        match action {
-            Action::Accept | Action::Continue => Step::On,
-            Action::Drop => Step::Stop(stop(DropReason::Filtered)),
-            Action::Reject(RejectWith::IcmpPort) => Step::Stop(rejected.complaining(Complaint::Port)),
-            Action::Reject(RejectWith::IcmpProhibited) => {
-                Step::Stop(rejected.complaining(Complaint::Prohibited))
-            }
-            Action::Reject(RejectWith::TcpReset) if packet.ip.protocol == protocol::TCP => {
-                Step::Stop(Stop { reset: true, ..rejected.complaining(Complaint::Port) })
-            }
-            Action::Reject(RejectWith::TcpReset) => Step::Stop(rejected.complaining(Complaint::Port)),
-        }
+        let flow = packet.flow();
+        let Some(verdict) = hooks.filter(now, hook, (packet, &flow)) else { return Step::On };
+        conclude(hooks.filters(), hook, verdict, (packet, &flow), out)
+    }
+
+    /// Stage Acl.
+    pub(crate) fn acl(&mut self, now: Time, hook: HookPoint, packet: &Packet, out: &mut Outbox) -> Step {
+        let Some(acls) = &mut self.acls else { return Step::On };
+        let flow = packet.flow();
+        let Some(verdict) = acls.judge_alone(now, hook, &flow) else { return Step::On };
+        acls.count(hook, verdict.rule, packet.ip.total_len);
+        conclude(acls, hook, verdict, (packet, &flow), out)
     }
 
     /// Stage Snat: whoever passes gets the proof.
@@ -244,5 +263,40 @@ impl Stack {
             }
             Err(refused) => Step::Stop(Stop::new(refused.reason, Place::Nat).by(refused.rule)),
         }
+    }
+}
+
+/// Records a verdict and what led to it.
+fn conclude(
+    filters: &Filters,
+    hook: HookPoint,
+    verdict: Verdict,
+    (packet, flow): (&Packet, &Flow),
+    out: &mut Outbox,
+) -> Step {
+    let (id, rule) = (packet.frame.id, verdict.rule);
+    for &(rule, untold) in &verdict.logged {
+        out.record(id, || What::Logged { hook, rule, untold });
+    }
+    let accepted = matches!(verdict.action, Action::Accept | Action::Continue);
+    out.record(id, || What::Filter { hook, rule: rule.unwrap_or(u32::MAX), accepted });
+    // A search through all rules, for the story only.
+    if !accepted
+        && out.recording()
+        && let Some(miss) = filters.nearest_miss(hook, flow, rule)
+    {
+        out.record(id, || What::NearMiss(Box::new(miss)));
+    }
+    let stop = |reason| Stop::new(reason, Place::Hook(hook)).by(rule);
+    let rejected = stop(DropReason::Rejected);
+    match verdict.action {
+        Action::Accept | Action::Continue => Step::On,
+        Action::Drop => Step::Stop(stop(DropReason::Filtered)),
+        Action::Reject(RejectWith::IcmpPort) => Step::Stop(rejected.complaining(Complaint::Port)),
+        Action::Reject(RejectWith::IcmpProhibited) => Step::Stop(rejected.complaining(Complaint::Prohibited)),
+        Action::Reject(RejectWith::TcpReset) if packet.ip.protocol == protocol::TCP => {
+            Step::Stop(Stop { reset: true, ..rejected.complaining(Complaint::Port) })
+        }
+        Action::Reject(RejectWith::TcpReset) => Step::Stop(rejected.complaining(Complaint::Port)),
     }
 }

@@ -228,6 +228,9 @@ impl Stack {
         if let Some(hooks) = &self.hooks {
             hooks.show(now, &mut tables);
         }
+        if let Some(acls) = &self.acls {
+            acls.show(&mut tables);
+        }
         tables
     }
 

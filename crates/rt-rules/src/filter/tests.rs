@@ -113,12 +113,17 @@ fn the_nearest_miss_is_the_rule_that_needs_least_to_match() {
         ],
         policy: Policy::new(Action::Drop, Origin::Line { file: "t.yaml".into(), line: 9 }),
     };
-    let miss = chain.nearest_miss(&flow()).expect("there are rules");
+    let miss = chain.nearest_miss(&flow(), None).expect("there are rules");
     assert_eq!((miss.rule, miss.failed.iter().collect::<Vec<_>>()), (2, vec![Condition::DestinationPort]));
-    let miss = chain.nearest_miss(&Flow { dport: 25, protocol: 17, ..flow() }).expect("there are rules");
+    let miss =
+        chain.nearest_miss(&Flow { dport: 25, protocol: 17, ..flow() }, None).expect("there are rules");
     assert_eq!((miss.rule, miss.failed.len()), (0, 1));
     let open = Chain { policy: Policy { action: Action::Accept, ..chain.policy.clone() }, ..chain.clone() };
-    assert_eq!(open.nearest_miss(&flow()).map(|m| m.rule), Some(3), "what would have refused");
+    assert_eq!(open.nearest_miss(&flow(), None).map(|m| m.rule), Some(3), "what would have refused");
+    let mut explicit = chain.clone();
+    explicit.rules.push(rule(Match::default(), Action::Drop));
+    assert_eq!(explicit.nearest_miss(&flow(), Some(5)).map(|m| m.rule), Some(2), "`deny` with no condition");
+    assert_eq!(explicit.nearest_miss(&flow(), Some(3)), None, "a rule that meant this packet");
     let empty = Chain { rules: Vec::new(), ..chain };
-    assert_eq!(empty.nearest_miss(&flow()), None);
+    assert_eq!(empty.nearest_miss(&flow(), None), None);
 }

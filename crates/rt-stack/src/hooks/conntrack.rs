@@ -82,6 +82,8 @@ pub(crate) struct CachedVerdict {
     pub(crate) state: CtState,
     pub(crate) in_port: Option<PortId>,
     pub(crate) out_port: Option<PortId>,
+    /// Those TCP flags that rules look at.
+    pub(crate) tcp_flags: u8,
     /// The rule that accepted, `u32::MAX` for the policy.
     pub(crate) rule: u32,
 }

@@ -17,13 +17,13 @@ mod tuple;
 use std::net::{IpAddr, SocketAddr};
 
 use rt_base::{DropReason, HookPoint, NatRecord, NatSide, Rng, Time};
-use rt_rules::{Action, Chain, ConntrackOptions, CtState, NatRule};
+use rt_rules::{Chain, ConntrackOptions, CtState, Flow, NatRule};
 use rt_wire::rewrite;
 
 use crate::packet::{ETHERNET, Packet, protocol, v4};
-use crate::tables::{FilterCount, Tables};
+use crate::tables::Tables;
 use conntrack::{Conntrack, Direction, Refusal, Track, Tuple};
-use filter::Filters;
+use filter::{Filters, Verdict};
 use nat::{Choice, Nat};
 
 /// Proof that a packet went through every hook before leaving. Only this module makes one.
@@ -67,21 +67,18 @@ pub(crate) struct Hooks {
     table: Conntrack,
     filters: Filters,
     nat: Nat,
-    /// Packets and bytes that the rules of each hook decided; the first place is the policy's.
-    decided: Vec<(HookPoint, Vec<(u64, u64)>)>,
 }
 
 impl Hooks {
     pub(crate) fn new(chains: Vec<Chain>, nat: Vec<NatRule>, options: ConntrackOptions, rng: Rng) -> Hooks {
         let (table, filters) = (Conntrack::new(options), Filters::new(chains));
-        Hooks { table, filters, nat: Nat::new(nat, rng), decided: Vec::new() }
+        Hooks { table, filters, nat: Nat::new(nat, rng) }
     }
 
     /// Replaces the rules; flows stay, verdicts kept for them do not.
     pub(crate) fn set_rules(&mut self, chains: Vec<Chain>, nat: Vec<NatRule>) {
         self.filters.set_chains(chains);
         self.nat.set_rules(nat);
-        self.decided.clear();
     }
 
     /// Adds flows, mappings and rules to `tables`.
@@ -93,14 +90,7 @@ impl Hooks {
         }
         tables.nat = self.nat.shown(&holders);
         tables.nat_rules = self.nat.rules_shown();
-        for (hook, counts) in &self.decided {
-            let counted = |(place, &(packets, bytes)): (usize, &(u64, u64))| {
-                let rule = place.checked_sub(1).map(|rule| rule as u32);
-                (packets > 0).then_some(FilterCount { hook: *hook, rule, packets, bytes })
-            };
-            tables.filters.extend(counts.iter().enumerate().filter_map(counted));
-        }
-        tables.filters.sort_by_key(|count| (count.hook, count.rule.unwrap_or(u32::MAX)));
+        self.filters.show(tables);
     }
 
     /// Ends all mappings with their flows; see [`crate::Stack::rebind`].
@@ -161,24 +151,20 @@ impl Hooks {
     }
 
     /// Stage Filter: the verdict of this hook, if it has a chain.
-    pub(crate) fn filter(&mut self, hook: HookPoint, packet: &Packet) -> Option<(Action, Option<u32>)> {
-        let (action, rule) = self.filters.judge(hook, &packet.flow(), &packet.track, &mut self.table)?;
-        self.count(hook, rule, packet.ip.total_len);
-        Some((action, rule))
+    pub(crate) fn filter(
+        &mut self,
+        now: Time,
+        hook: HookPoint,
+        (packet, flow): (&Packet, &Flow),
+    ) -> Option<Verdict> {
+        let verdict = self.filters.judge(now, hook, (flow, &packet.track), &mut self.table)?;
+        self.filters.count(hook, verdict.rule, packet.ip.total_len);
+        Some(verdict)
     }
 
-    fn count(&mut self, hook: HookPoint, rule: Option<u32>, len: u16) {
-        let place = rule.map_or(0, |rule| rule as usize + 1);
-        let known = self.decided.iter().position(|(counted, _)| *counted == hook);
-        let index = known.unwrap_or_else(|| {
-            self.decided.push((hook, Vec::new()));
-            self.decided.len() - 1
-        });
-        let counts = &mut self.decided[index].1;
-        if counts.len() <= place {
-            counts.resize(place + 1, (0, 0));
-        }
-        counts[place] = (counts[place].0 + 1, counts[place].1 + u64::from(len));
+    /// The chains.
+    pub(crate) fn filters(&self) -> &Filters {
+        &self.filters
     }
 
     /// Stage Snat: the rules for a new flow, the rewrite of a known one; then the flow is entered and may leave.

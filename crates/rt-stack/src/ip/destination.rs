@@ -80,6 +80,13 @@ impl Destinations {
         }
     }
 
+    /// Whether one of the equally good routes of a choice leaves by `port`.
+    pub(crate) fn leads_by(&self, choice: &RouteChoice<'_>, port: PortId) -> bool {
+        let group =
+            choice.group.iter().filter_map(|index| self.routes.get(RouteId::new(choice.id.table(), *index)));
+        group.into_iter().any(|route| route.out == port)
+    }
+
     /// Where packets from `src` (unspecified: not known yet) to `dst` go of which nothing else is known.
     pub(crate) fn towards(&mut self, src: Ipv4Addr, dst: IpAddr, nics: &[Nic]) -> Place {
         match self.plain {

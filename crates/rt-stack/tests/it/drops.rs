@@ -209,6 +209,7 @@ const ELSEWHERE: &[DropReason] = &[
     DropReason::NeighborQueueFull,
     DropReason::Filtered,
     DropReason::Rejected,
+    DropReason::ReversePath,
     DropReason::ConntrackInvalid,
     DropReason::ConntrackFull,
     DropReason::ConntrackLimit,

@@ -11,5 +11,6 @@ mod nat;
 mod neighbor;
 mod policy;
 mod properties;
+mod rules;
 mod sockets;
 mod tcp;
