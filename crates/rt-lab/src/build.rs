@@ -5,7 +5,7 @@ use rt_apps::Runtime;
 use rt_apps::browser::Browser;
 use rt_base::NodeId;
 use rt_devices::{Host, Switch};
-use rt_rules::{ConntrackOptions, PortRange};
+use rt_rules::{ConntrackOptions, PortRange, ReversePath};
 use rt_scenario::model::{Direction, Interface, Model, Node, NodeKind, PortPolicy, QueueLimit, Step};
 use rt_sim::{DirectionSpec, LinkSpec, QueueSpec, Sim};
 use rt_stack::{IfaceConfig, Stack, StackConfig};
@@ -88,6 +88,7 @@ fn stack_config(node: &Node) -> StackConfig {
         tables: node.tables.iter().map(|t| t.routes.clone()).collect(),
         policies: node.policies.clone(),
         chains: node.chains.clone(),
+        reverse_path: node.interfaces.iter().map(reverse_path).collect(),
         nat: node.nat.clone(),
         forwarding: node.kind == NodeKind::Router,
         transparent: o.transparent,
@@ -102,6 +103,10 @@ fn stack_config(node: &Node) -> StackConfig {
         conntrack: ConntrackOptions { tcp_established: o.flow_timeout, ..o.conntrack },
         ..StackConfig::default()
     }
+}
+
+fn reverse_path(interface: &Interface) -> ReversePath {
+    interface.reverse_path.as_ref().map_or(ReversePath::Off, |check| check.mode)
 }
 
 fn interface(interface: &Interface) -> IfaceConfig {

@@ -22,4 +22,4 @@ pub use nat::{NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRu
 pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
 pub use policy::{RouteChoice, RoutePolicy, Routes};
-pub use route::{ReversePath, Route, RouteKind, RouteTable};
+pub use route::{ReversePath, Route, RouteKind, RouteTable, SourceCheck};

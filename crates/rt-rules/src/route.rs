@@ -38,6 +38,15 @@ pub enum ReversePath {
     Loose,
 }
 
+/// The reverse-path check of an interface.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SourceCheck {
+    /// How strict.
+    pub mode: ReversePath,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
 /// One route.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Route {

@@ -13,6 +13,7 @@ mod cities;
 mod diag;
 mod dns;
 mod expect;
+mod guard;
 mod idle;
 mod language;
 mod load;

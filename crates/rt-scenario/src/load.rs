@@ -112,6 +112,7 @@ fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -
     if world.problems.has(&[Code::TooLarge]) {
         return None;
     }
+    world.fill_groups(root.get("groups"));
     let steps = world.read_steps(root.get("steps"));
     let expect = world.read_expect(root.get("expect"), steps.len());
     let timeline = world.read_timeline(root.get("timeline"));
@@ -121,7 +122,9 @@ fn build(problems: &mut Problems<'_>, folders: &dyn PageFolders, root: &Value) -
         draft.node.chains.sort_by_key(|c| match c.hook {
             rt_base::HookPoint::Input => 0,
             rt_base::HookPoint::Output => 1,
-            _ => 2,
+            rt_base::HookPoint::Forward => 2,
+            rt_base::HookPoint::Prerouting => 3,
+            rt_base::HookPoint::Postrouting => 4,
         });
     }
     let text = |key: &str| root.str_at(key).unwrap_or("").to_owned();

@@ -119,8 +119,9 @@ impl World<'_, '_> {
         self.node(id).node.browser.cookies.sort_by(|a, b| a.0.cmp(&b.0));
     }
 
-    /// Reads `firewall:`. A direction that is written replaces the chain of that hook.
+    /// Reads `firewall:`, and the other guards. A direction that is written replaces the chain of that hook.
     pub(crate) fn read_firewall(&mut self, id: NodeId, value: &Value) {
+        self.read_guards(id, value);
         let Some(firewall) = value.get("firewall") else { return };
         let hooks = [("in", HookPoint::Input), ("out", HookPoint::Output), ("forward", HookPoint::Forward)];
         for (key, hook) in hooks {
@@ -146,7 +147,9 @@ impl World<'_, '_> {
             match read {
                 Ok(Line::Rule(rule)) => {
                     let origin = self.line(line.span);
-                    chain.rules.push(rule.with_origin(origin));
+                    let rule = rule.with_origin(origin);
+                    self.check_group(line.span, &rule.when, text);
+                    chain.rules.push(rule);
                 }
                 Ok(Line::Otherwise(action)) => {
                     policy_written = true;

@@ -118,6 +118,9 @@ fn build_interface(world: &mut World<'_, '_>, id: NodeId, name: &Key, value: &Va
     }
     world.node(id).ports[port.index()].anycast = value.flag_at("anycast").unwrap_or(false);
     world.set_mac((id, port), value.mac_at("mac"), value.get("mac").map(|v| v.span));
+    if let Some(mode) = value.get("reverse-path") {
+        world.read_reverse_path((id, port), mode);
+    }
     let more = value.get("addresses").map(Value::items).unwrap_or_default();
     // `wan: 203.0.113.2/30` is short for a mapping with an address.
     let short = matches!(value.kind, Kind::Scalar { .. }).then_some(value);

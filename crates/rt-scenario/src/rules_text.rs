@@ -35,6 +35,16 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// Whether it asks for the state of a connection.
+    pub(crate) fn names_states(&self) -> bool {
+        !self.when.states.is_empty()
+    }
+
+    /// Whether it asks for an interface.
+    pub(crate) fn names_interfaces(&self) -> bool {
+        self.when.in_port.is_some() || self.when.out_port.is_some()
+    }
+
     /// The rule, written there.
     pub(crate) fn with_origin(self, origin: Origin) -> Filter {
         Filter { limit: self.limit, log: self.log, ..Filter::new(self.when, self.action, origin) }

@@ -109,6 +109,8 @@ pub(crate) struct World<'p, 'a> {
     pub(crate) certificates: Vec<CertDraft>,
     /// Backbone networks without a route, and loops, on purpose.
     pub(crate) faults: Faults,
+    /// Groups that rules name, and where.
+    pub(crate) groups_named: Vec<(String, Span)>,
     infrastructure: u32,
     private: u32,
 }
@@ -197,6 +199,7 @@ impl<'p, 'a> World<'p, 'a> {
             zones: Vec::new(),
             certificates: Vec::new(),
             faults: Faults::default(),
+            groups_named: Vec::new(),
             infrastructure: 0,
             private: 0,
         }
@@ -288,7 +291,14 @@ impl<'p, 'a> World<'p, 'a> {
         let draft = self.node(id);
         let mac = made_mac(&draft.node.name, &name);
         let mtu = draft.mtu.unwrap_or(1500);
-        draft.node.interfaces.push(Interface { name, mac, addresses: Vec::new(), mtu, origin });
+        draft.node.interfaces.push(Interface {
+            name,
+            mac,
+            addresses: Vec::new(),
+            mtu,
+            reverse_path: None,
+            origin,
+        });
         draft.ports.push(PortFacts::default());
         PortId(u16::try_from(draft.ports.len() - 1).unwrap_or(u16::MAX))
     }

@@ -160,15 +160,39 @@ pub(super) static BROWSER: Shape = Shape {
 
 pub(super) static FIREWALL: Shape = Shape {
     name: "a firewall",
-    about: "Filter lines per direction; the first that matches decides. A line is `allow|deny|reject`, then any of \
-            `tcp|udp|icmp`, `from NET`, `to NET`, `port N[-M]`, `from-port N[-M]`, `in IFACE`, `out IFACE`, \
-            `established`, `new`. The line `otherwise deny` says what happens to the rest.",
+    about: "Filter lines per direction; the first that matches decides. A line is `allow|deny|reject [reset|unreachable]`, \
+            then any of `tcp|udp|icmp [TYPE[/CODE]]|protocol N`, `from NET[,NET]`, `to NET[,NET]`, `from group NAME`, \
+            `to group NAME`, `port N[-M]`, `from-port N[-M]`, `flags syn,!ack`, `in IFACE`, `out IFACE`, \
+            `new|established|related|invalid`, then `limit 10/s [burst 5]` (it matches while there are tokens) and \
+            `as WORD` (the story logs it under this word). `log WORD` in front of conditions only logs. The line \
+            `otherwise deny` says what happens to the rest.",
     keys: &[&[
         key("in", Ty::List(&Ty::Text), "For packets to this machine."),
         key("out", Ty::List(&Ty::Text), "For this machine's own packets."),
         key("forward", Ty::List(&Ty::Text), "For packets that pass through this machine."),
     ]],
 };
+
+pub(super) static ACL: Shape = Shape {
+    name: "an access list",
+    about: "Numbered lines per direction, without memory of connections (a network ACL): the lowest number that matches decides, \
+            the rest is denied. Lines are those of a firewall, without states and interfaces.",
+    keys: &[&[
+        key(
+            "in",
+            Ty::Map("number", &Ty::Text),
+            "For packets that arrive by this interface: `100: allow tcp port 443`.",
+        ),
+        key("out", Ty::Map("number", &Ty::Text), "For packets that leave by this interface."),
+    ]],
+};
+
+static ACL_TY: Ty = Ty::Object(&ACL);
+pub(super) const ACLS: Ty = Ty::Map("interface", &ACL_TY);
+
+pub(super) const REVERSE_PATH_TY: Ty = Ty::OneOf(crate::guard::REVERSE_PATH);
+pub(super) const REVERSE_PATH_ABOUT: &str = "Whether a source is believed (RFC 3704): `strict` if the way back to it leaves by the \
+                                             interface it came from, `loose` if there is any, `off` always.";
 
 pub(super) const MACHINE: &[Key] = &[
     key(
@@ -192,6 +216,8 @@ pub(super) const MACHINE: &[Key] = &[
     key("lookup", Ty::Object(&LOOKUP), "How long and how often it asks for a name."),
     key("browser", Ty::Object(&BROWSER), "Its browser."),
     key("firewall", Ty::Object(&FIREWALL), "What it lets in, out and through."),
+    key("acl", ACLS, "Stateless access lists by interface."),
+    key("reverse-path", REVERSE_PATH_TY, REVERSE_PATH_ABOUT),
     key("processing", PROCESSING, "Time it takes for each frame that it sends on."),
     key(
         "exec",

@@ -40,6 +40,11 @@ pub(crate) static SCENARIO: Shape = Shape {
             "Composite places: home, internet, service, host, vpc, peering, transit-gateway.",
         ),
         key("topology", Ty::Object(&TOPOLOGY), "Nodes and links one by one."),
+        key(
+            "groups",
+            Ty::Map("group", &Ty::List(&Ty::Text)),
+            "Groups of addresses, networks and machines that rules may name: `web: [10.0.1.0/24, proxy]`, then `allow tcp port 443 from group web`.",
+        ),
         key("names", Ty::Object(&NAMES_SHAPE), "Hosts entries, zones and certificates."),
         key("steps", Ty::List(&Ty::Either(&Ty::Text, &Ty::Object(&STEP))), "What people do, in order."),
         key(

@@ -2,7 +2,10 @@
 
 use super::cloud::{PEERING, TRANSIT_GATEWAY, VPC};
 use super::links::{ACCESS, CABLE};
-use super::machine::{FIREWALL, HTTP2, MACHINE, PAGES, PORTS_TY, PROCESSING, SILENT, THINK};
+use super::machine::{
+    ACLS, FIREWALL, HTTP2, MACHINE, PAGES, PORTS_TY, PROCESSING, REVERSE_PATH_ABOUT, REVERSE_PATH_TY, SILENT,
+    THINK,
+};
 use super::{ADDRESSES, HOST_NAMES, LINES, NAMES};
 use crate::shape::{Key, Shape, Ty, key, must};
 
@@ -26,6 +29,8 @@ pub(super) static HOME_ROUTER: Shape = Shape {
             Ty::Object(&FIREWALL),
             "Replaces the usual lines of a home router, direction by direction.",
         ),
+        key("acl", ACLS, "Stateless access lists by interface: `wan`, `lan`."),
+        key("reverse-path", REVERSE_PATH_TY, REVERSE_PATH_ABOUT),
         key("processing", PROCESSING, "Time it takes for each frame that it sends on."),
     ]],
 };

@@ -1,7 +1,7 @@
 //! The plain level, in containerlab's shape.
 
 use super::links::{IMPAIRMENTS, LINK};
-use super::machine::{MACHINE, PROCESSING};
+use super::machine::{MACHINE, PROCESSING, REVERSE_PATH_ABOUT, REVERSE_PATH_TY};
 use crate::shape::{Key, Shape, Ty, key, must};
 
 pub(super) static INTERFACE: Shape = Shape {
@@ -12,6 +12,7 @@ pub(super) static INTERFACE: Shape = Shape {
         key("addresses", Ty::List(&Ty::Host), "Several addresses."),
         key("mac", Ty::Mac, "Its MAC address; made from its name when not given."),
         key("mtu", Ty::Size, "Largest IP packet that it sends, in bytes."),
+        key("reverse-path", REVERSE_PATH_TY, REVERSE_PATH_ABOUT),
         key("anycast", Ty::Flag, "Its address stands in other places too, on purpose."),
     ]],
 };

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{MacAddr, Nanos, NodeId, PortId};
-use rt_rules::{Chain, ConntrackOptions, NatRule, Origin, Route, RoutePolicy};
+use rt_rules::{Chain, ConntrackOptions, NatRule, Origin, Route, RoutePolicy, SourceCheck};
 use serde::{Deserialize, Serialize};
 
 mod story;
@@ -76,7 +76,8 @@ pub struct Node {
     /// Rules of policy routing, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<RoutePolicy>,
-    /// Filter chains (Input, Forward, Output; absent ones accept all).
+    /// Filter chains (Input, Forward, Output), and the access lists of all interfaces (Prerouting, Postrouting); absent ones
+    /// accept all.
     pub chains: Vec<Chain>,
     /// NAT rules.
     pub nat: Vec<NatRule>,
@@ -117,6 +118,9 @@ pub struct Interface {
     pub addresses: Vec<IpNet>,
     /// Largest IP packet.
     pub mtu: u16,
+    /// Its reverse-path check; none is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverse_path: Option<SourceCheck>,
     /// Where it was written.
     pub origin: Origin,
 }

@@ -1,5 +1,6 @@
 //! Views of a lowered model: text for people, diagrams, JSON, and the plain level of the language.
 
+mod acl_yaml;
 mod diagram;
 mod plain_yaml;
 mod text;

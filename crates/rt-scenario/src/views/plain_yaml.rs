@@ -66,7 +66,7 @@ fn write_list(out: &mut Writer, head: &str, lines: impl Iterator<Item = String>)
 }
 
 /// Text as a YAML scalar that reads the same in every place: bare when it is a plain word, else in double quotes.
-fn q(text: &str) -> String {
+pub(super) fn q(text: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/');
     let special = ["null", "Null", "NULL", "yes", "no", "true", "false", "on", "off"];
     let bare = text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(word);
@@ -154,6 +154,12 @@ fn write_node(out: &mut Writer, model: &Model, node: &Node, shared: &BTreeMap<Ip
         let mut entries = Entries::default();
         entries.put("mac", q(&interface.mac.to_string()));
         entries.put("mtu", interface.mtu.to_string());
+        entries.0.extend(
+            interface
+                .reverse_path
+                .iter()
+                .map(|check| ("reverse-path".to_owned(), crate::guard::reverse_path_word(check).to_owned())),
+        );
         let addresses = || list(interface.addresses.iter().map(ToString::to_string));
         entries.put_if(!interface.addresses.is_empty(), "addresses", addresses);
         let anycast = interface.addresses.iter().any(|n| shared.contains_key(&n.addr()));
@@ -225,10 +231,11 @@ fn write_rules(out: &mut Writer, node: &Node, name: &dyn Fn(PortId) -> String) {
     for rule in &node.nat {
         out.line(4, &format!("- {}", q(&show_nat(rule, name))));
     }
-    if !node.chains.is_empty() {
+    super::acl_yaml::write_acls(&mut |depth, text| out.line(depth, text), node, name);
+    if node.chains.iter().any(|chain| !chain.is_stateless()) {
         out.line(3, "firewall:");
     }
-    for chain in &node.chains {
+    for chain in node.chains.iter().filter(|chain| !chain.is_stateless()) {
         let key = match chain.hook {
             HookPoint::Output => "out",
             HookPoint::Forward => "forward",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rt_base::PortId;
+use rt_base::{HookPoint, PortId};
 use rt_rules::{Chain, Filter, NatRule, Origin, Route, RouteKind, RoutePolicy};
 
 use super::{by_site, kind_word, table_name};
@@ -82,7 +82,11 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
         let _ = writeln!(out, "      nat {}{}", nat_line(node, rule), origin(file, &rule.origin));
     }
     for chain in &node.chains {
-        let hook = format!("{:?}", chain.hook).to_lowercase();
+        let hook = match chain.hook {
+            HookPoint::Prerouting => "acl in".to_owned(),
+            HookPoint::Postrouting => "acl out".to_owned(),
+            hook => format!("{hook:?}").to_lowercase(),
+        };
         for rule in &chain.rules {
             let _ = writeln!(out, "      {hook}: {}{}", filter_line(node, rule), origin(file, &rule.origin));
         }
@@ -205,7 +209,8 @@ fn write_story(out: &mut String, model: &Model) {
 /// A filter rule in the words of the scenario file: `deny tcp port 80`.
 #[must_use]
 pub fn filter_line(node: &Node, rule: &Filter) -> String {
-    show_filter(rule, &|port| port_name(node, port))
+    let line = show_filter(rule, &|port| port_name(node, port));
+    rule.number.map_or_else(|| line.clone(), |number| format!("{number}: {line}"))
 }
 
 /// What a chain does with what no rule names, in the words of the scenario file: `otherwise deny`.

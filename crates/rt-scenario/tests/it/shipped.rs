@@ -38,7 +38,7 @@ pub(crate) fn essence(model: &Model) -> Value {
     fn strip(value: &mut Value) {
         match value {
             Value::Object(map) => {
-                map.retain(|key, _| key != "origin" && key != "file");
+                map.retain(|key, _| !["origin", "file", "construct"].contains(&key.as_str()));
                 map.values_mut().for_each(strip);
             }
             Value::Array(items) => items.iter_mut().for_each(strip),
