@@ -72,6 +72,10 @@ drop_reasons! {
     ConntrackFull = "conntrack_full", "the connection table was full";
     /// Its source has as many flows as one may have.
     ConntrackLimit = "conntrack_limit", "its source had too many connections";
+    /// It came for a NAT's external address and belongs to no mapping.
+    NatNoMapping = "nat_no_mapping", "no NAT mapping is for it";
+    /// It came for a NAT mapping that does not let its sender in.
+    NatFiltered = "nat_filtered", "the NAT mapping does not let its sender in";
     /// No external port left.
     NatExhausted = "nat_exhausted", "no NAT port was free";
     /// DF set and longer than the next link's MTU.

@@ -136,6 +136,19 @@ pub enum What {
         /// Source as seen.
         src: SocketAddr,
     },
+    /// A carrier-grade NAT gave an inner address a block of ports, or took it back (RFC 6888, REQ-14: the line to log).
+    NatBlock {
+        /// Whose.
+        inside: IpAddr,
+        /// Ports of this address.
+        outside: IpAddr,
+        /// First port.
+        first: u16,
+        /// Last port.
+        last: u16,
+        /// Given, or taken back.
+        taken: bool,
+    },
     /// A packet waits until the neighbour's MAC is known.
     NeighborWait {
         /// Whose MAC.

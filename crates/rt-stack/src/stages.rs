@@ -11,6 +11,7 @@ use crate::hooks::conntrack::Track;
 use crate::hooks::filter::{Filters, Verdict};
 use crate::icmp::Complaint;
 use crate::ip::destination::{Hop, Place as Where, loopback};
+use crate::nic::Nic;
 use crate::packet::{LOOPBACK, Packet, protocol};
 use crate::stack::{Stack, Step, Stop};
 
@@ -78,12 +79,20 @@ impl Stack {
 
     /// Stage Dnat.
     pub(crate) fn dnat(&mut self, packet: &mut Packet, out: &mut Outbox) -> Step {
-        if let Some(hooks) = &mut self.hooks
-            && let Some(record) = hooks.dnat(packet)
-        {
-            out.record(packet.frame.id, || What::Nat(Box::new(record)));
+        let Some(hooks) = self.hooks.as_mut().filter(|hooks| hooks.wants_dnat(packet)) else {
+            return Step::On;
+        };
+        let nics = &self.nics;
+        let owner = |address| nics.iter().position(|nic| nic.owns(address)).map(|index| PortId(index as u16));
+        match hooks.dnat(packet, &owner) {
+            Ok(rewritten) => {
+                if let Some(record) = rewritten {
+                    out.record(packet.frame.id, || What::Nat(Box::new(record)));
+                }
+                Step::On
+            }
+            Err(refused) => Step::Stop(Stop::new(refused.reason, Place::Nat).by(refused.rule)),
         }
-        Step::On
     }
 
     /// Stage Route.
@@ -246,10 +255,13 @@ impl Stack {
     ) -> Step {
         let Some(hooks) = &mut self.hooks else { return Step::On };
         let begins = matches!(packet.track, Track::New(_));
-        let hop = packet.hop.filter(|_| begins);
-        let nic = hop.and_then(|hop| Some((self.nics.get(hop.out.index())?, hop.next)));
-        let masquerade = nic.and_then(|(nic, next)| nic.address_towards(next)).map(IpAddr::V4);
-        match hooks.snat(now, packet, masquerade) {
+        let masquerade = if begins { masquerade(&self.nics, packet) } else { None };
+        let passed = hooks.snat(now, packet, masquerade);
+        if begins {
+            self.records.append(&mut hooks.log());
+            self.flush_records(packet.frame.id, out);
+        }
+        match passed {
             Ok(passed) => {
                 *proof = Some(passed.proof);
                 if let Some(src) = passed.opened {
@@ -261,7 +273,10 @@ impl Stack {
                 }
                 Step::On
             }
-            Err(refused) => Step::Stop(Stop::new(refused.reason, Place::Nat).by(refused.rule)),
+            Err(refused) => {
+                let stop = Stop::new(refused.reason, Place::Nat).by(refused.rule);
+                Step::Stop(Stop { complaint: refused.complaint, ..stop })
+            }
         }
     }
 }
@@ -299,4 +314,17 @@ fn conclude(
         }
         Action::Reject(RejectWith::TcpReset) => Step::Stop(rejected.complaining(Complaint::Port)),
     }
+}
+
+/// The address that a packet which begins a flow would be masqueraded with: that of the interface it leaves by, or, on a
+/// hairpin, of the one it is imagined to leave by, where that has not the very address that was called.
+fn masquerade(nics: &[Nic], packet: &Packet) -> Option<IpAddr> {
+    let hop = packet.hop?;
+    let Track::New(draft) = &packet.track else { return None };
+    let Some(outer) = draft.hairpin else {
+        return nics.get(hop.out.index())?.address_towards(hop.next).map(IpAddr::V4);
+    };
+    let nic = nics.get(outer.unwrap_or(hop.out).index())?;
+    let called = draft.original.dst;
+    if nic.owns(called) { Some(called) } else { nic.addresses.first().map(|net| net.addr()) }
 }

@@ -5,8 +5,8 @@
 //! becomes an entry only when that packet passes, as in netfilter.
 //!
 //! Simplified against Linux: TCP windows are not checked; a TCP flow must begin with a SYN (Linux: `nf_conntrack_tcp_loose`
-//! set to 0) unless `tcp_loose` says otherwise; no helpers, so FTP's second connection is a new flow. Entries expire when
-//! somebody looks: a packet of the flow, or the sweep that every new flow pays for.
+//! set to 0) unless `tcp_loose` says otherwise; no helpers, so FTP's second connection is a new flow. A flow whose time is up is gone as
+//! soon as somebody asks: a packet of it, or any packet that begins a flow.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +14,7 @@ use rt_base::{FixedMap, HookPoint, Nanos, PortId, Time};
 use rt_rules::{ConntrackOptions, CtState};
 use rt_wire::TcpFlags;
 
-use super::nat::Mapping;
+use super::expiry::Expiry;
 use super::tcp_track::TcpTrack;
 use super::tuple::ECHO_REQUEST;
 pub(crate) use super::tuple::{Direction, Tuple};
@@ -28,8 +28,10 @@ pub(crate) struct Draft {
     pub(crate) original: Tuple,
     /// As answers will come: NAT changes this one.
     pub(crate) reply: Tuple,
-    /// The NAT port it holds.
-    pub(crate) mapping: Option<Mapping>,
+    /// The NAT mappings that it uses for its destination and for its source.
+    pub(crate) holds: [Option<u32>; 2],
+    /// It comes from inside for an external end: the outer interface that it would have gone out and come in by.
+    pub(crate) hairpin: Option<Option<PortId>>,
     /// The NAT rules that changed its destination and its source.
     pub(crate) rules: [Option<u32>; 2],
     /// Where its TCP connection stands.
@@ -96,12 +98,16 @@ struct Entry {
     rewrites: bool,
     tcp: TcpTrack,
     expires: Time,
+    /// When it is looked at next.
+    queued: Time,
+    serial: u32,
     /// Packets and bytes of each [`Direction`].
     counted: [(u64, u64); 2],
     /// Indexed by [`Direction`].
     tuples: [Tuple; 2],
     verdicts: [Option<CachedVerdict>; 2],
-    mapping: Option<Mapping>,
+    /// NAT mappings in use: see [`Draft`].
+    holds: [Option<u32>; 2],
     began: Time,
     rules: [Option<u32>; 2],
 }
@@ -115,23 +121,20 @@ pub(crate) enum Refusal {
     SourceLimit,
 }
 
-/// Entries looked at for every new flow, so that dead ones go without a timer.
-const SWEEP: usize = 4;
-
 /// The connection table.
 #[derive(Debug)]
 pub(crate) struct Conntrack {
     entries: Vec<Entry>,
     free: Vec<u32>,
     keys: FixedMap<Tuple, (u32, Direction)>,
-    cursor: usize,
+    expiry: Expiry,
+    /// Which flow of those that had the same place the next one is.
+    serial: u32,
     options: ConntrackOptions,
     /// Flows begun by each source, where that is limited.
     sources: FixedMap<IpAddr, u32>,
-    /// When every entry was last looked at.
-    swept: Option<Time>,
-    /// NAT ports whose flows are gone; the caller gives them back.
-    released: Vec<Mapping>,
+    /// NAT mappings whose flows are gone, with the other end's address; the caller gives them back.
+    released: Vec<(u32, IpAddr)>,
 }
 
 impl Conntrack {
@@ -141,10 +144,10 @@ impl Conntrack {
             entries: Vec::new(),
             free: Vec::new(),
             keys: FixedMap::default(),
-            cursor: 0,
+            expiry: Expiry::default(),
+            serial: 0,
             options,
             sources: FixedMap::default(),
-            swept: None,
             released: Vec::new(),
         }
     }
@@ -160,6 +163,7 @@ impl Conntrack {
 
     fn track_packet(&mut self, now: Time, tuple: Tuple, flags: Option<TcpFlags>, len: u16) -> Track {
         let Some((index, direction)) = self.find(now, &tuple) else {
+            self.expire(now);
             return self.first_of_flow(tuple, flags, len);
         };
         let entry = &mut self.entries[index as usize];
@@ -175,6 +179,10 @@ impl Conntrack {
             entry.tcp = entry.tcp.after(direction, flags);
         }
         entry.expires = now + entry.timeout(&self.options);
+        if entry.expires < entry.queued {
+            entry.queued = entry.expires;
+            self.expiry.push(entry.expires, (index, entry.serial));
+        }
         let state = if entry.replied { CtState::Established } else { CtState::New };
         Track::Known { entry: index, direction, state }
     }
@@ -197,7 +205,15 @@ impl Conntrack {
             return Track::Invalid;
         }
         let (original, reply) = (tuple, tuple.reversed());
-        Track::New(Box::new(Draft { original, reply, mapping: None, rules: [None; 2], tcp, len }))
+        Track::New(Box::new(Draft {
+            original,
+            reply,
+            holds: [None; 2],
+            hairpin: None,
+            rules: [None; 2],
+            tcp,
+            len,
+        }))
     }
 
     /// An error about a packet travels against it: the quoted packet's answer is its own direction.
@@ -230,10 +246,7 @@ impl Conntrack {
 
     /// Makes the entry of a flow whose first packet passed.
     pub(crate) fn confirm(&mut self, now: Time, draft: Draft) -> Result<u32, Refusal> {
-        self.sweep(now, SWEEP);
-        if self.refusal(&draft).is_some() {
-            self.sweep_all(now);
-        }
+        self.expire(now);
         if let Some(refusal) = self.refusal(&draft) {
             return Err(refusal);
         }
@@ -246,14 +259,19 @@ impl Conntrack {
             rewrites: draft.reply != draft.original.reversed(),
             tcp: draft.tcp,
             expires: now,
+            queued: now,
+            serial: self.serial,
             counted: [(1, u64::from(draft.len)), (0, 0)],
             tuples: [draft.original, draft.reply],
             verdicts: [None; 2],
-            mapping: draft.mapping,
+            holds: draft.holds,
             began: now,
             rules: draft.rules,
         };
         entry.expires = now + entry.timeout(&self.options);
+        entry.queued = entry.expires;
+        let (queued, serial) = (entry.queued, entry.serial);
+        self.serial = self.serial.wrapping_add(1);
         let index = match self.free.pop() {
             Some(index) => {
                 self.entries[index as usize] = entry;
@@ -264,6 +282,11 @@ impl Conntrack {
                 u32::try_from(self.entries.len() - 1).expect("invariant: max is below 2^32")
             }
         };
+        self.expiry.push(queued, (index, serial));
+        let entries = &self.entries;
+        self.expiry.tidy(entries.len() - self.free.len(), |at, (index, serial)| {
+            entries[index as usize].is_queued(at, serial)
+        });
         self.keys.insert(draft.original, (index, Direction::Original));
         self.keys.insert(draft.reply, (index, Direction::Reply));
         Ok(index)
@@ -279,22 +302,18 @@ impl Conntrack {
         (begun >= most).then_some(Refusal::SourceLimit)
     }
 
-    /// Looks at every entry, at most once a second (a flood must not make each packet cost that); whether it did.
-    pub(crate) fn sweep_all(&mut self, now: Time) -> bool {
-        let due = self.swept.is_none_or(|at| now.since(at) >= Nanos::from_secs(1));
-        if due {
-            self.swept = Some(now);
-            self.sweep(now, self.entries.len());
-        }
-        due
-    }
-
-    fn sweep(&mut self, now: Time, steps: usize) {
-        for _ in 0..steps.min(self.entries.len()) {
-            self.cursor = (self.cursor + 1) % self.entries.len();
-            let entry = &self.entries[self.cursor];
-            if entry.live && entry.expires <= now {
-                self.remove(self.cursor as u32);
+    /// Forgets every flow whose time is up.
+    fn expire(&mut self, now: Time) {
+        while let Some((at, (index, serial))) = self.expiry.pop_due(now) {
+            let entry = &mut self.entries[index as usize];
+            if !entry.is_queued(at, serial) {
+                continue;
+            }
+            if entry.expires <= now {
+                self.remove(index);
+            } else {
+                entry.queued = entry.expires;
+                self.expiry.push(entry.expires, (index, serial));
             }
         }
     }
@@ -306,7 +325,7 @@ impl Conntrack {
         }
         entry.live = false;
         let tuples = entry.tuples;
-        self.released.extend(entry.mapping.take());
+        self.released.extend(held(entry.holds, &tuples));
         if let Some(begun) = self.sources.get_mut(&tuples[0].src) {
             *begun -= 1;
             if *begun == 0 {
@@ -322,8 +341,8 @@ impl Conntrack {
         self.free.push(index);
     }
 
-    /// NAT ports whose flows ended since the last call.
-    pub(crate) fn released(&mut self) -> impl Iterator<Item = Mapping> {
+    /// NAT mappings whose flows ended since the last call, with the other end's address.
+    pub(crate) fn released(&mut self) -> impl Iterator<Item = (u32, IpAddr)> {
         self.released.drain(..)
     }
 
@@ -352,19 +371,19 @@ impl Conntrack {
         self.entries[entry as usize].verdicts[direction.index()] = Some(verdict);
     }
 
-    /// Ends every flow that holds a NAT port, whatever its state.
-    pub(crate) fn forget_mapped(&mut self) {
+    /// Ends every flow that NAT rewrites, whatever its state.
+    pub(crate) fn forget_rewritten(&mut self) {
         for index in 0..self.entries.len() {
-            if self.entries[index].mapping.is_some() {
+            if self.entries[index].rewrites {
                 self.remove(index as u32);
             }
         }
     }
 
     /// The flows that are alive, as tables show them, in the order of their places.
-    pub(crate) fn shown(&self, now: Time) -> impl Iterator<Item = (FlowEntry, Option<Mapping>)> {
+    pub(crate) fn shown(&self, now: Time) -> impl Iterator<Item = (FlowEntry, [Option<u32>; 2])> {
         let live = self.entries.iter().filter(move |entry| entry.live && entry.expires > now);
-        live.map(|entry| (entry.shown(), entry.mapping))
+        live.map(|entry| (entry.shown(), entry.holds))
     }
 
     /// Flows in the table (some may have expired unseen).
@@ -373,7 +392,19 @@ impl Conntrack {
     }
 }
 
+/// The mappings that a flow uses, each with the address of the other end: of whoever comes in through one, of whoever answers
+/// to the other.
+pub(crate) fn held(holds: [Option<u32>; 2], tuples: &[Tuple; 2]) -> impl Iterator<Item = (u32, IpAddr)> {
+    let ends = [tuples[0].src, tuples[1].src];
+    holds.into_iter().zip(ends).filter_map(|(slot, end)| Some((slot?, end)))
+}
+
 impl Entry {
+    /// Whether it is the flow that was put into the queue so, and was not put there anew.
+    fn is_queued(&self, at: Time, serial: u32) -> bool {
+        self.live && self.serial == serial && self.queued == at
+    }
+
     fn timeout(&self, options: &ConntrackOptions) -> Nanos {
         match self.tuples[0].protocol {
             protocol::TCP => match self.tcp {

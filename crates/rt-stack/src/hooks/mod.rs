@@ -9,20 +9,24 @@
 //! addresses (on Linux it does, unless a rule forbids it).
 
 pub(crate) mod conntrack;
+mod expiry;
 pub(crate) mod filter;
+mod mappings;
 pub(crate) mod nat;
+mod rewrite;
 mod tcp_track;
 mod tuple;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use rt_base::{DropReason, HookPoint, NatRecord, NatSide, Rng, Time};
-use rt_rules::{Chain, ConntrackOptions, CtState, Flow, NatRule};
-use rt_wire::rewrite;
+use rt_base::{DropReason, HookPoint, NatRecord, NatSide, PortId, Rng, Time, What};
+use rt_rules::{Chain, ConntrackOptions, CtState, Flow, NatExhausted, NatRule};
 
-use crate::packet::{ETHERNET, Packet, protocol, v4};
+use crate::icmp::Complaint;
+use crate::packet::Packet;
 use crate::tables::Tables;
-use conntrack::{Conntrack, Direction, Refusal, Track, Tuple};
+use conntrack::{Conntrack, Direction, Draft, Refusal, Track, Tuple};
 use filter::{Filters, Verdict};
 use nat::{Choice, Nat};
 
@@ -47,6 +51,14 @@ impl EgressProof {
 pub(crate) struct Refused {
     pub(crate) reason: DropReason,
     pub(crate) rule: Option<u32>,
+    /// What the sender is told.
+    pub(crate) complaint: Option<Complaint>,
+}
+
+impl Refused {
+    fn by(reason: DropReason, rule: u32) -> Refused {
+        Refused { reason, rule: Some(rule), complaint: None }
+    }
 }
 
 /// What a NAT stage changed, to be recorded.
@@ -83,20 +95,22 @@ impl Hooks {
 
     /// Adds flows, mappings and rules to `tables`.
     pub(crate) fn show(&self, now: Time, tables: &mut Tables) {
-        let mut holders = Vec::new();
-        for (flow, mapping) in self.table.shown(now) {
+        let mut expires: BTreeMap<u32, Time> = BTreeMap::new();
+        for (flow, holds) in self.table.shown(now) {
             tables.flows.push(flow);
-            holders.extend(mapping.map(|mapping| (mapping, flow.began, flow.expires)));
+            for slot in holds.into_iter().flatten() {
+                let last = expires.entry(slot).or_insert(flow.expires);
+                *last = (*last).max(flow.expires);
+            }
         }
-        tables.nat = self.nat.shown(&holders);
-        tables.nat_rules = self.nat.rules_shown();
+        self.nat.show(&expires, tables);
         self.filters.show(tables);
     }
 
     /// Ends all mappings with their flows; see [`crate::Stack::rebind`].
-    pub(crate) fn rebind(&mut self, _change: bool) -> usize {
-        let mappings = self.nat.len();
-        self.table.forget_mapped();
+    pub(crate) fn rebind(&mut self, change: bool) -> usize {
+        let mappings = self.nat.rebind(change);
+        self.table.forget_rewritten();
         self.release();
         mappings
     }
@@ -126,28 +140,50 @@ impl Hooks {
         }
         let (tuple, target) = (self.table.tuple(entry, direction), self.table.target(entry, direction));
         if state == CtState::Related {
-            return rewrite_error(packet, tuple, target);
+            return rewrite::error(packet, tuple, target);
         }
-        rewrite_destination(packet, tuple, target, None)
+        rewrite::destination(packet, tuple, target, None)
     }
 
     /// Gives back the NAT ports of flows that ended.
     fn release(&mut self) {
-        for mapping in self.table.released() {
-            self.nat.release(mapping);
+        for (slot, remote) in self.table.released() {
+            self.nat.release(slot, remote);
         }
     }
 
-    /// Stage Dnat: the rules, for a new flow.
-    pub(crate) fn dnat(&mut self, packet: &mut Packet) -> Rewritten {
-        if !matches!(packet.track, Track::New(_)) {
-            return None;
-        }
+    /// Whether stage Dnat has something to do: a rule may change what begins a flow or belongs to none.
+    pub(crate) fn wants_dnat(&self, packet: &Packet) -> bool {
+        matches!(packet.track, Track::New(_) | Track::Invalid) && !self.nat.is_empty()
+    }
+
+    /// Stage Dnat: the rules, for a new flow and for what belongs to none. `owner` says which interface has an address.
+    pub(crate) fn dnat(
+        &mut self,
+        packet: &mut Packet,
+        owner: &dyn Fn(IpAddr) -> Option<PortId>,
+    ) -> Result<Rewritten, Refused> {
         let flow = packet.flow();
-        let Track::New(draft) = &mut packet.track else { return None };
-        let Choice::Rewritten { rule } = self.nat.destination(&flow, draft) else { return None };
-        let (original, target) = (draft.original, draft.reply.reversed());
-        rewrite_destination(packet, original, target, Some(rule))
+        let (choice, change) = match &mut packet.track {
+            Track::New(draft) => {
+                let choice = self.nat.destination(&flow, draft, owner);
+                (choice, Some((draft.original, draft.reply.reversed())))
+            }
+            Track::Invalid if packet.in_port.is_some() => {
+                if let Some((rule, to)) = self.nat.static_destination(&flow) {
+                    return Ok(rewrite::stateless(packet, &flow, NatSide::Destination, rule, to));
+                }
+                (self.nat.belongs_to_no_mapping(&flow, owner), None)
+            }
+            _ => return Ok(None),
+        };
+        match (choice, change) {
+            (Choice::Rewritten { rule }, Some((original, target))) => {
+                Ok(rewrite::destination(packet, original, target, Some(rule)))
+            }
+            (Choice::Refused { rule, reason }, _) => Err(Refused::by(reason, rule)),
+            _ => Ok(None),
+        }
     }
 
     /// Stage Filter: the verdict of this hook, if it has a chain.
@@ -177,17 +213,28 @@ impl Hooks {
     ) -> Result<Passed, Refused> {
         let passed = |rewritten| Ok(Passed { proof: EgressProof(()), rewritten, opened: None });
         match packet.track {
-            Track::Invalid if packet.in_port.is_some() && !self.nat.is_empty() => {
-                Err(Refused { reason: DropReason::ConntrackInvalid, rule: None })
-            }
-            Track::Untracked | Track::Invalid => passed(None),
+            Track::Untracked => passed(None),
+            Track::Invalid => passed(self.snat_invalid(packet)?),
             Track::Known { entry, .. } if !self.table.rewrites(entry) => passed(None),
             Track::Known { entry, direction, .. } => {
                 let (tuple, target) =
                     (self.table.tuple(entry, direction), self.table.target(entry, direction));
-                passed(rewrite_source(packet, tuple, target, None))
+                passed(rewrite::source(packet, tuple, target, None))
             }
             Track::New(_) => self.snat_new(now, packet, masquerade),
+        }
+    }
+
+    /// What belongs to no flow goes on only where static rules translate it, or where there is no NAT.
+    fn snat_invalid(&self, packet: &mut Packet) -> Result<Rewritten, Refused> {
+        if packet.in_port.is_none() || self.nat.is_empty() {
+            return Ok(None);
+        }
+        let flow = packet.flow();
+        match self.nat.static_source(&flow) {
+            Some((rule, to)) => Ok(rewrite::stateless(packet, &flow, NatSide::Source, rule, to)),
+            None if self.nat.is_static_inside(flow.dst) => Ok(None),
+            None => Err(Refused { reason: DropReason::ConntrackInvalid, rule: None, complaint: None }),
         }
     }
 
@@ -199,27 +246,47 @@ impl Hooks {
     ) -> Result<Passed, Refused> {
         let (own, flow) = (packet.in_port.is_none(), packet.flow());
         let Track::New(draft) = &mut packet.track else { unreachable!("the caller matched New") };
-        let mut choice = self.nat.source(&flow, draft, masquerade, own, &self.table);
-        if matches!(choice, Choice::Exhausted { .. }) && self.table.sweep_all(now) {
-            for mapping in self.table.released() {
-                self.nat.release(mapping);
-            }
-            choice = self.nat.source(&flow, draft, masquerade, own, &self.table);
-        }
+        self.hold(draft);
+        let choice = self.nat.source(now, &flow, draft, (masquerade, own), &self.table);
+        let (original, target) = (draft.original, draft.reply.reversed());
         let rule = match choice {
             Choice::Keep => None,
             Choice::Rewritten { rule } => Some(rule),
-            Choice::Exhausted { rule } => {
-                return Err(Refused { reason: DropReason::NatExhausted, rule: Some(rule) });
-            }
-            Choice::NoAddress { rule } => {
-                return Err(Refused { reason: DropReason::NoAddress, rule: Some(rule) });
+            Choice::Refused { rule, reason } => {
+                let draft = **draft;
+                self.let_go(&draft);
+                let exhausted = reason == DropReason::NatExhausted;
+                let complaint = exhausted.then(|| self.nat.when_exhausted(rule)).and_then(complaint);
+                return Err(Refused { complaint, ..Refused::by(reason, rule) });
             }
         };
-        let (original, target) = (draft.original, draft.reply.reversed());
-        self.confirm(now, packet)?;
-        let rewritten = rewrite_source(packet, original, target, rule);
+        let needs_no_state = self.nat.needs_no_state(draft);
+        match self.confirm(now, packet) {
+            Ok(()) => {}
+            Err(_) if needs_no_state => packet.track = Track::Untracked,
+            Err(refused) => return Err(refused),
+        }
+        let rewritten = rewrite::source(packet, original, target, rule);
         Ok(Passed { proof: EgressProof(()), rewritten, opened: Some(original.source()) })
+    }
+
+    /// The mapping that a new flow came in through stays while it is decided on.
+    fn hold(&mut self, draft: &Draft) {
+        if let Some(slot) = draft.holds[0] {
+            self.nat.hold(slot, draft.original.src);
+        }
+    }
+
+    /// A flow does not come to be: its mappings are not held by it.
+    fn let_go(&mut self, draft: &Draft) {
+        for (slot, remote) in conntrack::held(draft.holds, &[draft.original, draft.reply]) {
+            self.nat.release(slot, remote);
+        }
+    }
+
+    /// Port blocks given and taken back since the last call, to be recorded.
+    pub(crate) fn log(&mut self) -> Vec<What> {
+        self.nat.log()
     }
 
     /// Enters the flow of a packet that stays here; returns the source of a new flow. Answers of a flow of this
@@ -228,13 +295,14 @@ impl Hooks {
         match packet.track {
             Track::New(ref draft) => {
                 let source = draft.original.source();
+                self.hold(draft);
                 self.confirm(now, packet)?;
                 Ok(Some(source))
             }
             Track::Known { entry, direction: Direction::Reply, state: CtState::Established } => {
                 let tuple = self.table.tuple(entry, Direction::Reply);
                 let target = self.table.target(entry, Direction::Reply);
-                rewrite_source(packet, tuple, target, None);
+                rewrite::source(packet, tuple, target, None);
                 Ok(None)
             }
             _ => Ok(None),
@@ -252,14 +320,12 @@ impl Hooks {
                 Ok(())
             }
             Err(refusal) => {
-                if let Some(mapping) = draft.mapping {
-                    self.nat.release(mapping);
-                }
+                self.let_go(&draft);
                 let reason = match refusal {
                     Refusal::Full => DropReason::ConntrackFull,
                     Refusal::SourceLimit => DropReason::ConntrackLimit,
                 };
-                Err(Refused { reason, rule: None })
+                Err(Refused { reason, rule: None, complaint: None })
             }
         }
     }
@@ -279,81 +345,17 @@ impl Hooks {
             return;
         }
         let (src, dst) = (sent.source(), sent.destination());
-        packet.set_source(src.ip(), port_of(sent, src.port()));
-        packet.set_destination(dst.ip(), port_of(sent, dst.port()));
+        packet.set_source(src.ip(), rewrite::port_of(sent, src.port()));
+        packet.set_destination(dst.ip(), rewrite::port_of(sent, dst.port()));
     }
 }
 
-/// Ports exist only in these protocols.
-fn port_of(tuple: Tuple, port: u16) -> Option<u16> {
-    matches!(tuple.protocol, protocol::TCP | protocol::UDP | protocol::ICMP).then_some(port)
-}
-
-fn rewrite_destination(packet: &mut Packet, tuple: Tuple, target: Tuple, rule: Option<u32>) -> Rewritten {
-    let (before, after) = (tuple.destination(), target.destination());
-    if before == after {
-        return None;
+fn complaint(told: NatExhausted) -> Option<Complaint> {
+    match told {
+        NatExhausted::Silent => None,
+        //= rfc5508#8 REQ-8
+        NatExhausted::Prohibited => Some(Complaint::Prohibited),
+        //= rfc6888#3 REQ-11
+        NatExhausted::HostUnreachable => Some(Complaint::Host),
     }
-    let src = SocketAddr::new(packet.src(), tuple.sport);
-    packet.set_destination(after.ip(), port_of(target, after.port()));
-    changed(NatSide::Destination, rule, tuple.protocol, (src, before), (src, after))
-}
-
-fn rewrite_source(packet: &mut Packet, tuple: Tuple, target: Tuple, rule: Option<u32>) -> Rewritten {
-    let (before, after) = (tuple.source(), target.source());
-    if before == after {
-        return None;
-    }
-    // The destination may have been rewritten before: tell it as it is now.
-    let dst = target.destination();
-    let dst = if tuple.protocol == protocol::ICMP { SocketAddr::new(dst.ip(), before.port()) } else { dst };
-    if packet.quoted().is_some() {
-        // An error of the flow may come from a machine on the way; outside it all looks like the flow's end.
-        let ends = |src: IpAddr| (SocketAddr::new(src, 0), SocketAddr::new(dst.ip(), 0));
-        let from = packet.src();
-        packet.set_source(after.ip(), None);
-        return changed(NatSide::Source, rule, protocol::ICMP, ends(from), ends(after.ip()));
-    }
-    packet.set_source(after.ip(), port_of(target, after.port()));
-    changed(NatSide::Source, rule, tuple.protocol, (before, dst), (after, dst))
-}
-
-/// An ICMP error about a flow: its destination and both ends of the packet that it quotes. Its own source follows at
-/// the Snat stage.
-fn rewrite_error(packet: &mut Packet, tuple: Tuple, target: Tuple) -> Rewritten {
-    if tuple == target {
-        return None;
-    }
-    let before = (SocketAddr::new(packet.src(), 0), SocketAddr::new(packet.dst(), 0));
-    let quoted_source = target.destination();
-    let quoted_destination = target.source();
-    let ip = &mut packet.frame.bytes[ETHERNET..];
-    if let (Some(src), Some(dst)) = (v4(quoted_source.ip()), v4(quoted_destination.ip())) {
-        rewrite::rewrite_quoted_src(ip, src, port_of(target, quoted_source.port()));
-        rewrite::rewrite_quoted_dst(ip, dst, port_of(target, quoted_destination.port()));
-    }
-    if tuple.dst != target.dst {
-        packet.set_destination(target.dst, None);
-    }
-    let after = (before.0, SocketAddr::new(packet.dst(), 0));
-    changed(NatSide::Destination, None, protocol::ICMP, before, after)
-}
-
-fn changed(
-    side: NatSide,
-    rule: Option<u32>,
-    protocol: u8,
-    before: (SocketAddr, SocketAddr),
-    after: (SocketAddr, SocketAddr),
-) -> Rewritten {
-    Some(NatRecord {
-        side,
-        rule: rule.unwrap_or(u32::MAX),
-        created: rule.is_some(),
-        protocol,
-        src_before: before.0,
-        dst_before: before.1,
-        src_after: after.0,
-        dst_after: after.1,
-    })
 }

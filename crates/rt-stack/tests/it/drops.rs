@@ -214,6 +214,8 @@ const ELSEWHERE: &[DropReason] = &[
     DropReason::ConntrackFull,
     DropReason::ConntrackLimit,
     DropReason::NatExhausted,
+    DropReason::NatNoMapping,
+    DropReason::NatFiltered,
     DropReason::ReassemblyTimeout,
     DropReason::ReassemblyRefused,
     DropReason::UnknownProtocol,

@@ -8,6 +8,7 @@ mod fixture;
 mod fragments;
 mod icmp;
 mod nat;
+mod nat_behaviour;
 mod neighbor;
 mod policy;
 mod properties;

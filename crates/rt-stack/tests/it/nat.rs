@@ -365,7 +365,7 @@ pub(crate) fn rewrite_ttl(frame: &mut [u8], ttl: u8) {
 }
 
 /// A gratuitous question of an inner host, so that the router knows its MAC.
-fn arp_of(sender: &str, mac_of: MacAddr) -> Vec<u8> {
+pub(crate) fn arp_of(sender: &str, mac_of: MacAddr) -> Vec<u8> {
     let mut bytes = Vec::new();
     EthernetHeader { dst: MacAddr::BROADCAST, src: mac_of, ethertype: 0x0806 }.emit(&mut bytes);
     rt_wire::ArpPacket {

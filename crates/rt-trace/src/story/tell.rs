@@ -222,6 +222,14 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
         What::ConntrackNew { src, .. } => {
             Line::new("conntrack.new", "conntrack", format!("a new flow from {src}")).with("src", src)
         }
+        What::NatBlock { inside, outside, first, last, taken } => {
+            let ports = format!("ports {first}-{last} of {outside}");
+            let text = match taken {
+                true => format!("{inside} now owns {ports}"),
+                false => format!("{inside} gives back {ports}"),
+            };
+            Line::new("nat.block", "nat", text).with("inside", inside).with("outside", outside)
+        }
         What::Drop { reason, port, rule, place } => {
             let text = format!("dropped: {}", reason.say());
             let rule = rule_at(view, event, *place, *rule);
