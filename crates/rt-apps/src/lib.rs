@@ -8,7 +8,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `executor`, `clock`, `net`, `socket`, `echo`, `runtime`, [`entropy`], `step` | the runtime |
+//! | `executor`, `clock`, `net`, `socket`, `echo`, `tun`, `runtime`, [`entropy`], `step` | the runtime |
 //! | [`dhcp`], [`dns`], [`probe`], [`measure`] | addresses, names, "is it there?", "how good is the way?" |
 //! | [`rpc`], [`small`], [`attack`] | calls and replies; echo, discard, chargen; forged packets |
 //! | [`split`] | a TCP proxy on the path |
@@ -25,6 +25,7 @@ mod net;
 mod runtime;
 mod socket;
 mod step;
+mod tun;
 
 pub mod attack;
 pub mod bridge;
@@ -48,3 +49,4 @@ pub use rt_stack::{ConnectOptions, SocketId};
 pub use runtime::Runtime;
 pub use socket::{HeldSyn, TcpListener, TcpStream, UdpSocket};
 pub use step::{StepFn, StepResult};
+pub use tun::TunDevice;

@@ -11,9 +11,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rt_base::{PortId, TcpPhase};
+use rt_base::{FrameId, PortId, TcpPhase};
 use rt_stack::tcp::{Info, SocketOptions};
-use rt_stack::{ConnectOptions, SocketError, SocketId, TcpRead};
+use rt_stack::{ConnectOptions, SocketError, SocketId, Stack, TcpRead};
 use rt_wire::Ipv4Header;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -325,6 +325,20 @@ impl UdpSocket {
     /// No route, no address of ours to send from, or longer than UDP allows.
     pub fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<()> {
         self.0.net.core().stack.udp_send_to(self.0.id, to, data).map_err(io_error)
+    }
+
+    pub(crate) fn with_stack<T>(&self, act: impl FnOnce(&mut Stack, SocketId) -> T) -> T {
+        act(&mut self.0.net.core().stack, self.0.id)
+    }
+
+    pub(crate) fn poll_recv_carrying(
+        &self,
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<(Vec<u8>, SocketAddr, FrameId)>> {
+        self.0.poll(cx, |core, id| match core.stack.udp_recv_carrying(id) {
+            Some(datagram) => Ok(Some(datagram)),
+            None => core.stack.take_error(id).map_or(Ok(None), Err),
+        })
     }
 
     /// The next datagram and who sent it.

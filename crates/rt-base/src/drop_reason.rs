@@ -104,6 +104,14 @@ drop_reasons! {
     ReversePath = "reverse_path", "the way back to its source does not lead through here";
     /// An interface without an address, or switched off.
     NoAddress = "no_address", "the interface has no address";
+    /// A tunnel's own packets are routed into the tunnel.
+    TunnelLoop = "tunnel_loop", "its tunnel leads through itself";
+    /// Wrapped for a tunnel, VLAN or session that this machine does not have.
+    NoTunnel = "no_tunnel", "no tunnel or VLAN here is for it";
+    /// Congestion was marked on the outside and the packet inside cannot say so (RFC 6040).
+    CongestionUnsayable = "congestion_unsayable", "it met congestion in a tunnel and does not speak ECN";
+    /// The interface has no connection to its other side (PPPoE without a session, a tun without a program).
+    InterfaceDown = "interface_down", "the interface is not connected";
     /// The run ended with the frame on its way.
     RunEnded = "run_ended", "the run ended first";
 }

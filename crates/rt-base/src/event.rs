@@ -107,6 +107,32 @@ pub enum What {
     /// Several routes to the destination are equally good (ECMP); the flow's hash chose one, which the next
     /// [`What::Route`] names.
     Multipath(Box<Multipath>),
+    /// A packet was wrapped by a virtual interface of this machine: from here on it is this much longer. It keeps its
+    /// frame's id, so inside and outside are one journey.
+    Wrapped {
+        /// The virtual interface.
+        port: PortId,
+        /// Bytes that were put around it.
+        overhead: u16,
+        /// Length of the IP packet inside.
+        len: u16,
+        /// The longest that the interface takes.
+        mtu: u16,
+    },
+    /// A wrapped packet was unwrapped by a virtual interface of this machine, by which the packet inside arrives.
+    Unwrapped {
+        /// The virtual interface.
+        port: PortId,
+        /// Bytes that were around it.
+        overhead: u16,
+    },
+    /// A packet was given to the program behind a tun interface (inward false), or came from it (inward true).
+    Tun {
+        /// The interface.
+        port: PortId,
+        /// From the program into the machine.
+        inward: bool,
+    },
     /// A filter chain judged a packet.
     Filter {
         /// Which chain.
@@ -519,6 +545,8 @@ pub enum TimerKind {
     Neighbor,
     /// Fragments expire.
     Reassembly,
+    /// A PPPoE session is asked for again.
+    Session,
     /// An application waited, for this reason.
     App(Wait),
 }

@@ -13,6 +13,7 @@ mod drop_reason;
 mod event;
 mod frame;
 mod id;
+mod interface;
 mod map;
 mod outbox;
 mod recorder;
@@ -32,6 +33,7 @@ pub use event::{
 };
 pub use frame::Frame;
 pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId, RouteId};
+pub use interface::InterfaceKind;
 pub use map::{FixedHasher, FixedMap};
 pub use outbox::{Input, Outbox, Signal};
 pub use recorder::{Recorder, Way};

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
-use rt_base::PortId;
+use rt_base::{FrameId, PortId};
 use rt_rules::{Chain, NatRule, Origin, Route, RouteKind};
 use rt_wire::{ArpOperation, ArpPacket, Ipv4Header, MacAddr};
 
@@ -359,6 +359,21 @@ impl Stack {
     /// `MessageTooLong`, `NetUnreachable` when no route leads there, `AddrNotAvailable` when there is no source address,
     /// `AddressFamily`, `BadSocket`.
     pub fn udp_send_to(&mut self, id: SocketId, to: SocketAddr, payload: &[u8]) -> Result<(), SocketError> {
+        self.udp_send_carrying(id, to, payload, FrameId::NONE)
+    }
+
+    /// The same for a tunnel: the datagram carries the packet of the frame `carries` ([`Stack::tun_read`]), and the two are
+    /// one journey.
+    ///
+    /// # Errors
+    /// As [`Stack::udp_send_to`].
+    pub fn udp_send_carrying(
+        &mut self,
+        id: SocketId,
+        to: SocketAddr,
+        payload: &[u8],
+        carries: FrameId,
+    ) -> Result<(), SocketError> {
         let socket = self.sockets.udp_ref(id).ok_or(SocketError::BadSocket)?;
         let (local, port, device) = (socket.local, socket.port, socket.device);
         if payload.len() > udp::LONGEST {
@@ -370,7 +385,7 @@ impl Stack {
             None => self.datagram_source(to.ip(), device)?,
         };
         let (src, payload) = (SocketAddr::new(source, port), payload.to_vec());
-        self.pending.push_back(Pending::Datagram { socket: id, device, src, dst: to, payload });
+        self.pending.push_back(Pending::Datagram { socket: id, device, src, dst: to, payload, carries });
         Ok(())
     }
 
@@ -395,6 +410,11 @@ impl Stack {
 
     /// The next datagram and who sent it.
     pub fn udp_recv_from(&mut self, id: SocketId) -> Option<(Vec<u8>, SocketAddr)> {
+        self.udp_recv_carrying(id).map(|(payload, from, _)| (payload, from))
+    }
+
+    /// The same with the id of the frame that brought it, for [`Stack::tun_write`].
+    pub fn udp_recv_carrying(&mut self, id: SocketId) -> Option<(Vec<u8>, SocketAddr, FrameId)> {
         self.sockets.udp_mut(id)?.pop()
     }
 }

@@ -1,7 +1,7 @@
 //! What a machine's stack is told when it is made. Plain values: `rt-lab` fills them from the lowered model.
 
 use ipnet::IpNet;
-use rt_base::MacAddr;
+use rt_base::{InterfaceKind, MacAddr, PortId};
 use rt_rules::{Chain, ConntrackOptions, NatRule, PortRange, ReversePath, Route, RoutePolicy};
 
 use crate::tcp::TcpConfig;
@@ -11,6 +11,8 @@ use crate::tcp::TcpConfig;
 pub struct StackConfig {
     /// Its interfaces; `interfaces[0]` is `PortId(0)`.
     pub interfaces: Vec<IfaceConfig>,
+    /// What interfaces are that are no ports with a cable.
+    pub virtuals: Vec<(PortId, InterfaceKind)>,
     /// Routes. Connected ones that are missing for an address are added behind these.
     pub routes: Vec<Route>,
     /// Other tables of routes, which policies choose; `tables[0]` is the table 1.
@@ -48,6 +50,7 @@ impl Default for StackConfig {
     fn default() -> StackConfig {
         StackConfig {
             interfaces: Vec::new(),
+            virtuals: Vec::new(),
             routes: Vec::new(),
             tables: Vec::new(),
             policies: Vec::new(),

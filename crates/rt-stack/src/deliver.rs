@@ -13,6 +13,7 @@ use crate::probes;
 use crate::socket::SocketId;
 use crate::stack::{NOBODY, Stack, Stop};
 use crate::tcp::{Blackhole, Ecn, Ignored, Outcome};
+use crate::wrap;
 
 pub(crate) type Delivered = Result<ConnId, Stop>;
 
@@ -35,24 +36,28 @@ impl Stack {
     /// To the transport.
     pub(crate) fn deliver_transport(&mut self, packet: &Packet, out: &mut Outbox) -> Delivered {
         match packet.ip.protocol {
-            protocol::UDP => self.deliver_udp(packet),
+            protocol::UDP => self.deliver_udp(packet, out),
             protocol::TCP => self.deliver_tcp(packet, out),
             protocol::ICMP => self.deliver_icmp(packet, out),
+            wrap::GRE | wrap::IPIP if self.virtuals.is_some() => self.unwrap_ip(packet, out),
             _ => Err(stop(DropReason::UnknownProtocol).complaining(Complaint::Protocol)),
         }
     }
 
-    fn deliver_udp(&mut self, packet: &Packet) -> Delivered {
+    fn deliver_udp(&mut self, packet: &Packet, out: &mut Outbox) -> Delivered {
         let (udp, payload) = UdpHeader::parse(packet.payload()).map_err(|_| stop(DropReason::Malformed))?;
         check(packet, &packet.payload()[..usize::from(udp.len)])?;
         let Some(id) = self.sockets.find_udp(packet.dst(), udp.dst, packet.in_port) else {
+            if let Some(taken) = self.unwrap_vxlan(packet, udp.dst, payload, out) {
+                return taken;
+            }
             if self.probe_datagram(SocketAddr::new(packet.src(), udp.src), udp.dst) {
                 return Ok(NOBODY);
             }
             return Err(stop(DropReason::NoSocket).complaining(Complaint::Port));
         };
         let from = SocketAddr::new(packet.src(), udp.src);
-        if self.sockets.udp_mut(id).is_some_and(|socket| socket.push(payload, from)) {
+        if self.sockets.udp_mut(id).is_some_and(|socket| socket.push(payload, from, packet.frame.id)) {
             self.sockets.wake(id);
             Ok(id.conn())
         } else {
@@ -101,6 +106,14 @@ impl Stack {
         }
         let local = SocketAddr::new(quoted.src.into(), u16::from_be_bytes([*a, *b]));
         let remote = SocketAddr::new(quoted.dst.into(), u16::from_be_bytes([*c, *d]));
+        if let (Icmpv4::Unreachable { code: 4, mtu }, wrap::GRE | wrap::IPIP | protocol::UDP) =
+            (message, quoted.protocol)
+            && self.is_tunnel((quoted.src, quoted.dst))
+        {
+            // What is too long from now on is answered on this side (RFC 2003, 5).
+            self.learn_path_mtu(quoted.dst.into(), *mtu, &quoted);
+            return Ok(NOBODY);
+        }
         let seq = tail.first_chunk().map(|b| u32::from_be_bytes(*b));
         let id = match quoted.protocol {
             protocol::TCP => self.sockets.find_tcp(local, remote),

@@ -15,6 +15,7 @@
 //! | `tables` | what is remembered, for people to see |
 //! | `socket`, `ports`, `isn` | who a packet is for, and what new ones begin with |
 //! | `unseen` | loops through machines that leave TTLs alone |
+//! | `wrap` | virtual interfaces: VLANs, tunnels, PPPoE, tun |
 //! | `shortcut` | what was done with the last forwarded packets, done again |
 //!
 //! Deliberate simplifications stand in each module's header. In short: IPv4 only (addresses are `IpAddr` everywhere, IPv6
@@ -50,6 +51,7 @@ pub mod tcp;
 mod timers;
 mod udp;
 mod unseen;
+mod wrap;
 
 pub use api::{ConnectOptions, EchoAnswer, TcpRead};
 pub use config::{IfaceConfig, PortPolicy, StackConfig};

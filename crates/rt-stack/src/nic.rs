@@ -1,12 +1,13 @@
 //! An interface: its MAC, addresses and MTU, which frames it accepts, and the one way out of the machine.
 //!
 //! Not for queues or rates (those belong to the link, in `rt-sim`). Leaving takes an [`EgressProof`], which only the
-//! hooks hand out: nobody can add a path that skips the firewall. Promiscuous mode and VLANs do not exist.
+//! hooks hand out: nobody can add a path that skips the firewall. What virtual interfaces do is in `wrap.rs`. Promiscuous mode does
+//! not exist.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use rt_base::{Frame, MacAddr, Outbox, PortId};
+use rt_base::{Frame, InterfaceKind, MacAddr, Outbox, PortId};
 use rt_rules::ReversePath;
 use rt_wire::{ArpPacket, EthernetHeader, ethertype, rewrite};
 
@@ -20,19 +21,32 @@ pub(crate) struct Nic {
     pub(crate) mac: MacAddr,
     pub(crate) mtu: u16,
     pub(crate) addresses: Vec<IpNet>,
+    /// What it is, if it is no port with a cable.
+    pub(crate) kind: InterfaceKind,
     pub(crate) reverse_path: ReversePath,
 }
 
 /// The interfaces with their reverse-path checks, which are off where none is given.
-pub(crate) fn all(interfaces: Vec<IfaceConfig>, reverse_path: &[ReversePath]) -> Vec<Nic> {
+pub(crate) fn all(
+    interfaces: Vec<IfaceConfig>,
+    reverse_path: &[ReversePath],
+    virtuals: &[(PortId, InterfaceKind)],
+) -> Vec<Nic> {
     let checks = reverse_path.iter().copied().chain(core::iter::repeat(ReversePath::Off));
-    interfaces.into_iter().zip(checks).map(|(config, check)| Nic::new(config, check)).collect()
+    let mut nics: Vec<Nic> =
+        interfaces.into_iter().zip(checks).map(|(config, check)| Nic::new(config, check)).collect();
+    for (port, kind) in virtuals {
+        if let Some(nic) = nics.get_mut(port.index()) {
+            nic.kind = *kind;
+        }
+    }
+    nics
 }
 
 impl Nic {
     fn new(config: IfaceConfig, reverse_path: ReversePath) -> Nic {
         let IfaceConfig { name, mac, mtu, addresses } = config;
-        Nic { name, mac, mtu, addresses, reverse_path }
+        Nic { name, mac, mtu, addresses, kind: InterfaceKind::Ethernet, reverse_path }
     }
 
     /// Whether a frame with this destination is for this station.
@@ -61,7 +75,7 @@ impl Nic {
     }
 }
 
-/// Sends an IP packet that the hooks have passed.
+/// Sends an IP packet that the hooks have passed over a cable.
 pub(crate) fn transmit(
     mut frame: Frame,
     port: PortId,
@@ -73,11 +87,10 @@ pub(crate) fn transmit(
     out.send(port, frame);
 }
 
-/// Sends an ARP packet: link-local, so no hook sees it (as netfilter's IP tables do not).
-pub(crate) fn transmit_arp(packet: &ArpPacket, dst: MacAddr, port: PortId, out: &mut Outbox) {
+/// An ARP packet: link-local, so no hook sees it (as netfilter's IP tables do not).
+pub(crate) fn arp_frame(packet: &ArpPacket, dst: MacAddr, out: &mut Outbox) -> Frame {
     let mut bytes = out.buffer(EthernetHeader::LEN + ArpPacket::LEN);
     EthernetHeader { dst, src: packet.sender_mac, ethertype: ethertype::ARP }.emit(&mut bytes);
     packet.emit(&mut bytes);
-    let frame = out.new_frame(bytes, rt_base::FrameId::NONE);
-    out.send(port, frame);
+    out.new_frame(bytes, rt_base::FrameId::NONE)
 }

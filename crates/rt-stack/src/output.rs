@@ -29,13 +29,25 @@ pub(crate) enum Pending {
     /// An answer, built.
     Packet(Box<Packet>),
     /// A datagram of a UDP socket.
-    Datagram { socket: SocketId, device: Option<PortId>, src: SocketAddr, dst: SocketAddr, payload: Vec<u8> },
+    Datagram {
+        socket: SocketId,
+        device: Option<PortId>,
+        src: SocketAddr,
+        dst: SocketAddr,
+        payload: Vec<u8>,
+        /// The frame that travels inside, whose id it bears then; or `NONE`.
+        carries: FrameId,
+    },
     /// An ICMP echo request.
     Echo { src: Ipv4Addr, dst: Ipv4Addr, id: u16, seq: u16, payload: Vec<u8> },
     /// A packet that a program built.
     Raw { ip: Ipv4Header, payload: Vec<u8> },
     /// A packet that asks the network.
     Probe { source: IpAddr, probe: Probe },
+    /// A frame of a protocol below IP: its EtherType and what follows.
+    Below { port: PortId, dst: MacAddr, kind: u16, payload: Vec<u8> },
+    /// An IP packet from the program behind a tun interface, behind room for Ethernet; the frame that carried it, or `NONE`.
+    FromTun { port: PortId, bytes: Vec<u8>, frame: FrameId },
     /// An ARP packet to everybody.
     Arp { port: PortId, packet: ArpPacket },
 }
@@ -48,14 +60,21 @@ impl Stack {
     pub(crate) fn send_pending(&mut self, now: Time, pending: Pending, out: &mut Outbox) {
         let packet = match pending {
             Pending::Arp { port, packet } => {
-                return nic::transmit_arp(&packet, MacAddr::BROADCAST, port, out);
+                return self.transmit_arp(&packet, MacAddr::BROADCAST, port, out);
             }
             Pending::Packet(packet) => *packet,
-            Pending::Datagram { socket, device, src, dst, payload } => {
+            Pending::Datagram { socket, device, src, dst, payload, carries } => {
                 let Some(mut packet) = self.datagram(src, dst, &payload, out) else { return };
                 (packet.socket, packet.device) = (socket.conn(), device);
+                if !carries.is_none() {
+                    packet.frame.id = carries;
+                }
                 packet
             }
+            Pending::Below { port, dst, kind, payload } => {
+                return self.send_below(port, dst, (kind, payload), out);
+            }
+            Pending::FromTun { port, bytes, frame } => return self.from_program(port, bytes, frame, out),
             Pending::Echo { src, dst, id, seq, payload } => {
                 let ip = self.header(src, dst, protocol::ICMP, Icmpv4::LEN + payload.len());
                 let mut bytes = begin(&ip, out);
@@ -130,6 +149,9 @@ impl Stack {
             return None;
         }
         let Where::Beyond(hop) = self.destinations.lookup(dst.into(), &self.nics) else { return None };
+        if !self.nics[hop.out.index()].kind.is_physical() {
+            return None;
+        }
         let mac = self.neighbors.lookup(now, hop.out, hop.next)?;
         Some((hop, (mac, self.nics[hop.out.index()].mac)))
     }
@@ -303,7 +325,7 @@ impl Stack {
     /// Asks who has `target`.
     pub(crate) fn ask(&mut self, port: PortId, source: Ipv4Addr, target: IpAddr, out: &mut Outbox) {
         if let Some(question) = neighbor::question(&self.nics[port.index()], source, target) {
-            nic::transmit_arp(&question, MacAddr::BROADCAST, port, out);
+            self.transmit_arp(&question, MacAddr::BROADCAST, port, out);
         }
     }
 

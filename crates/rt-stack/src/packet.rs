@@ -27,6 +27,8 @@ pub(crate) struct Packet {
     pub(crate) ip: Ipv4Header,
     /// Where it arrived; `None` for own packets.
     pub(crate) in_port: Option<PortId>,
+    /// So many tunnels of this machine are around it.
+    pub(crate) wrapped: u8,
     /// Came in a link-layer broadcast or multicast.
     pub(crate) from_group: bool,
     /// Own packets: the interface that the socket is bound to.
@@ -66,7 +68,17 @@ impl Packet {
     #[inline]
     pub(crate) fn unparsed(frame: Frame, ip: Ipv4Header) -> Packet {
         let (track, socket) = (Track::Untracked, ConnId(0));
-        Packet { frame, ip, in_port: None, from_group: false, device: None, socket, track, hop: None }
+        Packet {
+            frame,
+            ip,
+            in_port: None,
+            wrapped: 0,
+            from_group: false,
+            device: None,
+            socket,
+            track,
+            hop: None,
+        }
     }
 
     /// Source address.

@@ -23,6 +23,12 @@ impl SocketId {
     /// The machine's ping: woken when an answer to `icmp_echo` came.
     pub const ECHO: SocketId = SocketId(0);
 
+    /// A tun interface: woken when a packet came for the program behind it.
+    #[must_use]
+    pub fn tun(port: PortId) -> SocketId {
+        SocketId(0xffff_0000 | u32::from(port.0))
+    }
+
     /// As events name it.
     #[must_use]
     pub fn conn(self) -> ConnId {

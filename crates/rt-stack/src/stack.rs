@@ -37,6 +37,7 @@ use crate::socket::Sockets;
 use crate::syn_cookie::SynCookieJar;
 use crate::tcp::{Cx, TcpConfig};
 use crate::unseen::Unseen;
+use crate::wrap::Virtuals;
 
 /// The TCP/IP of one machine, without I/O, clock or dice of its own.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ pub struct Stack {
     pub(crate) reassembly: Option<Box<Reassembly>>,
     pub(crate) path_mtu: Option<Box<PathMtu>>,
     pub(crate) limiter: Option<Box<Limiter>>,
+    pub(crate) virtuals: Option<Box<Virtuals>>,
     pub(crate) fast_open: Option<Box<FastOpenMemory>>,
     pub(crate) syn_cookies: Option<Box<SynCookieJar>>,
 
@@ -141,7 +143,7 @@ impl Stack {
         let hooks =
             has_hooks.then(|| Box::new(Hooks::new(chains, config.nat, config.conntrack, dice("stack.nat"))));
         let mut stack = Stack {
-            nics: nic::all(config.interfaces, &config.reverse_path),
+            nics: nic::all(config.interfaces, &config.reverse_path, &config.virtuals),
             destinations: Destinations::new(Routes::new(
                 config.routes,
                 config.tables,
@@ -158,6 +160,7 @@ impl Stack {
             reassembly: None,
             path_mtu: None,
             limiter: None,
+            virtuals: (!config.virtuals.is_empty()).then(Box::default),
             fast_open: None,
             syn_cookies: None,
             sockets: Sockets::default(),
@@ -178,6 +181,7 @@ impl Stack {
             nat_rng: dice("stack.nat"),
         };
         stack.connect_networks();
+        stack.start_virtuals();
         stack
     }
 
@@ -202,14 +206,8 @@ impl Stack {
         match self.accept_frame(port, &frame) {
             Err(reason) => out.drop_frame(frame, reason, Place::Ingress, port, None),
             Ok((ethertype::ARP, _)) => self.receive_arp(now, port, frame, out),
-            Ok((_, from_group)) => match Ipv4Header::parse(&frame.bytes[ETHERNET..]) {
-                Ok((ip, _)) => self.arrive(now, Packet::arrived(frame, ip, port, from_group), out),
-                Err(error) => {
-                    let reason =
-                        if error.is_checksum() { DropReason::BadChecksum } else { DropReason::Malformed };
-                    out.drop_frame(frame, reason, Place::Ingress, port, None);
-                }
-            },
+            Ok((ethertype::IPV4, from_group)) => self.receive_ip(now, port, frame, from_group, out),
+            Ok((kind, _)) => self.receive_wrapped(now, port, kind, frame, out),
         }
         if self.has_work() {
             self.send(now, out);
@@ -230,6 +228,7 @@ impl Stack {
                 self.send_segments(now, id, out);
                 self.settle(id, FrameId::NONE, out);
             } else if let Some(packet) = self.loopback.pop_front() {
+                self.note_unwrapped(&packet, out);
                 self.arrive(now, packet, out);
             } else {
                 return;
@@ -247,7 +246,7 @@ impl Stack {
     }
 
     /// Ethernet: is the frame for us, and what is in it? (type, came to a group address)
-    fn accept_frame(&self, port: PortId, frame: &Frame) -> Result<(u16, bool), DropReason> {
+    pub(crate) fn accept_frame(&self, port: PortId, frame: &Frame) -> Result<(u16, bool), DropReason> {
         let nic = self.nics.get(port.index()).ok_or(DropReason::LinkDown)?;
         let (ethernet, _) = EthernetHeader::parse(&frame.bytes).map_err(|_| DropReason::Malformed)?;
         if !nic.accepts(ethernet.dst) {
@@ -255,11 +254,32 @@ impl Stack {
         }
         match ethernet.ethertype {
             kind @ (ethertype::IPV4 | ethertype::ARP) => Ok((kind, ethernet.dst.is_group())),
+            kind if self.unwraps(port, kind) => Ok((kind, ethernet.dst.is_group())),
             _ => Err(DropReason::UnknownEtherType),
         }
     }
 
-    fn receive_arp(&mut self, now: Time, port: PortId, frame: Frame, out: &mut Outbox) {
+    /// An IP packet in a frame that this interface accepts.
+    #[inline]
+    pub(crate) fn receive_ip(
+        &mut self,
+        now: Time,
+        port: PortId,
+        frame: Frame,
+        from_group: bool,
+        out: &mut Outbox,
+    ) {
+        match Ipv4Header::parse(&frame.bytes[ETHERNET..]) {
+            Ok((ip, _)) => self.arrive(now, Packet::arrived(frame, ip, port, from_group), out),
+            Err(error) => {
+                let reason =
+                    if error.is_checksum() { DropReason::BadChecksum } else { DropReason::Malformed };
+                out.drop_frame(frame, reason, Place::Ingress, port, None);
+            }
+        }
+    }
+
+    pub(crate) fn receive_arp(&mut self, now: Time, port: PortId, frame: Frame, out: &mut Outbox) {
         let arp = match ArpPacket::parse(frame.bytes.get(EthernetHeader::LEN..).unwrap_or_default()) {
             Ok((arp, _)) => arp,
             Err(_) => return out.drop_frame(frame, DropReason::Malformed, Place::Neighbor, port, None),
@@ -270,16 +290,12 @@ impl Stack {
             out.record(frame.id, || What::NeighborLearned { address, mac: mac.0 });
         }
         if let Some(reply) = lesson.reply {
-            nic::transmit_arp(&reply, arp.sender_mac, port, out);
+            self.transmit_arp(&reply, arp.sender_mac, port, out);
         }
         for waiting in lesson.released {
-            nic::transmit(
-                waiting.packet.frame,
-                port,
-                (arp.sender_mac, self.nics[port.index()].mac),
-                waiting.proof,
-                out,
-            );
+            let macs = (arp.sender_mac, self.nics[port.index()].mac);
+            let wrapped = waiting.packet.wrapped;
+            self.leave(waiting.packet.frame, (port, wrapped), macs, waiting.proof, out);
         }
         out.recycle(frame.bytes);
     }
@@ -327,7 +343,7 @@ impl Stack {
                 Stage::Conntrack => self.conntrack(now, &mut packet, out),
                 Stage::Dnat => self.dnat(&mut packet, out),
                 Stage::Route => self.route(&mut packet, out),
-                Stage::Ttl => self.ttl(&mut packet),
+                Stage::Ttl => self.ttl(now, &mut packet),
                 Stage::Filter(hook) => self.filter(now, hook, &packet, out),
                 Stage::Snat => self.snat(now, &mut packet, &mut proof, out),
                 Stage::Deliver => return self.deliver(now, packet, out),
@@ -376,6 +392,7 @@ impl Stack {
         // Without a socket only probes have DF and a length that matters: they find out what others believe.
         let believes = packet.in_port.is_none() && !(packet.ip.df && packet.socket == ConnId(0));
         let mtu = if believes { self.mtu_towards(now, &hop, packet.dst()) } else { hop.mtu };
+        let mtu = mtu.min(self.tunnel_mtu(now, hop.out));
         if packet.ip.total_len <= mtu {
             return self.hand_over(now, packet, hop, proof, out);
         }
@@ -387,6 +404,7 @@ impl Stack {
         for frame in fragment(&packet.frame, &packet.ip, mtu, out) {
             let mut piece = Packet::unparsed(frame, packet.ip);
             (piece.in_port, piece.socket, piece.hop) = (packet.in_port, packet.socket, packet.hop);
+            piece.wrapped = packet.wrapped;
             self.hand_over(now, piece, hop, proof.for_fragment(), out);
         }
         out.recycle(packet.frame.bytes);
@@ -394,14 +412,20 @@ impl Stack {
 
     /// The last step: the neighbour's MAC, or a place in its queue.
     fn hand_over(&mut self, now: Time, packet: Packet, hop: Hop, proof: EgressProof, out: &mut Outbox) {
+        if self.nics[hop.out.index()].kind.is_point_to_point() {
+            return self.wrap_packet(now, packet, hop, proof, out);
+        }
         let mac = self.neighbors.lookup(now, hop.out, hop.next).or(match hop.next {
             IpAddr::V4(Ipv4Addr::BROADCAST) => Some(MacAddr::BROADCAST),
             IpAddr::V4(group) if group.is_multicast() => Some(crate::neighbor::group_mac(group)),
             _ => None,
         });
         if let Some(mac) = mac {
-            self.remember(&packet, hop, mac);
-            return nic::transmit(packet.frame, hop.out, (mac, self.nics[hop.out.index()].mac), proof, out);
+            if self.nics[hop.out.index()].kind.is_physical() {
+                self.remember(&packet, hop, mac);
+            }
+            let macs = (mac, self.nics[hop.out.index()].mac);
+            return self.leave(packet.frame, (hop.out, packet.wrapped), macs, proof, out);
         }
         let Some(source) = self.nics[hop.out.index()].address_towards(hop.next) else {
             let stop = Stop::new(DropReason::NoAddress, Place::Neighbor).complaining(Complaint::Host);

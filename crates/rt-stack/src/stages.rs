@@ -131,7 +131,7 @@ impl Stack {
     }
 
     /// Stage Ttl: may it go on, and does it fit (RFC 1812, 5.3.1 and 4.2.2.7; the order is Linux's)?
-    pub(crate) fn ttl(&mut self, packet: &mut Packet) -> Step {
+    pub(crate) fn ttl(&mut self, now: Time, packet: &mut Packet) -> Step {
         //= rfc1812#5.3.1 MUST
         let spent = match &mut self.passed_unseen {
             None => packet.ip.ttl <= 1,
@@ -142,9 +142,10 @@ impl Stack {
         }
         if let Some(hop) = packet.hop
             && packet.ip.df
-            && packet.ip.total_len > hop.mtu
+            && let mtu = hop.mtu.min(self.tunnel_mtu(now, hop.out))
+            && packet.ip.total_len > mtu
         {
-            let complaint = Complaint::TooBig { mtu: hop.mtu };
+            let complaint = Complaint::TooBig { mtu };
             let stop = Stop::new(DropReason::FragmentationNeeded, Place::Route).by(Some(hop.rule));
             return Step::Stop(stop.complaining(complaint));
         }

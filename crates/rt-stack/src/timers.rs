@@ -17,13 +17,16 @@ impl Stack {
             return self.cx.now;
         }
         let fragments = self.reassembly.as_ref().map_or(Time::MAX, |r| r.deadline());
-        self.sockets.deadline().min(self.neighbors.deadline()).min(fragments)
+        self.sockets.deadline().min(self.neighbors.deadline()).min(fragments).min(self.session_deadline())
     }
 
     /// Serves one timer that is due, and makes it the cause of what follows; false when none was. The caller lets
     /// applications run and calls [`Stack::send`] before it serves the next.
     pub fn fire_next(&mut self, now: Time, out: &mut Outbox) -> bool {
-        self.fire_tcp(now, out) || self.fire_neighbor(now, out) || self.fire_reassembly(now, out)
+        self.fire_tcp(now, out)
+            || self.fire_neighbor(now, out)
+            || self.fire_reassembly(now, out)
+            || self.fire_session(now, out)
     }
 
     fn fire_tcp(&mut self, now: Time, out: &mut Outbox) -> bool {

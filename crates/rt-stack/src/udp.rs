@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use rt_base::PortId;
+use rt_base::{FrameId, PortId};
 
 use crate::error::SocketError;
 
@@ -23,7 +23,7 @@ pub(crate) struct UdpSocket {
     pub(crate) device: Option<PortId>,
     /// What the network said, for the next call.
     pub(crate) error: Option<SocketError>,
-    received: VecDeque<(Vec<u8>, SocketAddr)>,
+    received: VecDeque<(Vec<u8>, SocketAddr, FrameId)>,
     waiting: usize,
     limit: usize,
 }
@@ -50,21 +50,21 @@ impl UdpSocket {
     }
 
     /// Takes a datagram, unless the buffer is full.
-    pub(crate) fn push(&mut self, payload: &[u8], from: SocketAddr) -> bool {
+    pub(crate) fn push(&mut self, payload: &[u8], from: SocketAddr, frame: FrameId) -> bool {
         let cost = payload.len() + OVERHEAD;
         let fits = self.waiting + cost <= self.limit;
         if fits {
             self.waiting += cost;
-            self.received.push_back((payload.to_vec(), from));
+            self.received.push_back((payload.to_vec(), from, frame));
         }
         fits
     }
 
-    /// The next datagram.
-    pub(crate) fn pop(&mut self) -> Option<(Vec<u8>, SocketAddr)> {
-        let (payload, from) = self.received.pop_front()?;
+    /// The next datagram, who sent it, and the frame that brought it.
+    pub(crate) fn pop(&mut self) -> Option<(Vec<u8>, SocketAddr, FrameId)> {
+        let (payload, from, frame) = self.received.pop_front()?;
         self.waiting -= payload.len() + OVERHEAD;
-        Some((payload, from))
+        Some((payload, from, frame))
     }
 
     /// Whether a datagram or an error waits.

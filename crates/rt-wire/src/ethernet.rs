@@ -11,6 +11,10 @@ pub mod ethertype {
     pub const ARP: u16 = 0x0806;
     /// 802.1Q tag.
     pub const VLAN: u16 = 0x8100;
+    /// PPPoE discovery (RFC 2516).
+    pub const PPPOE_DISCOVERY: u16 = 0x8863;
+    /// PPPoE session.
+    pub const PPPOE_SESSION: u16 = 0x8864;
     /// IPv6.
     pub const IPV6: u16 = 0x86dd;
 }

@@ -11,8 +11,12 @@ pub mod protocol {
     pub const ICMP: u8 = 1;
     /// TCP (RFC 9293).
     pub const TCP: u8 = 6;
+    /// IP in IP (RFC 2003).
+    pub const IPIP: u8 = 4;
     /// UDP (RFC 768).
     pub const UDP: u8 = 17;
+    /// GRE (RFC 2784).
+    pub const GRE: u8 = 47;
 }
 
 /// An IPv4 header.

@@ -15,3 +15,4 @@ mod properties;
 mod rules;
 mod sockets;
 mod tcp;
+mod wrap;

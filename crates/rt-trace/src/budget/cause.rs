@@ -257,6 +257,7 @@ fn timer_words(kind: TimerKind) -> (&'static str, &'static str) {
         TimerKind::Pacing => ("timer.pacing", "TCP spaces its packets out"),
         TimerKind::Neighbor => ("timer.neighbor", "ARP got no answer and asks again"),
         TimerKind::Reassembly => ("timer.reassembly", "fragments did not come"),
+        TimerKind::Session => ("timer.session", "PPPoE got no answer and asks again"),
         TimerKind::App(wait) => wait_words(wait),
     }
 }
@@ -282,6 +283,7 @@ fn timer_group(kind: TimerKind) -> Group {
         TimerKind::Rto | TimerKind::Tlp | TimerKind::Reorder => Group::Loss,
         TimerKind::DelayedAck | TimerKind::Persist | TimerKind::Pacing => Group::Held,
         TimerKind::Neighbor
+        | TimerKind::Session
         | TimerKind::Keepalive
         | TimerKind::TimeWait
         | TimerKind::FinWait2
