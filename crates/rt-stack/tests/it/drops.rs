@@ -225,6 +225,10 @@ const ELSEWHERE: &[DropReason] = &[
     DropReason::AcceptDeferred,
     DropReason::TcpUnacceptable,
     DropReason::NoAddress,
+    DropReason::TunnelLoop,
+    DropReason::NoTunnel,
+    DropReason::CongestionUnsayable,
+    DropReason::InterfaceDown,
 ];
 
 #[test]
