@@ -50,6 +50,8 @@ shipped![
     "slow-start",
     "pmtu-black-hole",
     "udp-or-tcp",
+    "private-subnet",
+    "alice-and-bob",
     "example-com",
     "playground",
 ];

@@ -120,9 +120,13 @@ fn addresses_on_segments(world: &mut World<'_, '_>, segments: &Segments) {
         for &(id, port) in members {
             let draft = &world.nodes[id.index()];
             let span = draft.ports[port.index()].address.unwrap_or(draft.span);
-            for net in draft.node.interfaces[port.index()].addresses.clone() {
+            let addresses = draft.node.interfaces[port.index()].addresses.clone();
+            for &net in &addresses {
+                // A further address of its own, without a network (169.254.169.253/32), has no neighbours to share with.
+                let lone = net.prefix_len() == net.max_prefix_len() && addresses.len() > 1;
                 match seen.insert(net.addr(), (id, span)).filter(|(other, _)| *other != id) {
                     Some((other, first)) => duplicate_address(world, net.addr(), (id, span), (other, first)),
+                    None if lone => {}
                     None => placed.push((id, net, span)),
                 }
             }

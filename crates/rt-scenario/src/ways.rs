@@ -58,6 +58,8 @@ impl<'s> Ways<'s> {
             {
                 target = to;
             }
+            target = one_to_one(world, at, |inside, outside| (outside == target).then_some(inside))
+                .unwrap_or(target);
             if own(target) || target.is_loopback() || leased(world, self.segments, at) == Some(target) {
                 return Ok(End { node: at, source: if hop == 0 { None } else { source } });
             }
@@ -79,6 +81,8 @@ impl<'s> Ways<'s> {
             if snat {
                 source = node.interfaces[out.index()].addresses.first().map(|n| n.addr());
             }
+            source = one_to_one(world, at, |inside, outside| (Some(inside) == source).then_some(outside))
+                .or(source);
             let segment =
                 self.segments.of(at, out).ok_or_else(|| stop("its interface has no link".to_owned()))?;
             let next = neighbour(world, self.segments, segment, via);
@@ -129,6 +133,18 @@ impl<'s> Ways<'s> {
 
 fn routes_of(world: &World<'_, '_>, at: NodeId) -> Vec<String> {
     world.nodes[at.index()].node.routes.iter().map(|r| r.prefix.to_string()).collect()
+}
+
+/// What a machine's 1:1 NAT makes of an address.
+fn one_to_one(
+    world: &World<'_, '_>,
+    at: NodeId,
+    change: impl Fn(IpAddr, IpAddr) -> Option<IpAddr>,
+) -> Option<IpAddr> {
+    world.nodes[at.index()].node.nat.iter().find_map(|r| match r.action {
+        NatAction::Static { inside, outside } => change(inside, outside),
+        _ => None,
+    })
 }
 
 /// The inner address of a port forward, when `target` is an address of the machine itself that is forwarded.

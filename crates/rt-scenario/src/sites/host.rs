@@ -37,7 +37,7 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
 }
 
 /// Its web server also answers on port 443, with the same pages.
-fn secure(world: &mut World<'_, '_>, id: rt_base::NodeId, certificate: usize) {
+pub(super) fn secure(world: &mut World<'_, '_>, id: rt_base::NodeId, certificate: usize) {
     let node = &mut world.node(id).node;
     let plain = node.apps.iter().find_map(|app| match app {
         App::HttpServer { certificate: None, pages, think, silent, .. } => {

@@ -64,12 +64,20 @@ pub(super) fn plan(world: &mut World<'_, '_>, sites: &Value) -> Option<Plan> {
         resolvers: resolvers.iter().filter_map(|(_, v)| v.address_at("address")).collect(),
         next_server: 0,
         homes_at: Vec::new(),
-        written: sites
-            .entries()
-            .iter()
-            .filter_map(|(_, v)| Some(v.get("public")?.host(24)?.addr()))
-            .collect(),
+        clouds_at: Vec::new(),
+        written: sites.entries().iter().flat_map(|(_, v)| written_publics(v)).collect(),
     })
+}
+
+/// The public addresses that a site says: a home's, and those of a VPC's elastic IPs, NAT gateways and instances.
+fn written_publics(site: &Value) -> Vec<IpAddr> {
+    let mut out: Vec<IpAddr> =
+        site.get("public").and_then(|v| v.host(24)).map(|n| n.addr()).into_iter().collect();
+    for (key, inner) in [("elastic-ips", "address"), ("nat-gateways", "public"), ("instances", "public")] {
+        let entries = site.get(key).map(Value::entries).unwrap_or_default();
+        out.extend(entries.iter().filter_map(|(_, v)| v.get(inner).unwrap_or(v).address()));
+    }
+    out
 }
 
 fn places(world: &mut World<'_, '_>, name: &Key, value: &Value) -> Vec<String> {
@@ -114,6 +122,11 @@ fn written_delay(value: &Value, a: &str, b: &str) -> Option<Nanos> {
     delays.duration_at(&format!("{a}-{b}")).or_else(|| delays.duration_at(&format!("{b}-{a}")))
 }
 
+/// The root server's name and address.
+pub(super) fn root_server() -> (String, IpAddr) {
+    ("a.root-servers.net".to_owned(), Ipv4Addr::new(198, 41, 0, 4).into())
+}
+
 /// Makes routers, backbone links and resolvers.
 pub(super) fn build(world: &mut World<'_, '_>, plan: &Plan, name: &Key, value: &Value) -> Built {
     check_delays(world, plan, value);
@@ -132,9 +145,10 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &Plan, name: &Key, value: &
     }
     let dns_place = value.get("dns-place").and_then(|v| known_place(world, plan, v.text()?, v.span));
     let dns_place = dns_place.or_else(|| plan.places.last().cloned()).unwrap_or_default();
-    let root = with_length(Ipv4Addr::new(198, 41, 0, 4).into(), 24);
+    let (root_name, root) = root_server();
+    let root = with_length(root, 24);
     let node = dns_server(world, plan, ("root", "DNS root server"), (root, &dns_place, name.span));
-    let roots = Authority { name: "a.root-servers.net".to_owned(), address: root.addr(), node };
+    let roots = Authority { name: root_name, address: root.addr(), node };
     for (short, options) in value.get("resolvers").map(Value::entries).unwrap_or_default() {
         resolver(world, plan, short, options, &roots);
     }

@@ -7,6 +7,7 @@ mod home;
 mod host;
 mod internet;
 mod service;
+mod vpc;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -32,7 +33,9 @@ pub(crate) struct Plan {
     next_server: u8,
     /// The next last number for homes at each place.
     homes_at: Vec<(String, u8)>,
-    /// Public addresses that homes say.
+    /// The next last number for elastic IPs at each place.
+    clouds_at: Vec<(String, u8)>,
+    /// Public addresses that homes and VPCs say.
     written: Vec<IpAddr>,
 }
 
@@ -40,6 +43,7 @@ pub(crate) struct Plan {
 pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
     let mut plan = internet::plan(world, sites);
     let mut built = None;
+    let mut vpcs = Vec::new();
     for (name, value) in sites.entries() {
         if let Some(why) =
             name_problem(&name.text).or(name.text.contains('.').then_some("site names have no dots"))
@@ -53,6 +57,10 @@ pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
             if let Some(plan) = plan.as_ref().filter(|p| p.site == name.text) {
                 built = Some(internet::build(world, plan, name, value));
             }
+            continue;
+        }
+        if kind == "vpc" {
+            vpcs.extend(vpc::build(world, plan.as_mut(), name, value));
             continue;
         }
         if !matches!(kind, "home" | "service" | "host") {
@@ -76,6 +84,7 @@ pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
             _ => host::build(world, plan, name, value),
         }
     }
+    vpc::finish(world, &vpcs);
     if let (Some(plan), Some(built)) = (plan, built) {
         internet::finish(world, &plan, built);
     }
@@ -279,7 +288,9 @@ fn name_server(
         Some(v) => place_of(world, plan, v),
         None => place.to_owned(),
     };
-    let id = world.add_site_node(&name.text, "ns1", NodeKind::Host, "name server", span);
+    let first = !world.index.contains_key(&format!("{}.ns1", name.text));
+    let short = if first { "ns1".to_owned() } else { format!("ns-{}", domain.replace('.', "-")) };
+    let id = world.add_site_node(&name.text, &short, NodeKind::Host, "name server", span);
     world.node(id).node.role = format!("name server of {domain}");
     let think = written.and_then(|v| v.duration_at("think")).unwrap_or(crate::apps::DNS_THINK);
     let silent = written.and_then(|v| v.flag_at("silent")).unwrap_or(false);
