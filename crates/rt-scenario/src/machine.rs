@@ -151,9 +151,9 @@ impl World<'_, '_> {
                     self.check_group(line.span, &rule.when, text);
                     chain.rules.push(rule);
                 }
-                Ok(Line::Otherwise(action)) => {
+                Ok(Line::Otherwise(action, construct)) => {
                     policy_written = true;
-                    chain.policy = Policy::new(action, self.line(line.span));
+                    chain.policy = Policy { construct, ..Policy::new(action, self.line(line.span)) };
                 }
                 Err(why) => self.bad_rule(line.span, text, &why, FIREWALL_HELP),
             }

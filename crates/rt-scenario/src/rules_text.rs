@@ -2,8 +2,9 @@
 //!
 //! A firewall line is `allow|deny|reject|log`, then conditions in any order: `tcp|udp|icmp [TYPE[/CODE]]|protocol N`,
 //! `from NET[,NET]`, `to NET[,NET]`, `from group NAME`, `to group NAME`, `port N[-M]`, `from-port N[-M]`, `flags syn,!ack`,
-//! `in IFACE`, `out IFACE`, `new|established|related|invalid`; then `limit N/s [burst M]` and `as WORD` (log it under this
-//! word). A line that begins with `log WORD` only logs. `otherwise deny` is the policy. A NAT line begins with `masquerade`,
+//! `in IFACE`, `out IFACE`, `new|established|related|invalid`; then `limit N/s [burst M]`, `as WORD` (log it under this
+//! word) and `of group NAME` (the security group whose it is). A line that begins with `log WORD` only logs.
+//! `otherwise deny` is the policy, which may be `of group NAME` too. A NAT line begins with `masquerade`,
 //! `snat to A|NET`, `dnat to A[:P[-P]]`, `static A to A` or `keep`, takes the same conditions, and ends with
 //! `using PORTS [random|preserve|blocks of N most N]`.
 
@@ -12,8 +13,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rt_base::{Nanos, PortId};
 use rt_rules::{
-    Action, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, NatAction, NatPorts, NatRule, Origin,
-    PortRange, RejectWith,
+    Action, Construct, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, NatAction, NatPorts, NatRule,
+    Origin, Policy, PortRange, RejectWith,
 };
 
 use crate::units;
@@ -22,8 +23,8 @@ use crate::units;
 pub(crate) enum Line {
     /// A rule.
     Rule(Box<Rule>),
-    /// The policy.
-    Otherwise(Action),
+    /// The policy, and whose it is.
+    Otherwise(Action, Option<Construct>),
 }
 
 /// A rule as a line says it.
@@ -32,6 +33,7 @@ pub(crate) struct Rule {
     action: Action,
     limit: Option<Limit>,
     log: Option<String>,
+    construct: Option<Construct>,
 }
 
 impl Rule {
@@ -47,7 +49,8 @@ impl Rule {
 
     /// The rule, written there.
     pub(crate) fn with_origin(self, origin: Origin) -> Filter {
-        Filter { limit: self.limit, log: self.log, ..Filter::new(self.when, self.action, origin) }
+        let Rule { when, action, limit, log, construct } = self;
+        Filter { limit, log, construct, ..Filter::new(when, action, origin) }
     }
 }
 
@@ -83,8 +86,9 @@ pub(crate) fn firewall(text: &str, find: FindPort<'_>) -> Result<Line, String> {
     if first == "otherwise" {
         let verb = words.after("otherwise")?;
         let action = action(verb, &mut words)?;
+        let construct = construct(&mut words)?;
         return match words.next() {
-            None => Ok(Line::Otherwise(action)),
+            None => Ok(Line::Otherwise(action, construct)),
             Some(more) => Err(format!("`{more}` has no place behind `otherwise {verb}`")),
         };
     }
@@ -92,17 +96,30 @@ pub(crate) fn firewall(text: &str, find: FindPort<'_>) -> Result<Line, String> {
     let action = if only_logs { Action::Continue } else { action(first, &mut words)? };
     let log = if only_logs { Some(words.after("log")?.to_owned()) } else { None };
     let when = conditions(&mut words, find)?;
-    let mut rule = Rule { when, action, limit: None, log };
+    let mut rule = Rule { when, action, limit: None, log, construct: None };
     if words.take("limit") {
         rule.limit = Some(limit(&mut words)?);
     }
     if !only_logs && words.take("as") {
         rule.log = Some(words.after("as")?.to_owned());
     }
+    rule.construct = construct(&mut words)?;
     match words.next() {
         None => Ok(Line::Rule(Box::new(rule))),
         Some(more) => Err(format!("`{more}` is not a condition")),
     }
+}
+
+/// Reads `of group web`.
+fn construct(words: &mut Words<'_>) -> Result<Option<Construct>, String> {
+    if !words.take("of") {
+        return Ok(None);
+    }
+    if !words.take("group") {
+        return Err("`of` is followed by `group NAME`".to_owned());
+    }
+    let name = words.after("group")?.to_owned();
+    Ok(Some(Construct::SecurityGroup { name }))
 }
 
 /// Reads `10/s burst 20`.
@@ -376,10 +393,25 @@ fn address(text: &str) -> Result<IpAddr, String> {
 pub(crate) fn show_filter(rule: &Filter, name: &dyn Fn(PortId) -> String) -> String {
     let when = show_match(&rule.when, name);
     let limit = rule.limit.map_or_else(String::new, show_limit);
+    let whose = rule.construct.as_ref().map_or_else(String::new, show_construct);
     match (&rule.log, rule.action) {
-        (Some(log), Action::Continue) => format!("log {log}{when}{limit}"),
-        (Some(log), action) => format!("{}{when}{limit} as {log}", show_action(action)),
-        (None, action) => format!("{}{when}{limit}", show_action(action)),
+        (Some(log), Action::Continue) => format!("log {log}{when}{limit}{whose}"),
+        (Some(log), action) => format!("{}{when}{limit} as {log}{whose}", show_action(action)),
+        (None, action) => format!("{}{when}{limit}{whose}", show_action(action)),
+    }
+}
+
+/// Writes a policy so that [`firewall`] reads the same.
+pub(crate) fn show_otherwise(policy: &Policy) -> String {
+    let whose = policy.construct.as_ref().map_or_else(String::new, show_construct);
+    format!("otherwise {}{whose}", show_action(policy.action))
+}
+
+fn show_construct(construct: &Construct) -> String {
+    match construct {
+        Construct::SecurityGroup { name } => format!(" of group {name}"),
+        // Access lists say it once, for all their lines.
+        Construct::NetworkAcl { .. } => String::new(),
     }
 }
 
@@ -390,7 +422,7 @@ fn show_limit(limit: Limit) -> String {
 }
 
 /// Writes an action.
-pub(crate) fn show_action(action: Action) -> &'static str {
+fn show_action(action: Action) -> &'static str {
     match action {
         Action::Accept => "allow",
         Action::Drop => "deny",

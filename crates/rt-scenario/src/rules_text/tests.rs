@@ -11,7 +11,7 @@ fn read(text: &str) -> Filter {
     let find: FindPort<'_> = &|name| PORTS.iter().position(|p| *p == name).map(|i| PortId(i as u16));
     match firewall(text, find) {
         Ok(Line::Rule(rule)) => rule.with_origin(Origin::Line { file: "t.yaml".into(), line: 1 }),
-        Ok(Line::Otherwise(_)) => panic!("{text}: a policy"),
+        Ok(Line::Otherwise(..)) => panic!("{text}: a policy"),
         Err(why) => panic!("{text}: {why}"),
     }
 }
@@ -44,6 +44,7 @@ fn lines_are_written_as_they_were_read() {
         "deny tcp port 23 as telnet",
         "deny limit 1/hour burst 100 as rare",
         "log ssh tcp port 22 new limit 5/day",
+        "allow tcp from group web= port 443 of group app",
     ] {
         assert_eq!(show(&read(line)), line);
     }

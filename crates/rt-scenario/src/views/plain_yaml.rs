@@ -15,7 +15,7 @@ use crate::model::{
     App, Balance, BrowserOptions, Certificate, Change, Check, Connections, Direction, Expect, Happening,
     Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
 };
-use crate::rules_text::{show_action, show_filter, show_nat, show_policy};
+use crate::rules_text::{show_filter, show_nat, show_otherwise, show_policy};
 use crate::units::{Measure, show_between, show_duration, show_loss, show_queue, show_rate, show_share};
 use crate::world::plain_browser;
 
@@ -245,7 +245,7 @@ fn write_rules(out: &mut Writer, node: &Node, name: &dyn Fn(PortId) -> String) {
         for rule in &chain.rules {
             out.line(5, &format!("- {}", q(&show_filter(rule, name))));
         }
-        out.line(5, &format!("- otherwise {}", show_action(chain.policy.action)));
+        out.line(5, &format!("- {}", q(&show_otherwise(&chain.policy))));
     }
 }
 

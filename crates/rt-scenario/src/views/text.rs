@@ -7,7 +7,7 @@ use rt_rules::{Chain, Filter, NatRule, Origin, Route, RouteKind, RoutePolicy};
 
 use super::{by_site, kind_word, table_name};
 use crate::model::{App, Change, Issuer, Link, Model, Node, Pages};
-use crate::rules_text::{show_action, show_filter, show_nat, show_policy};
+use crate::rules_text::{show_filter, show_nat, show_otherwise, show_policy};
 use crate::units::{show_duration, show_loss, show_rate, show_share};
 
 /// The whole model as text.
@@ -216,7 +216,7 @@ pub fn filter_line(node: &Node, rule: &Filter) -> String {
 /// What a chain does with what no rule names, in the words of the scenario file: `otherwise deny`.
 #[must_use]
 pub fn policy_line(chain: &Chain) -> String {
-    format!("otherwise {}", show_action(chain.policy.action))
+    show_otherwise(&chain.policy)
 }
 
 /// A NAT rule in the words of the scenario file: `masquerade out wan using 10001-65535`.

@@ -10,7 +10,7 @@ use rt_base::HookPoint;
 use rt_rules::{Action, Chain, Construct, Filter, Match, Origin, Policy};
 
 use super::lines::{self, End, Toward};
-use super::{Subnet, Vpc, default_of, origin_of, unknown};
+use super::{Subnet, Vpc, default_of, fine_name, origin_of, unknown};
 use crate::diag::Code;
 use crate::tree::{Key, Value};
 use crate::world::World;
@@ -26,6 +26,7 @@ impl Vpc<'_> {
         let read: Vec<(&str, [Vec<Filter>; 2])> = acls
             .iter()
             .map(|(key, value)| {
+                fine_name(world, key, "a network ACL");
                 let both =
                     [Toward::Out, Toward::In].map(|toward| self.acl_rules(world, (key, value), toward));
                 (key.text.as_str(), both)

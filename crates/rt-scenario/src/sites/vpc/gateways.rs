@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rt_base::{HookPoint, Nanos, NodeId, PortId};
 use rt_rules::{
-    Action, Chain, CtState, Filter, Match, NatAction, NatBehaviour, NatDepends, NatPorts, NatRule, Origin,
-    Policy, PortRange,
+    Action, Chain, CtState, Filter, Match, NatAction, NatPorts, NatRule, Origin, Policy, PortRange,
 };
 
 use super::super::{Plan, Public, attach, gateway_for, usable};
@@ -178,16 +177,8 @@ impl Vpc<'_> {
         };
         let inside: Vec<IpNet> = self.cidrs.iter().map(|(net, _)| IpNet::V4(*net)).collect();
         let origin = origin_of(world, value, value.get("ports").map_or(span, |v| v.span));
-        let strict = NatDepends::AddressAndPortDependent;
-        let behaviour = NatBehaviour {
-            mapping: strict,
-            filtering: strict,
-            overload: true,
-            exclusive: true,
-            ..NatBehaviour::default()
-        };
         let when = Match { src: inside.clone(), ..Match::default() };
-        let rule = NatRule { behaviour, ..NatRule::new(when, NatAction::Snat { to: own, ports }, origin) };
+        let rule = NatRule::new(when, NatAction::Snat { to: own, ports }, origin);
         let asked = default_of(world, Some(value), span, "answers find their way back through a NAT gateway");
         let begun =
             default_of(world, Some(value), span, "a NAT gateway passes on what the VPC's machines begin");

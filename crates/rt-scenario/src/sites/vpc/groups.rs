@@ -15,7 +15,7 @@ use rt_base::{HookPoint, NodeId};
 use rt_rules::{Action, Chain, Construct, CtState, Filter, Match, Origin, Policy, PortRange};
 
 use super::lines::{self, End, Toward};
-use super::{Vpc, default_of, origin_of, unknown};
+use super::{Vpc, default_of, fine_name, origin_of, unknown};
 use crate::diag::{Code, Span};
 use crate::tree::{Kind, Value};
 use crate::world::World;
@@ -78,6 +78,9 @@ impl Vpc<'_> {
 
     /// Writes the chains of every interface, and reads the groups that nobody wears too: their lines may be wrong.
     pub(super) fn write_groups(&self, world: &mut World<'_, '_>, vpcs: &[Vpc<'_>]) {
+        for (name, _) in self.value.get("security-groups").map(Value::entries).unwrap_or_default() {
+            fine_name(world, name, "a security group");
+        }
         let members = members(vpcs);
         let mut rules: BTreeMap<&str, [Vec<Filter>; 2]> = BTreeMap::new();
         for name in self.group_names() {
@@ -105,7 +108,7 @@ impl Vpc<'_> {
 
     fn guard(&self, world: &mut World<'_, '_>, eni: &Eni, (enters, leaves): (Vec<Filter>, Vec<Filter>)) {
         let policy = |world: &World<'_, '_>, what: &str| {
-            let name = eni.groups.join(", ");
+            let name = eni.groups.join(",");
             let (span, value) = match eni.groups.first().and_then(|g| self.group(g)) {
                 Some((span, value)) => (span, Some(value)),
                 None => (eni.span, None),
