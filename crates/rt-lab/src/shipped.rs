@@ -50,8 +50,6 @@ shipped![
     "slow-start",
     "pmtu-black-hole",
     "udp-or-tcp",
-    "private-subnet",
-    "alice-and-bob",
     "example-com",
     "playground",
 ];
