@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{HookPoint, NodeId, PortId};
-use rt_rules::{Action, Chain, Filter, Match, Policy, ReversePath, SourceCheck};
+use rt_rules::{Action, Chain, Construct, Filter, Match, Policy, ReversePath, SourceCheck};
 
 use crate::diag::{Code, Span};
 use crate::rules_text::{self, Line};
@@ -33,11 +33,16 @@ impl World<'_, '_> {
                 self.no_such_interface(id, name);
                 continue;
             };
+            let construct = lists.str_at("name").map(|name| Construct::NetworkAcl { name: name.to_owned() });
             for (key, hook) in [("in", HookPoint::Prerouting), ("out", HookPoint::Postrouting)] {
                 if let Some((name, lines)) = lists.entry(key) {
-                    let rules = self.read_numbered(id, lines);
+                    let mut rules = self.read_always(id, lists.get(&format!("always-{key}")));
+                    rules.extend(self.read_numbered(id, lines));
+                    rules.iter_mut().for_each(|rule| rule.construct.clone_from(&construct));
                     let rest = self.default_of(name.span, "an access list denies what no line names");
-                    self.add_list(id, (hook, port), rules, Filter::new(Match::default(), Action::Drop, rest));
+                    let rest = Filter::new(Match::default(), Action::Drop, rest);
+                    let construct = construct.clone();
+                    self.add_list(id, (hook, port), rules, Filter { construct, ..rest });
                 }
             }
         }
@@ -68,6 +73,19 @@ impl World<'_, '_> {
         self.problems
             .add(Code::UnknownReference, name.span, message, "no such interface")
             .known(&name.text, known);
+    }
+
+    /// Reads the lines before the numbered ones.
+    fn read_always(&mut self, id: NodeId, lines: Option<&Value>) -> Vec<Filter> {
+        let mut rules = Vec::new();
+        for line in lines.map(Value::items).unwrap_or_default() {
+            let Some(text) = line.text() else { continue };
+            match rules_text::firewall(text, &|name| self.find_port(id, name)).and_then(stateless) {
+                Ok(rule) => rules.push(rule.with_origin(self.line(line.span))),
+                Err(why) => self.bad_rule(line.span, text, &why, ACL_HELP),
+            }
+        }
+        rules
     }
 
     /// Reads `{ 100: allow tcp port 443, 200: deny }`: rules in the order of their numbers, as AWS's network ACLs have them.
@@ -187,7 +205,7 @@ impl World<'_, '_> {
 /// A line of an access list, which knows no connections and no policy.
 fn stateless(line: Line) -> Result<rules_text::Rule, String> {
     match line {
-        Line::Otherwise(_) => Err("an access list denies the rest by itself".to_owned()),
+        Line::Otherwise(..) => Err("an access list denies the rest by itself".to_owned()),
         Line::Rule(rule) if rule.names_states() => {
             Err("an access list knows no connections: allow the ports of the answers".to_owned())
         }

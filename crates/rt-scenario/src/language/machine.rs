@@ -164,7 +164,7 @@ pub(super) static FIREWALL: Shape = Shape {
             then any of `tcp|udp|icmp [TYPE[/CODE]]|protocol N`, `from NET[,NET]`, `to NET[,NET]`, `from group NAME`, \
             `to group NAME`, `port N[-M]`, `from-port N[-M]`, `flags syn,!ack`, `in IFACE`, `out IFACE`, \
             `new|established|related|invalid`, then `limit 10/s [burst 5]` (it matches while there are tokens) and \
-            `as WORD` (the story logs it under this word). `log WORD` in front of conditions only logs. The line \
+            `as WORD` (the story logs it under this word) and `of group NAME` (the security group whose it is). `log WORD` in front of conditions only logs. The line \
             `otherwise deny` says what happens to the rest.",
     keys: &[&[
         key("in", Ty::List(&Ty::Text), "For packets to this machine."),
@@ -184,6 +184,9 @@ pub(super) static ACL: Shape = Shape {
             "For packets that arrive by this interface: `100: allow tcp port 443`.",
         ),
         key("out", Ty::Map("number", &Ty::Text), "For packets that leave by this interface."),
+        key("always-in", Ty::List(&Ty::Text), "Lines before those of `in`: what it cannot block."),
+        key("always-out", Ty::List(&Ty::Text), "Lines before those of `out`."),
+        key("name", Ty::Text, "The network ACL that it is called in stories."),
     ]],
 };
 

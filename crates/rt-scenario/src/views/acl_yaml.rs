@@ -1,7 +1,7 @@
 //! Access lists back to YAML, for `views/plain_yaml`.
 
 use rt_base::{HookPoint, PortId};
-use rt_rules::{Chain, Filter, Match};
+use rt_rules::{Chain, Construct, Filter, Match};
 
 use super::plain_yaml::q;
 use crate::model::Node;
@@ -25,7 +25,11 @@ pub(super) fn write_acls(line: &mut dyn FnMut(usize, &str), node: &Node, name: &
             continue;
         }
         line(4, &format!("{}:", q(&interface.name)));
+        if let Some(name) = both.iter().flat_map(|(_, rules)| rules).find_map(|rule| list_name(rule)) {
+            line(5, &format!("name: {}", q(name)));
+        }
         for (key, rules) in both {
+            write_always(line, (key, &rules), name);
             let numbered: Vec<&Filter> = rules.iter().copied().filter(|rule| rule.number.is_some()).collect();
             match (rules.is_empty(), numbered.is_empty()) {
                 (true, _) => {}
@@ -37,6 +41,29 @@ pub(super) fn write_acls(line: &mut dyn FnMut(usize, &str), node: &Node, name: &
                 line(6, &format!("{number}: {}", q(&show_filter(&without_interface(rule), name))));
             }
         }
+    }
+}
+
+/// The lines before the numbered ones. (The last line without a number is the denial of the rest, which every list has.)
+fn write_always(
+    line: &mut dyn FnMut(usize, &str),
+    (key, rules): (&str, &[&Filter]),
+    name: &dyn Fn(PortId) -> String,
+) {
+    let unnumbered = rules.iter().take(rules.len().saturating_sub(1)).filter(|rule| rule.number.is_none());
+    for (index, rule) in unnumbered.enumerate() {
+        if index == 0 {
+            line(5, &format!("always-{key}:"));
+        }
+        line(6, &format!("- {}", q(&show_filter(&without_interface(rule), name))));
+    }
+}
+
+/// The name of the list that a rule belongs to.
+fn list_name(rule: &Filter) -> Option<&str> {
+    match &rule.construct {
+        Some(Construct::NetworkAcl { name }) => Some(name),
+        _ => None,
     }
 }
 

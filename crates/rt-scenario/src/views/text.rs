@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use rt_base::{HookPoint, PortId};
-use rt_rules::{Chain, Filter, NatRule, Origin, Route, RouteKind, RoutePolicy};
+use rt_rules::{Action, Chain, Construct, Filter, NatRule, Origin, Policy, Route, RouteKind, RoutePolicy};
 
 use super::{by_site, kind_word, table_name};
 use crate::model::{App, Change, Issuer, Link, Model, Node, Pages};
@@ -209,14 +209,29 @@ fn write_story(out: &mut String, model: &Model) {
 /// A filter rule in the words of the scenario file: `deny tcp port 80`.
 #[must_use]
 pub fn filter_line(node: &Node, rule: &Filter) -> String {
-    let line = show_filter(rule, &|port| port_name(node, port));
-    rule.number.map_or_else(|| line.clone(), |number| format!("{number}: {line}"))
+    let bare = Filter { construct: None, ..rule.clone() };
+    let line = show_filter(&bare, &|port| port_name(node, port));
+    let line = match (rule.number, &rule.construct) {
+        (Some(number), _) => format!("{number}: {line}"),
+        (None, Some(Construct::NetworkAcl { .. })) if rule.action == Action::Drop => format!("*: {line}"),
+        (None, _) => line,
+    };
+    rule.construct.as_ref().map_or_else(|| line.clone(), |c| format!("{line} ({})", whose(c)))
+}
+
+/// A cloud's construct in words: `security group web`.
+fn whose(construct: &Construct) -> String {
+    match construct {
+        Construct::SecurityGroup { name } => format!("security group {name}"),
+        Construct::NetworkAcl { name } => format!("network ACL {name}"),
+    }
 }
 
 /// What a chain does with what no rule names, in the words of the scenario file: `otherwise deny`.
 #[must_use]
 pub fn policy_line(chain: &Chain) -> String {
-    show_otherwise(&chain.policy)
+    let line = show_otherwise(&Policy { construct: None, ..chain.policy.clone() });
+    chain.policy.construct.as_ref().map_or_else(|| line.clone(), |c| format!("{line} ({})", whose(c)))
 }
 
 /// A NAT rule in the words of the scenario file: `masquerade out wan using 10001-65535`.

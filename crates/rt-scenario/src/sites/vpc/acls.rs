@@ -7,18 +7,17 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::HookPoint;
-use rt_rules::{Action, Chain, Construct, Filter, Match, Origin, Policy};
+use rt_rules::{Action, Construct, Filter, Match, Origin};
 
 use super::lines::{self, End, Toward};
 use super::{Subnet, Vpc, default_of, fine_name, origin_of, unknown};
 use crate::diag::Code;
+use crate::guard::LAST_NUMBER;
 use crate::tree::{Key, Value};
 use crate::world::World;
 
 /// The ACL of subnets that name none.
 const DEFAULT: &str = "default";
-/// Lines go up to this number; `*`, the denial at the end, is the next.
-const LAST_NUMBER: u32 = 32_766;
 
 impl Vpc<'_> {
     pub(super) fn write_acls(&self, world: &mut World<'_, '_>) {
@@ -32,15 +31,11 @@ impl Vpc<'_> {
                 (key.text.as_str(), both)
             })
             .collect();
-        let mut chains = [Vec::new(), Vec::new()];
         for subnet in &self.subnets {
             let named = subnet.value.get("acl");
             let name = named.and_then(Value::text).unwrap_or(DEFAULT);
             match read.iter().find(|(n, _)| *n == name) {
-                Some((_, [leaves, enters])) => {
-                    chains[0].extend(leaves.iter().map(|rule| at_port(rule, subnet, Toward::Out)));
-                    chains[1].extend(enters.iter().map(|rule| at_port(rule, subnet, Toward::In)));
-                }
+                Some((_, both)) => self.put_acl(world, subnet, (name, both)),
                 None if name == DEFAULT => {}
                 None => unknown(
                     world,
@@ -50,26 +45,39 @@ impl Vpc<'_> {
                 ),
             }
         }
+    }
+
+    /// Puts both lists at the router's port to a subnet.
+    fn put_acl(
+        &self,
+        world: &mut World<'_, '_>,
+        subnet: &Subnet<'_>,
+        (name, both): (&str, &[Vec<Filter>; 2]),
+    ) {
         let hooks = [HookPoint::Prerouting, HookPoint::Postrouting];
-        for (hook, rules) in hooks.into_iter().zip(chains) {
-            if rules.is_empty() {
-                continue;
+        for (hook, rules) in hooks.into_iter().zip(both) {
+            let mut rules = rules.clone();
+            let rest = rules.pop().expect("invariant: every list ends with its denial");
+            if let Some(rule) = self.unblockable(world, subnet, hook) {
+                let construct = Some(Construct::NetworkAcl { name: name.to_owned() });
+                rules.insert(0, Filter { construct, ..rule });
             }
-            let rules = self.unblockable(world).into_iter().chain(rules).collect();
-            let origin = world.default_of(self.span, "the default network ACL allows everything");
-            let policy = Policy::new(Action::Accept, origin);
-            world.node(self.router).node.chains.push(Chain { hook, rules, policy });
+            world.add_list(self.router, (hook, subnet.port), rules, rest);
         }
     }
 
-    /// No network ACL can keep anybody from the VPC's resolver.
-    fn unblockable(&self, world: &World<'_, '_>) -> Vec<Filter> {
-        let Some(resolver) = &self.resolver else { return Vec::new() };
+    /// No network ACL can keep anybody from the VPC's resolver: questions to it leave a subnet and answers come back, the
+    /// other way round where it stands.
+    fn unblockable(&self, world: &World<'_, '_>, subnet: &Subnet<'_>, hook: HookPoint) -> Option<Filter> {
+        let resolver = self.resolver.as_ref()?;
+        let own = IpNet::from(subnet.net).contains(&resolver.address);
+        let ends = vec![resolver.address.into(), IpAddr::from(super::resolver::LINK_LOCAL).into()];
+        let when = match (hook == HookPoint::Prerouting) != own {
+            true => Match { dst: ends, ..Match::default() },
+            false => Match { src: ends, ..Match::default() },
+        };
         let origin = world.default_of(self.span, "no network ACL can block the VPC's resolver");
-        let both = vec![resolver.address.into(), IpAddr::from(super::resolver::LINK_LOCAL).into()];
-        let to = Match { dst: both.clone(), ..Match::default() };
-        let from = Match { src: both, ..Match::default() };
-        [to, from].into_iter().map(|when| Filter::new(when, Action::Accept, origin.clone())).collect()
+        Some(Filter::new(when, Action::Accept, origin))
     }
 
     /// The lines of an ACL in one direction, by number, and the denial at the end.
@@ -106,7 +114,7 @@ impl Vpc<'_> {
             "a network ACL denies what none of its lines names (rule *)",
         );
         let rest = Filter::new(Match::default(), Action::Drop, origin);
-        out.push(Filter { number: Some(LAST_NUMBER + 1), construct, ..rest });
+        out.push(Filter { construct, ..rest });
         out
     }
 
@@ -129,16 +137,6 @@ impl Vpc<'_> {
             Toward::Out => Match { dst: nets, ..line.when.clone() },
         }
     }
-}
-
-/// A line as it stands at the router's port to a subnet.
-fn at_port(rule: &Filter, subnet: &Subnet<'_>, toward: Toward) -> Filter {
-    let mut rule = rule.clone();
-    match toward {
-        Toward::In => rule.when.out_port = Some(subnet.port),
-        Toward::Out => rule.when.in_port = Some(subnet.port),
-    }
-    rule
 }
 
 fn rule_number(world: &mut World<'_, '_>, key: &Key) -> Option<u32> {

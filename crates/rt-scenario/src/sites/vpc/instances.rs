@@ -53,12 +53,14 @@ impl<'v> Vpc<'v> {
         if servers.is_empty() {
             servers.extend(self.resolver.as_ref().map(|r| r.address));
         }
-        if let Some((key, _)) = value.entry("firewall") {
-            let message = "an instance's own firewall stands behind its security groups, which are all that is built here";
+        for key in ["firewall", "acl", "reverse-path"] {
+            let Some((key, _)) = value.entry(key) else { continue };
+            let message =
+                "an instance's own rules stand behind its security groups, which are all that is built here";
             world
                 .problems
                 .add(Code::NoEffect, key.span, message, "has no effect")
-                .help("write the lines into a security group");
+                .help("write the lines into a security group, or a network ACL of its subnet");
         }
         world.read_apps(id, value);
         let unsaid = self.subnets[subnet].value.flag_at("public").unwrap_or(false);
