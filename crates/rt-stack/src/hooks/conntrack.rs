@@ -287,8 +287,9 @@ impl Conntrack {
         self.expiry.tidy(entries.len() - self.free.len(), |at, (index, serial)| {
             entries[index as usize].is_queued(at, serial)
         });
-        self.keys.insert(draft.original, (index, Direction::Original));
-        self.keys.insert(draft.reply, (index, Direction::Reply));
+        // What already belongs to a flow goes on belonging to it.
+        self.keys.entry(draft.original).or_insert((index, Direction::Original));
+        self.keys.entry(draft.reply).or_insert((index, Direction::Reply));
         Ok(index)
     }
 

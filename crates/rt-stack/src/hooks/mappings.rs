@@ -138,7 +138,7 @@ impl Mappings {
                 u32::try_from(self.slots.len() - 1).expect("invariant: fewer mappings than flows")
             }
         };
-        self.keys.insert(Mappings::key(&mapping), slot);
+        self.keys.entry(Mappings::key(&mapping)).or_insert(slot);
         let overloaded = mapping.behaviour.overloads();
         let external = (mapping.protocol, mapping.external);
         self.external.entry(external).or_insert(External { slot, mappings: 0, overloaded }).mappings += 1;
@@ -180,7 +180,10 @@ impl Mappings {
     fn remove(&mut self, slot: u32, mapping: &Mapping) {
         self.freed += 1;
         self.free.push(slot);
-        self.keys.remove(&Mappings::key(mapping));
+        let key = Mappings::key(mapping);
+        if self.keys.get(&key) == Some(&slot) {
+            self.keys.remove(&key);
+        }
         let end = (mapping.protocol, mapping.external);
         if let Some(external) = self.external.get_mut(&end) {
             external.mappings -= 1;

@@ -386,7 +386,12 @@ impl Nat {
         let remote = Mappings::remote(&behaviour, wanted.remote);
         //= rfc4787#4.1 REQ-1
         if let Some(slot) = self.mappings.find(protocol, inner, to, remote) {
-            return Some(slot);
+            let mut answer = draft.reply;
+            answer.set_destination(self.mappings.get(slot).external);
+            // Two destinations that a rule makes one must not share a port: their answers would look alike.
+            if draft.rules[0].is_none() || draft.hairpin.is_some() || !wanted.table.knows(&answer) {
+                return Some(slot);
+            }
         }
         let (port, block) = match wanted.ports {
             NatPorts::Block { range, size, most } => {

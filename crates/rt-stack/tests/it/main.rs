@@ -12,6 +12,7 @@ mod nat_behaviour;
 mod neighbor;
 mod policy;
 mod properties;
+mod reference;
 mod rules;
 mod sockets;
 mod tcp;
