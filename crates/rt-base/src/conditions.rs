@@ -45,6 +45,47 @@ pub struct NearMiss {
     pub out_port: Option<PortId>,
 }
 
+impl NearMiss {
+    /// What of the packet kept the rule from matching: `the destination port is 80 and it comes from 10.0.0.1`.
+    /// `interface` names the node's interfaces.
+    #[must_use]
+    pub fn say(&self, interface: &dyn Fn(PortId) -> String) -> String {
+        if self.failed.is_empty() {
+            return "its limit was used up".to_owned();
+        }
+        let said: Vec<String> = self.failed.iter().map(|c| self.say_one(c, interface)).collect();
+        said.join(" and ")
+    }
+
+    fn say_one(&self, condition: Condition, interface: &dyn Fn(PortId) -> String) -> String {
+        let by = |port: Option<PortId>| port.map_or_else(|| "this machine itself".to_owned(), interface);
+        match condition {
+            Condition::Protocol => match self.protocol {
+                1 => "it is ICMP".to_owned(),
+                6 => "it is TCP".to_owned(),
+                17 => "it is UDP".to_owned(),
+                other => format!("its protocol is {other}"),
+            },
+            Condition::InPort => format!("it came by {}", by(self.in_port)),
+            Condition::OutPort => format!("it leaves by {}", by(self.out_port)),
+            Condition::Destination => format!("it goes to {}", self.dst.ip()),
+            Condition::Source => format!("it comes from {}", self.src.ip()),
+            Condition::IcmpType if self.protocol != 1 => "it is not ICMP".to_owned(),
+            Condition::IcmpType => format!("its ICMP type is {}/{}", self.src.port(), self.dst.port()),
+            Condition::SourcePort => format!("the source port is {}", self.src.port()),
+            Condition::DestinationPort => format!("the destination port is {}", self.dst.port()),
+            Condition::TcpFlags if self.protocol != 6 => "it is not TCP".to_owned(),
+            Condition::TcpFlags => format!("its flags are {}", rt_wire::TcpFlags(self.tcp_flags)),
+            Condition::State => match self.state {
+                CtState::New => "it begins a connection".to_owned(),
+                CtState::Established => "it belongs to a connection".to_owned(),
+                CtState::Related => "it is about a connection".to_owned(),
+                CtState::Invalid => "it belongs to no connection known here".to_owned(),
+            },
+        }
+    }
+}
+
 /// One condition of a rule.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]

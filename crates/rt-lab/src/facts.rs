@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use rt_base::NodeId;
-use rt_rules::{Chain, Route, RouteKind};
+use rt_rules::{Chain, Filter, Route, RouteKind};
 use rt_scenario::model::{Direction, Link, Model, Node, NodeKind};
 use rt_scenario::views;
 use rt_trace::{
@@ -48,6 +48,12 @@ fn node(node: &Node) -> NodeFacts {
                 mac: i.mac,
                 addresses: i.addresses.iter().map(|a| (a.addr(), a.prefix_len())).collect(),
                 mtu: i.mtu,
+                reverse_path: i.reverse_path.as_ref().map(|check| {
+                    fact(
+                        format!("reverse-path {} on {}", views::reverse_path_word(check), i.name),
+                        &check.origin,
+                    )
+                }),
             })
             .collect(),
         routes: node.routes.iter().map(|r| fact(route_text(node, r), &r.origin)).collect(),
@@ -66,14 +72,21 @@ fn node(node: &Node) -> NodeFacts {
 }
 
 fn fact(text: String, origin: &rt_rules::Origin) -> RuleFacts {
-    RuleFacts { text, origin: origin.to_string() }
+    RuleFacts { text, origin: origin.to_string(), explanation: None }
 }
 
 fn chain(node: &Node, chain: &Chain) -> ChainFacts {
+    let explained = |rule: Option<u32>, fact: RuleFacts| RuleFacts {
+        explanation: chain.explanation(rule).map(str::to_owned),
+        ..fact
+    };
+    let rule = |(index, rule): (u32, &Filter)| {
+        explained(Some(index), fact(views::filter_line(node, rule), &rule.origin))
+    };
     ChainFacts {
         hook: chain.hook,
-        rules: chain.rules.iter().map(|r| fact(views::filter_line(node, r), &r.origin)).collect(),
-        policy: fact(views::policy_line(chain), &chain.policy.origin),
+        rules: (0..).zip(&chain.rules).map(rule).collect(),
+        policy: explained(None, fact(views::policy_line(chain), &chain.policy.origin)),
     }
 }
 

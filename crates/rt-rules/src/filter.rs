@@ -334,6 +334,22 @@ impl Chain {
         matches!(self.hook, HookPoint::Prerouting | HookPoint::Postrouting)
     }
 
+    /// The word that AWS has for a refusal by this rule (`None`: the policy), if it belongs to one of AWS's constructs: the
+    /// explanation codes of the VPC Reachability Analyzer.
+    #[must_use]
+    pub fn explanation(&self, rule: Option<u32>) -> Option<&'static str> {
+        let construct = match rule {
+            Some(rule) => self.rules.get(rule as usize)?.construct.as_ref(),
+            None => self.policy.construct.as_ref(),
+        };
+        let of_group = |rule: &Filter| matches!(rule.construct, Some(Construct::SecurityGroup { .. }));
+        Some(match construct? {
+            Construct::NetworkAcl { .. } => "SUBNET_ACL_RESTRICTION",
+            Construct::SecurityGroup { .. } if self.rules.iter().any(of_group) => "ENI_SG_RULES_MISMATCH",
+            Construct::SecurityGroup { .. } => "SG_HAS_NO_RULES",
+        })
+    }
+
     /// The action for `flow`, with the index of the deciding rule (`None`: the policy), while every [`Limit`] has tokens.
     #[must_use]
     pub fn judge(&self, flow: &Flow) -> (Action, Option<u32>) {

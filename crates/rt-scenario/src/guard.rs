@@ -215,7 +215,8 @@ fn stateless(line: Line) -> Result<rules_text::Rule, String> {
 }
 
 /// The word of the language for a mode.
-pub(crate) fn reverse_path_word(check: &SourceCheck) -> &'static str {
+#[must_use]
+pub fn reverse_path_word(check: &SourceCheck) -> &'static str {
     match check.mode {
         ReversePath::Strict => "strict",
         ReversePath::Loose => "loose",

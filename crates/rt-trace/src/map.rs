@@ -113,6 +113,9 @@ pub struct InterfaceFacts {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Largest IP packet.
     pub mtu: u16,
+    /// Its reverse-path check, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverse_path: Option<RuleFacts>,
 }
 
 /// One rule in words, and where it was written.
@@ -122,6 +125,9 @@ pub struct RuleFacts {
     pub text: String,
     /// `web-browsing.yaml:9`.
     pub origin: String,
+    /// What a cloud calls a refusal by it: `SUBNET_ACL_RESTRICTION`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
 }
 
 /// One filter chain.

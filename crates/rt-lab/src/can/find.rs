@@ -2,8 +2,12 @@
 
 use std::net::IpAddr;
 
-use rt_base::{AppRecord, DropReason, FrameId, HookPoint, LinkId, NodeId, Place, PortId, Time, What};
-use rt_scenario::model::Model;
+use ipnet::IpNet;
+use rt_base::{
+    AppRecord, DropReason, Event, FrameId, HookPoint, LinkId, NearMiss, NodeId, Place, PortId, Time, What,
+};
+use rt_rules::Origin;
+use rt_scenario::model::{Model, Node};
 use rt_trace::Trace;
 
 use super::{Blocker, Probe};
@@ -20,6 +24,10 @@ pub(super) struct Cause {
     /// Machines that the packet passed before (a routing loop shows here).
     pub(super) passed: Vec<NodeId>,
     pub(super) said: Option<String>,
+    /// The interface at which it was dropped.
+    pub(super) port: PortId,
+    /// The rule that came nearest, if a filter recorded one.
+    pub(super) nearest: Option<NearMiss>,
 }
 
 /// The protocols a probe travels by: ICMP and TCP.
@@ -42,6 +50,8 @@ pub(super) fn cause(model: &Model, probe: &Probe, from: NodeId) -> Option<Cause>
             destination: Some(destination),
             passed: passed(trace, event.frame),
             said: None,
+            port,
+            nearest: near_miss(trace, event),
         });
     }
     let failed = trace.said().find_map(|(event, record)| match record {
@@ -59,6 +69,16 @@ pub(super) fn cause(model: &Model, probe: &Probe, from: NodeId) -> Option<Cause>
         destination: None,
         passed: Vec::new(),
         said: Some(failed.clone()),
+        port: PortId::default(),
+        nearest: None,
+    })
+}
+
+fn near_miss(trace: &Trace, drop: &Event) -> Option<NearMiss> {
+    let mut there = trace.events_of(drop.frame).filter(|e| e.node() == drop.node() && e.at == drop.at);
+    there.find_map(|e| match &e.what {
+        What::NearMiss(miss) => Some((**miss).clone()),
+        _ => None,
     })
 }
 
@@ -112,7 +132,21 @@ impl Cause {
             (None, None) => format!("{}: {}", node.name, self.reason.say()),
         };
         let code = if self.said.is_some() { "request.failed" } else { self.reason.code() };
-        Blocker { node: node.name.clone(), code: code.into(), sentence, rule, origin, lifted: None }
+        let nearest = self.nearest.as_ref().and_then(|miss| nearest_rule(node, miss));
+        let explanation = match self.place {
+            Place::Hook(hook) => hook_rule(node, hook, self.rule).and_then(|fact| fact.explanation.clone()),
+            _ => None,
+        };
+        Blocker {
+            node: node.name.clone(),
+            code: code.into(),
+            sentence,
+            rule,
+            origin,
+            nearest,
+            explanation,
+            lifted: None,
+        }
     }
 
     fn rule_and_origin(&self, model: &Model, node: &rt_trace::NodeFacts) -> (Option<String>, String) {
@@ -122,6 +156,14 @@ impl Cause {
             Place::Nat => self.rule.and_then(|r| node.nat.get(r as usize)),
             _ => None,
         };
+        if let Some(check) = node.interfaces.get(self.port.index()).and_then(|i| i.reverse_path.as_ref())
+            && self.reason == DropReason::ReversePath
+        {
+            return (Some(check.text.clone()), check.origin.clone());
+        }
+        if let (DropReason::NoRoute, Some(to)) = (self.reason, self.destination) {
+            return (None, no_route(&model.nodes[self.node.index()], node, to).to_string());
+        }
         match (fact, self.link) {
             (Some(fact), _) => (Some(fact.text.clone()), fact.origin.clone()),
             (None, Some(link)) if matches!(self.place, Place::Link | Place::Queue) => {
@@ -130,6 +172,34 @@ impl Cause {
             _ => (None, model.nodes[self.node.index()].origin.to_string()),
         }
     }
+}
+
+/// Nothing decided but the absence of a route: the one whose network has most bits in common with the destination.
+fn no_route(node: &Node, facts: &rt_trace::NodeFacts, to: IpAddr) -> Origin {
+    let common = |prefix: &IpNet| match (prefix.network(), to) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            (a.to_bits() ^ b.to_bits()).leading_zeros().min(prefix.prefix_len().into())
+        }
+        _ => 0,
+    };
+    let best = node
+        .routes
+        .iter()
+        .enumerate()
+        .max_by_key(|(index, route)| (common(&route.prefix), usize::MAX - index));
+    let nearest = best.map(|(index, route)| {
+        let text = facts.routes.get(index).map_or("?", |fact| fact.text.as_str());
+        format!("`{text}`, {}: {to} is not in {}", route.origin, route.prefix)
+    });
+    Origin::Absence { table: format!("the routes of {}", node.name), nearest }
+}
+
+fn nearest_rule(node: &rt_trace::NodeFacts, miss: &NearMiss) -> Option<String> {
+    let Place::Hook(hook) = miss.place else { return None };
+    let rule = hook_rule(node, hook, Some(miss.rule))?;
+    let name =
+        |port: PortId| node.interfaces.get(port.index()).map_or_else(|| "?".to_owned(), |i| i.name.clone());
+    Some(format!("`{}`, {}: {}", rule.text, rule.origin, miss.say(&name)))
 }
 
 fn hook_rule(node: &rt_trace::NodeFacts, hook: HookPoint, rule: Option<u32>) -> Option<&rt_trace::RuleFacts> {

@@ -16,6 +16,12 @@ pub(super) fn lift(model: &mut Model, cause: &Cause, verb: &Verb) -> Option<Stri
         DropReason::NoRoute | DropReason::RouteUnreachable | DropReason::Blackhole => {
             lift_route(model, cause.node, cause.destination?)
         }
+        DropReason::ReversePath => {
+            let node = &mut model.nodes[cause.node.index()];
+            let interface = node.interfaces.get_mut(cause.port.index())?;
+            interface.reverse_path = None;
+            Some(format!("{} believes every source on {}", node.name, interface.name))
+        }
         DropReason::TtlExceeded => lift_loop(model, cause),
         DropReason::NotARouter => {
             let node = &mut model.nodes[cause.node.index()];

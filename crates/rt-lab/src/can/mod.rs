@@ -27,6 +27,12 @@ pub struct Blocker {
     pub rule: Option<String>,
     /// Where that rule (or the thing whose absence decided) was written.
     pub origin: String,
+    /// The rule that came nearest to deciding otherwise when nothing in particular did, and what kept it from matching.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nearest: Option<String>,
+    /// What a cloud calls this refusal, such as `SUBNET_ACL_RESTRICTION` (AWS VPC Reachability Analyzer).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
     /// What was changed in the model to get past it; `None` when nothing could.
     pub lifted: Option<String>,
 }
@@ -232,6 +238,8 @@ impl Verdict {
                 lines.push(format!("     rule     {rule}"));
             }
             lines.push(format!("     written  {}", blocker.origin));
+            lines.extend(blocker.nearest.iter().map(|nearest| format!("     nearest  {nearest}")));
+            lines.extend(blocker.explanation.iter().map(|code| format!("     AWS      {code}")));
             match &blocker.lifted {
                 Some(change) => lines.push(format!("     lifted   {change}")),
                 None => lines.push("     lifted   nothing in the model lifts this".into()),

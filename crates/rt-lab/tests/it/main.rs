@@ -3,6 +3,7 @@
 
 mod boundaries;
 mod determinism;
+mod guards;
 mod hostile;
 mod judges;
 mod laws;

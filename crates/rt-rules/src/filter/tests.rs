@@ -127,3 +127,21 @@ fn the_nearest_miss_is_the_rule_that_needs_least_to_match() {
     let empty = Chain { rules: Vec::new(), ..chain };
     assert_eq!(empty.nearest_miss(&flow(), None), None);
 }
+
+#[test]
+fn refusals_of_aws_constructs_have_aws_codes() {
+    let origin = || Origin::Resource { address: "aws_security_group.app".into() };
+    let group = || Some(Construct::SecurityGroup { name: "app".into() });
+    let policy = Policy { construct: group(), ..Policy::new(Action::Drop, origin()) };
+    let mut chain = Chain { hook: HookPoint::Input, rules: Vec::new(), policy };
+    assert_eq!(chain.explanation(None), Some("SG_HAS_NO_RULES"));
+    chain
+        .rules
+        .push(Filter { construct: group(), ..Filter::new(Match::default(), Action::Accept, origin()) });
+    assert_eq!(chain.explanation(None), Some("ENI_SG_RULES_MISMATCH"));
+    let list = Some(Construct::NetworkAcl { name: "public".into() });
+    chain.rules.push(Filter { construct: list, ..Filter::new(Match::default(), Action::Drop, origin()) });
+    assert_eq!(chain.explanation(Some(1)), Some("SUBNET_ACL_RESTRICTION"));
+    chain.rules.push(Filter::new(Match::default(), Action::Drop, origin()));
+    assert_eq!(chain.explanation(Some(2)), None, "nobody's");
+}

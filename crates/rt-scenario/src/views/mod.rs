@@ -5,6 +5,7 @@ mod diagram;
 mod plain_yaml;
 mod text;
 
+pub use crate::guard::reverse_path_word;
 pub use diagram::{dot, mermaid};
 pub use plain_yaml::plain_yaml;
 pub use text::{filter_line, nat_line, policy_line, policy_route_line, text};

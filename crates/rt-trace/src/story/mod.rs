@@ -14,6 +14,7 @@ mod connect;
 mod echo;
 mod files;
 mod forged;
+mod guards;
 mod http;
 mod life;
 mod listeners;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use rt_base::{AppRecord, Event, Figure, FrameId, HookPoint, NodeId, ReqId, Time, What};
 
+use super::guards;
 use super::model::{Alternative, Chapter, HopStory, Line};
 use super::view::{Leg, Req, View};
 use super::words;
@@ -203,10 +204,16 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
             let verdict = if *accepted { "accepts" } else { "refuses" };
             let code = if *accepted { "filter.accept" } else { "filter.drop" };
             let text = format!("{} {verdict}: {}", hook_name(*hook), said.map_or("", |r| r.text.as_str()));
-            Line::new(code, "filter", text)
+            let line = Line::new(code, "filter", text)
                 .margin(said.map_or(String::new(), |r| r.origin.clone()))
-                .with("rule", rule)
+                .with("rule", rule);
+            match said.and_then(|r| r.explanation.as_ref()).filter(|_| !*accepted) {
+                Some(explanation) => line.with("explanation", explanation),
+                None => line,
+            }
         }
+        What::Logged { hook, rule, untold } => guards::logged(facts, *hook, *rule, *untold),
+        What::NearMiss(miss) => guards::near_miss(view, node, miss),
         What::Nat(_) => return nat_lines_of(view, event),
         What::NeighborWait { address } => {
             Line::new("arp.wait", "ARP", format!("asks for the MAC of {address} first"))
@@ -274,6 +281,9 @@ pub(crate) fn rule_at(
     rule: u32,
 ) -> Option<(String, String)> {
     let facts = view.trace.map.nodes.get(event.node().index())?;
+    if let Some(found) = guards::reverse_path(facts, event) {
+        return Some(found);
+    }
     let rule = match place {
         rt_base::Place::Route => facts.route(rule)?,
         rt_base::Place::Nat => facts.nat.get(rule as usize)?,
@@ -289,11 +299,11 @@ pub(crate) fn rule_at(
 /// A hook's name.
 pub(crate) fn hook_name(hook: HookPoint) -> &'static str {
     match hook {
-        HookPoint::Prerouting => "prerouting",
+        HookPoint::Prerouting => "access list in",
         HookPoint::Input => "input",
         HookPoint::Forward => "forward",
         HookPoint::Output => "output",
-        HookPoint::Postrouting => "postrouting",
+        HookPoint::Postrouting => "access list out",
     }
 }
 
@@ -336,7 +346,7 @@ pub(crate) fn way_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
             match did.code.as_str() {
                 "nat.snat" | "nat.dnat" => words.push("NAT".into()),
                 "switch.flood" => words.push("sends it out of every port".into()),
-                "arp.wait" => words.push(did.text.clone()),
+                "arp.wait" | "filter.log" => words.push(did.text.clone()),
                 "route.match" if i != 0 => words.extend(did.data.get("ttl").map(|t| format!("TTL {t}"))),
                 code if code.starts_with("drop.") => words.push(did.text.clone()),
                 _ => {}

@@ -7,6 +7,7 @@ use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpSendRecord, Time, W
 
 use super::again::{self, Asked};
 use super::forged;
+use super::guards;
 use super::listeners;
 use super::model::{BudgetStory, Line};
 use super::tell::{self, Step};
@@ -234,7 +235,9 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
     let by = rule.as_ref().map_or(String::new(), |(text, _)| format!(" by the rule \"{text}\""));
     let round = circle(view, event.frame).map_or(String::new(), |c| format!(" ({c})"));
     let queue = full_queue(view, event).map_or(String::new(), |q| format!(" ({q})"));
-    let text = format!("drops a packet{by}: {}{queue}{round}{what}", reason_words(view, event, reason));
+    let nearest = guards::nearest(view, event);
+    let text =
+        format!("drops a packet{by}: {}{queue}{round}{nearest}{what}", reason_words(view, event, reason));
     Line::new(reason.code(), view.name(event.node()), text)
         .at(event.at)
         .on(view.name(event.node()))

@@ -81,6 +81,7 @@ fn map() -> TraceMap {
         name: name.into(),
         addresses: vec![(IpAddr::V4(address), 24)],
         mtu: 1_500,
+        reverse_path: None,
         ..InterfaceFacts::default()
     };
     let node = |name: &str, class: NodeClass, role: &str, interfaces: Vec<InterfaceFacts>| NodeFacts {
@@ -90,8 +91,16 @@ fn map() -> TraceMap {
         processing: Nanos(5_000),
         interfaces,
         routes: vec![
-            RuleFacts { text: "10.0.1.0/24 dev left".into(), origin: "ping.yaml:4".into() },
-            RuleFacts { text: "10.0.2.0/24 dev right".into(), origin: "ping.yaml:5".into() },
+            RuleFacts {
+                text: "10.0.1.0/24 dev left".into(),
+                origin: "ping.yaml:4".into(),
+                ..RuleFacts::default()
+            },
+            RuleFacts {
+                text: "10.0.2.0/24 dev right".into(),
+                origin: "ping.yaml:5".into(),
+                ..RuleFacts::default()
+            },
         ],
         ..NodeFacts::default()
     };
