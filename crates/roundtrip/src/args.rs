@@ -61,17 +61,23 @@ pub(crate) enum Command {
         /// A file, or the name of a built-in scenario.
         scenario: String,
     },
-    /// Show the network that a scenario describes.
-    #[command(after_help = "Examples:
-  roundtrip show web-browsing                     who is connected to whom, with addresses
-  roundtrip show web-browsing --expanded          every site written out as plain nodes, links, routes and rules
-  roundtrip show web-browsing --format mermaid    a diagram for Markdown pages; dot for Graphviz")]
+    /// Show the network that a scenario describes, or what a machine remembers at a moment of a run.
+    #[command(after_help = SHOW_HELP)]
     Show {
-        /// A file, or the name of a built-in scenario.
+        /// A file, or the name of a built-in scenario; with --at also a run's folder.
         scenario: String,
         /// Write sites out as plain nodes, links, routes and rules (a scenario file again).
-        #[arg(long)]
+        #[arg(long, conflicts_with = "at")]
         expanded: bool,
+        /// Show the tables of this machine; may be given several times.
+        #[arg(long, value_name = "MACHINE")]
+        at: Vec<String>,
+        /// Which tables; all when not given.
+        #[arg(long, value_enum, value_delimiter = ',', requires = "at")]
+        table: Vec<TableChoice>,
+        /// When, in virtual time, such as 1.2s; the end of the run when not given.
+        #[arg(long, requires = "at")]
+        time: Option<String>,
     },
     /// Run a scenario, tell its story, check its expectations and write everything to a folder.
     #[command(
@@ -286,6 +292,17 @@ Exit codes: 0 yes, 1 no, 2 could not answer.")]
     },
 }
 
+/// What `show --help` teaches.
+const SHOW_HELP: &str = "\
+Examples:
+  roundtrip show web-browsing                     who is connected to whom, with addresses
+  roundtrip show web-browsing --expanded          every site written out as plain nodes, links, routes and rules
+  roundtrip show web-browsing --format mermaid    a diagram for Markdown pages; dot for Graphviz
+  roundtrip show web-browsing --at home.router --table nat                       its NAT table when the run is over
+  roundtrip show web-browsing --at home.router --table nat,conntrack --time 1.2s at this moment of the run
+  roundtrip show web-browsing --at laptop --table routes                         and neighbors, rules
+With --at, a name reads its last run in roundtrip-out/, or makes one.";
+
 /// What `exec --help` teaches.
 const EXEC_HELP: &str = "\
 The program runs in namespaces of its own. Its only network is the machine's: its address, its resolver, its NAT; every
@@ -433,6 +450,21 @@ pub(crate) enum CommentChoice {
     Key,
     /// None.
     None,
+}
+
+/// One of a machine's tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum TableChoice {
+    /// NAT mappings: inside, outside, lifetime, rule.
+    Nat,
+    /// Flows: state, both directions, counters, lifetime.
+    Conntrack,
+    /// Routes with their origin and use.
+    Routes,
+    /// Neighbours: which MAC an address has.
+    Neighbors,
+    /// Filter and NAT rules with what they decided.
+    Rules,
 }
 
 /// What to draw.

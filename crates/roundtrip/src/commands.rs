@@ -8,7 +8,7 @@ use rt_lab::{
 };
 use serde_json::json;
 
-use crate::args::{Args, Command, CommentChoice, Format, PlotChoice, SideChoice};
+use crate::args::{Args, Command, CommentChoice, Format, PlotChoice, SideChoice, TableChoice};
 use crate::{attach, progress};
 
 /// What a command has to say.
@@ -43,7 +43,10 @@ pub(crate) fn answer(args: &Args) -> Answer {
         Command::List => Ok(list(json)),
         Command::New { template, file } => new(template, file.as_deref(), json),
         Command::Check { scenario } => check(scenario, json),
-        Command::Show { scenario, expanded } => show(scenario, *expanded, args.format),
+        Command::Show { scenario, at, table, time, .. } if !at.is_empty() => {
+            tables(scenario, (at, table, time.as_deref()), args.format)
+        }
+        Command::Show { scenario, expanded, .. } => show(scenario, *expanded, args.format),
         Command::Run { .. } => run(&args.command, json),
         Command::Exec { .. } => attach::exec(&args.command),
         Command::Up { .. } => attach::up(&args.command),
@@ -121,6 +124,33 @@ fn show(source: &str, expanded: bool, format: Format) -> Result<Answer, Refusal>
         Format::Dot => ShowFormat::Dot,
     };
     Ok(Answer::yes(scenario.show(format, expanded)))
+}
+
+fn tables(
+    source: &str,
+    (at, tables, time): (&[String], &[TableChoice], Option<&str>),
+    format: Format,
+) -> Result<Answer, Refusal> {
+    if matches!(format, Format::Mermaid | Format::Dot) {
+        return Ok(Answer::unanswered(
+            "a table is no diagram: leave --format away, or write --format json".into(),
+        ));
+    }
+    let kind = |choice: &TableChoice| match choice {
+        TableChoice::Nat => TableKind::Nat,
+        TableChoice::Conntrack => TableKind::Conntrack,
+        TableChoice::Routes => TableKind::Routes,
+        TableChoice::Neighbors => TableKind::Neighbors,
+        TableChoice::Rules => TableKind::Rules,
+    };
+    let query = TablesQuery {
+        at: at.to_vec(),
+        tables: tables.iter().map(kind).collect(),
+        time: time.map(rt_lab::parse_time).transpose()?,
+    };
+    let shown = rt_lab::tables(source, &query)?;
+    let data = if format == Format::Json { pretty(&shown.json) } else { shown.text };
+    Ok(Answer { data, talk: shown.talk, exit: 0 })
 }
 
 fn run(command: &Command, json: bool) -> Result<Answer, Refusal> {

@@ -109,7 +109,7 @@ impl Runtime {
             }
             // What came over a bridge has woken its tasks.
             Input::Outside { port: BRIDGE_PORT, .. } => self.run(now, out),
-            Input::Outside { .. } => return,
+            Input::Outside { .. } | Input::Rebind { .. } => return,
         }
         self.say_quiet(out);
         self.wish_wake(out);

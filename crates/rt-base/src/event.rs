@@ -325,6 +325,11 @@ pub enum What {
         /// The interface it went through.
         port: PortId,
     },
+    /// The world changed by the timeline: this node has forgotten its NAT mappings.
+    Rebound {
+        /// So many.
+        mappings: u32,
+    },
 }
 
 /// A choice among equally good routes.

@@ -33,6 +33,11 @@ pub enum Input {
         /// Ethernet bytes as they came; nobody has looked at them.
         bytes: Vec<u8>,
     },
+    /// Forget every NAT mapping, as a router that was switched off and on. A node without NAT ignores it.
+    Rebind {
+        /// No inner end gets the external port back that it had.
+        change: bool,
+    },
 }
 
 /// What a node tells the laboratory beside frames. Not part of the network: no other node sees it.

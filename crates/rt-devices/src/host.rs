@@ -129,6 +129,13 @@ impl Host {
         }
     }
 
+    fn rebind(&mut self, change: bool, out: &mut Outbox) {
+        if let Some(mappings) = self.with_stack(|stack| stack.rebind(change)) {
+            let mappings = u32::try_from(mappings).unwrap_or(u32::MAX);
+            out.record(FrameId::NONE, || What::Rebound { mappings });
+        }
+    }
+
     /// Gives the machine to somebody outside: from now on it has neither stack nor applications of ours.
     pub fn give_away(&mut self) {
         if !self.is_given_away() {
@@ -154,6 +161,9 @@ impl Host {
 
 impl Node for Host {
     fn handle(&mut self, now: Time, input: Input, out: &mut Outbox) {
+        if let Input::Rebind { change } = input {
+            return self.rebind(change, out);
+        }
         match &mut self.above {
             Above::Plain(plain) => plain.handle(now, input, out),
             Above::Apps(runtime) => runtime.handle(now, input, out),
@@ -182,7 +192,7 @@ fn hand_over(waiting: &mut Vec<Outward>, now: Time, input: Input, out: &mut Outb
             out.signal(Signal::StepDone { step, ok: false, summary });
         }
         // A timer of the stack that is gone.
-        Input::Timer | Input::Boot => {}
+        Input::Timer | Input::Boot | Input::Rebind { .. } => {}
     }
 }
 
@@ -209,7 +219,7 @@ impl Plain {
                 let summary = "this machine has no applications".to_string();
                 out.signal(Signal::StepDone { step, ok: false, summary });
             }
-            Input::Outside { .. } => return,
+            Input::Outside { .. } | Input::Rebind { .. } => return,
         }
         let at = self.next_deadline();
         if at != self.wish {

@@ -105,12 +105,12 @@ fn direction(d: &Direction) -> DirectionFacts {
     DirectionFacts { rate_bps: d.rate_bps, delay: d.delay, loss_ppm: d.loss_ppm }
 }
 
-fn port_name(node: &Node, port: rt_base::PortId) -> &str {
+pub(crate) fn port_name(node: &Node, port: rt_base::PortId) -> &str {
     node.interfaces.get(port.index()).map_or("?", |i| i.name.as_str())
 }
 
 /// A route as `ip route` writes it.
-fn route_text(node: &Node, route: &Route) -> String {
+pub(crate) fn route_text(node: &Node, route: &Route) -> String {
     let prefix = prefix_text(route.prefix);
     let out = port_name(node, route.out);
     match (route.kind, route.via) {

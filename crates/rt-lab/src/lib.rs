@@ -39,6 +39,8 @@ mod refusal;
 mod run;
 mod scenario;
 mod shipped;
+mod source;
+mod tables;
 mod tcp;
 mod world;
 
@@ -64,4 +66,5 @@ pub use rt_trace::{Trace, story};
 pub use run::{Comments, Run, RunOptions};
 pub use scenario::{Scenario, ShowFormat, default_out, parse_time, schema, write_new, write_over};
 pub use shipped::{Shipped, shipped, template};
+pub use tables::{Shown, TableKind, TablesQuery, tables};
 pub use world::{Progress, StepOutcome, Watch, World};

@@ -6,7 +6,7 @@
 use rt_base::{LinkId, Nanos, NodeId, Recorder, Signal, Time};
 use rt_devices::Host;
 use rt_rules::Origin;
-use rt_scenario::model::{Change, Model, Step, Verb};
+use rt_scenario::model::{Change, Happening, Model, Step, Verb};
 use rt_sim::{LinkChange, Sim, StopReason};
 use rt_trace::{StoreLimits, Trace, TraceRecorder};
 
@@ -185,8 +185,7 @@ impl World {
             return;
         }
         for happening in &self.model.timeline {
-            let link = LinkId(u32::try_from(happening.link).unwrap_or(u32::MAX));
-            self.built.sim.change_link(happening.at, link, link_change(&happening.change));
+            happen(&mut self.built.sim, happening);
         }
         self.built.sim.boot();
         let hosts = self.hosts(|h| usize::from(h.signals_ready()));
@@ -340,6 +339,17 @@ impl World {
         self.outcomes.clone()
     }
 
+    /// Carries the run out up to `until`; where it ends sooner, the world goes on by itself up to then. Without a time it
+    /// is carried out to its end.
+    pub fn run_to(&mut self, until: Option<Time>) {
+        self.stop_at(until);
+        self.run_all_steps();
+        let Some(until) = until else { return };
+        while self.built.sim.now() < until && self.built.sim.run_until(until) == StopReason::Signals {
+            self.built.sim.take_signals();
+        }
+    }
+
     /// Runs until no machine has an open connection and the last frames have arrived.
     pub fn come_to_rest(&mut self) {
         self.come_to_rest_within(LINGER_LIMIT);
@@ -475,10 +485,15 @@ impl World {
     }
 }
 
-fn link_change(change: &Change) -> LinkChange {
-    match *change {
-        Change::Cut => LinkChange::Cut,
-        Change::Heal => LinkChange::Heal,
-        Change::Impair { loss_ppm, delay, rate_bps } => LinkChange::Impair { loss_ppm, delay, rate_bps },
-    }
+/// Puts an entry of the timeline into the engine's queue.
+fn happen(sim: &mut Sim, happening: &Happening) {
+    let (link, change) = match happening.change {
+        Change::Cut { link } => (link, LinkChange::Cut),
+        Change::Heal { link } => (link, LinkChange::Heal),
+        Change::Impair { link, loss_ppm, delay, rate_bps } => {
+            (link, LinkChange::Impair { loss_ppm, delay, rate_bps })
+        }
+        Change::Rebind { node, keep_ports } => return sim.rebind(happening.at, node, !keep_ports),
+    };
+    sim.change_link(happening.at, LinkId(u32::try_from(link).unwrap_or(u32::MAX)), change);
 }

@@ -18,6 +18,9 @@ pub(crate) fn figure_measure(name: &str) -> Option<units::Measure> {
     })
 }
 
+/// What an entry of the timeline can do.
+const HAPPENINGS: [&str; 4] = ["cut", "heal", "impair", "rebind"];
+
 impl World<'_, '_> {
     /// Reads `expect:`. `steps` is how many steps there are.
     pub(crate) fn read_expect(&mut self, list: Option<&Value>, steps: usize) -> Vec<Expect> {
@@ -126,8 +129,7 @@ impl World<'_, '_> {
         let mut out = Vec::new();
         for item in list.map(Value::items).unwrap_or_default() {
             let Some(at) = item.duration_at("at") else { continue };
-            let verbs: Vec<&str> =
-                ["cut", "heal", "impair"].into_iter().filter(|v| item.get(v).is_some()).collect();
+            let verbs: Vec<&str> = HAPPENINGS.into_iter().filter(|v| item.get(v).is_some()).collect();
             let [verb] = *verbs else {
                 self.problems
                     .add(
@@ -136,24 +138,43 @@ impl World<'_, '_> {
                         "an entry of the timeline does one thing",
                         "which one?",
                     )
-                    .help("write exactly one of `cut:`, `heal:` and `impair:`");
+                    .help("write exactly one of `cut:`, `heal:`, `impair:` and `rebind:`");
                 continue;
             };
             let Some(end) = item.get(verb) else { continue };
-            let Some(link) = self.link_at(end.text().unwrap_or(""), end.span) else { continue };
-            let change = match verb {
-                "cut" => Change::Cut,
-                "heal" => Change::Heal,
-                _ => self.impairment(item, end.span),
-            };
+            let Some(change) = self.change(verb, item, end) else { continue };
             self.refuse_idle(item, verb);
-            out.push(Happening { at: Time(at.0), link, change, origin: self.line(end.span) });
+            out.push(Happening { at: Time(at.0), change, origin: self.line(end.span) });
         }
         out.sort_by_key(|h| h.at);
         out
     }
 
-    fn impairment(&mut self, item: &Value, span: Span) -> Change {
+    fn change(&mut self, verb: &str, item: &Value, end: &Value) -> Option<Change> {
+        let text = end.text().unwrap_or("");
+        if verb == "rebind" {
+            return self.rebind(item, (text, end.span));
+        }
+        let link = self.link_at(text, end.span)?;
+        Some(match verb {
+            "cut" => Change::Cut { link },
+            "heal" => Change::Heal { link },
+            _ => self.impairment(link, item, end.span),
+        })
+    }
+
+    fn rebind(&mut self, item: &Value, (name, span): (&str, Span)) -> Option<Change> {
+        let node = self.node_named(name, span)?;
+        if self.nodes[node.index()].node.nat.is_empty() {
+            let message = format!("`{name}` translates nothing: it has no NAT mappings to forget");
+            self.problems
+                .add(Code::NoEffect, span, message, "no NAT here")
+                .help("name a home's router (`home.router`), or a node with `nat:`");
+        }
+        Some(Change::Rebind { node, keep_ports: item.flag_at("keep-ports").unwrap_or(false) })
+    }
+
+    fn impairment(&mut self, link: usize, item: &Value, span: Span) -> Change {
         let loss_ppm = item.str_at("loss").and_then(|t| units::share(t).ok());
         let delay: Option<Nanos> = item.duration_at("delay");
         let rate_bps = item.str_at("rate").and_then(|t| units::rate(t).ok());
@@ -162,14 +183,16 @@ impl World<'_, '_> {
                 .add(Code::MissingKey, span, "what changes on this link?", "nothing changes")
                 .help("add `loss:`, `delay:` or `rate:`");
         }
-        Change::Impair { loss_ppm, delay, rate_bps }
+        Change::Impair { link, loss_ppm, delay, rate_bps }
     }
 
     fn refuse_idle(&mut self, item: &Value, verb: &str) {
-        for key in ["loss", "delay", "rate"] {
-            if let Some((name, _)) = item.entry(key).filter(|_| verb != "impair") {
+        let of = [("loss", "impair"), ("delay", "impair"), ("rate", "impair"), ("keep-ports", "rebind")];
+        for (key, with) in of {
+            if let Some((name, _)) = item.entry(key).filter(|_| verb != with) {
                 let message = format!("`{key}` has no effect with `{verb}`");
-                self.problems.add(Code::NoEffect, name.span, message, "no effect").help("use `impair:`");
+                let help = format!("use `{with}:`");
+                self.problems.add(Code::NoEffect, name.span, message, "no effect").help(help);
             }
         }
     }

@@ -74,6 +74,7 @@ enum Control {
     Link { link: LinkId, change: LinkChange },
     Outside { node: NodeId, port: PortId, bytes: Vec<u8> },
     Said { node: NodeId, record: Box<AppRecord> },
+    Rebind { node: NodeId, change: bool },
 }
 
 /// Building.
@@ -199,6 +200,11 @@ impl Sim {
     pub fn change_link(&mut self, at: Time, link: LinkId, change: LinkChange) {
         let node = self.directions[link.index() * 2].from.0;
         self.control(at, Class::LinkChange, node, Control::Link { link, change });
+    }
+
+    /// A node forgets its NAT mappings at `at` (or now, if that is past).
+    pub fn rebind(&mut self, at: Time, node: NodeId, change: bool) {
+        self.control(at, Class::LinkChange, node, Control::Rebind { node, change });
     }
 
     /// A frame comes from the real program that plays `node`, at `at` (or now, if that is past). Frames for the same
@@ -340,6 +346,9 @@ impl Sim {
                 self.handle_with(node, Input::Command { step }, What::Command { step })
             }
             Some(Control::Link { link, change }) => self.apply(link, change),
+            Some(Control::Rebind { node, change }) => {
+                self.handle(node, Input::Rebind { change }, EventId::NONE);
+            }
             Some(Control::Outside { node, port, bytes }) => {
                 self.handle_with(node, Input::Outside { port, bytes }, What::FromOutside { port })
             }

@@ -43,8 +43,8 @@ pub(crate) use bridges::CA_FILE;
 pub use bridges::{BridgeCall, BridgeKind};
 pub use guest::AttachOptions;
 pub(crate) use keys::is_key_log;
-pub(crate) use replay::trace_of_inputs;
 pub use replay::{ReplayOptions, Replayed, replay};
+pub(crate) use replay::{trace_of_inputs, world_of_inputs};
 pub use up::{UpOptions, WhenUp, join};
 
 /// The file of recorded inputs in a run's folder.

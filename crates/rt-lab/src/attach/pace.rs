@@ -185,12 +185,14 @@ pub(crate) struct Recorded<R: Read> {
     next: Option<Stamped>,
     /// Machines that have other numbers in the world that is run.
     names: BTreeMap<NodeId, NodeId>,
+    /// What came later is left out.
+    until: Time,
 }
 
 impl<R: Read> Recorded<R> {
     /// `file` is named in errors.
     pub(crate) fn new(reader: InputReader<R>, file: String) -> Result<Recorded<R>, Refusal> {
-        let mut recorded = Recorded { reader, file, next: None, names: BTreeMap::new() };
+        let mut recorded = Recorded { reader, file, next: None, names: BTreeMap::new(), until: Time::MAX };
         recorded.advance()?;
         Ok(recorded)
     }
@@ -198,6 +200,11 @@ impl<R: Read> Recorded<R> {
     /// Machines have these numbers instead of those recorded.
     pub(crate) fn rename(&mut self, names: BTreeMap<NodeId, NodeId>) {
         self.names = names;
+    }
+
+    /// Leaves out what came after `until`.
+    pub(crate) fn stop_after(&mut self, until: Time) {
+        self.until = until;
     }
 
     fn renamed(&self, mut input: Input) -> Input {
@@ -227,7 +234,7 @@ impl<R: Read> Recorded<R> {
 
 impl<R: Read> Outside for Recorded<R> {
     fn now(&mut self) -> Result<Option<Time>, Refusal> {
-        Ok(self.next.as_ref().map(|next| next.at))
+        Ok(self.next.as_ref().map(|next| next.at).filter(|at| *at <= self.until))
     }
 
     fn take(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal> {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use rt_base::{NodeId, PortId, Recorder};
+use rt_base::{NodeId, PortId, Recorder, Time};
 use rt_files::inputs::{InputReader, Lateness};
 use rt_scenario::Model;
 use rt_scenario::model::NodeKind;
@@ -16,7 +16,7 @@ use super::pace::{Pacer, Recorded};
 use super::session::{Document, Session};
 use super::{INPUTS_FILE, conclude, describe, keep_inputs};
 use crate::output::{Folder, RUN_FILE};
-use crate::{Comments, Refusal, Run, Scenario};
+use crate::{Comments, Refusal, Run, Scenario, World};
 
 /// How to make a run again.
 pub struct ReplayOptions {
@@ -90,6 +90,14 @@ pub(crate) fn trace_of_inputs(folder: &Path) -> Option<Result<Trace, Refusal>> {
     })
 }
 
+/// The world of a run with real programs as it was at `time`, or at its end; nothing of it is recorded.
+pub(crate) fn world_of_inputs(folder: &Path, time: Option<Time>) -> Result<World, Refusal> {
+    let (document, mut recorded) = open(folder)?;
+    recorded.stop_after(time.unwrap_or(Time::MAX));
+    let (session, _) = play(Session::unrecorded(&document), &document, recorded, None)?;
+    Ok(session.into_world(time))
+}
+
 type FromFile = Recorded<BufReader<File>>;
 
 pub(super) fn open(folder: &Path) -> Result<(Document, FromFile), Refusal> {
@@ -130,9 +138,12 @@ fn check(document: &Document) -> Result<(), String> {
     }
     let known = |node: NodeId| node.index() < model.nodes.len();
     let is_host = |node: &NodeId| model.nodes.get(node.index()).is_some_and(|n| n.kind == NodeKind::Host);
-    let links = model.timeline.iter().all(|h| h.link < model.links.len());
+    let changes = model.timeline.iter().all(|h| {
+        h.change.link().is_none_or(|link| link < model.links.len()) && h.change.node().is_none_or(known)
+    });
     let doors = document.bridges.iter().all(|b| known(b.door));
-    if !doors || !document.given.iter().all(is_host) || !model.steps.iter().all(|s| known(s.node)) || !links {
+    if !doors || !document.given.iter().all(is_host) || !model.steps.iter().all(|s| known(s.node)) || !changes
+    {
         return Err("it names machines or links that it does not have".into());
     }
     Ok(())
@@ -140,11 +151,21 @@ fn check(document: &Document) -> Result<(), String> {
 
 fn make_again(
     document: &Document,
-    mut recorded: FromFile,
+    recorded: FromFile,
     recorders: Vec<Box<dyn Recorder>>,
     log: Option<&mut super::Log>,
 ) -> Result<(Session, FromFile), Refusal> {
-    let mut session = Session::new(document, recorders);
+    let session = Session::new(document, recorders);
+    play(session, document, recorded, log)
+}
+
+/// Plays a recording into a world that has just booted.
+fn play(
+    mut session: Session,
+    document: &Document,
+    mut recorded: FromFile,
+    log: Option<&mut super::Log>,
+) -> Result<(Session, FromFile), Refusal> {
     session.join_clocks(document)?;
     Pacer::new(document.given.clone(), log).run(&mut session, &mut recorded)?;
     Ok((session, recorded))

@@ -216,6 +216,15 @@ impl Session {
         }
     }
 
+    /// The world at `until`, or at its end.
+    pub(crate) fn into_world(mut self, until: Option<Time>) -> World {
+        match until {
+            Some(until) => while !self.pass(until) {},
+            None => self.world.come_to_rest_within(LINGER),
+        }
+        self.world
+    }
+
     /// Lets the rest of the world come to its end in virtual time.
     pub(crate) fn finish(mut self) -> Finished {
         self.world.come_to_rest_within(LINGER);

@@ -30,7 +30,7 @@ pub(super) fn lift(model: &mut Model, cause: &Cause, verb: &Verb) -> Option<Stri
         }
         DropReason::LinkDown => {
             let link = cause.link?.index();
-            model.timeline.retain(|h| h.link != link || h.change != Change::Cut);
+            model.timeline.retain(|h| h.change != Change::Cut { link });
             Some(format!("the link at {} is not cut", model.nodes[cause.node.index()].name))
         }
         DropReason::LinkLoss => {

@@ -52,6 +52,6 @@ pub(crate) static SCENARIO: Shape = Shape {
             Ty::List(&Ty::Map("`step N`", &Ty::Object(&EXPECT))),
             "What must hold, as `step 1: { status: 200 }`.",
         ),
-        key("timeline", Ty::List(&Ty::Object(&HAPPENING)), "What happens to links, when."),
+        key("timeline", Ty::List(&Ty::Object(&HAPPENING)), "What happens to links and machines, when."),
     ]],
 };

@@ -204,12 +204,18 @@ pub(crate) static EXPECT: Shape = Shape {
 
 pub(super) static HAPPENING: Shape = Shape {
     name: "an entry of the timeline",
-    about: "What happens to a link at a time.",
+    about: "What happens to a link or a machine at a time.",
     keys: &[&[
         must("at", Ty::Duration, "When, since the start of the run."),
         key("cut", Ty::Text, "Cut this link: one of its endpoints, as `b:eth0`."),
         key("heal", Ty::Text, "Heal this link."),
         key("impair", Ty::Text, "Change this link's properties from now on."),
+        key(
+            "rebind",
+            Ty::Text,
+            "This machine forgets its NAT mappings, as a router that was switched off and on; external ports change.",
+        ),
+        key("keep-ports", Ty::Flag, "With `rebind`: flows may get the external port back that they had."),
         key("loss", Ty::Share, "New loss, with `impair`."),
         key("delay", Ty::Duration, "New delay, with `impair`."),
         key("rate", Ty::Rate, "New rate, with `impair`."),

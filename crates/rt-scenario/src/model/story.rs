@@ -415,24 +415,30 @@ pub struct Expect {
 pub struct Happening {
     /// When.
     pub at: Time,
-    /// To which link (index into [`super::Model::links`]).
-    pub link: usize,
     /// What.
     pub change: Change,
     /// Where it was written.
     pub origin: Origin,
 }
 
-/// A change of a link.
+/// A change of a link (an index into [`super::Model::links`]) or of a machine.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
     /// No frame passes, those under way are lost.
-    Cut,
+    Cut {
+        /// Which.
+        link: usize,
+    },
     /// As before.
-    Heal,
+    Heal {
+        /// Which.
+        link: usize,
+    },
     /// Other properties from now on.
     Impair {
+        /// Of which.
+        link: usize,
         /// Loss, ppm.
         loss_ppm: Option<u32>,
         /// Delay.
@@ -440,4 +446,31 @@ pub enum Change {
         /// Rate.
         rate_bps: Option<u64>,
     },
+    /// A machine forgets its NAT mappings, as a router that was switched off and on.
+    Rebind {
+        /// Which.
+        node: NodeId,
+        /// Flows may get the external port back that they had.
+        keep_ports: bool,
+    },
+}
+
+impl Change {
+    /// The link that it is about.
+    #[must_use]
+    pub fn link(&self) -> Option<usize> {
+        match *self {
+            Change::Cut { link } | Change::Heal { link } | Change::Impair { link, .. } => Some(link),
+            Change::Rebind { .. } => None,
+        }
+    }
+
+    /// The machine that it is about.
+    #[must_use]
+    pub fn node(&self) -> Option<NodeId> {
+        match *self {
+            Change::Rebind { node, .. } => Some(node),
+            _ => None,
+        }
+    }
 }

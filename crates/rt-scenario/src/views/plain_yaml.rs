@@ -611,12 +611,18 @@ fn expect_line(expect: &Expect) -> String {
 fn happening_line(model: &Model, happening: &Happening) -> String {
     let mut entries = Entries::default();
     entries.put("at", show_duration(rt_base::Nanos(happening.at.0)));
-    let link = q(&model.links.get(happening.link).map_or_else(String::new, |l| end(model, l.a)));
+    let link = |index: usize| q(&model.links.get(index).map_or_else(String::new, |l| end(model, l.a)));
     match &happening.change {
-        Change::Cut => entries.put("cut", link),
-        Change::Heal => entries.put("heal", link),
-        Change::Impair { loss_ppm, delay, rate_bps } => {
-            entries.put("impair", link);
+        Change::Cut { link: l } => entries.put("cut", link(*l)),
+        Change::Heal { link: l } => entries.put("heal", link(*l)),
+        Change::Rebind { node, keep_ports } => {
+            entries.put("rebind", q(&model.nodes[node.index()].name));
+            if *keep_ports {
+                entries.put("keep-ports", "yes".to_owned());
+            }
+        }
+        Change::Impair { link: l, loss_ppm, delay, rate_bps } => {
+            entries.put("impair", link(*l));
             entries.0.extend(loss_ppm.map(|p| ("loss".to_owned(), show_share(p))));
             entries.0.extend(delay.map(|d| ("delay".to_owned(), show_duration(d))));
             entries.0.extend(rate_bps.map(|r| ("rate".to_owned(), show_rate(r))));

@@ -194,14 +194,18 @@ fn write_story(out: &mut String, model: &Model) {
     if !model.timeline.is_empty() {
         out.push_str("\ntimeline\n");
         for happening in &model.timeline {
-            let what = match happening.change {
-                Change::Cut => "cut",
-                Change::Heal => "healed",
-                Change::Impair { .. } => "impaired",
-            };
-            let link = &model.links[happening.link];
             let name = |id: rt_base::NodeId| &model.nodes[id.index()].name;
-            let _ = writeln!(out, "  {}  {} -- {} is {what}", happening.at, name(link.a.0), name(link.b.0));
+            let link = |index: usize, what: &str| {
+                let link = &model.links[index];
+                format!("{} -- {} is {what}", name(link.a.0), name(link.b.0))
+            };
+            let what = match happening.change {
+                Change::Cut { link: l } => link(l, "cut"),
+                Change::Heal { link: l } => link(l, "healed"),
+                Change::Impair { link: l, .. } => link(l, "impaired"),
+                Change::Rebind { node, .. } => format!("{} forgets its NAT mappings", name(node)),
+            };
+            let _ = writeln!(out, "  {}  {what}", happening.at);
         }
     }
 }

@@ -8,6 +8,7 @@ mod glossary;
 mod layout;
 mod plots;
 mod svg;
+mod tables;
 
 use std::collections::BTreeSet;
 
@@ -46,6 +47,7 @@ pub fn text(story: &Story) -> String {
     for step in &story.steps {
         step_text(step, &mut explained, &mut page);
     }
+    tables::nat(&story.nat, &mut page);
     page.finish()
 }
 

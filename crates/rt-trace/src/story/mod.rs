@@ -26,6 +26,7 @@ mod packets;
 mod prologue;
 mod saved;
 mod spent;
+mod tables;
 mod tell;
 mod tls;
 mod trouble;
@@ -41,8 +42,8 @@ use rt_base::{Figure, FigureUnit, FrameId, Nanos, ReqId, ReqKind, Time, What};
 
 pub use model::{
     Alternative, BudgetStory, Chapter, ConnectionReport, ConnectionStory, Ends, Field, FigureStory, HopStory,
-    Line, LookupStory, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved,
-    SliceStory, StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
+    Line, LookupStory, NatRow, NatTable, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION,
+    Saved, SliceStory, StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
 };
 
 pub(crate) use connect::story as connection;
@@ -64,7 +65,8 @@ pub fn tell(trace: &Trace) -> Story {
         story.saved = saved::tell(&steps, &story);
         steps.push(story);
     }
-    let changes = trace.events.iter().filter(|e| matches!(e.what, What::LinkChanged { .. }));
+    let changes =
+        trace.events.iter().filter(|e| matches!(e.what, What::LinkChanged { .. } | What::Rebound { .. }));
     Story {
         version: STORY_VERSION,
         scenario: trace.map.scenario.clone(),
@@ -74,7 +76,8 @@ pub fn tell(trace: &Trace) -> Story {
         complete: trace.complete(),
         prologue: prologue::tell(&view),
         steps,
-        timeline: changes.filter_map(|e| trouble::link_changed(&view, e)).collect(),
+        timeline: changes.filter_map(|e| trouble::world_changed(&view, e)).collect(),
+        nat: tables::tell(&view),
     }
 }
 

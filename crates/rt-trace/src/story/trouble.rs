@@ -42,8 +42,8 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
     }
     let within = |e: &&Event| e.at > step.start() && e.at <= step.until;
     for event in view.trace.events.iter().filter(within) {
-        if let What::LinkChanged { .. } = event.what {
-            let line = link_changed(view, event);
+        if let What::LinkChanged { .. } | What::Rebound { .. } = event.what {
+            let line = world_changed(view, event);
             lines.extend(line.map(|l| (event.at, l.margin(words::after(step.start(), event.at)))));
         }
     }
@@ -286,7 +286,12 @@ pub(crate) fn circle(view: &View<'_>, frame: FrameId) -> Option<String> {
 }
 
 /// What the timeline did.
-pub(crate) fn link_changed(view: &View<'_>, event: &Event) -> Option<Line> {
+pub(crate) fn world_changed(view: &View<'_>, event: &Event) -> Option<Line> {
+    if let What::Rebound { mappings } = event.what {
+        let (node, forgot) = (view.name(event.node()), words::count(u64::from(mappings), "NAT mapping"));
+        let text = format!("{node} forgets {forgot}, as a router that was switched off and on");
+        return Some(Line::new("nat.rebound", "timeline", text).at(event.at).on(node));
+    }
     let What::LinkChanged { link, up, loss_ppm } = event.what else { return None };
     let name = view.trace.map.link_name(link).replace(" - ", " and ");
     let (code, text) = match (up, loss_ppm) {
