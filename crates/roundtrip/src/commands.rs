@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rt_lab::{
     Comments, DrillQuery, FollowQuery, IpQuery, PlotKind, PlotQuery, Refusal, RunOptions, Scenario,
-    ShowFormat, Side,
+    ShowFormat, Side, TableKind, TablesQuery,
 };
 use serde_json::json;
 
