@@ -122,8 +122,8 @@ fn timeline_and_expectations() {
     let model = two(more);
     assert_eq!(model.expect[0].checks[2], Check::Through(vec!["a".into(), "b".into()]));
     let changes: Vec<&Change> = model.timeline.iter().map(|h| &h.change).collect();
-    let impair = Change::Impair { loss_ppm: Some(10_000), delay: None, rate_bps: None };
-    assert_eq!(changes, [&Change::Cut, &Change::Heal, &impair]);
+    let impair = Change::Impair { link: 0, loss_ppm: Some(10_000), delay: None, rate_bps: None };
+    assert_eq!(changes, [&Change::Cut { link: 0 }, &Change::Heal { link: 0 }, &impair]);
 }
 
 #[test]
