@@ -21,6 +21,7 @@ mod lookup;
 mod machine;
 mod measure;
 pub mod model;
+mod nat;
 mod plain;
 mod reference;
 mod routing;

@@ -1,7 +1,7 @@
 //! What every machine may have, wherever it is written: ports, TCP, name resolution, browser, firewall, NAT.
 
-use rt_base::{HookPoint, NodeId, PortId};
-use rt_rules::{Action, Chain, Filter, NatPorts, NatRule, Policy, PortRange};
+use rt_base::{HookPoint, NodeId};
+use rt_rules::{Action, Chain, NatRule, Policy, PortRange};
 
 use crate::diag::{Code, Span};
 use crate::model::PortPolicy;
@@ -10,9 +10,6 @@ use crate::tcp;
 use crate::tree::{Kind, Value};
 use crate::units;
 use crate::world::World;
-
-/// Fewer external ports than this are a mistake: one page takes as many.
-const FEW_NAT_PORTS: u16 = 8;
 
 impl World<'_, '_> {
     /// Reads the keys that every machine has, except `run` and `firewall`, which need its interfaces.
@@ -44,9 +41,7 @@ impl World<'_, '_> {
         if let Some(ttl) = value.whole_at("ttl") {
             stack.ttl = u8::try_from(ttl).unwrap_or(64);
         }
-        if let Some(span) = value.duration_at("flow-timeout") {
-            stack.flow_timeout = span;
-        }
+        self.read_conntrack(id, value);
         if let Some(tcp) = value.get("tcp") {
             self.idle_tcp_keys(tcp);
             let stack = &mut self.node(id).node.stack;
@@ -177,9 +172,10 @@ impl World<'_, '_> {
         for line in value.get("nat").map(Value::items).unwrap_or_default() {
             let Some(text) = line.text() else { continue };
             match rules_text::nat(text, &|name| self.find_port(id, name)) {
-                Ok((when, action)) => {
+                Ok((when, action, behaviour)) => {
                     let origin = self.line(line.span);
-                    self.node(id).node.nat.push(NatRule::new(when, action, origin));
+                    let rule = NatRule { behaviour, ..NatRule::new(when, action, origin) };
+                    self.node(id).node.nat.push(rule);
                 }
                 Err(why) => self.bad_rule(line.span, text, &why, NAT_HELP),
             }
@@ -190,88 +186,14 @@ impl World<'_, '_> {
         let message = format!("the line `{text}` cannot be read: {why}");
         self.problems.add(Code::BadRule, span, message, "not understood").help(help);
     }
-
-    /// The external ports of a NAT: what `value` says, or the usual ones.
-    pub(crate) fn read_nat_ports(&mut self, value: Option<&Value>) -> NatPorts {
-        let usual = PortRange { first: 1024, last: 65_535 };
-        let Some(value) = value else { return NatPorts::Preserve(usual) };
-        let (range, policy) = read_ports(value);
-        let range = range.unwrap_or(usual);
-        if range.last - range.first < FEW_NAT_PORTS - 1 {
-            let count = range.last - range.first + 1;
-            let message = format!("a NAT with {count} external ports is exhausted at once");
-            self.problems
-                .add(Code::NatPortsTooFew, value.span, message, "too few ports")
-                .help(format!("give it at least {FEW_NAT_PORTS}, such as `{}-`", range.first.min(60_000)));
-        }
-        match policy {
-            Some("random") => NatPorts::Random(range),
-            Some("preserve") => NatPorts::Preserve(range),
-            _ => NatPorts::Sequential(range),
-        }
-    }
-
-    /// Opens ports to the world: `tcp 8080 to laptop:80`. `wan` is the outer interface.
-    pub(crate) fn read_port_forward(&mut self, id: NodeId, wan: PortId, line: &Value, find: FindAddress<'_>) {
-        let Some(text) = line.text() else { return };
-        match port_forward(text, find) {
-            Ok((when, to, port)) => {
-                let origin = self.line(line.span);
-                let dport = Some(PortRange { first: port, last: port });
-                let passes = rt_rules::Match {
-                    protocol: when.protocol,
-                    dst: vec![to.into()],
-                    dport,
-                    in_port: Some(wan),
-                    ..Default::default()
-                };
-                let node = &mut self.node(id).node;
-                let action = rt_rules::NatAction::Dnat { to, port: Some(port) };
-                let when = rt_rules::Match { in_port: Some(wan), ..when };
-                node.nat.push(NatRule::new(when, action, origin.clone()));
-                if let Some(chain) = node.chains.iter_mut().find(|c| c.hook == HookPoint::Forward) {
-                    chain.rules.push(Filter::new(passes, Action::Accept, origin));
-                }
-            }
-            Err(why) => {
-                self.bad_rule(line.span, text, &why, "port forwards look like `tcp 8080 to laptop:80`")
-            }
-        }
-    }
 }
 
 const FIREWALL_HELP: &str = "lines look like `allow tcp from 10.0.0.0/8 port 443`, `deny icmp`, `allow established`, `otherwise deny`";
 const NAT_HELP: &str =
     "lines look like `masquerade out wan using 10001-`, `dnat to 10.0.0.2:80 tcp port 8080 in wan`";
 
-/// Finds the fixed address of a machine by its short name.
-pub(crate) type FindAddress<'f> = &'f dyn Fn(&str) -> Result<std::net::IpAddr, String>;
-
-type Forward = (rt_rules::Match, std::net::IpAddr, u16);
-
-fn port_forward(text: &str, find: FindAddress<'_>) -> Result<Forward, String> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [protocol, outer, "to", target] = *words else { return Err("it has not four parts".to_owned()) };
-    let protocol = match protocol {
-        "tcp" => 6,
-        "udp" => 17,
-        other => return Err(format!("`{other}` is neither tcp nor udp")),
-    };
-    let outer = units::port(outer)?;
-    let (host, inner) = match target.split_once(':') {
-        Some((host, port)) => (host, units::port(port)?),
-        None => (target, outer),
-    };
-    let to = match host.parse() {
-        Ok(address) => address,
-        Err(_) => find(host)?,
-    };
-    let dport = Some(PortRange { first: outer, last: outer });
-    Ok((rt_rules::Match { protocol: Some(protocol), dport, ..Default::default() }, to, inner))
-}
-
 /// Range and policy of `10001-` or `{ range: 10001-, policy: random }`.
-fn read_ports(value: &Value) -> (Option<PortRange>, Option<&str>) {
+pub(crate) fn read_ports(value: &Value) -> (Option<PortRange>, Option<&str>) {
     match &value.kind {
         Kind::Map(_) => (value.str_at("range").and_then(|t| units::ports(t).ok()), value.str_at("policy")),
         _ => (value.text().and_then(|t| units::ports(t).ok()), None),

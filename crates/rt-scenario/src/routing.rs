@@ -197,11 +197,12 @@ fn neighbours(world: &World<'_, '_>, segments: &Segments, routers: &[NodeId]) ->
     graph
 }
 
-/// Networks of the routers' interfaces, with the routers that are on them.
+/// Networks of the routers' interfaces and those that they announce beside, with the routers that are on them.
 fn networks(world: &World<'_, '_>, routers: &[NodeId]) -> BTreeMap<IpNet, Vec<NodeId>> {
     let mut out: BTreeMap<IpNet, Vec<NodeId>> = BTreeMap::new();
     for &id in routers {
-        for net in world.nodes[id.index()].node.interfaces.iter().flat_map(|i| &i.addresses) {
+        let draft = &world.nodes[id.index()];
+        for net in draft.node.interfaces.iter().flat_map(|i| &i.addresses).chain(&draft.announced) {
             let homes = out.entry(net.trunc()).or_default();
             if homes.last() != Some(&id) {
                 homes.push(id);

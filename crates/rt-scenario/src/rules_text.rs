@@ -4,20 +4,22 @@
 //! `from NET[,NET]`, `to NET[,NET]`, `from group NAME`, `to group NAME`, `port N[-M]`, `from-port N[-M]`, `flags syn,!ack`,
 //! `in IFACE`, `out IFACE`, `new|established|related|invalid`; then `limit N/s [burst M]`, `as WORD` (log it under this
 //! word) and `of group NAME` (the security group whose it is). A line that begins with `log WORD` only logs.
-//! `otherwise deny` is the policy, which may be `of group NAME` too. A NAT line begins with `masquerade`,
-//! `snat to A|NET`, `dnat to A[:P[-P]]`, `static A to A` or `keep`, takes the same conditions, and ends with
-//! `using PORTS [random|preserve|blocks of N most N]`.
+//! `otherwise deny` is the policy, which may be `of group NAME` too. NAT lines are in [`nat`].
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{Nanos, PortId};
 use rt_rules::{
-    Action, Construct, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, NatAction, NatPorts, NatRule,
-    Origin, Policy, PortRange, RejectWith,
+    Action, Construct, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, Origin, Policy, PortRange,
+    RejectWith,
 };
 
 use crate::units;
+
+mod nat;
+
+pub(crate) use nat::{DEPENDS, EXHAUSTED, nat, show_nat, word_of};
 
 /// A firewall line.
 pub(crate) enum Line {
@@ -316,77 +318,6 @@ pub(crate) fn policy(
     }
 }
 
-/// Reads a NAT line.
-pub(crate) fn nat(text: &str, find: FindPort<'_>) -> Result<(Match, NatAction), String> {
-    let mut words = Words::new(text);
-    let verb = words.next().unwrap_or("");
-    let target = match verb {
-        "snat" | "dnat" if words.take("to") => Some(words.after("to")?),
-        "snat" | "dnat" => return Err(format!("`{verb}` needs `to ADDRESS`")),
-        "masquerade" | "keep" => None,
-        "static" => Some(words.after("static")?),
-        other => {
-            let known = "`masquerade`, `snat`, `dnat`, `static` or `keep`";
-            return Err(format!("a line begins with {known}, not `{other}`"));
-        }
-    };
-    let outside = match verb {
-        "static" if words.take("to") => Some(words.after("to")?),
-        "static" => return Err("`static INSIDE` needs `to OUTSIDE`".to_owned()),
-        _ => None,
-    };
-    let when = conditions(&mut words, find)?;
-    let ports = if words.take("using") { Some(using(&mut words)?) } else { None };
-    if let Some(more) = words.next() {
-        return Err(format!("`{more}` is not a condition"));
-    }
-    let all = NatPorts::Preserve(PortRange { first: 1024, last: 65_535 });
-    let action = match (verb, target) {
-        ("masquerade", _) => NatAction::Masquerade { ports: ports.unwrap_or(all) },
-        ("snat", Some(to)) => match to.parse::<IpNet>() {
-            Ok(to) => NatAction::Pool { to: to.trunc(), ports: ports.unwrap_or(all) },
-            Err(_) => NatAction::Snat { to: address(to)?, ports: ports.unwrap_or(all) },
-        },
-        ("dnat", Some(to)) => match to.split_once(':') {
-            None => NatAction::Dnat { to: address(to)?, port: None },
-            Some((host, ports)) if ports.contains('-') => {
-                NatAction::DnatRange { to: address(host)?, ports: units::ports(ports)? }
-            }
-            Some((host, port)) => NatAction::Dnat { to: address(host)?, port: Some(units::port(port)?) },
-        },
-        ("static", Some(inside)) => {
-            NatAction::Static { inside: address(inside)?, outside: address(outside.unwrap_or_default())? }
-        }
-        _ => NatAction::Accept,
-    };
-    Ok((when, action))
-}
-
-fn using(words: &mut Words<'_>) -> Result<NatPorts, String> {
-    let range = units::ports(words.after("using")?)?;
-    Ok(if words.take("random") {
-        NatPorts::Random(range)
-    } else if words.take("preserve") {
-        NatPorts::Preserve(range)
-    } else if words.take("blocks") {
-        let size = number(words, "of")?;
-        NatPorts::Block { range, size, most: number(words, "most")? }
-    } else {
-        NatPorts::Sequential(range)
-    })
-}
-
-/// A number from 1 behind a word that must be there.
-fn number(words: &mut Words<'_>, word: &str) -> Result<u16, String> {
-    let text =
-        if words.take(word) { words.after(word)? } else { return Err(format!("`{word} N` is missing")) };
-    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is not a number from 1 to 65535"))
-}
-
-fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is not an address"))
-}
-
 // ---- back to text ------------------------------------------------------------------------------------------------
 
 /// Writes a rule so that [`firewall`] reads the same.
@@ -431,30 +362,6 @@ fn show_action(action: Action) -> &'static str {
         Action::Reject(RejectWith::IcmpProhibited) => "reject prohibited",
         Action::Continue => "log",
     }
-}
-
-/// Writes a NAT rule so that [`nat`] reads the same.
-pub(crate) fn show_nat(rule: &NatRule, name: &dyn Fn(PortId) -> String) -> String {
-    let verb = match &rule.action {
-        NatAction::Snat { to, .. } => format!("snat to {to}"),
-        NatAction::Pool { to, .. } => format!("snat to {to}"),
-        NatAction::Masquerade { .. } => "masquerade".to_owned(),
-        NatAction::Dnat { to, port: None } => format!("dnat to {to}"),
-        NatAction::Dnat { to, port: Some(port) } => format!("dnat to {to}:{port}"),
-        NatAction::DnatRange { to, ports: r } => format!("dnat to {to}:{}-{}", r.first, r.last),
-        NatAction::Static { inside, outside } => format!("static {inside} to {outside}"),
-        NatAction::Accept => "keep".to_owned(),
-    };
-    let using = match rule.action.ports() {
-        None => String::new(),
-        Some(NatPorts::Sequential(r)) => format!(" using {}-{}", r.first, r.last),
-        Some(NatPorts::Random(r)) => format!(" using {}-{} random", r.first, r.last),
-        Some(NatPorts::Preserve(r)) => format!(" using {}-{} preserve", r.first, r.last),
-        Some(NatPorts::Block { range: r, size, most }) => {
-            format!(" using {}-{} blocks of {size} most {most}", r.first, r.last)
-        }
-    };
-    format!("{verb}{}{using}", show_match(&rule.when, name))
 }
 
 /// Writes a line of policy routing so that [`policy`] reads the same.

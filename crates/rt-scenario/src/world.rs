@@ -39,6 +39,8 @@ pub(crate) struct Draft {
     pub(crate) own_routes: bool,
     /// The MTU for interfaces made later.
     pub(crate) mtu: Option<u16>,
+    /// Networks that it is the way to, beside those of its interfaces.
+    pub(crate) announced: Vec<IpNet>,
 }
 
 /// What is known of an interface beside the model.
@@ -240,6 +242,7 @@ impl<'p, 'a> World<'p, 'a> {
             span,
             ports: Vec::new(),
             auto_routes: false,
+            announced: Vec::new(),
             gateway: None,
             own_routes: false,
             mtu: None,

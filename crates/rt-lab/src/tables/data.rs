@@ -69,6 +69,7 @@ fn routes(at: &At<'_>, tables: &Tables) -> Value {
     let row = |entry: &rt_stack::RouteEntry| {
         let route = &entry.route;
         json!({
+            "table": views::table_name(at.node(), entry.table),
             "index": entry.index,
             "text": route_text(at.node(), route),
             "prefix": route.prefix,
@@ -141,5 +142,12 @@ fn rules(at: &At<'_>) -> Value {
         }
         rule
     });
-    json!({ "chains": chains, "nat": nat.collect::<Vec<_>>() })
+    let policies = node.policies.iter().map(|policy| {
+        json!({ "text": views::policy_route_line(node, policy), "origin": policy.origin.to_string() })
+    });
+    json!({
+        "chains": chains,
+        "routing": policies.collect::<Vec<_>>(),
+        "nat": nat.collect::<Vec<_>>(),
+    })
 }

@@ -23,7 +23,7 @@ pub(super) fn table(at: &At<'_>, kind: TableKind) -> String {
         ),
         TableKind::Routes => (
             count(at.tables.routes.len() as u64, "route"),
-            &["route", "metric", "packets", "from"],
+            &["table", "route", "metric", "packets", "from"],
             at.tables.routes.iter().map(|e| route(at, e)).collect(),
         ),
         TableKind::Neighbors => (
@@ -110,6 +110,7 @@ fn flow(at: &At<'_>, entry: &FlowEntry) -> Vec<String> {
 
 fn route(at: &At<'_>, entry: &rt_stack::RouteEntry) -> Vec<String> {
     vec![
+        views::table_name(at.node(), entry.table).to_owned(),
         route_text(at.node(), &entry.route),
         entry.route.metric.to_string(),
         entry.packets.to_string(),
@@ -146,6 +147,11 @@ fn rules(at: &At<'_>) -> Vec<Vec<String>> {
             row(Some(index), views::filter_line(node, rule), rule.origin.to_string());
         }
         row(None, views::policy_line(chain), chain.policy.origin.to_string());
+    }
+    for policy in &node.policies {
+        let text = views::policy_route_line(node, policy);
+        let none = || "-".to_owned();
+        rows.push(vec!["routing".to_owned(), text, none(), none(), policy.origin.to_string()]);
     }
     for entry in &at.tables.nat_rules {
         let flows = rt_base::count(entry.flows, "flow");

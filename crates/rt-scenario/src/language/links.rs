@@ -29,20 +29,29 @@ pub(super) const LINK_MTU: &[Key] = &[key(
 pub(super) static DIRECTION: Shape =
     Shape { name: "one direction of a link", about: "What differs in one direction.", keys: &[IMPAIRMENTS] };
 
+const BY_DIRECTION: &[Key] = &[
+    key("up", Ty::Object(&DIRECTION), "What differs from the site to the internet, such as a lower rate."),
+    key("down", Ty::Object(&DIRECTION), "What differs from the internet to the site."),
+];
+
 pub(super) static ACCESS: Shape = Shape {
     name: "an access link",
     about: "The link between a site and the internet.",
+    keys: &[IMPAIRMENTS, LINK_MTU, BY_DIRECTION],
+};
+
+pub(super) static HOME_ACCESS: Shape = Shape {
+    name: "a home's access link",
+    about: "The link between a home and its ISP.",
     keys: &[
         IMPAIRMENTS,
         LINK_MTU,
-        &[
-            key(
-                "up",
-                Ty::Object(&DIRECTION),
-                "What differs from the site to the internet, such as a lower rate.",
-            ),
-            key("down", Ty::Object(&DIRECTION), "What differs from the internet to the site."),
-        ],
+        BY_DIRECTION,
+        &[key(
+            "cgnat",
+            Ty::Flag,
+            "Whether the ISP puts it behind its carrier-grade NAT: the router's outer address is one of 100.64.0.0/10.",
+        )],
     ],
 };
 

@@ -196,6 +196,43 @@ pub(super) const ACLS: Ty = Ty::Map("interface", &ACL_TY);
 pub(super) const REVERSE_PATH_TY: Ty = Ty::OneOf(crate::guard::REVERSE_PATH);
 pub(super) const REVERSE_PATH_ABOUT: &str = "Whether a source is believed (RFC 3704): `strict` if the way back to it leaves by the \
                                              interface it came from, `loose` if there is any, `off` always.";
+const TIMEOUT: Ty = Ty::Span(1_000_000, 31 * 24 * 3_600 * SECOND);
+pub(super) static CONNTRACK: Shape = Shape {
+    name: "connection tracking",
+    about: "How filters and NAT remember flows. A NAT mapping lives as long as any of its flows.",
+    keys: &[&[
+        key(
+            "max",
+            Ty::Whole(1, 4_000_000),
+            "Flows at most (65536 by default); beyond that new ones are dropped.",
+        ),
+        key("per-source", Ty::Whole(1, 4_000_000), "Flows that one source address may have begun at most."),
+        key("tcp-loose", Ty::Flag, "Whether a TCP flow may begin in its middle (no by default)."),
+        key(
+            "timeouts",
+            Ty::OneOf(&["linux", "rfc"]),
+            "`linux` (the default), or the shortest that RFC 4787, 5382 and 5508 allow a NAT.",
+        ),
+        key("tcp-syn-sent", TIMEOUT, "A SYN without an answer (2min)."),
+        key("tcp-syn-received", TIMEOUT, "A handshake that does not end (60s)."),
+        key("tcp-fin-wait", TIMEOUT, "One side has closed (2min)."),
+        key("tcp-last-ack", TIMEOUT, "Both sides have closed (30s)."),
+        key("tcp-time-wait", TIMEOUT, "Both FINs are acknowledged (2min)."),
+        key("tcp-closed", TIMEOUT, "A reset was seen (10s)."),
+        key("udp", TIMEOUT, "UDP in one direction only (30s)."),
+        key("udp-answered", TIMEOUT, "UDP that was answered (2min)."),
+        key("icmp", TIMEOUT, "An ICMP echo (30s)."),
+        key("other", TIMEOUT, "Any other protocol (10min)."),
+    ]],
+};
+pub(super) const CONNTRACK_KEY: Key =
+    key("conntrack", Ty::Object(&CONNTRACK), "How its filters and NAT remember flows: timeouts and limits.");
+
+pub(super) const FLOW_TIMEOUT_KEY: Key = key(
+    "flow-timeout",
+    Ty::Duration,
+    "How long its firewall and NAT remember a TCP connection on which nothing is said (Linux: 5 days).",
+);
 
 pub(super) const MACHINE: &[Key] = &[
     key(
@@ -204,11 +241,8 @@ pub(super) const MACHINE: &[Key] = &[
         "Source ports of its own connections: `52431-` counts up from there; `{ policy: random }` throws dice.",
     ),
     key("ttl", Ty::Whole(1, 255), "TTL of its own packets (64 by default)."),
-    key(
-        "flow-timeout",
-        Ty::Duration,
-        "How long its firewall and NAT remember a TCP connection on which nothing is said (Linux: 5 days).",
-    ),
+    FLOW_TIMEOUT_KEY,
+    CONNTRACK_KEY,
     key("tcp", Ty::Object(&TCP), "How its TCP behaves."),
     key(
         "resolvers",

@@ -1,16 +1,71 @@
 //! Sites.
 
 use super::cloud::{PEERING, TRANSIT_GATEWAY, VPC};
-use super::links::{ACCESS, CABLE};
+use super::links::{ACCESS, CABLE, HOME_ACCESS};
 use super::machine::{
-    ACLS, FIREWALL, HTTP2, MACHINE, PAGES, PORTS_TY, PROCESSING, REVERSE_PATH_ABOUT, REVERSE_PATH_TY, SILENT,
-    THINK,
+    ACLS, CONNTRACK_KEY, FIREWALL, FLOW_TIMEOUT_KEY, HTTP2, MACHINE, PAGES, PORTS_TY, PROCESSING,
+    REVERSE_PATH_ABOUT, REVERSE_PATH_TY, SILENT, THINK,
 };
 use super::{ADDRESSES, HOST_NAMES, LINES, NAMES};
 use crate::shape::{Key, Shape, Ty, key, must};
 
 pub(super) const KIND: Key = must("kind", Ty::Name, "What kind of site it is.");
 pub(super) const PLACE: Key = key("place", Ty::Name, "The city it stands in: one of the internet's places.");
+
+const NAT_TYPES: Ty = Ty::OneOf(&["full-cone", "restricted-cone", "port-restricted-cone", "symmetric"]);
+const DEPENDS: Ty = Ty::OneOf(&["endpoint-independent", "address-dependent", "address-and-port-dependent"]);
+pub(super) static NAT: Shape = Shape {
+    name: "NAT behaviour",
+    about: "How the mappings of a home router behave, in the words of RFC 4787.",
+    keys: &[&[
+        key("type", NAT_TYPES, "Mapping and filtering by the old names; `port-restricted-cone` by default."),
+        key(
+            "mapping",
+            DEPENDS,
+            "When an inner address and port keep their external port: towards everybody (the default), or one for each \
+             remote address, or for each remote address and port.",
+        ),
+        key(
+            "filtering",
+            DEPENDS,
+            "Who may come in through a mapping: everybody, who was written to from any port, or only what answers (the \
+             default).",
+        ),
+        key("hairpin", Ty::Flag, "Whether machines inside reach each other through the external address."),
+        key(
+            "overload",
+            Ty::Flag,
+            "Whether one external port serves several remote ends at once, as Linux and AWS do; with `type: symmetric`.",
+        ),
+        key(
+            "exhausted",
+            Ty::OneOf(&["silent", "prohibited", "host-unreachable"]),
+            "What a sender hears for whom there is no port: nothing (the default), or an ICMP error.",
+        ),
+    ]],
+};
+
+pub(super) static CGNAT: Shape = Shape {
+    name: "a carrier-grade NAT",
+    about: "The NAT of ISPs whose customers share public addresses (RFC 6888): blocks of ports for each customer.",
+    keys: &[&[
+        key(
+            "pool",
+            Ty::Net,
+            "The public addresses that customers share, /24 at most; out of 198.18.0.0/16 when not given.",
+        ),
+        key("ports", Ty::Ports, "External ports of each (1024-65535 by default)."),
+        key("block", Ty::Whole(1, 64_512), "Ports of one block (512 by default)."),
+        key("blocks", Ty::Whole(1, 64_512), "Blocks that one customer may have (4 by default)."),
+        key(
+            "nat",
+            Ty::Object(&NAT),
+            "How its mappings behave; full-cone with hairpinning by default, as RFC 6888 wants.",
+        ),
+        FLOW_TIMEOUT_KEY,
+        CONNTRACK_KEY,
+    ]],
+};
 
 pub(super) static HOME_ROUTER: Shape = Shape {
     name: "a home router",
@@ -23,7 +78,18 @@ pub(super) static HOME_ROUTER: Shape = Shape {
             PORTS_TY,
             "External ports of the NAT: `10001-` counts up from there; `{ policy: preserve }` keeps source ports.",
         ),
-        key("port-forwards", Ty::List(&Ty::Text), "Ports open to the world: `tcp 8080 to laptop:80`."),
+        key(
+            "nat",
+            Ty::Either(&NAT_TYPES, &Ty::Object(&NAT)),
+            "How its mappings behave: `symmetric` and the like, or key by key.",
+        ),
+        key(
+            "port-forwards",
+            Ty::List(&Ty::Text),
+            "Ports open to the world: `tcp 8080 to laptop:80`, `udp 8000-8009 to laptop`.",
+        ),
+        FLOW_TIMEOUT_KEY,
+        CONNTRACK_KEY,
         key(
             "firewall",
             Ty::Object(&FIREWALL),
@@ -72,7 +138,7 @@ pub(super) static HOME: Shape = Shape {
         key("lan", Ty::Net, "The network inside (192.168.1.0/24 by default)."),
         key("public", Ty::Host, "The router's address outside; the next of 203.0.113.0/24 when not given."),
         key("router", Ty::Object(&HOME_ROUTER), "The router."),
-        key("access", Ty::Object(&ACCESS), "The link to the internet (100Mbit/s, 4ms by default)."),
+        key("access", Ty::Object(&HOME_ACCESS), "The link to the internet (100Mbit/s, 4ms by default)."),
         key("cables", Ty::Object(&CABLE), "The links between devices and switch (1Gbit/s, 5us by default)."),
         key(
             "dhcp",
@@ -126,6 +192,7 @@ pub(super) static INTERNET: Shape = Shape {
             "Where the root and top-level name servers stand; the last place by default.",
         ),
         key("dns-think", Ty::Duration, "Time a root or top-level server takes per question."),
+        key("cgnat", Ty::Object(&CGNAT), "The NAT that homes with `access: { cgnat: yes }` are behind."),
         key("faults", Ty::Object(&FAULTS), "What is broken in the backbone, on purpose."),
     ]],
 };

@@ -10,6 +10,7 @@ use super::{Plan, Public, attach, gateway_for, place_of, usable, with_length};
 use crate::apps::LEASE;
 use crate::diag::{Code, Span};
 use crate::model::{App, NodeKind};
+use crate::nat::read_behaviour;
 use crate::tree::{Key, Value};
 use crate::world::{Wire, World};
 
@@ -124,10 +125,24 @@ fn connect(
     value: &Value,
     (router, span): (NodeId, Span),
 ) -> PortId {
-    let written = value.get("public");
+    let mut written = value.get("public");
     let place = place_of(world, plan, value);
-    let address =
-        written.and_then(|v| v.host(24)).unwrap_or_else(|| plan.public_address(world, &place, span));
+    let cgnat =
+        value.get("access").filter(|v| v.flag_at("cgnat") == Some(true)).and_then(|v| v.entry("cgnat"));
+    if let (Some((name, _)), Some(public)) = (cgnat, written) {
+        let message = "a home behind a carrier-grade NAT has no public address of its own";
+        world
+            .problems
+            .add(Code::Contradiction, public.span, message, "this cannot hold")
+            .related(name.span, "if this holds")
+            .help("remove one of them");
+        written = None;
+    }
+    let address = match (written.and_then(|v| v.host(24)), cgnat) {
+        (Some(address), _) => address,
+        (None, Some(_)) => plan.shared_address(world, &place, span),
+        (None, None) => plan.public_address(world, &place, span),
+    };
     let usual = Wire::both(100_000_000, Nanos::from_millis(4));
     let wire = usual.read(value.get("access"), ("up", "down"));
     if let Some(access) = value.get("access") {
@@ -232,9 +247,12 @@ fn rules(world: &mut World<'_, '_>, home: &Home<'_>, wan: PortId, options: Optio
         None => world.default_of(line, "a home router translates what leaves"),
     };
     let ports = world.read_nat_ports(ports);
+    let behaviour = read_behaviour(options.and_then(|v| v.get("nat")));
+    world.check_behaviour(options.and_then(|v| v.get("nat")), behaviour);
     let to = world.nodes[home.router.index()].node.interfaces[wan.index()].addresses[0].addr();
     let when = Match { src: vec![home.lan], out_port: Some(wan), ..Match::default() };
-    world.node(home.router).node.nat.push(NatRule::new(when, NatAction::Snat { to, ports }, origin));
+    let rule = NatRule { behaviour, ..NatRule::new(when, NatAction::Snat { to, ports }, origin) };
+    world.node(home.router).node.nat.push(rule);
     let origin = world.default_of(home.span, "a home router lets nobody in unasked");
     let rule = |when: Match| Filter::new(when, Action::Accept, origin.clone());
     let known = || rule(Match { states: vec![CtState::Established, CtState::Related], ..Match::default() });
@@ -247,6 +265,7 @@ fn rules(world: &mut World<'_, '_>, home: &Home<'_>, wan: PortId, options: Optio
     ];
     world.node(home.router).node.chains = chains;
     if let Some(options) = options {
+        world.read_conntrack(home.router, options);
         world.read_firewall(home.router, options);
         if let Some(processing) = options.duration_at("processing") {
             world.node(home.router).node.processing = processing;
@@ -265,7 +284,8 @@ fn forwards(
         Some(_) => Err(format!("`{short}` has no fixed address: give it one")),
         None => Err(format!("there is no device `{short}` here")),
     };
+    let hairpin = read_behaviour(options.and_then(|v| v.get("nat"))).hairpin;
     for line in options.and_then(|v| v.get("port-forwards")).map(Value::items).unwrap_or_default() {
-        world.read_port_forward(home.router, wan, line, &find);
+        world.read_port_forward((home.router, wan), line, hairpin, &find);
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use rt_base::{Nanos, NodeId};
 
-use super::{Plan, Public, attach, known_place, place_of, server_wire, with_length};
+use super::{Plan, Public, attach, cgnat, known_place, place_of, server_wire, with_length};
 use crate::apps::RESOLVER_THINK;
 use crate::cities;
 use crate::diag::{Code, Span};
@@ -29,7 +29,7 @@ const MOST_TOP_LEVEL: usize = 200;
 /// What `finish` needs of what `build` made.
 pub(super) struct Built {
     routers: BTreeMap<String, NodeId>,
-    isps: BTreeMap<String, NodeId>,
+    pub(super) isps: BTreeMap<String, NodeId>,
     dns_place: String,
     dns_think: Nanos,
     roots: Authority,
@@ -65,6 +65,7 @@ pub(super) fn plan(world: &mut World<'_, '_>, sites: &Value) -> Option<Plan> {
         next_server: 0,
         homes_at: Vec::new(),
         clouds_at: Vec::new(),
+        shared_at: Vec::new(),
         written: sites.entries().iter().flat_map(|(_, v)| written_publics(v)).collect(),
     })
 }
@@ -267,10 +268,12 @@ fn faults(world: &mut World<'_, '_>, plan: &Plan, routers: &BTreeMap<String, Nod
 }
 
 /// Makes the top-level servers, then joins every site.
-pub(super) fn finish(world: &mut World<'_, '_>, plan: &Plan, mut built: Built) {
+pub(super) fn finish(world: &mut World<'_, '_>, plan: &Plan, mut built: Built, value: &Value) {
     top_level(world, plan, &built);
     let attachments = std::mem::take(&mut world.attachments);
     refuse_overlaps(world, &attachments);
+    let shared = cgnat::places(&attachments);
+    cgnat::refuse_overlaps(world, &attachments, value);
     let mut groups: Vec<Vec<Attachment>> = Vec::new();
     let mut index: BTreeMap<(IpNet, String), usize> = BTreeMap::new();
     for one in attachments {
@@ -289,6 +292,7 @@ pub(super) fn finish(world: &mut World<'_, '_>, plan: &Plan, mut built: Built) {
             connect(world, plan, router, group);
         }
     }
+    cgnat::build(world, &shared, &built.isps, value);
 }
 
 /// Root and top-level zones. `com` and `net` are served by x.gtld-servers.net, every other one by a.nic.TLD.

@@ -3,6 +3,7 @@
 //! Each kind has a file with one function that builds its nodes; [`internet`] also joins all sites at the end, when
 //! their addresses and names are known. To add a kind: a shape in [`crate::language`], a file here, a line in [`expand`].
 
+mod cgnat;
 mod home;
 mod host;
 mod internet;
@@ -35,6 +36,8 @@ pub(crate) struct Plan {
     homes_at: Vec<(String, u8)>,
     /// The next last number for elastic IPs at each place.
     clouds_at: Vec<(String, u8)>,
+    /// The same for homes behind a carrier-grade NAT.
+    shared_at: Vec<(String, u8)>,
     /// Public addresses that homes and VPCs say.
     written: Vec<IpAddr>,
 }
@@ -55,7 +58,7 @@ pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
         let kind = value.str_at("kind").unwrap_or("");
         if kind == "internet" {
             if let Some(plan) = plan.as_ref().filter(|p| p.site == name.text) {
-                built = Some(internet::build(world, plan, name, value));
+                built = Some((internet::build(world, plan, name, value), value));
             }
             continue;
         }
@@ -85,8 +88,8 @@ pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
         }
     }
     vpc::finish(world, &vpcs);
-    if let (Some(plan), Some(built)) = (plan, built) {
-        internet::finish(world, &plan, built);
+    if let (Some(plan), Some((built, value))) = (plan, built) {
+        internet::finish(world, &plan, built, value);
     }
 }
 
@@ -134,6 +137,24 @@ impl Plan {
                 return with_length(address, 24);
             }
         }
+    }
+
+    /// The next address for a home behind its ISP's NAT, from .2 of 100.64.0.0/24 (RFC 6598); each further place has the
+    /// next /24.
+    fn shared_address(&mut self, world: &mut World<'_, '_>, place: &str, span: Span) -> IpNet {
+        let known = self.shared_at.iter().position(|(p, _)| p == place);
+        let at = known.unwrap_or_else(|| {
+            self.shared_at.push((place.to_owned(), 2));
+            self.shared_at.len() - 1
+        });
+        let third = at.min(255) as u8;
+        let next = &mut self.shared_at[at].1;
+        let last = *next;
+        *next = last.saturating_add(1);
+        if last > 250 {
+            no_address_left(world, span, &format!("100.64.{third}.0/24"));
+        }
+        with_length(Ipv4Addr::new(100, 64, third, last.min(250)).into(), 24)
     }
 
     /// The next address for a server that nobody gave one, each in a /24 of its own out of 198.19.0.0/16 (RFC 2544).

@@ -1,6 +1,7 @@
 //! Views of a lowered model: text for people, diagrams, JSON, and the plain level of the language.
 
 mod acl_yaml;
+mod conntrack;
 mod diagram;
 mod plain_yaml;
 mod text;
@@ -34,8 +35,9 @@ fn by_site(model: &Model) -> Vec<(Option<&str>, Vec<usize>)> {
     out
 }
 
-/// What a table of routes is called in lines of policy routing.
-fn table_name(node: &Node, table: u32) -> &str {
+/// What a table of routes is called in lines of policy routing; table 0 is `main`.
+#[must_use]
+pub fn table_name(node: &Node, table: u32) -> &str {
     match table {
         0 => "main",
         n => node.tables.get(n as usize - 1).map_or("main", |t| t.name.as_str()),

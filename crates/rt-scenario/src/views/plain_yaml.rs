@@ -258,6 +258,10 @@ fn write_options(out: &mut Writer, node: &Node) {
     if stack.flow_timeout != crate::world::FLOW_TIMEOUT {
         out.line(3, &format!("flow-timeout: {}", show_duration(stack.flow_timeout)));
     }
+    let conntrack = super::conntrack::entries(&stack.conntrack);
+    if !conntrack.is_empty() {
+        out.line(3, &format!("conntrack: {}", map(&conntrack)));
+    }
     let tcp = tcp_entries(stack);
     if !tcp.is_empty() {
         out.line(3, &format!("tcp: {}", map(&tcp)));

@@ -6,6 +6,7 @@ mod faulty;
 mod guards;
 mod hostile;
 mod language;
+mod nat;
 mod schema;
 mod shipped;
 mod views;

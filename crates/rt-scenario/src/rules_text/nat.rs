@@ -1,0 +1,175 @@
+//! NAT lines: text to rules, and rules back to text.
+//!
+//! A NAT line begins with `masquerade`, `snat to A|NET`, `dnat to A[:P[-P]]`, `static A to A` or `keep`, takes the conditions
+//! of a firewall line, then `using PORTS [random|preserve|blocks of N most N]`, then how its mappings behave:
+//! `mapping WORD`, `filtering WORD`, `hairpin`, `overload`, `exclusive`, `exhausted WORD`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rt_base::PortId;
+use rt_rules::{Match, NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, PortRange};
+
+use super::{FindPort, Words, conditions, show_match};
+use crate::units;
+
+/// RFC 4787's words.
+pub(crate) const DEPENDS: [(&str, NatDepends); 3] = [
+    ("endpoint-independent", NatDepends::EndpointIndependent),
+    ("address-dependent", NatDepends::AddressDependent),
+    ("address-and-port-dependent", NatDepends::AddressAndPortDependent),
+];
+
+/// What becomes of a flow for which there is no port.
+pub(crate) const EXHAUSTED: [(&str, NatExhausted); 3] = [
+    ("silent", NatExhausted::Silent),
+    ("prohibited", NatExhausted::Prohibited),
+    ("host-unreachable", NatExhausted::HostUnreachable),
+];
+
+/// Reads a NAT line.
+pub(crate) fn nat(text: &str, find: FindPort<'_>) -> Result<(Match, NatAction, NatBehaviour), String> {
+    let mut words = Words::new(text);
+    let verb = words.next().unwrap_or("");
+    let target = match verb {
+        "snat" | "dnat" if words.take("to") => Some(words.after("to")?),
+        "snat" | "dnat" => return Err(format!("`{verb}` needs `to ADDRESS`")),
+        "masquerade" | "keep" => None,
+        "static" => Some(words.after("static")?),
+        other => {
+            let known = "`masquerade`, `snat`, `dnat`, `static` or `keep`";
+            return Err(format!("a line begins with {known}, not `{other}`"));
+        }
+    };
+    let outside = match verb {
+        "static" if words.take("to") => Some(words.after("to")?),
+        "static" => return Err("`static INSIDE` needs `to OUTSIDE`".to_owned()),
+        _ => None,
+    };
+    let when = conditions(&mut words, find)?;
+    let ports = if words.take("using") { Some(using(&mut words)?) } else { None };
+    let behaviour = behaviour(&mut words)?;
+    if let Some(more) = words.next() {
+        return Err(format!("`{more}` is not a condition"));
+    }
+    let all = NatPorts::Preserve(PortRange { first: 1024, last: 65_535 });
+    let action = match (verb, target) {
+        ("masquerade", _) => NatAction::Masquerade { ports: ports.unwrap_or(all) },
+        ("snat", Some(to)) => match to.parse::<IpNet>() {
+            Ok(to) => NatAction::Pool { to: to.trunc(), ports: ports.unwrap_or(all) },
+            Err(_) => NatAction::Snat { to: address(to)?, ports: ports.unwrap_or(all) },
+        },
+        ("dnat", Some(to)) => match to.split_once(':') {
+            None => NatAction::Dnat { to: address(to)?, port: None },
+            Some((host, ports)) if ports.contains('-') => {
+                NatAction::DnatRange { to: address(host)?, ports: units::ports(ports)? }
+            }
+            Some((host, port)) => NatAction::Dnat { to: address(host)?, port: Some(units::port(port)?) },
+        },
+        ("static", Some(inside)) => {
+            NatAction::Static { inside: address(inside)?, outside: address(outside.unwrap_or_default())? }
+        }
+        _ => NatAction::Accept,
+    };
+    Ok((when, action, behaviour))
+}
+
+/// Reads how the mappings behave.
+fn behaviour(words: &mut Words<'_>) -> Result<NatBehaviour, String> {
+    let mut behaviour = NatBehaviour::default();
+    while let Some(word) = words.words.peek().copied() {
+        let known = ["mapping", "filtering", "hairpin", "overload", "exclusive", "exhausted"];
+        if !known.contains(&word) {
+            break;
+        }
+        let _ = words.next();
+        match word {
+            "mapping" => behaviour.mapping = word_of(&DEPENDS, words.after(word)?)?,
+            "filtering" => behaviour.filtering = word_of(&DEPENDS, words.after(word)?)?,
+            "exhausted" => behaviour.exhausted = word_of(&EXHAUSTED, words.after(word)?)?,
+            "hairpin" => behaviour.hairpin = true,
+            "overload" => behaviour.overload = true,
+            _ => behaviour.exclusive = true,
+        }
+    }
+    Ok(behaviour)
+}
+
+/// The value that a word of one of the tables below stands for.
+pub(crate) fn word_of<T: Copy>(table: &[(&str, T)], word: &str) -> Result<T, String> {
+    let found = table.iter().find(|(name, _)| *name == word).map(|(_, value)| *value);
+    let names: Vec<&str> = table.iter().map(|(name, _)| *name).collect();
+    found.ok_or_else(|| format!("`{word}` is not one of {}", names.join(", ")))
+}
+
+fn using(words: &mut Words<'_>) -> Result<NatPorts, String> {
+    let range = units::ports(words.after("using")?)?;
+    Ok(if words.take("random") {
+        NatPorts::Random(range)
+    } else if words.take("preserve") {
+        NatPorts::Preserve(range)
+    } else if words.take("blocks") {
+        let size = number(words, "of")?;
+        NatPorts::Block { range, size, most: number(words, "most")? }
+    } else {
+        NatPorts::Sequential(range)
+    })
+}
+
+/// A number from 1 behind a word that must be there.
+fn number(words: &mut Words<'_>, word: &str) -> Result<u16, String> {
+    let text =
+        if words.take(word) { words.after(word)? } else { return Err(format!("`{word} N` is missing")) };
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is not a number from 1 to 65535"))
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an address"))
+}
+
+/// Writes a NAT rule so that [`nat`] reads the same.
+pub(crate) fn show_nat(rule: &NatRule, name: &dyn Fn(PortId) -> String) -> String {
+    let verb = match &rule.action {
+        NatAction::Snat { to, .. } => format!("snat to {to}"),
+        NatAction::Pool { to, .. } => format!("snat to {to}"),
+        NatAction::Masquerade { .. } => "masquerade".to_owned(),
+        NatAction::Dnat { to, port: None } => format!("dnat to {to}"),
+        NatAction::Dnat { to, port: Some(port) } => format!("dnat to {to}:{port}"),
+        NatAction::DnatRange { to, ports: r } => format!("dnat to {to}:{}-{}", r.first, r.last),
+        NatAction::Static { inside, outside } => format!("static {inside} to {outside}"),
+        NatAction::Accept => "keep".to_owned(),
+    };
+    let using = match rule.action.ports() {
+        None => String::new(),
+        Some(NatPorts::Sequential(r)) => format!(" using {}-{}", r.first, r.last),
+        Some(NatPorts::Random(r)) => format!(" using {}-{} random", r.first, r.last),
+        Some(NatPorts::Preserve(r)) => format!(" using {}-{} preserve", r.first, r.last),
+        Some(NatPorts::Block { range: r, size, most }) => {
+            format!(" using {}-{} blocks of {size} most {most}", r.first, r.last)
+        }
+    };
+    format!("{verb}{}{using}{}", show_match(&rule.when, name), show_behaviour(&rule.behaviour))
+}
+
+fn show_behaviour(behaviour: &NatBehaviour) -> String {
+    let usual = NatBehaviour::default();
+    let mut out = String::new();
+    let mut put = |is: bool, text: String| {
+        if is {
+            out.push(' ');
+            out.push_str(&text);
+        }
+    };
+    let NatBehaviour { mapping, filtering, hairpin, overload, exclusive, exhausted } = *behaviour;
+    put(mapping != usual.mapping, format!("mapping {}", name_of(&DEPENDS, mapping)));
+    put(filtering != usual.filtering, format!("filtering {}", name_of(&DEPENDS, filtering)));
+    put(hairpin, "hairpin".to_owned());
+    put(overload, "overload".to_owned());
+    put(exclusive, "exclusive".to_owned());
+    put(exhausted != usual.exhausted, format!("exhausted {}", name_of(&EXHAUSTED, exhausted)));
+    out
+}
+
+fn name_of<T: Copy + PartialEq>(table: &[(&'static str, T)], value: T) -> &'static str {
+    table.iter().find(|(_, v)| *v == value).map_or("", |(name, _)| name)
+}
