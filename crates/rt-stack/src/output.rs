@@ -74,7 +74,9 @@ impl Stack {
             Pending::Below { port, dst, kind, payload } => {
                 return self.send_below(port, dst, (kind, payload), out);
             }
-            Pending::FromTun { port, bytes, frame } => return self.from_program(port, bytes, frame, out),
+            Pending::FromTun { port, bytes, frame } => {
+                return self.take_from_program(port, bytes, frame, out);
+            }
             Pending::Echo { src, dst, id, seq, payload } => {
                 let ip = self.header(src, dst, protocol::ICMP, Icmpv4::LEN + payload.len());
                 let mut bytes = begin(&ip, out);

@@ -176,8 +176,8 @@ impl Stack {
                 let outer = self.outer(&packet, (local, remote), IPIP, &[], out);
                 self.queue_outer(outer, packet.frame, packet.wrapped, out);
             }
-            InterfaceKind::Pppoe { .. } => self.into_session(port, packet, proof, out),
-            InterfaceKind::Tun => self.to_program(port, packet, out),
+            InterfaceKind::Pppoe { .. } => self.enter_session(port, packet, proof, out),
+            InterfaceKind::Tun => self.hand_to_program(port, packet, out),
             _ => {
                 let stop = Stop::new(DropReason::InterfaceDown, Place::Link);
                 self.refuse(now, packet, stop, out);

@@ -342,12 +342,12 @@ impl Stack {
         let session = self.virtuals.as_mut().and_then(|v| v.sessions.get_mut(&port));
         let Some(session) = session.filter(|s| s.phase == Phase::Up) else { return };
         for (packet, proof) in core::mem::take(&mut session.waiting) {
-            self.into_session(port, packet, proof, out);
+            self.enter_session(port, packet, proof, out);
         }
     }
 
     /// A packet that leaves by a session.
-    pub(super) fn into_session(
+    pub(super) fn enter_session(
         &mut self,
         port: PortId,
         packet: Packet,

@@ -64,7 +64,7 @@ impl Stack {
     }
 
     /// What the program wrote.
-    pub(crate) fn from_program(&mut self, port: PortId, bytes: Vec<u8>, id: FrameId, out: &mut Outbox) {
+    pub(crate) fn take_from_program(&mut self, port: PortId, bytes: Vec<u8>, id: FrameId, out: &mut Outbox) {
         let frame = match id.is_none() {
             true => out.new_frame(bytes, FrameId::NONE),
             false => Frame { id, parent: FrameId::NONE, bytes },
@@ -77,7 +77,7 @@ impl Stack {
     }
 
     /// A packet for the program.
-    pub(super) fn to_program(&mut self, port: PortId, packet: Packet, out: &mut Outbox) {
+    pub(super) fn hand_to_program(&mut self, port: PortId, packet: Packet, out: &mut Outbox) {
         let tun = self.virtuals.as_mut().and_then(|virtuals| virtuals.tuns.get_mut(&port));
         let Some(tun) = tun else {
             return out.drop_frame(packet.frame, DropReason::InterfaceDown, Place::Link, port, None);
