@@ -34,7 +34,9 @@ fn tunnel(mtu: u16, kind: impl Fn(Ipv4Addr, Ipv4Addr) -> InterfaceKind) -> World
     World::new(vec![("a", a), ("b", b), ("c", c)]).link((0, 0), (1, 0)).link((1, 1), (2, 0))
 }
 
-fn kinds() -> Vec<(u16, fn(Ipv4Addr, Ipv4Addr) -> InterfaceKind)> {
+type Between = fn(Ipv4Addr, Ipv4Addr) -> InterfaceKind;
+
+fn kinds() -> Vec<(u16, Between)> {
     vec![
         (1_476, |local, remote| InterfaceKind::Gre { local, remote, key: None }),
         (1_472, |local, remote| InterfaceKind::Gre { local, remote, key: Some(7) }),

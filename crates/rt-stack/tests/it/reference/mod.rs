@@ -276,7 +276,7 @@ fn run(setting: &Setting, happenings: &[Happening]) -> Result<[usize; 2], TestCa
     let mut model = Model::new(setting.behaviour, setting.preserve, options);
     let mut ended = [0, 0];
     for happening in happenings {
-        machine.now = machine.now + Nanos::from_secs(happening.seconds);
+        machine.now += Nanos::from_secs(happening.seconds);
         let (seen, bytes) = match happening.what {
             Doing::Packet(inside, host, port, to, to_port, kind) => {
                 let numbers = (inside, host, port, to, to_port, kind);
