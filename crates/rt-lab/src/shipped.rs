@@ -50,6 +50,8 @@ shipped![
     "slow-start",
     "pmtu-black-hole",
     "udp-or-tcp",
+    "home-nat",
+    "same-private-ip",
     "example-com",
     "playground",
 ];
