@@ -100,7 +100,10 @@ fn tell(bytes: usize, span: Duration) {
 }
 
 fn round_trips(address: &str, span: Duration) -> std::io::Result<()> {
-    let mut stream = TcpStream::connect((address, 7))?;
+    // Its own port where the echo is somewhere else.
+    let (host, port) = address.split_once(':').unwrap_or((address, "7"));
+    let port = port.parse().map_err(|_| std::io::Error::from(ErrorKind::InvalidInput))?;
+    let mut stream = TcpStream::connect((host, port))?;
     stream.set_nodelay(true)?;
     let (start, mut count, mut byte) = (Instant::now(), 0, [b'x']);
     while start.elapsed() < span {

@@ -31,6 +31,7 @@ pub(crate) fn exec(command: &Command) -> Result<Answer, Refusal> {
         attach: world.attach(),
         comments: Comments::Key,
         record: record.meant(),
+        ready: if *quiet { |_| {} } else { |lines| lines.iter().for_each(|line| eprintln!("{line}")) },
     };
     let done = scenario.exec(&options)?;
     let mut talk = scenario.warnings_text();

@@ -11,10 +11,11 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use rt_base::{AppRecord, BRIDGE_WINDOW, Carried, ReqId};
+use rt_base::{AppRecord, BRIDGE_WINDOW, Carried, OPENED_OUTSIDE, ReqId};
 use rt_stack::ConnectOptions;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -34,6 +35,8 @@ struct State {
     connections: BTreeMap<u32, Connection>,
     /// Opened from outside and not yet taken up.
     fresh: VecDeque<u32>,
+    /// No more will be.
+    over: bool,
     acceptor: Option<Waker>,
     /// For the world outside.
     out: Vec<(u32, Carried)>,
@@ -112,26 +115,30 @@ impl Bridge {
 
     /// Breaks every connection: there is no world outside any more.
     pub fn end(&self) {
-        for connection in self.state().connections.values_mut() {
+        let mut state = self.state();
+        state.over = true;
+        for connection in state.connections.values_mut() {
             connection.reset = true;
             connection.wake();
         }
+        state.acceptor.take().into_iter().for_each(Waker::wake);
     }
 
-    /// The next connection that was opened from outside.
-    async fn next(&self) -> Far {
+    /// The next connection that was opened from outside; `None` when the world outside is gone.
+    async fn next(&self) -> Option<Far> {
         let id = poll_fn(|cx| {
             let mut state = self.state();
             match state.fresh.pop_front() {
-                Some(id) => Poll::Ready(id),
+                Some(id) => Poll::Ready(Some(id)),
+                None if state.over => Poll::Ready(None),
                 None => {
                     state.acceptor = Some(cx.waker().clone());
                     Poll::Pending
                 }
             }
         })
-        .await;
-        Far { bridge: self.clone(), id, told: false }
+        .await?;
+        Some(Far { bridge: self.clone(), id, told: false })
     }
 
     /// Asks the world outside for a connection; `None` when there are too many.
@@ -250,27 +257,42 @@ fn note(net: &Net, code: &str, text: String) {
     net.say(AppRecord::Note { req: ReqId(0), code: code.into(), text });
 }
 
-/// For every connection that a program outside opens, opens one to `server`, for ever. `name` says who that program is.
-pub async fn publish(net: Net, bridge: Bridge, server: SocketAddr, name: String) {
-    loop {
-        let mut far = bridge.next().await;
-        let (host, name) = (net.clone(), name.clone());
-        drop(net.spawn(async move {
-            let options = ConnectOptions { nodelay: true, ..ConnectOptions::default() };
-            match host.tcp_connect(server, options).await {
-                Ok(mut near) => {
-                    note(
-                        &host,
-                        "bridge.connected",
-                        format!("{name} talks to {server} from {}", near.local_addr()),
-                    );
-                    if split::join(&mut near, &mut far).await.is_err() {
-                        near.abort();
-                    }
-                }
-                Err(error) => note(&host, "bridge.refused", format!("{name} cannot reach {server}: {error}")),
+/// For every connection that a program outside opens, opens one to `server`, until the world outside is gone. `step` is all of
+/// it in the story: its number and what it is called; it begins with the first connection.
+pub async fn publish(net: Net, bridge: Bridge, server: SocketAddr, (step, text): (u32, String)) {
+    let (mut opened, refused) = (0_u32, Arc::new(AtomicU32::new(0)));
+    while let Some(far) = bridge.next().await {
+        if opened == 0 {
+            net.say(AppRecord::StepBegin { step, text: text.clone() });
+        }
+        opened += 1;
+        drop(net.spawn(open(net.clone(), far, server, Arc::clone(&refused))));
+    }
+    if opened > 0 {
+        let refused = refused.load(Ordering::Relaxed);
+        let summary = match (opened, refused) {
+            (1, 0) => "1 connection".to_owned(),
+            (_, 0) => format!("{opened} connections"),
+            _ => format!("{refused} of {opened} connections came to nothing"),
+        };
+        net.say(AppRecord::StepEnd { step, ok: refused == 0, summary });
+    }
+}
+
+async fn open(net: Net, mut far: Far, server: SocketAddr, refused: Arc<AtomicU32>) {
+    let options = ConnectOptions { nodelay: true, ..ConnectOptions::default() };
+    match net.tcp_connect(server, options).await {
+        Ok(mut near) => {
+            let text = format!("a program outside talks to {server} from {}", near.local_addr());
+            note(&net, OPENED_OUTSIDE, text);
+            if split::join(&mut near, &mut far).await.is_err() {
+                near.abort();
             }
-        }));
+        }
+        Err(error) => {
+            refused.fetch_add(1, Ordering::Relaxed);
+            note(&net, "bridge.refused", format!("a program outside cannot reach {server}: {error}"));
+        }
     }
 }
 

@@ -10,6 +10,10 @@ pub const BRIDGE_PORT: PortId = PortId(u16::MAX);
 /// [`Carried::Room`].
 pub const BRIDGE_WINDOW: u32 = 256 << 10;
 
+/// The code of the note that a connection was made for a program outside; the note's text ends with the address it has in the
+/// world.
+pub const OPENED_OUTSIDE: &str = "bridge.connected";
+
 /// Something that passes a bridge, about one connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Carried {

@@ -24,7 +24,7 @@ mod time;
 mod words;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
-pub use carried::{BRIDGE_PORT, BRIDGE_WINDOW, Carried};
+pub use carried::{BRIDGE_PORT, BRIDGE_WINDOW, Carried, OPENED_OUTSIDE};
 pub use conditions::{Condition, Conditions, CtState, NearMiss};
 pub use drop_reason::DropReason;
 pub use event::{

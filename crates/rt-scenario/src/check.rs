@@ -346,6 +346,7 @@ pub(crate) fn steps(
     let mut ways = Ways::new(segments);
     for (index, draft) in steps.iter().enumerate() {
         let Some(draft) = draft else { continue };
+        played_by_program(world, draft);
         let checks = expect.iter().filter(|e| e.step == index).flat_map(|e| &e.checks);
         let fails = checks.into_iter().any(|c| matches!(c, Check::Fails(_)));
         if !fails {
@@ -398,6 +399,25 @@ fn check_step(world: &mut World<'_, '_>, ways: &mut Ways<'_>, (index, draft): (u
     }
 }
 
+/// Warns of a step of a machine that is a real program's (`exec:`): programs and steps cannot both have it.
+fn played_by_program(world: &mut World<'_, '_>, draft: &StepDraft) {
+    let node = &world.nodes[draft.step.node.index()].node;
+    if node.exec.is_empty() {
+        return;
+    }
+    let message =
+        format!("`{}` names a real program (`exec:`), and where that runs, this step does not", node.name);
+    let help = format!(
+        "let another machine do it, or leave `exec:` out and say it when it is to run: \
+                        roundtrip exec FILE --as {} -- COMMAND",
+        node.name
+    );
+    world
+        .problems
+        .add(Code::PlayedByProgram, draft.target_span, message, "left out when the program runs")
+        .help(help);
+}
+
 /// Warns of a step that needs a program at the other end where none is. Behind NAT the port may be another: no warning.
 fn nobody_listens(
     world: &mut World<'_, '_>,
@@ -416,7 +436,7 @@ fn nobody_listens(
         (App::Sink { port: at }, "sink") | (App::Rpc { port: at, .. }, "rpc") => *at == port,
         _ => false,
     };
-    if !bears || node.apps.iter().any(fits) {
+    if !bears || !node.exec.is_empty() || node.apps.iter().any(fits) {
         return;
     }
     let run = if port == usual { program.to_owned() } else { format!("{program}: {{ port: {port} }}") };

@@ -160,6 +160,8 @@ codes! {
     NoEffect = "W003";
     /// A step to a port on which nothing listens.
     NobodyListens = "W004";
+    /// A step of a machine that a real program plays.
+    PlayedByProgram = "W005";
 }
 
 impl Code {

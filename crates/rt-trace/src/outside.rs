@@ -1,4 +1,4 @@
-//! What real programs did on machines that they played, read from the bytes and told as one of our own applications would
+//! What real programs did on machines that they played, and through ports that are published to them, read from the bytes and told as one of our own applications would
 //! have said it: look-ups, requests, pings. So the story needs no second way of being told.
 //!
 //! What bytes cannot show stays untold: caches, why something is tried again, whether a certificate was believed.
@@ -6,9 +6,9 @@
 //! for; what is sealed and for which there is no key log is a connection without requests.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use rt_base::{AppRecord, Event, EventId, NodeId, ReqId, ReqKind, Time, What};
+use rt_base::{AppRecord, Event, EventId, NodeId, OPENED_OUTSIDE, ReqId, ReqKind, Time, What};
 
 use crate::Trace;
 use crate::read::{
@@ -18,15 +18,18 @@ use crate::read::{
 
 /// Adds to the events of a finished run what the real programs in it did. A run without any stays as it is.
 pub fn read(trace: &mut Trace) {
-    let played = played(trace);
-    if played.is_empty() {
+    let mut ours: BTreeMap<NodeId, Ours> = played(trace);
+    for (node, carried) in carried(trace) {
+        ours.entry(node).or_insert(carried);
+    }
+    if ours.is_empty() {
         return;
     }
     let secrets = Secrets::from_lines(trace.secrets.iter().map(|s| s.line.as_str()));
     let mut told = Vec::new();
-    for (node, (since, over)) in played {
+    for (node, ours) in ours {
         // What the machine's own applications did before is told by themselves.
-        let frames = trace.frames_at(node).filter(|c| c.at >= since).map(|c| SeenFrame {
+        let frames = trace.frames_at(node).filter(|c| c.at >= ours.since).map(|c| SeenFrame {
             at: c.at,
             port: c.port,
             way: c.way,
@@ -39,26 +42,52 @@ pub fn read(trace: &mut Trace) {
             _ => None,
         });
         let requests = own.max().unwrap_or(0);
-        let teller = Teller { trace, node, over, told: Vec::new(), requests };
-        told.extend(teller.tell(&exchanges));
+        let teller = Teller { trace, node, over: ours.over, told: Vec::new(), requests };
+        told.extend(teller.tell(&exchanges, ours.only.as_deref()));
     }
     told.sort_by_key(|event| event.at);
     merge(&mut trace.events, told);
     trace.reindex();
 }
 
-/// Machines that real programs played, since when, and when the last program there was over.
-fn played(trace: &Trace) -> BTreeMap<NodeId, (Time, Time)> {
-    let nodes = (0..trace.map.nodes.len()).filter_map(|n| u32::try_from(n).ok()).map(NodeId);
-    let mut played: BTreeMap<NodeId, (Time, Time)> =
-        nodes.filter_map(|n| Some((n, (trace.played_since(n)?, Time::MAX)))).collect();
+/// What of a machine's traffic is a real program's.
+struct Ours {
+    since: Time,
+    /// When the last program there was over.
+    over: Time,
+    /// For a machine that is not played: the connections made for programs outside.
+    only: Option<Vec<SocketAddr>>,
+}
+
+/// Machines at which connections of programs outside begin.
+fn carried(trace: &Trace) -> BTreeMap<NodeId, Ours> {
+    let mut carried: BTreeMap<NodeId, Ours> = BTreeMap::new();
+    let new = || Ours { since: Time::ZERO, over: trace.end(), only: Some(Vec::new()) };
     for (event, record) in trace.said() {
-        if let (Some((_, over)), AppRecord::StepEnd { .. }) = (played.get_mut(&event.node()), record) {
-            *over = event.at;
+        let AppRecord::Note { code, text, .. } = record else { continue };
+        let local = text.rsplit_once(' ').and_then(|(_, address)| address.parse().ok());
+        if let (OPENED_OUTSIDE, Some(local)) = (code.as_str(), local) {
+            let ours = carried.entry(event.node()).or_insert_with(new);
+            ours.only.get_or_insert_default().push(local);
+        }
+    }
+    carried
+}
+
+/// Machines that real programs played, since when, and when the last program there was over.
+fn played(trace: &Trace) -> BTreeMap<NodeId, Ours> {
+    let nodes = (0..trace.map.nodes.len()).filter_map(|n| u32::try_from(n).ok()).map(NodeId);
+    let since = nodes.filter_map(|n| Some((n, trace.played_since(n)?)));
+    let mut played: BTreeMap<NodeId, Ours> =
+        since.map(|(n, since)| (n, Ours { since, over: Time::MAX, only: None })).collect();
+    for (event, record) in trace.said() {
+        if let (Some(ours), AppRecord::StepEnd { .. }) = (played.get_mut(&event.node()), record) {
+            ours.over = event.at;
         }
     }
     let end = trace.end();
-    played.into_iter().map(|(node, (since, over))| (node, (since, over.min(end)))).collect()
+    played.values_mut().for_each(|ours| ours.over = ours.over.min(end));
+    played
 }
 
 /// Puts events between others by their times, after those of the same instant.
@@ -93,9 +122,12 @@ struct Lookup<'e> {
 }
 
 impl Teller<'_> {
-    fn tell(mut self, exchanges: &NodeExchanges) -> Vec<Event> {
-        let mut lookups = lookups(exchanges);
-        for conversation in exchanges.tcp.iter().filter(|c| c.outgoing) {
+    /// Of everything, or `only` of connections from these addresses.
+    fn tell(mut self, exchanges: &NodeExchanges, only: Option<&[SocketAddr]>) -> Vec<Event> {
+        let all = only.is_none();
+        let mut lookups = if all { lookups(exchanges) } else { Vec::new() };
+        let is_ours = |c: &&TcpConversation| c.outgoing && only.is_none_or(|only| only.contains(&c.client));
+        for conversation in exchanges.tcp.iter().filter(is_ours) {
             for (index, exchange) in conversation.http.iter().enumerate() {
                 self.request(conversation, exchange, index > 0, &mut lookups);
             }
@@ -103,7 +135,9 @@ impl Teller<'_> {
         for lookup in &lookups {
             self.lookup(lookup);
         }
-        self.pings(&exchanges.echo);
+        if all {
+            self.pings(&exchanges.echo);
+        }
         self.told.sort_by_key(|(mark, _)| mark.at);
         let first = self.trace.events_at(self.node).map(|e| e.id.counter()).max().unwrap_or(0) + 1;
         let event = |(counter, (mark, record)): (u64, (Mark, AppRecord))| Event {

@@ -1,7 +1,7 @@
 //! Real programs on simulated machines, by the program itself. Nothing is skipped: where namespaces are refused, these tests
 //! fail with the line that says so. `cargo xtask ci --no-attach` leaves this module out.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -366,4 +366,87 @@ fn is_pinging(folder: &Path) -> bool {
         let here = std::fs::read_link(process.path().join("cwd")).is_ok_and(|cwd| cwd == folder);
         here && std::fs::read_to_string(process.path().join("comm")).is_ok_and(|name| name.trim() == "ping")
     })
+}
+
+const BRIDGED: &str = "
+name: bridged
+topology:
+  nodes:
+    laptop: { kind: host, address: 10.0.0.1/24 }
+    gateway: { kind: host, address: 10.0.0.3/24 }
+    web: { kind: host, address: 10.0.0.2/24, run: [ web: {} ] }
+    back: { kind: host, address: 10.0.0.4/24 }
+  switches: { lan: {} }
+  links:
+    - { endpoints: [\"laptop:eth0\", \"lan:1\"] }
+    - { endpoints: [\"gateway:eth0\", \"lan:2\"] }
+    - { endpoints: [\"web:eth0\", \"lan:3\"] }
+    - { endpoints: [\"back:eth0\", \"lan:4\"] }
+";
+
+/// A port of this computer that nobody has.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A real server: one answer, and what was asked.
+fn serve_once(listener: std::net::TcpListener) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut asked = [0; 1000];
+        let n = stream.read(&mut asked).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nreal\n").unwrap();
+        text(&asked[..n])
+    })
+}
+
+#[test]
+fn a_program_outside_opens_a_simulated_server_and_one_inside_a_real_one() {
+    let folder = Folder::new("bridged");
+    std::fs::write(folder.0.join("bridged.yaml"), BRIDGED).unwrap();
+    let real = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, behind) = (free_port(), real.local_addr().unwrap().port());
+    let server = serve_once(real);
+    let (publish, serve) = (format!("{port}:web:80:gateway"), format!("{behind}:back:8080"));
+    let words =
+        ["exec", "bridged.yaml", "--as", "laptop", "--out", "run", "--publish", &publish, "--serve", &serve];
+    let mut command = roundtrip(&folder, &words);
+    let script = "curl -sS http://10.0.0.4:8080/inside && until test -e asked; do sleep 0.05; done";
+    command.args(["--", "sh", "-c", script]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let begun = Instant::now();
+    let mut outside = loop {
+        match std::net::TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    outside.write_all(b"GET /outside HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = Vec::new();
+    outside.read_to_end(&mut page).unwrap();
+    assert!(text(&page).starts_with("HTTP/1.1 "), "{}", text(&page));
+    std::fs::write(folder.0.join("asked"), "").unwrap();
+    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
+    assert_eq!((status.code(), &*text(&stdout)), (Some(0), "real\n"), "{}", text(&stderr));
+    assert!(
+        text(&stderr).contains(&format!("--connect-to ::127.0.0.1:{port} http://web/")),
+        "{}",
+        text(&stderr)
+    );
+    assert!(server.join().unwrap().starts_with("GET /inside HTTP/1.1\r\n"));
+    assert!(folder.run().join("ca.pem").exists());
+    // Both are told, and both are made again without the programs.
+    let targets: Vec<String> = story(&folder)["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| {
+            format!("{}: {}", step["text"].as_str().unwrap(), step["requests"][0]["target"].as_str().unwrap())
+        })
+        .collect();
+    assert_eq!(targets.len(), 2, "{targets:?}");
+    let step = format!("a program outside opens 10.0.0.2:80 through 127.0.0.1:{port}: http://web/outside");
+    assert!(targets.contains(&step), "{targets:?}");
+    answer(roundtrip(&folder, &["replay", "run", "--quiet"]), 0);
 }

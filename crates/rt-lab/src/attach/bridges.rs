@@ -16,6 +16,7 @@ use rt_scenario::model::{App, NodeKind};
 use serde::{Deserialize, Serialize};
 
 use super::guest;
+use super::session::Session;
 use crate::{Refusal, World};
 
 /// A bridge that is wished for.
@@ -77,10 +78,12 @@ pub(crate) struct Built {
 }
 
 impl Built {
-    /// Who is outside, for the story.
-    fn name(&self) -> String {
+    /// Who is outside, for the story: a step of its own where programs outside open something.
+    pub(crate) fn name(&self) -> String {
         match self.kind {
-            BridgeKind::Publish => format!("a program outside, through 127.0.0.1:{},", self.outside),
+            BridgeKind::Publish => {
+                format!("a program outside opens {} through 127.0.0.1:{}", self.server, self.outside)
+            }
             BridgeKind::Serve => format!("the real server 127.0.0.1:{}", self.outside),
         }
     }
@@ -161,8 +164,8 @@ pub(crate) struct Bridges {
 }
 
 impl Bridges {
-    /// Builds them on machines that have not been given away.
-    pub(crate) fn build(world: &mut World, all: &[Built]) -> Result<Bridges, Refusal> {
+    /// Builds them on machines that have not been given away. The steps of those that are published have numbers from `step` on.
+    pub(crate) fn build(world: &mut World, all: &[Built], mut step: u32) -> Result<Bridges, Refusal> {
         let mut bridges = Bridges::default();
         for one in all {
             let refused = |why| Refusal::Misuse { why };
@@ -172,7 +175,8 @@ impl Bridges {
             let (net, bridge, name) = (runtime.net(), Bridge::default(), one.name());
             match one.kind {
                 BridgeKind::Publish => {
-                    drop(net.spawn(bridge::publish(net.clone(), bridge.clone(), one.server, name)));
+                    drop(net.spawn(bridge::publish(net.clone(), bridge.clone(), one.server, (step, name))));
+                    step += 1;
                 }
                 BridgeKind::Serve => {
                     let port = one.server.port();
@@ -284,6 +288,13 @@ pub(crate) fn lines(world: &World, (calls, built): (&[BridgeCall], &[Built]), ou
         }
     }
     lines
+}
+
+/// Writes down whom programs outside have to trust.
+pub(crate) fn keep_authority(session: &mut Session, out: &Path) -> Result<(), Refusal> {
+    let Some(pem) = session.world().root_certificate() else { return Ok(()) };
+    let path = out.join(CA_FILE);
+    std::fs::write(&path, pem).map_err(|e| Refusal::io("write", &path, e))
 }
 
 /// What a web server is called in a URL, and whether it speaks TLS; `None` when no web server is there.

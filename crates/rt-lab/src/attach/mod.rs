@@ -90,6 +90,8 @@ pub struct ExecOptions {
     pub comments: Comments,
     /// What is kept of the run.
     pub record: Record,
+    /// Told how bridges are used, before the programs are at work.
+    pub ready: fn(&[String]),
 }
 
 /// What is kept of a run with real programs. Less is faster: what is not kept is not even made.
@@ -167,6 +169,10 @@ impl Scenario {
             None => Session::unrecorded(&document),
         };
         let bridges = plan_bridges(&mut session, &document.given, &options.bridges)?;
+        if bridges.iter().any(|b| b.kind == BridgeKind::Publish) {
+            bridges::keep_authority(&mut session, &options.out)?;
+        }
+        (options.ready)(&bridges::lines(session.world(), (&options.bridges, &bridges), &options.out));
         let mut interrupts = Interrupts::catch().ok();
         let mut running = Vec::new();
         for (index, (call, node)) in programs.iter().zip(&document.given).enumerate() {

@@ -8,7 +8,7 @@ use rt_scenario::Model;
 use rt_trace::{StepFacts, Trace};
 use serde::{Deserialize, Serialize};
 
-use super::bridges::{Bridges, Built};
+use super::bridges::{BridgeKind, Bridges, Built};
 use crate::{Refusal, StepOutcome, World};
 
 /// All that a run needs besides its inputs; the document at the beginning of `inputs.bin`.
@@ -45,6 +45,8 @@ pub(crate) struct Program {
 pub(crate) struct Session {
     world: World,
     steps: usize,
+    /// What programs outside did through a published port: steps after those of the scenario.
+    published: Vec<StepFacts>,
     programs: Vec<Program>,
     bridges: Bridges,
     /// See [`Document::what_if`].
@@ -72,8 +74,8 @@ impl Session {
 
     fn of_world(document: &Document, world: World) -> Session {
         let (steps, programs, bridges) = (document.model.steps.len(), Vec::new(), Bridges::default());
-        let mut session =
-            Session { world, steps, programs, bridges, what_if: document.what_if, at: Time::ZERO };
+        let (published, what_if, at) = (Vec::new(), document.what_if, Time::ZERO);
+        let mut session = Session { world, steps, published, programs, bridges, what_if, at };
         session.world.boot();
         session.at = session.world.now();
         session
@@ -89,7 +91,11 @@ impl Session {
     /// # Errors
     /// [`Refusal::Misuse`] when a bridge cannot be built.
     pub(crate) fn join_clocks(&mut self, document: &Document) -> Result<(), Refusal> {
-        self.bridges = Bridges::build(&mut self.world, &document.bridges)?;
+        let first = u32::try_from(self.steps).unwrap_or(u32::MAX);
+        self.bridges = Bridges::build(&mut self.world, &document.bridges, first)?;
+        let published = document.bridges.iter().filter(|b| b.kind == BridgeKind::Publish);
+        let facts = |b: &Built| StepFacts { node: b.door, text: b.name(), origin: ORIGIN.to_owned() };
+        self.published = published.map(facts).collect();
         for node in &document.given {
             self.world.give_away(*node, document.anchor);
         }
@@ -204,9 +210,9 @@ impl Session {
         Ok(())
     }
 
-    /// A program's step number: after those of the scenario.
+    /// A program's step number: after those of the scenario and of published ports.
     fn step(&self, program: u32) -> u32 {
-        u32::try_from(self.steps).unwrap_or(u32::MAX).saturating_add(program)
+        u32::try_from(self.steps + self.published.len()).unwrap_or(u32::MAX).saturating_add(program)
     }
 
     fn played(&mut self, node: NodeId) -> Result<(), String> {
@@ -231,10 +237,15 @@ impl Session {
         let model = self.world.model().clone();
         let mut outcomes = self.world.outcomes().to_vec();
         let mut trace = self.world.into_trace();
+        let published = self.published.len();
+        for (step, facts) in (self.steps..).zip(self.published) {
+            outcomes.extend(outcome_of(&trace, step));
+            trace.map.steps.push(facts);
+        }
         for (index, program) in self.programs.iter().enumerate() {
             let end = program.end.map_or(trace.end(), |(at, ..)| at);
             outcomes.push(StepOutcome {
-                step: self.steps + index,
+                step: self.steps + published + index,
                 ok: program.end.is_some_and(|(_, code, _)| code == 0),
                 summary: program
                     .end
@@ -243,11 +254,29 @@ impl Session {
                 end,
                 lines: Vec::new(),
             });
-            let origin = "the command line".to_owned();
-            trace.map.steps.push(StepFacts { node: program.node, text: program.text.clone(), origin });
+            let (node, text, origin) = (program.node, program.text.clone(), ORIGIN.to_owned());
+            trace.map.steps.push(StepFacts { node, text, origin });
         }
         Finished { model, trace, outcomes }
     }
+}
+
+/// Where steps come from that no file has.
+const ORIGIN: &str = "the command line";
+
+/// How a step ended that is known only by what was said of it; `None` when it never began.
+fn outcome_of(trace: &Trace, step: usize) -> Option<StepOutcome> {
+    let is_it = |said: u32| usize::try_from(said) == Ok(step);
+    let begin = trace.said().find_map(|(event, record)| match record {
+        AppRecord::StepBegin { step, .. } if is_it(*step) => Some(event.at),
+        _ => None,
+    })?;
+    let end = trace.said().find_map(|(event, record)| match record {
+        AppRecord::StepEnd { step, ok, summary } if is_it(*step) => Some((event.at, *ok, summary.clone())),
+        _ => None,
+    });
+    let (end, ok, summary) = end.unwrap_or_else(|| (trace.end(), false, "the run ended first".into()));
+    Some(StepOutcome { step, ok, summary, begin, end, lines: Vec::new() })
 }
 
 /// What is left of a session.

@@ -145,6 +145,7 @@ fn options(out: &Path) -> ExecOptions {
         attach,
         comments: Comments::Key,
         record: Record::All,
+        ready: |_| {},
     }
 }
 

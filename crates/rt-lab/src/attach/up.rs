@@ -61,7 +61,7 @@ impl Scenario {
         let folder = Folder::open(&out, &document.model)?;
         let mut session = Session::new(&document, vec![folder.recorder()]);
         let bridges = plan_bridges(&mut session, &document.given, &calls)?;
-        keep_authority(&mut session, &out)?;
+        bridges::keep_authority(&mut session, &out)?;
         let interrupts = rt_attach::Interrupts::catch()
             .map_err(|error| Refusal::Io { doing: "take interrupts".into(), error })?;
         let path = out.join(DOOR);
@@ -87,13 +87,6 @@ impl Scenario {
         let attached = Some(describe(session.programs(), late, &document.model));
         conclude(session.finish(), folder, &out, (Comments::Key, attached))
     }
-}
-
-/// Writes down whom programs outside have to trust.
-fn keep_authority(session: &mut Session, out: &Path) -> Result<(), Refusal> {
-    let Some(pem) = session.world().root_certificate() else { return Ok(()) };
-    let path = out.join(bridges::CA_FILE);
-    std::fs::write(&path, pem).map_err(|e| Refusal::io("write", &path, e))
 }
 
 /// The door and who has come in.

@@ -203,7 +203,8 @@ fn bytes_cross_the_world_both_ways_and_the_run_replays() {
     assert_eq!((script.served, script.echoed), (1_000_000, 1_000_000));
     assert_eq!((script.ends, script.resets), (1, 0), "a half close went round");
     assert!(run.trace().said().any(|(_, record)| matches!(record,
-        rt_base::AppRecord::Note { text, .. } if text.contains("through 127.0.0.1:8080"))));
+        rt_base::AppRecord::Note { text, .. } if text.contains("a program outside talks to 10.0.0.2:80"))));
+    assert!(run.story_text().contains("a program outside opens 10.0.0.2:80 through 127.0.0.1:8080"));
 }
 
 #[test]
