@@ -374,9 +374,9 @@ topology:
   nodes:
     laptop: { kind: host, address: 10.0.0.1/24 }
     gateway: { kind: host, address: 10.0.0.3/24 }
-    web: { kind: host, address: 10.0.0.2/24, run: [ web: {} ] }
+    web: { kind: host, address: 10.0.0.2/24, run: [ http ] }
     back: { kind: host, address: 10.0.0.4/24 }
-  switches: { lan: {} }
+    lan: { kind: switch }
   links:
     - { endpoints: [\"laptop:eth0\", \"lan:1\"] }
     - { endpoints: [\"gateway:eth0\", \"lan:2\"] }
