@@ -20,6 +20,7 @@ const CLIENTS: &[(&str, &str)] = &[
     ("iperf3", "iperf3"),
     ("mtr", "mtr-tiny"),
     ("nc", "netcat-openbsd"),
+    ("nft", "nftables"),
     ("nmap", "nmap"),
     ("node", "nodejs"),
     ("ntpdig", "ntpsec-ntpdig"),

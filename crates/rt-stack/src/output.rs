@@ -13,6 +13,7 @@ use rt_wire::{ArpPacket, Icmpv4, Ipv4Header, MacAddr, Seq, TcpHeader, UdpHeader,
 use crate::SocketError;
 use crate::api::EchoAnswer;
 use crate::hooks::EgressProof;
+use crate::hooks::conntrack::Track;
 use crate::icmp::{self, Complaint, quote};
 use crate::ip::destination::{Hop, Place as Where};
 use crate::neighbor;
@@ -54,6 +55,14 @@ pub(crate) enum Pending {
 
 /// DSCP of ICMP errors: internetwork control (RFC 1812, 4.3.2.5).
 const CONTROL: u8 = 0xc0;
+
+/// What connection tracking is to think of this machine's word about a packet (Linux's `nf_ct_attach`).
+fn related(packet: &Packet) -> Track {
+    match packet.track {
+        Track::Known { .. } | Track::New(_) => Track::Related,
+        _ => Track::Untracked,
+    }
+}
 
 impl Stack {
     /// Sends what waited.
@@ -290,7 +299,8 @@ impl Stack {
         ip.dscp_ecn = CONTROL;
         let mut bytes = begin(&ip, out);
         complaint.message().emit(quoted, &mut bytes);
-        let error = Packet::own(bytes, ip, packet.frame.id, out);
+        let mut error = Packet::own(bytes, ip, packet.frame.id, out);
+        error.track = related(packet);
         self.pending.push_back(Pending::Packet(Box::new(error)));
     }
 
@@ -306,11 +316,14 @@ impl Stack {
     }
 
     /// The RST that answers a segment for nobody, or one that a filter rejects.
-    pub(crate) fn answer_with_reset(&mut self, packet: &Packet, out: &mut Outbox) {
+    pub(crate) fn answer_with_reset(&mut self, packet: &Packet, by_filter: bool, out: &mut Outbox) {
         let Ok((header, payload)) = TcpHeader::parse(packet.payload()) else { return };
         let single = !packet.from_group && !packet.ip.dst.is_broadcast() && !packet.ip.dst.is_multicast();
         if let Some(reset) = reset_for(&header, payload.len() as u32).filter(|_| single) {
             self.push_reset(packet, &reset, out);
+            if by_filter && let Some(Pending::Packet(reset)) = self.pending.back_mut() {
+                reset.track = related(packet);
+            }
         }
     }
 

@@ -476,14 +476,17 @@ impl Stack {
     /// The end of a packet that goes no further: who must know is told, then it is dropped with its reason.
     pub(crate) fn refuse(&mut self, now: Time, mut packet: Packet, stop: Stop, out: &mut Outbox) {
         let port = packet.in_port.or(packet.hop.map(|hop| hop.out)).unwrap_or_default();
-        if let Some(hooks) = self.hooks.as_ref().filter(|_| stop.reset || stop.complaint.is_some()) {
+        if let Some(hooks) = self.hooks.as_mut().filter(|_| stop.reset || stop.complaint.is_some()) {
             // The answer quotes what the sender sent, and goes to the sender.
             hooks.restore(&mut packet);
+            if stop.reset && stop.reason == DropReason::Rejected {
+                hooks.close(&packet);
+            }
         }
         if packet.in_port.is_none() {
             self.tell_socket(&packet, &stop);
         } else if stop.reset {
-            self.answer_with_reset(&packet, out);
+            self.answer_with_reset(&packet, stop.reason == DropReason::Rejected, out);
         } else if let Some(complaint) = stop.complaint {
             self.complain(now, &mut packet, complaint, out);
         }

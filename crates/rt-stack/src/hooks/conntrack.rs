@@ -4,7 +4,7 @@
 //! entries that two keys point into, one for each direction. A [`Draft`] travels with the first packet of a flow and
 //! becomes an entry only when that packet passes, as in netfilter.
 //!
-//! Simplified against Linux: TCP windows are not checked; a TCP flow must begin with a SYN (Linux: `nf_conntrack_tcp_loose`
+//! Simplified against Linux: TCP's numbers are not checked; a TCP flow must begin with a SYN (Linux: `nf_conntrack_tcp_loose`
 //! set to 0) unless `tcp_loose` says otherwise; no helpers, so FTP's second connection is a new flow. A flow whose time is up is gone as
 //! soon as somebody asks: a packet of it, or any packet that begins a flow.
 
@@ -15,7 +15,7 @@ use rt_rules::{ConntrackOptions, CtState};
 use rt_wire::TcpFlags;
 
 use super::expiry::Expiry;
-use super::tcp_track::TcpTrack;
+use super::tcp_track::{Step, TcpTrack};
 use super::tuple::ECHO_REQUEST;
 pub(crate) use super::tuple::{Direction, Tuple};
 use crate::packet::protocol;
@@ -35,7 +35,7 @@ pub(crate) struct Draft {
     /// The NAT rules that changed its destination and its source.
     pub(crate) rules: [Option<u32>; 2],
     /// Where its TCP connection stands.
-    tcp: TcpTrack,
+    tcp: Option<TcpTrack>,
     /// Bytes of the packet.
     len: u16,
 }
@@ -46,6 +46,8 @@ pub(crate) enum Track {
     /// Nobody asked: this machine has no hooks, or the packet is its own ICMP error.
     #[default]
     Untracked,
+    /// It is this machine's own word (an ICMP error, a reset) about a packet that is tracked, and needs no entry.
+    Related,
     /// It belongs to nothing known.
     Invalid,
     /// It begins a flow. (Boxed: every packet carries a `Track`, few begin a flow.)
@@ -59,6 +61,7 @@ impl Track {
     pub(crate) fn state(&self) -> CtState {
         match self {
             Track::Untracked | Track::New(_) => CtState::New,
+            Track::Related => CtState::Related,
             Track::Invalid => CtState::Invalid,
             Track::Known { state, .. } => *state,
         }
@@ -96,7 +99,7 @@ struct Entry {
     replied: bool,
     /// Some address or port is changed on the way.
     rewrites: bool,
-    tcp: TcpTrack,
+    tcp: Option<TcpTrack>,
     expires: Time,
     /// When it is looked at next.
     queued: Time,
@@ -152,6 +155,12 @@ impl Conntrack {
         }
     }
 
+    /// A filter answered a packet of this flow with a reset (Linux's `nf_ct_set_closing`).
+    pub(crate) fn close(&mut self, entry: u32) {
+        let entry = &mut self.entries[entry as usize];
+        entry.tcp = entry.tcp.map(TcpTrack::closed);
+    }
+
     /// Finds the flow of a packet of so many bytes, counts it and moves the flow's state on.
     pub(crate) fn track(&mut self, now: Time, sight: Sight, len: u16) -> Track {
         match sight {
@@ -167,18 +176,27 @@ impl Conntrack {
             return self.first_of_flow(tuple, flags, len);
         };
         let entry = &mut self.entries[index as usize];
-        let opens = flags.is_some_and(|f| f.has(TcpFlags::SYN) && !f.has(TcpFlags::ACK));
-        if opens && direction == Direction::Original && entry.tcp.is_over() {
-            self.remove(index);
-            return self.first_of_flow(tuple, flags, len);
+        let (mut believed, mut over) = (true, false);
+        if let (Some(flags), Some(tcp)) = (flags, entry.tcp) {
+            match tcp.step(direction, flags) {
+                Step::Invalid => return Track::Invalid,
+                Step::Begins => {
+                    self.remove(index);
+                    return self.first_of_flow(tuple, flags.into(), len);
+                }
+                Step::Passes(tcp) => (entry.tcp, believed) = (Some(tcp), false),
+                // Refused at once: nothing of it needs to be remembered.
+                Step::Goes(tcp) => (entry.tcp, over) = (Some(tcp), tcp.was_reset() && !entry.replied),
+            }
         }
         let counted = &mut entry.counted[direction.index()];
         *counted = (counted.0 + 1, counted.1 + u64::from(len));
         entry.replied |= direction == Direction::Reply;
-        if let Some(flags) = flags {
-            entry.tcp = entry.tcp.after(direction, flags);
+        if over {
+            entry.expires = now;
+        } else if believed {
+            entry.expires = now + entry.timeout(&self.options);
         }
-        entry.expires = now + entry.timeout(&self.options);
         if entry.expires < entry.queued {
             entry.queued = entry.expires;
             self.expiry.push(entry.expires, (index, entry.serial));
@@ -189,15 +207,9 @@ impl Conntrack {
 
     /// The first packet of a flow, if it may be one.
     fn first_of_flow(&self, tuple: Tuple, flags: Option<TcpFlags>, len: u16) -> Track {
-        let has = |flag| flags.is_some_and(|f| f.has(flag));
-        let (syn, ack, rst) = (has(TcpFlags::SYN), has(TcpFlags::ACK), has(TcpFlags::RST));
-        let mut tcp = TcpTrack::SynSent;
+        let tcp = flags.and_then(|flags| TcpTrack::begin(flags, self.options.tcp_loose));
         let may_begin = match tuple.protocol {
-            protocol::TCP if syn || !ack || rst || !self.options.tcp_loose => syn && !ack && !rst,
-            protocol::TCP => {
-                tcp = TcpTrack::Established;
-                true
-            }
+            protocol::TCP => tcp.is_some(),
             protocol::ICMP => tuple.dport == ECHO_REQUEST,
             _ => true,
         };
@@ -408,14 +420,14 @@ impl Entry {
 
     fn timeout(&self, options: &ConntrackOptions) -> Nanos {
         match self.tuples[0].protocol {
-            protocol::TCP => match self.tcp {
-                TcpTrack::SynSent => options.tcp_syn_sent,
-                TcpTrack::SynReceived => options.tcp_syn_received,
-                TcpTrack::Established => options.tcp_established,
-                TcpTrack::FinWait(_) => options.tcp_fin_wait,
-                TcpTrack::LastAck => options.tcp_last_ack,
-                TcpTrack::TimeWait => options.tcp_time_wait,
-                TcpTrack::Closed => options.tcp_closed,
+            protocol::TCP => match self.shown_tcp() {
+                FlowState::SynSent => options.tcp_syn_sent,
+                FlowState::SynReceived => options.tcp_syn_received,
+                FlowState::FinWait => options.tcp_fin_wait,
+                FlowState::LastAck => options.tcp_last_ack,
+                FlowState::TimeWait => options.tcp_time_wait,
+                FlowState::Closed => options.tcp_closed,
+                _ => options.tcp_established,
             },
             protocol::UDP if self.replied => options.udp_answered,
             protocol::UDP => options.udp,
@@ -424,10 +436,14 @@ impl Entry {
         }
     }
 
+    fn shown_tcp(&self) -> FlowState {
+        self.tcp.map_or(FlowState::Established, TcpTrack::shown)
+    }
+
     fn shown(&self) -> FlowEntry {
         let [original, reply] = self.tuples;
         let state = match (original.protocol, self.replied) {
-            (protocol::TCP, _) => self.tcp.shown(),
+            (protocol::TCP, _) => self.shown_tcp(),
             (_, true) => FlowState::Answered,
             (_, false) => FlowState::Unanswered,
         };

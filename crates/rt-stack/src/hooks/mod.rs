@@ -25,6 +25,7 @@ use rt_rules::{Chain, ConntrackOptions, CtState, Flow, NatExhausted, NatRule};
 
 use crate::icmp::Complaint;
 use crate::packet::Packet;
+use crate::packet::protocol;
 use crate::tables::Tables;
 use conntrack::{Conntrack, Direction, Draft, Refusal, Track, Tuple};
 use filter::{Filters, Verdict};
@@ -81,6 +82,20 @@ pub(crate) struct Hooks {
     nat: Nat,
 }
 
+/// A flow whose source no rule changes and whose answers would look like those of a flow that is there already (two port
+/// forwards to one server, say) gets another source port, as with Linux.
+fn tell_apart(table: &Conntrack, draft: &mut Draft) {
+    const FIRST: u16 = 1_024;
+    const MANY: u16 = u16::MAX - FIRST;
+    let reply = draft.reply;
+    if !matches!(reply.protocol, protocol::TCP | protocol::UDP) || !table.knows(&reply) {
+        return;
+    }
+    let others = (1..=MANY).map(|step| FIRST + (reply.dport % MANY).wrapping_add(step) % MANY);
+    let free = others.map(|dport| Tuple { dport, ..reply }).find(|other| !table.knows(other));
+    draft.reply = free.unwrap_or(reply);
+}
+
 impl Hooks {
     pub(crate) fn new(chains: Vec<Chain>, nat: Vec<NatRule>, options: ConntrackOptions, rng: Rng) -> Hooks {
         let (table, filters) = (Conntrack::new(options), Filters::new(chains));
@@ -132,7 +147,14 @@ impl Hooks {
 
     /// Stage Conntrack: finds the flow and rewrites the destination of a known one.
     pub(crate) fn track(&mut self, now: Time, packet: &mut Packet) -> Rewritten {
-        packet.track = self.table.track(now, packet.sight(), packet.ip.total_len);
+        let related = packet.track == Track::Related;
+        // A reset of a filter's is nothing that its flow has said.
+        if !related || packet.ip.protocol != protocol::TCP {
+            packet.track = self.table.track(now, packet.sight(), packet.ip.total_len);
+        }
+        if related && packet.track == Track::Invalid {
+            packet.track = Track::Related;
+        }
         self.release();
         let Track::Known { entry, direction, state } = packet.track else { return None };
         if !self.table.rewrites(entry) {
@@ -213,7 +235,7 @@ impl Hooks {
     ) -> Result<Passed, Refused> {
         let passed = |rewritten| Ok(Passed { proof: EgressProof(()), rewritten, opened: None });
         match packet.track {
-            Track::Untracked => passed(None),
+            Track::Untracked | Track::Related => passed(None),
             Track::Invalid => passed(self.snat_invalid(packet)?),
             Track::Known { entry, .. } if !self.table.rewrites(entry) => passed(None),
             Track::Known { entry, direction, .. } => {
@@ -248,6 +270,9 @@ impl Hooks {
         let Track::New(draft) = &mut packet.track else { unreachable!("the caller matched New") };
         self.hold(draft);
         let choice = self.nat.source(now, &flow, draft, (masquerade, own), &self.table);
+        if choice == Choice::Keep && !self.nat.is_empty() {
+            tell_apart(&self.table, draft);
+        }
         let (original, target) = (draft.original, draft.reply.reversed());
         let rule = match choice {
             Choice::Keep => None,
@@ -332,9 +357,17 @@ impl Hooks {
 
     fn as_sent(&self, packet: &Packet) -> Option<Tuple> {
         match &packet.track {
-            Track::Known { state: CtState::Related, .. } | Track::Untracked | Track::Invalid => None,
+            Track::Known { state: CtState::Related, .. } | Track::Untracked => None,
+            Track::Related | Track::Invalid => None,
             Track::Known { entry, direction, .. } => Some(self.table.tuple(*entry, *direction)),
             Track::New(draft) => Some(draft.original),
+        }
+    }
+
+    /// A filter answers this packet with a reset.
+    pub(crate) fn close(&mut self, packet: &Packet) {
+        if let Track::Known { entry, .. } = packet.track {
+            self.table.close(entry);
         }
     }
 

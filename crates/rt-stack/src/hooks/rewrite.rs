@@ -38,6 +38,10 @@ pub(crate) fn source(packet: &mut Packet, tuple: Tuple, target: Tuple, rule: Opt
     let dst = target.destination();
     let dst = if tuple.protocol == protocol::ICMP { SocketAddr::new(dst.ip(), before.port()) } else { dst };
     if packet.quoted().is_some() {
+        // The identifier of an echo belongs to both ends: where only it changes, it is the other end that does.
+        if tuple.protocol == protocol::ICMP && tuple.src == target.src {
+            return None;
+        }
         // An error of the flow may come from a machine on the way; outside it all looks like the flow's end.
         let ends = |src: IpAddr| (SocketAddr::new(src, 0), SocketAddr::new(dst.ip(), 0));
         let from = packet.src();

@@ -479,6 +479,7 @@ fn connections_that_are_opened_from_both_sides_come_to_be() {
     check_last(&w, "203.0.113.1.4000 > 192.168.1.20.5000: Flags [S]");
     w.inject(1, 0, tcp(("192.168.1.20", 5_000), ("203.0.113.1", 4_000), TcpFlags::SYN | TcpFlags::ACK));
     w.inject(1, 1, theirs(TcpFlags::SYN | TcpFlags::ACK));
+    w.inject(1, 1, theirs(TcpFlags::ACK));
     let flows = w.stacks[1].tables(w.now).flows;
     assert_eq!(flows.iter().map(|f| f.state).collect::<Vec<_>>(), [FlowState::Established]);
 }
