@@ -12,6 +12,7 @@
 //! | [`dhcp`], [`dns`], [`probe`], [`measure`] | addresses, names, "is it there?", "how good is the way?" |
 //! | [`rpc`], [`small`], [`attack`] | calls and replies; echo, discard, chargen; forged packets |
 //! | [`split`] | a TCP proxy on the path |
+//! | [`wireguard`], [`tcp_tunnel`] | tunnels |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
 //!
 //! A protocol is written as an async function over [`Net`]; spawn it before the run and it starts at boot. Everything it
@@ -40,7 +41,9 @@ pub mod rpc;
 pub mod server;
 pub mod small;
 pub mod split;
+pub mod tcp_tunnel;
 pub mod tls;
+pub mod wireguard;
 
 pub use clock::{Elapsed, Sleep};
 pub use executor::{BoxFuture, JoinHandle};
