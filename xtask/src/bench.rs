@@ -53,6 +53,14 @@ const BENCHES: &[Bench] = &[
         logging: None,
         floor: 50.0,
     },
+    Bench { name: "rules", figure: "new_flow_ratio", more_is_better: false, logging: None, floor: 2.0 },
+    Bench {
+        name: "rules_spread",
+        figure: "one_firewall_ratio",
+        more_is_better: true,
+        logging: None,
+        floor: 0.5,
+    },
 ];
 
 /// Repetitions of each program; the median counts.
@@ -88,7 +96,13 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
             "name", "ours", "peer", "ratio", "optimised", "floor"
         );
     }
-    for bench in BENCHES.iter().filter(|b| names.is_empty() || names.contains(&b.name)) {
+    // `rules` means `rules_spread` as well.
+    let named = |b: &Bench| {
+        names
+            .iter()
+            .any(|n| b.name.strip_prefix(n).is_some_and(|more| more.is_empty() || more.starts_with('_')))
+    };
+    for bench in BENCHES.iter().filter(|b| names.is_empty() || named(b)) {
         let ours = median(bench.figure, || our_figures(bench.name))?;
         let peer = match (&ns3, bench.logging) {
             (Ok(runner), Some(_)) => Some(median(bench.figure, || peer_figures(runner, bench.name))?),
@@ -150,7 +164,7 @@ fn our_figures(name: &str) -> Result<Figures, String> {
     if name.starts_with("startup") {
         return startup();
     }
-    let bench = name.strip_suffix("_memory").unwrap_or(name);
+    let bench = name.split('_').next().unwrap_or(name);
     let text = tools::output(
         "cargo",
         &["bench", "--quiet", "--package", "rt-lab", "--bench", "peers", "--", bench],

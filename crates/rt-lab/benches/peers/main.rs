@@ -1,10 +1,11 @@
 //! Ours of `cargo xtask bench`: the same topologies, sizes and counts as the peer programs, one line of `key=value` words
-//! each. `cargo bench -p rt-lab --bench peers -- chain bulk dumbbell scale record pcapng`.
+//! each. `cargo bench -p rt-lab --bench peers -- chain bulk dumbbell scale record pcapng rules`.
 //!
 //! Single thread, recording off (but for `record`), real checksums.
 
 mod measure;
 mod net;
+mod rules;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -18,7 +19,7 @@ use crate::net::Net;
 fn main() {
     // Cargo passes `--bench` to every bench program.
     let names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let all = ["chain", "bulk", "dumbbell", "scale", "record", "pcapng"];
+    let all = ["chain", "bulk", "dumbbell", "scale", "record", "pcapng", "rules"];
     let wanted: Vec<&str> =
         if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
     for name in wanted {
@@ -29,6 +30,7 @@ fn main() {
             "scale" => scale(),
             "record" => record(),
             "pcapng" => pcapng(),
+            "rules" => rules::rules(),
             other => {
                 eprintln!("no bench is called {other}; there are {}", all.join(", "));
                 std::process::exit(2);
