@@ -73,6 +73,12 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if args.iter().any(|a| a == "attach") {
         return crate::attach::run(&target());
     }
+    if args.iter().any(|a| a == "nat") {
+        let folder = args.iter().position(|a| a == "--kernel").and_then(|at| args.get(at + 1));
+        return crate::bench_nat::run(
+            &folder.map_or_else(|| root().join("../shared/peers/kernel"), PathBuf::from),
+        );
+    }
     let mut names: Vec<&str> = Vec::new();
     let mut peers = root().join("../shared/peers/ns3");
     let mut json = false;
@@ -225,7 +231,7 @@ fn peer_figures(script: &Path, name: &str) -> Result<Figures, String> {
 }
 
 /// `key=value` words; later ones win, words that are not numbers are left out.
-fn key_values(text: &str) -> Figures {
+pub(crate) fn key_values(text: &str) -> Figures {
     text.split_whitespace()
         .filter_map(|word| word.split_once('='))
         .filter_map(|(key, value)| Some((key.to_owned(), value.parse().ok()?)))

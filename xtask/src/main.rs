@@ -2,6 +2,7 @@
 
 mod attach;
 mod bench;
+mod bench_nat;
 mod ci;
 mod end;
 mod goodput;
@@ -22,6 +23,8 @@ cargo xtask TASK
   bench [NAME..]  chain bulk dumbbell scale record pcapng startup; runs the ns-3 peers beside ours when ns-3 can be had
                   --peers DIR  where the peer programs are   --format json   one JSON object a line
   bench attach    real programs in a simulated network beside slirp4netns (as root)
+  bench nat       what NAT adds to a packet, and the kernel's figure (as root)
+                  --kernel DIR  where the kernel's runner is
   goodput         writes docs/goodput.md: what each congestion control gets through, and the formulae (some minutes)
                   --check      fails when a figure differs instead
   interop         the kernel's TCP against ours through real namespaces: 315 cases, 100 MB both ways (hours)
