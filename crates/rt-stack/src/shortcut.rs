@@ -41,6 +41,8 @@ pub(crate) struct Shortcut {
 pub(crate) struct Shortcuts {
     /// A power of two, or none.
     entries: Box<[Option<Shortcut>]>,
+    /// Goes up whenever what was decided no longer holds.
+    era: u32,
     /// Packets that took each route the long way, or by shortcuts that are gone.
     counted: Counters,
 }
@@ -98,8 +100,14 @@ impl Shortcuts {
         (mixed >> 32) as usize & (self.entries.len() - 1)
     }
 
+    /// Which decisions hold: those of a former era do not.
+    pub(crate) fn era(&self) -> u32 {
+        self.era
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
+        self.era = self.era.wrapping_add(1);
         if !self.entries.is_empty() {
             self.counted = self.hits();
             self.entries = Box::default();

@@ -19,6 +19,7 @@ use crate::api::EchoAnswer;
 use crate::config::StackConfig;
 use crate::fast_open::FastOpenMemory;
 use crate::hooks::filter::Filters;
+use crate::hooks::known::Way;
 use crate::hooks::{EgressProof, Hooks};
 use crate::icmp::{Complaint, Limiter};
 use crate::ip::destination::{Destinations, Hop, Place as Where};
@@ -200,6 +201,14 @@ impl Stack {
             let ttl = frame.bytes[ETHERNET + 8];
             out.record(frame.id, || What::Route { rule: hop.rule, out: hop.out, next_hop: hop.next, ttl });
             out.send(hop.out, frame);
+            return false;
+        }
+        if let Some(hooks) = &mut self.hooks
+            && !out.recording()
+            && let Some((port, route)) = hooks.pass_on(now, (port, self.shortcuts.era()), &mut frame.bytes)
+        {
+            self.shortcuts.count(route);
+            out.send(port, frame);
             return false;
         }
         self.begin(out);
@@ -449,7 +458,7 @@ impl Stack {
 
     /// Remembers the way of a forwarded packet to which nothing was done but what every router does.
     fn remember(&mut self, packet: &Packet, hop: Hop, mac: MacAddr) {
-        let plain = self.is_open()
+        let plain = self.acls.is_none()
             && self.destinations.is_plain()
             && self.passed_unseen.is_none()
             && usize::from(packet.ip.header_len) == Ipv4Header::LEN;
@@ -459,18 +468,13 @@ impl Stack {
             return;
         };
         let Some(nic) = self.nics.get(in_port.index()) else { return };
+        let (arrived_at, macs) = (nic.mac, (mac, self.nics[hop.out.index()].mac));
+        if let Some(hooks) = &mut self.hooks {
+            let way = Way { arrived_at, macs, out: hop.out, mtu: hop.mtu, route: hop.rule, until };
+            return hooks.remember((in_port, self.shortcuts.era()), &packet.track, way);
+        }
         let (src, dst) = (packet.ip.src.octets(), packet.ip.dst.octets());
-        let macs = (mac, self.nics[hop.out.index()].mac);
-        self.shortcuts.insert(Shortcut {
-            in_port,
-            arrived_at: nic.mac,
-            src,
-            dst,
-            hop,
-            macs,
-            until,
-            packets: 0,
-        });
+        self.shortcuts.insert(Shortcut { in_port, arrived_at, src, dst, hop, macs, until, packets: 0 });
     }
 
     /// The end of a packet that goes no further: who must know is told, then it is dropped with its reason.

@@ -15,6 +15,7 @@ use rt_rules::{ConntrackOptions, CtState};
 use rt_wire::TcpFlags;
 
 use super::expiry::Expiry;
+use super::known::Known;
 use super::tcp_track::{Step, TcpTrack};
 use super::tuple::ECHO_REQUEST;
 pub(crate) use super::tuple::{Direction, Tuple};
@@ -357,6 +358,43 @@ impl Conntrack {
     /// NAT mappings whose flows ended since the last call, with the other end's address.
     pub(crate) fn released(&mut self) -> impl Iterator<Item = (u32, IpAddr)> {
         self.released.drain(..)
+    }
+
+    /// Which flow of those that had this place is there, and whether it was answered.
+    pub(crate) fn identity(&self, entry: u32) -> (u32, bool) {
+        let entry = &self.entries[entry as usize];
+        (entry.serial, entry.replied)
+    }
+
+    /// Whether this flow is still there.
+    pub(crate) fn is_there(&self, index: u32, serial: u32) -> bool {
+        self.entries.get(index as usize).is_some_and(|entry| entry.live && entry.serial == serial)
+    }
+
+    /// As [`Conntrack::track`] for a packet whose flow was found another way; false, and nothing is done, when the flow is gone
+    /// or no longer where it was.
+    #[inline]
+    pub(crate) fn go_on(&mut self, now: Time, known: &Known, flags: Option<TcpFlags>, len: u16) -> bool {
+        let Some(entry) = self.entries.get_mut(known.entry as usize) else { return false };
+        let same = entry.live && entry.serial == known.serial && entry.replied == known.answered;
+        if !same || entry.expires <= now {
+            return false;
+        }
+        if let (Some(flags), Some(tcp)) = (flags, entry.tcp) {
+            // Anything out of the ordinary goes the long way.
+            match tcp.step(known.direction, flags) {
+                Step::Goes(tcp) if !tcp.was_reset() => entry.tcp = Some(tcp),
+                _ => return false,
+            }
+        }
+        let counted = &mut entry.counted[known.direction.index()];
+        *counted = (counted.0 + 1, counted.1 + u64::from(len));
+        entry.expires = now + entry.timeout(&self.options);
+        if entry.expires < entry.queued {
+            entry.queued = entry.expires;
+            self.expiry.push(entry.expires, (known.entry, entry.serial));
+        }
+        true
     }
 
     /// How a packet that came as `direction` of this entry must look when it leaves.

@@ -102,6 +102,16 @@ impl Filters {
         Some(guard.judge(now, flow).0)
     }
 
+    /// Whether packets of a flow pass this hook without being judged anew: the rule that lets them (`u32::MAX` for the
+    /// policy), or nobody where the hook has no chain. `None` when each must be judged.
+    pub(crate) fn settled(&self, hook: HookPoint, kept: Option<CachedVerdict>) -> Option<Option<u32>> {
+        let Some(guard) = self.guards.iter().find(|guard| guard.chain.chain().hook == hook) else {
+            return Some(None);
+        };
+        let kept = kept.filter(|kept| kept.generation == self.generation && kept.hook == hook)?;
+        (guard.tcp_flags == 0).then_some(Some(kept.rule))
+    }
+
     /// Counts what a rule, or the policy, decided.
     pub(crate) fn count(&mut self, hook: HookPoint, rule: Option<u32>, len: u16) {
         let Some(guard) = self.guards.iter_mut().find(|guard| guard.chain.chain().hook == hook) else {

@@ -11,6 +11,7 @@
 pub(crate) mod conntrack;
 mod expiry;
 pub(crate) mod filter;
+pub(crate) mod known;
 mod mappings;
 pub(crate) mod nat;
 mod rewrite;
@@ -24,11 +25,11 @@ use rt_base::{DropReason, HookPoint, NatRecord, NatSide, PortId, Rng, Time, What
 use rt_rules::{Chain, ConntrackOptions, CtState, Flow, NatExhausted, NatRule};
 
 use crate::icmp::Complaint;
-use crate::packet::Packet;
-use crate::packet::protocol;
+use crate::packet::{Packet, protocol};
 use crate::tables::Tables;
 use conntrack::{Conntrack, Direction, Draft, Refusal, Track, Tuple};
 use filter::{Filters, Verdict};
+use known::{Head, Key, Known, KnownFlows, Way};
 use nat::{Choice, Nat};
 
 /// Proof that a packet went through every hook before leaving. Only this module makes one.
@@ -80,6 +81,7 @@ pub(crate) struct Hooks {
     table: Conntrack,
     filters: Filters,
     nat: Nat,
+    known: KnownFlows,
 }
 
 /// A flow whose source no rule changes and whose answers would look like those of a flow that is there already (two port
@@ -99,13 +101,66 @@ fn tell_apart(table: &Conntrack, draft: &mut Draft) {
 impl Hooks {
     pub(crate) fn new(chains: Vec<Chain>, nat: Vec<NatRule>, options: ConntrackOptions, rng: Rng) -> Hooks {
         let (table, filters) = (Conntrack::new(options), Filters::new(chains));
-        Hooks { table, filters, nat: Nat::new(nat, rng) }
+        Hooks { table, filters, nat: Nat::new(nat, rng), known: KnownFlows::default() }
     }
 
     /// Replaces the rules; flows stay, verdicts kept for them do not.
     pub(crate) fn set_rules(&mut self, chains: Vec<Chain>, nat: Vec<NatRule>) {
         self.filters.set_chains(chains);
         self.nat.set_rules(nat);
+    }
+
+    /// Does with a packet what was done with the last of its flow, if it was remembered in this era and everything is as it
+    /// was; the interface that it leaves by and the route that it takes. `None` leaves the frame as it was.
+    #[inline]
+    pub(crate) fn pass_on(
+        &mut self,
+        now: Time,
+        (in_port, era): (PortId, u32),
+        bytes: &mut [u8],
+    ) -> Option<(PortId, u32)> {
+        let head = Head::read(in_port, bytes)?;
+        let known = self.known.find(era, head.key)?;
+        let way = &known.way;
+        let fits = head.total <= way.mtu && bytes[..6] == way.arrived_at.0 && way.until > now;
+        if !fits || !self.table.go_on(now, known, head.flags, head.total) {
+            return None;
+        }
+        if let Some(rule) = known.rule {
+            self.filters.count(HookPoint::Forward, (rule != u32::MAX).then_some(rule), head.total);
+        }
+        known::send_on(known, bytes);
+        Some((way.out, way.route))
+    }
+
+    /// Remembers the way of a packet of a known flow, if all packets of the flow go it.
+    pub(crate) fn remember(&mut self, (in_port, era): (PortId, u32), track: &Track, way: Way) {
+        let Track::Known { entry, direction, state } = *track else { return };
+        let Some(rule) = self.filters.settled(HookPoint::Forward, self.table.cached(entry, direction)) else {
+            return;
+        };
+        let came = self.table.tuple(entry, direction);
+        let ports = matches!(came.protocol, protocol::UDP | protocol::TCP);
+        let (IpAddr::V4(src), IpAddr::V4(dst), true) =
+            (came.src, came.dst, ports && state != CtState::Related)
+        else {
+            return;
+        };
+        let goes = self.table.target(entry, direction);
+        let (IpAddr::V4(to_src), IpAddr::V4(to_dst)) = (goes.src, goes.dst) else { return };
+        let (serial, answered) = self.table.identity(entry);
+        let known = Known {
+            key: Key::new(in_port, came.protocol, (src, came.sport), (dst, came.dport)),
+            entry,
+            serial,
+            direction,
+            answered,
+            rule,
+            left: ((to_src, goes.sport), (to_dst, goes.dport)),
+            way,
+        };
+        let table = &self.table;
+        self.known.insert(era, known, |known| table.is_there(known.entry, known.serial));
     }
 
     /// Adds flows, mappings and rules to `tables`.

@@ -44,18 +44,6 @@ pub(super) enum Fate {
     Ends(DropReason),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Tcp {
-    SynSent,
-    SynReceived,
-    Open,
-    /// One side (true: the one that began) has ended it.
-    HalfClosed(bool),
-    Closing,
-    TimeWait,
-    Reset,
-}
-
 #[derive(Clone, Debug)]
 struct Flow {
     protocol: u8,
@@ -156,19 +144,34 @@ impl Model {
         let Some((index, forward)) = self.find(protocol, (seen.src, seen.dst), request) else {
             return self.begins(now, seen);
         };
-        let opens = matches!(seen.kind, Kind::Tcp(f) if f.has(TcpFlags::SYN) && !f.has(TcpFlags::ACK));
-        let over = matches!(self.flows[index].tcp, Tcp::Closing | Tcp::TimeWait | Tcp::Reset);
-        if protocol == 6 && opens && forward && over {
-            self.flows.remove(index);
-            self.forget(now);
-            return self.begins(now, seen);
+        let before = self.flows[index].clone();
+        let mut refreshed = true;
+        if let Kind::Tcp(flags) = seen.kind {
+            match before.tcp.sees(forward, flags) {
+                Verdict::Goes(tcp) => self.flows[index].tcp = tcp,
+                Verdict::Ignored(tcp) => (self.flows[index].tcp, refreshed) = (tcp, false),
+                Verdict::Invalid => return self.stray(seen),
+                Verdict::Anew => {
+                    self.flows.remove(index);
+                    self.forget(now);
+                    return self.begins(now, seen);
+                }
+            }
         }
         let flow = &mut self.flows[index];
         flow.answered |= !forward;
-        if let Kind::Tcp(flags) = seen.kind {
-            flow.tcp = flow.tcp.sees(forward, flags);
+        if refreshed
+            && protocol == 6
+            && flow.tcp.state == "CL"
+            && flow.tcp.last.1 == "rst"
+            && !before.answered
+        {
+            // A connection that was refused leaves nothing behind.
+            flow.until = now;
+        } else if refreshed {
+            flow.until = now + lifetime(flow, &self.options);
         }
-        flow.until = now + lifetime(flow, &self.options);
+        let flow = &self.flows[index];
         let (src, dst) = if forward { mirror(flow.answer) } else { mirror(flow.first) };
         Fate::Leaves { kind: seen.kind, src, dst, to_inside: is_inner(dst.0) }
     }
@@ -202,7 +205,7 @@ impl Model {
         let may = match seen.kind {
             Kind::Udp => true,
             Kind::Echo(request) => request,
-            Kind::Tcp(f) => f.has(TcpFlags::SYN) && !f.has(TcpFlags::ACK) && !f.has(TcpFlags::RST),
+            Kind::Tcp(flags) => word(flags) == "syn",
             Kind::Error(..) => false,
         };
         if !may {
@@ -306,6 +309,14 @@ impl Model {
             return Fate::Ends(if full { DropReason::ConntrackFull } else { DropReason::ConntrackLimit });
         }
         let reply = (protocol == 1).then_some(false);
+        let mut answer = answer;
+        if answer.1.0 != OUTER && protocol != 1 && self.knows(protocol, answer, reply) {
+            // Its answers would be taken for another's: it leaves from another port.
+            let (own, (first, count)) = (u32::from(answer.1.1), (1_024, 64_511));
+            let others = (1..=count).map(|n| (first + (own % count + n) % count) as u16);
+            let free = |port: &u16| !self.knows(protocol, (answer.0, (answer.1.0, *port)), reply);
+            answer.1.1 = others.into_iter().find(free).unwrap_or(answer.1.1);
+        }
         let itself = protocol != 1 && answer == (seen.src, seen.dst);
         let answers_are_its = !itself && !self.knows(protocol, answer, reply);
         let mut flow = Flow {
@@ -314,7 +325,7 @@ impl Model {
             answer,
             answers_are_its,
             answered: false,
-            tcp: Tcp::SynSent,
+            tcp: Tcp { state: "SS", ending: false, both: false, last: (true, "syn") },
             until: now,
             uses,
         };
@@ -330,35 +341,87 @@ fn mirror((src, dst): (End, End)) -> (End, End) {
 }
 
 fn lifetime(flow: &Flow, options: &ConntrackOptions) -> Nanos {
-    match (flow.protocol, flow.tcp) {
+    match (flow.protocol, flow.tcp.state) {
         (17, _) if flow.answered => options.udp_answered,
         (17, _) => options.udp,
         (1, _) => options.icmp,
-        (_, Tcp::SynSent) => options.tcp_syn_sent,
-        (_, Tcp::SynReceived) => options.tcp_syn_received,
-        (_, Tcp::Open) => options.tcp_established,
-        (_, Tcp::HalfClosed(_)) => options.tcp_fin_wait,
-        (_, Tcp::Closing) => options.tcp_last_ack,
-        (_, Tcp::TimeWait) => options.tcp_time_wait,
-        (_, Tcp::Reset) => options.tcp_closed,
+        (_, "SS" | "S2") => options.tcp_syn_sent,
+        (_, "SR") => options.tcp_syn_received,
+        (_, "ES") => options.tcp_established,
+        (_, "FW" | "CW") => options.tcp_fin_wait,
+        (_, "LA") => options.tcp_last_ack,
+        (_, "TW") => options.tcp_time_wait,
+        _ => options.tcp_closed,
+    }
+}
+
+/// A TCP connection by the letters of Linux's table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Tcp {
+    state: &'static str,
+    /// A FIN has been believed.
+    ending: bool,
+    /// Both sides sent a SYN.
+    both: bool,
+    /// The last segment: which way, and what.
+    last: (bool, &'static str),
+}
+
+enum Verdict {
+    Goes(Tcp),
+    Ignored(Tcp),
+    Anew,
+    Invalid,
+}
+
+const STATES: &str = "SS SR ES FW CW LA TW CL S2";
+/// What becomes of a connection in each of these states: forward, then backward (`nf_conntrack_proto_tcp.c`).
+const TABLE: [(&str, &str, &str); 5] = [
+    ("syn", "SS IG IG IG IG IG SS SS S2", "S2 IV IV IV IV IV SS IV S2"),
+    ("synack", "IV SR IV IV IV IV IV IV SR", "SR IG IG IG IG IG IG IG SR"),
+    ("fin", "IV FW FW LA LA LA TW CL IV", "IV FW FW LA LA LA TW CL IV"),
+    ("ack", "IV ES ES CW CW TW TW CL IV", "IG SR ES CW CW TW TW CL IG"),
+    ("rst", "CL CL CL CL CL CL CL CL CL", "CL CL CL CL CL CL CL CL CL"),
+];
+
+/// What the table calls a segment.
+fn word(flags: TcpFlags) -> &'static str {
+    let has = |flag| flags.has(flag);
+    match (has(TcpFlags::SYN), has(TcpFlags::ACK), has(TcpFlags::FIN), has(TcpFlags::RST)) {
+        (true, false, false, false) => "syn",
+        (true, true, false, false) => "synack",
+        (false, true, true, false) => "fin",
+        (false, true, false, false) => "ack",
+        (false, _, false, true) => "rst",
+        _ => "none",
     }
 }
 
 impl Tcp {
-    /// The handshake, the two ends of it, and resets.
-    fn sees(self, forward: bool, flags: TcpFlags) -> Tcp {
-        let (syn, ack) = (flags.has(TcpFlags::SYN), flags.has(TcpFlags::ACK));
-        let (fin, rst) = (flags.has(TcpFlags::FIN), flags.has(TcpFlags::RST));
-        if rst {
-            return Tcp::Reset;
+    fn sees(self, forward: bool, flags: TcpFlags) -> Verdict {
+        let word = word(flags);
+        let Some((_, there, back)) = TABLE.iter().find(|row| row.0 == word) else { return Verdict::Invalid };
+        let column = STATES.split(' ').position(|state| state == self.state).expect("a state");
+        let mut to = if forward { there } else { back }.split(' ').nth(column).expect("a cell");
+        let last = (forward, word);
+        if to == "IV" {
+            return Verdict::Invalid;
         }
-        match self {
-            Tcp::SynSent if syn && !forward => Tcp::SynReceived,
-            Tcp::SynReceived if forward && ack => Tcp::Open,
-            Tcp::SynReceived | Tcp::Open if fin => Tcp::HalfClosed(forward),
-            Tcp::HalfClosed(first) if fin && first != forward => Tcp::Closing,
-            Tcp::Closing if !fin => Tcp::TimeWait,
-            other => other,
+        if to == "SS" && matches!(self.state, "TW" | "CL") {
+            let reopened = self.ending || self.last == (forward, "rst");
+            return if reopened { Verdict::Anew } else { Verdict::Ignored(Tcp { last, ..self }) };
         }
+        if to == "IG" {
+            if word != "synack" || self.last != (!forward, "syn") {
+                return Verdict::Ignored(Tcp { last, ..self });
+            }
+            to = "SR";
+        }
+        let both = self.both || to == "S2";
+        if both && to == "SR" && last == (false, "ack") {
+            to = "ES";
+        }
+        let ending = self.ending || to == "FW";
+        Verdict::Goes(Tcp { state: to, ending, both, last })
     }
 }
