@@ -133,6 +133,15 @@ pub enum What {
         /// From the program into the machine.
         inward: bool,
     },
+    /// The MSS option of a SYN was lowered.
+    MssClamped {
+        /// Index of the rule.
+        rule: u32,
+        /// Before.
+        from: u16,
+        /// After.
+        to: u16,
+    },
     /// A filter chain judged a packet.
     Filter {
         /// Which chain.

@@ -58,6 +58,48 @@ pub enum InterfaceKind {
     Tun,
 }
 
+/// The VLANs of a switch's port (IEEE 802.1Q). A port without this passes frames as they are.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwitchPort {
+    /// Frames without tag, all of this VLAN.
+    Access(u16),
+    /// Frames with tags.
+    Trunk {
+        /// Of these VLANs; empty for all.
+        allowed: Vec<u16>,
+        /// The VLAN of frames without tag; `None` refuses them.
+        native: Option<u16>,
+    },
+}
+
+impl SwitchPort {
+    /// The VLAN of a frame that arrives with this tag; `None` when the port does not take it.
+    #[must_use]
+    pub fn vlan_in(&self, tag: Option<u16>) -> Option<u16> {
+        match (self, tag) {
+            (SwitchPort::Access(vlan), None) => Some(*vlan),
+            (SwitchPort::Access(_), Some(_)) => None,
+            (SwitchPort::Trunk { native, .. }, None) => *native,
+            (SwitchPort::Trunk { allowed, .. }, Some(tag)) => {
+                (allowed.is_empty() || allowed.contains(&tag)).then_some(tag)
+            }
+        }
+    }
+
+    /// The tag with which a frame of this VLAN leaves (`Some(None)`: without); `None` when the port does not carry it.
+    #[must_use]
+    pub fn tag_out(&self, vlan: u16) -> Option<Option<u16>> {
+        match self {
+            SwitchPort::Access(own) => (*own == vlan).then_some(None),
+            SwitchPort::Trunk { native, .. } if *native == Some(vlan) => Some(None),
+            SwitchPort::Trunk { allowed, .. } => {
+                (allowed.is_empty() || allowed.contains(&vlan)).then_some(Some(vlan))
+            }
+        }
+    }
+}
+
 impl InterfaceKind {
     /// Bytes that it puts around an IP packet and that count against the MTU below.
     #[must_use]

@@ -33,7 +33,7 @@ pub use event::{
 };
 pub use frame::Frame;
 pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId, RouteId};
-pub use interface::InterfaceKind;
+pub use interface::{InterfaceKind, SwitchPort};
 pub use map::{FixedHasher, FixedMap};
 pub use outbox::{Input, Outbox, Signal};
 pub use recorder::{Recorder, Way};

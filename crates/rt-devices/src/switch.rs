@@ -1,7 +1,9 @@
 //! A learning Ethernet switch (IEEE 802.1D transparent bridge): learns where a station lives from what it sends, floods
 //! what it does not know, forgets after 300 seconds.
 //!
-//! Not for: VLANs, spanning tree, link aggregation (a layer-2 loop is a mistake in the network and is reported as one).
+//! VLANs (IEEE 802.1Q): access and trunk ports; each VLAN has its own stations.
+//!
+//! Not for: priorities, spanning tree, link aggregation (a layer-2 loop is a mistake in the network and is reported as one).
 //!
 //! A loop is found at run time: the same frame (by id and source MAC, which routers change and bridges do not) that keeps
 //! arriving on other ports than at first is dropped with [`DropReason::BridgeLoop`], and the first such drop says so in a
@@ -12,7 +14,8 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use rt_base::{
-    AppRecord, DropReason, Frame, FrameId, Input, MacAddr, Nanos, Outbox, Place, PortId, ReqId, Time, What,
+    AppRecord, DropReason, Frame, FrameId, Input, MacAddr, Nanos, Outbox, Place, PortId, ReqId, SwitchPort,
+    Time, What,
 };
 use rt_sim::Node;
 use rt_wire::EthernetHeader;
@@ -31,7 +34,9 @@ const FLOODED: PortId = PortId(u16::MAX);
 /// A switch.
 pub struct Switch {
     ports: u16,
-    table: BTreeMap<MacAddr, Station>,
+    /// The VLANs of each port; empty for a switch that knows none.
+    vlans: Vec<Option<SwitchPort>>,
+    table: BTreeMap<(u16, MacAddr), Station>,
     /// The frames seen lately, one slot for each hash of an id; made at the first frame.
     seen: Vec<Seen>,
     loop_told: bool,
@@ -63,21 +68,68 @@ impl Switch {
     /// A switch with interfaces 0 to `ports` - 1, all of them connected.
     #[must_use]
     pub fn new(ports: u16) -> Switch {
-        Switch { ports, table: BTreeMap::new(), seen: Vec::new(), loop_told: false }
+        Switch::with_vlans(ports, Vec::new())
     }
 
-    fn receive(&mut self, now: Time, port: PortId, frame: Frame, out: &mut Outbox) {
-        match self.decide(now, port, &frame, out) {
+    /// The same with VLANs (IEEE 802.1Q), port by port. A port without a word about them carries what has no tag, as VLAN 0.
+    #[must_use]
+    pub fn with_vlans(ports: u16, vlans: Vec<Option<SwitchPort>>) -> Switch {
+        let vlans = if vlans.iter().all(Option::is_none) { Vec::new() } else { vlans };
+        Switch { ports, vlans, table: BTreeMap::new(), seen: Vec::new(), loop_told: false }
+    }
+
+    /// The VLAN of a frame that arrives, its tag taken off; `None` when the port does not carry it. Without VLANs all frames
+    /// are alike and tags stay on.
+    fn take_tag(&self, port: PortId, frame: &mut Frame) -> Option<u16> {
+        if self.vlans.is_empty() {
+            return Some(0);
+        }
+        let tag = match frame.bytes.get(12..16) {
+            Some([0x81, 0x00, a, b]) => Some(u16::from_be_bytes([*a, *b]) & 0x0fff),
+            _ => None,
+        };
+        let vlan = match self.vlans.get(port.index()).and_then(Option::as_ref) {
+            Some(known) => known.vlan_in(tag)?,
+            None => tag.is_none().then_some(0)?,
+        };
+        if tag.is_some() {
+            frame.bytes.drain(12..16);
+        }
+        Some(vlan)
+    }
+
+    /// The tag with which a frame of this VLAN leaves by a port; `None` when the port does not carry it.
+    fn tag_for(&self, port: PortId, vlan: u16) -> Option<Option<u16>> {
+        match self.vlans.get(port.index()).and_then(Option::as_ref) {
+            Some(known) => known.tag_out(vlan),
+            None => (vlan == 0).then_some(None),
+        }
+    }
+
+    fn receive(&mut self, now: Time, port: PortId, mut frame: Frame, out: &mut Outbox) {
+        let Some(vlan) = self.take_tag(port, &mut frame) else {
+            return out.drop_frame(frame, DropReason::NoTunnel, Place::Switch, port, None);
+        };
+        match self.decide(now, (port, vlan), &frame, out) {
             Decision::Forward(to) => {
                 out.record(frame.id, || What::SwitchForward { out: to });
+                if let Some(tag) = self.tag_for(to, vlan).flatten() {
+                    put_tag(&mut frame, tag);
+                }
                 out.send(to, frame);
             }
-            Decision::Flood => self.flood(port, frame, out),
+            Decision::Flood => self.flood((port, vlan), frame, out),
             Decision::Drop(reason) => out.drop_frame(frame, reason, Place::Switch, port, None),
         }
     }
 
-    fn decide(&mut self, now: Time, port: PortId, frame: &Frame, out: &mut Outbox) -> Decision {
+    fn decide(
+        &mut self,
+        now: Time,
+        (port, vlan): (PortId, u16),
+        frame: &Frame,
+        out: &mut Outbox,
+    ) -> Decision {
         let Ok((ethernet, _)) = EthernetHeader::parse(&frame.bytes) else {
             return Decision::Drop(DropReason::Malformed);
         };
@@ -88,11 +140,11 @@ impl Switch {
             self.tell_loop(ethernet.src, port, out);
             return Decision::Drop(DropReason::BridgeLoop);
         }
-        self.learn(now, ethernet.src, port, frame.id, out);
+        self.learn(now, (vlan, ethernet.src), port, frame.id, out);
         if ethernet.dst.is_group() {
             return Decision::Flood;
         }
-        match self.table.get(&ethernet.dst) {
+        match self.table.get(&(vlan, ethernet.dst)) {
             Some(station) if now.since(station.last) > AGEING => Decision::Flood,
             Some(station) if station.port == port => Decision::Drop(DropReason::SamePort),
             Some(station) => Decision::Forward(station.port),
@@ -100,8 +152,9 @@ impl Switch {
         }
     }
 
-    fn learn(&mut self, now: Time, mac: MacAddr, port: PortId, frame: FrameId, out: &mut Outbox) {
-        if let Some(station) = self.table.get_mut(&mac) {
+    fn learn(&mut self, now: Time, station: (u16, MacAddr), port: PortId, frame: FrameId, out: &mut Outbox) {
+        let key = station;
+        if let Some(station) = self.table.get_mut(&key) {
             let news = station.port != port || now.since(station.last) > AGEING;
             *station = Station { port, last: now };
             if !news {
@@ -114,9 +167,9 @@ impl Switch {
             if self.table.len() >= TABLE_LIMIT {
                 return;
             }
-            self.table.insert(mac, Station { port, last: now });
+            self.table.insert(key, Station { port, last: now });
         }
-        out.record(frame, || What::SwitchLearned { mac: mac.0, port });
+        out.record(frame, || What::SwitchLearned { mac: key.1.0, port });
     }
 
     /// Whether this frame has come back on other ports too often.
@@ -147,18 +200,35 @@ impl Switch {
     }
 
     /// To all ports but the one it came from; copies keep the frame's id.
-    fn flood(&self, from: PortId, frame: Frame, out: &mut Outbox) {
+    fn flood(&self, (from, vlan): (PortId, u16), frame: Frame, out: &mut Outbox) {
         out.record(frame.id, || What::SwitchForward { out: FLOODED });
-        let mut others = (0..self.ports).map(PortId).filter(|port| *port != from);
-        let Some(last) = others.next_back() else {
+        let others = (0..self.ports).map(PortId).filter(|port| *port != from);
+        let mut others = others.filter_map(|port| Some((port, self.tag_for(port, vlan)?)));
+        let Some((last, last_tag)) = others.next_back() else {
             return out.drop_frame(frame, DropReason::SamePort, Place::Switch, from, None);
         };
-        for port in others {
-            let mut bytes = out.buffer(frame.bytes.len());
+        let mut frame = frame;
+        for (port, tag) in others {
+            let mut bytes = out.buffer(frame.bytes.len() + 4);
             bytes.extend_from_slice(&frame.bytes);
-            out.send(port, Frame { id: frame.id, parent: frame.parent, bytes });
+            let mut copy = Frame { id: frame.id, parent: frame.parent, bytes };
+            if let Some(tag) = tag {
+                put_tag(&mut copy, tag);
+            }
+            out.send(port, copy);
+        }
+        if let Some(tag) = last_tag {
+            put_tag(&mut frame, tag);
         }
         out.send(last, frame);
+    }
+}
+
+/// Puts a VLAN tag into a frame that has none.
+fn put_tag(frame: &mut Frame, vlan: u16) {
+    let [a, b] = vlan.to_be_bytes();
+    if frame.bytes.len() >= 12 {
+        frame.bytes.splice(12..12, [0x81, 0x00, a, b]);
     }
 }
 

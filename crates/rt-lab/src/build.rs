@@ -3,7 +3,7 @@
 
 use rt_apps::Runtime;
 use rt_apps::browser::Browser;
-use rt_base::NodeId;
+use rt_base::{InterfaceKind, NodeId, PortId};
 use rt_devices::{Host, Switch};
 use rt_rules::{ConntrackOptions, PortRange, ReversePath};
 use rt_scenario::model::{Direction, Interface, Model, Node, NodeKind, PortPolicy, QueueLimit, Step};
@@ -58,7 +58,8 @@ impl Built {
 }
 
 fn switch(node: &Node) -> Switch {
-    Switch::new(u16::try_from(node.interfaces.len()).unwrap_or(u16::MAX))
+    let vlans = node.interfaces.iter().map(|i| i.vlans.clone()).collect();
+    Switch::with_vlans(u16::try_from(node.interfaces.len()).unwrap_or(u16::MAX), vlans)
 }
 
 /// A machine with what runs on it. A router without apps and steps is its stack alone.
@@ -85,6 +86,8 @@ fn stack_config(node: &Node) -> StackConfig {
     StackConfig {
         interfaces: node.interfaces.iter().map(interface).collect(),
         routes: node.routes.clone(),
+        virtuals: virtuals(node),
+        clamps: node.clamps.clone(),
         tables: node.tables.iter().map(|t| t.routes.clone()).collect(),
         policies: node.policies.clone(),
         chains: node.chains.clone(),
@@ -107,6 +110,12 @@ fn stack_config(node: &Node) -> StackConfig {
 
 fn reverse_path(interface: &Interface) -> ReversePath {
     interface.reverse_path.as_ref().map_or(ReversePath::Off, |check| check.mode)
+}
+
+/// The interfaces that are no ports with a cable.
+fn virtuals(node: &Node) -> Vec<(PortId, InterfaceKind)> {
+    let all = (0..).map(PortId).zip(&node.interfaces);
+    all.filter(|(_, i)| !i.kind.is_physical()).map(|(port, i)| (port, i.kind)).collect()
 }
 
 fn interface(interface: &Interface) -> IfaceConfig {

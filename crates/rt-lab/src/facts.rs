@@ -54,6 +54,7 @@ fn node(node: &Node) -> NodeFacts {
                         &check.origin,
                     )
                 }),
+                kind: i.kind,
             })
             .collect(),
         routes: node.routes.iter().map(|r| fact(route_text(node, r), &r.origin)).collect(),
@@ -66,6 +67,7 @@ fn node(node: &Node) -> NodeFacts {
             })
             .collect(),
         policies: node.policies.iter().map(|p| fact(views::policy_route_line(node, p), &p.origin)).collect(),
+        clamps: node.clamps.iter().map(|c| fact(views::clamp_line(node, c), &c.origin)).collect(),
         chains: node.chains.iter().map(|c| chain(node, c)).collect(),
         nat: node.nat.iter().map(|n| fact(views::nat_line(node, n), &n.origin)).collect(),
     }

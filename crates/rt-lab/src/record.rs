@@ -44,6 +44,10 @@ pub(crate) fn interfaces(model: &Model) -> Vec<((NodeId, PortId), Interface)> {
     let mut found = Vec::new();
     for (n, node) in (0..).zip(&model.nodes) {
         for (p, interface) in (0..).zip(&node.interfaces) {
+            // What goes through a virtual interface is seen on the cable below.
+            if !interface.kind.is_physical() {
+                continue;
+            }
             let end = (NodeId(n), PortId(p));
             let link = model.links.iter().find(|l| l.a == end || l.b == end);
             let peer =

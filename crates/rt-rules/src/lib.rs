@@ -6,6 +6,7 @@
 mod classify;
 mod conntrack;
 mod filter;
+mod mss;
 mod nat;
 mod origin;
 mod pipeline;
@@ -18,6 +19,7 @@ pub use filter::{
     Action, Chain, Construct, CtState, Filter, FlagsMatch, Flow, IcmpMatch, Limit, Match, Miss, Policy,
     PortRange, RejectWith,
 };
+pub use mss::{MssClamp, MssTarget};
 pub use nat::{NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule};
 pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};

@@ -22,6 +22,8 @@ pub enum Stage {
     Ttl,
     /// The filter chain of this hook.
     Filter(HookPoint),
+    /// The MSS of SYNs is lowered ([`crate::MssClamp`]).
+    Mss,
     /// Source NAT: the rules for new flows, the entry's rewrite for others. Whoever passes may leave the machine.
     Snat,
     /// To the socket.
@@ -48,6 +50,7 @@ pub const FORWARDED: &[Stage] = &[
     Stage::Route,
     Stage::Ttl,
     Stage::Filter(HookPoint::Forward),
+    Stage::Mss,
     Stage::Snat,
     Stage::Acl(HookPoint::Postrouting),
     Stage::Transmit,
@@ -59,6 +62,7 @@ pub const LOCAL_OUT: &[Stage] = &[
     Stage::Dnat,
     Stage::Route,
     Stage::Filter(HookPoint::Output),
+    Stage::Mss,
     Stage::Snat,
     Stage::Acl(HookPoint::Postrouting),
     Stage::Transmit,

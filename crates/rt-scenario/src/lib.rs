@@ -15,6 +15,7 @@ mod dns;
 mod expect;
 mod guard;
 mod idle;
+mod interfaces;
 mod language;
 mod load;
 mod lookup;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::{NodeId, PortId, RouteId};
+use rt_base::{NodeId, PortId, RouteId, SwitchPort};
 use rt_rules::{Route, RouteKind, RoutePolicy};
 
 use crate::diag::{Code, Span};
@@ -117,6 +117,7 @@ fn build_interface(world: &mut World<'_, '_>, id: NodeId, name: &Key, value: &Va
         world.node(id).ports[port.index()].own_mtu = true;
     }
     world.node(id).ports[port.index()].anycast = value.flag_at("anycast").unwrap_or(false);
+    read_switch_port(world, (id, port), value);
     world.set_mac((id, port), value.mac_at("mac"), value.get("mac").map(|v| v.span));
     if let Some(mode) = value.get("reverse-path") {
         world.read_reverse_path((id, port), mode);
@@ -127,6 +128,39 @@ fn build_interface(world: &mut World<'_, '_>, id: NodeId, name: &Key, value: &Va
     for at in short.into_iter().chain(value.get("address")).chain(more) {
         read_address(world, (id, port), at);
     }
+}
+
+/// `vlan:` or `trunk:` of a switch's port.
+fn read_switch_port(world: &mut World<'_, '_>, (id, port): (NodeId, PortId), value: &Value) {
+    let is_switch = world.nodes[id.index()].node.kind == NodeKind::Switch;
+    let keys: &[&str] = match is_switch {
+        true => &["gre", "ipip", "vxlan", "pppoe", "tun", "on"],
+        false => &["trunk", "native"],
+    };
+    for (key, _) in value.entries().iter().filter(|(k, _)| keys.contains(&k.text.as_str())) {
+        let message = format!(
+            "`{}` has no place at an interface of a {}",
+            key.text,
+            if is_switch { "switch" } else { "machine" }
+        );
+        world
+            .problems
+            .add(Code::NotOnASwitch, key.span, message, "not here")
+            .help("switches have `vlan: 10` (access) or `trunk: [10, 20]`; machines have `vlan: 10` on an interface");
+    }
+    if !is_switch {
+        return;
+    }
+    let number = |v: &Value| v.text().and_then(|t| t.parse::<u16>().ok());
+    let native = value.get("native").and_then(number);
+    let ports = match (value.get("trunk"), value.get("vlan").and_then(number)) {
+        (Some(trunk), _) => {
+            Some(SwitchPort::Trunk { allowed: trunk.items().iter().filter_map(number).collect(), native })
+        }
+        (None, Some(vlan)) => Some(SwitchPort::Access(vlan)),
+        (None, None) => None,
+    };
+    world.node(id).node.interfaces[port.index()].vlans = ports;
 }
 
 /// An address with its prefix length; one without is refused, for nobody can guess it.
@@ -232,6 +266,7 @@ fn finish_node(world: &mut World<'_, '_>, id: NodeId, value: &Value) {
             read_address(world, (id, PortId(0)), at);
         }
     }
+    world.read_kinds(id, value);
     if value.flag_at("dhcp") == Some(true) {
         world.node(id).node.apps.push(App::DhcpClient { port: PortId(0) });
         world.node(id).own_routes = true;
@@ -248,6 +283,7 @@ fn finish_node(world: &mut World<'_, '_>, id: NodeId, value: &Value) {
         world.node(id).gateway = Some((via, at.span));
     }
     read_tables(world, id, value);
+    world.read_clamps(id, value);
     world.node(id).node.stack.transparent = value.flag_at("transparent").unwrap_or(false);
     world.read_firewall(id, value);
     world.read_nat(id, value);

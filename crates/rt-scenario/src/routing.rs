@@ -5,15 +5,15 @@
 //! is reached at the nearest; the route's origin says how much farther the others are.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::{Nanos, NodeId, PortId};
+use rt_base::{InterfaceKind, Nanos, NodeId, PortId, SwitchPort};
 use rt_rules::{Route, RouteKind};
 
 use crate::diag::{Code, Span};
-use crate::model::NodeKind;
+use crate::model::{Interface, Node, NodeKind};
 use crate::plain::{gateway_off_link, port_towards};
 use crate::world::World;
 
@@ -38,44 +38,129 @@ impl Segments {
     }
 }
 
-/// Finds the segments. A switch is one segment with all its links.
+/// Finds the segments: what one frame reaches through switches, VLAN by VLAN, and behind tunnels and sessions.
 pub(crate) fn segments(world: &World<'_, '_>) -> Segments {
-    let mut of: Vec<Vec<Option<usize>>> = world.nodes.iter().map(|d| vec![None; d.ports.len()]).collect();
+    let of: Vec<Vec<Option<usize>>> = world.nodes.iter().map(|d| vec![None; d.ports.len()]).collect();
+    let mut found = Segments { of, members: Vec::new() };
     let mut by_node: Vec<Vec<usize>> = vec![Vec::new(); world.nodes.len()];
     for (index, link) in world.links.iter().enumerate() {
         by_node[link.a.0.index()].push(index);
         by_node[link.b.0.index()].push(index);
     }
-    let mut members: Vec<Vec<(NodeId, PortId)>> = Vec::new();
-    let mut seen = vec![false; world.links.len()];
-    for start in 0..world.links.len() {
-        if seen[start] {
-            continue;
+    let mut seen: BTreeSet<Wire> = BTreeSet::new();
+    let untagged = (0..world.links.len()).map(|link| (link, None));
+    for start in untagged.chain(tagged(world)) {
+        if seen.insert(start) {
+            spread(world, &by_node, start, &mut seen, &mut found);
         }
-        let segment = members.len();
-        members.push(Vec::new());
-        let mut open = vec![start];
-        seen[start] = true;
-        while let Some(index) = open.pop() {
-            let link = &world.links[index];
-            for (id, port) in [link.a, link.b] {
-                of[id.index()][port.index()] = Some(segment);
-                if world.nodes[id.index()].node.kind != NodeKind::Switch {
-                    members[segment].push((id, port));
-                    continue;
+    }
+    point_to_point(world, &mut found);
+    for list in &mut found.members {
+        list.sort();
+    }
+    found
+}
+
+/// A link, and the VLAN tag of the frames on it.
+type Wire = (usize, Option<u16>);
+
+/// The links of VLAN interfaces with their tags.
+fn tagged(world: &World<'_, '_>) -> Vec<Wire> {
+    let mut out = Vec::new();
+    for draft in &world.nodes {
+        for interface in &draft.node.interfaces {
+            if let InterfaceKind::Vlan { parent, id } = interface.kind
+                && let Some(link) = draft.ports.get(parent.index()).and_then(|p| p.link)
+            {
+                out.push((link, Some(id)));
+            }
+        }
+    }
+    out
+}
+
+/// One segment from one of its wires.
+fn spread(
+    world: &World<'_, '_>,
+    by_node: &[Vec<usize>],
+    start: Wire,
+    seen: &mut BTreeSet<Wire>,
+    found: &mut Segments,
+) {
+    let segment = found.members.len();
+    found.members.push(Vec::new());
+    let mut open = vec![start];
+    while let Some((index, tag)) = open.pop() {
+        let link = &world.links[index];
+        for (id, port) in [link.a, link.b] {
+            let node = &world.nodes[id.index()].node;
+            if node.kind != NodeKind::Switch {
+                let of_tag = |i: &Interface| matches!(i.kind, InterfaceKind::Vlan { parent, id } if parent == port && Some(id) == tag);
+                let at = match tag {
+                    None => Some(port.index()),
+                    Some(_) => node.interfaces.iter().position(of_tag),
+                };
+                if let Some(at) = at.and_then(|at| u16::try_from(at).ok()) {
+                    found.of[id.index()][usize::from(at)] = Some(segment);
+                    found.members[segment].push((id, PortId(at)));
                 }
-                for &next in &by_node[id.index()] {
-                    if !std::mem::replace(&mut seen[next], true) {
-                        open.push(next);
-                    }
+                continue;
+            }
+            found.of[id.index()][port.index()].get_or_insert(segment);
+            for &next in &by_node[id.index()] {
+                let link = &world.links[next];
+                let out = if link.a.0 == id { link.a.1 } else { link.b.1 };
+                let way = across(node, (port, tag), out);
+                if let Some(tag) = way
+                    && seen.insert((next, tag))
+                {
+                    open.push((next, tag));
                 }
             }
         }
     }
-    for list in &mut members {
-        list.sort();
+}
+
+/// The tag with which a frame that arrives by one port of a switch leaves by another; `None`: it does not.
+fn across(switch: &Node, (port, tag): (PortId, Option<u16>), out: PortId) -> Option<Option<u16>> {
+    let vlans = |port: PortId| switch.interfaces.get(port.index()).and_then(|i| i.vlans.as_ref());
+    if switch.interfaces.iter().all(|i| i.vlans.is_none()) {
+        return Some(tag);
     }
-    Segments { of, members }
+    // Ports without a word about VLANs carry what has no tag.
+    let plain = SwitchPort::Access(0);
+    let vlan = vlans(port).unwrap_or(&plain).vlan_in(tag)?;
+    vlans(out).unwrap_or(&plain).tag_out(vlan)
+}
+
+/// Tunnels and sessions: their two ends are a segment.
+fn point_to_point(world: &World<'_, '_>, found: &mut Segments) {
+    let mut ends: BTreeMap<String, Vec<(NodeId, PortId)>> = BTreeMap::new();
+    for (n, draft) in (0..).zip(&world.nodes) {
+        for (p, interface) in (0..).zip(&draft.node.interfaces) {
+            let at = (NodeId(n), PortId(p));
+            let key = match interface.kind {
+                InterfaceKind::Pppoe { parent, .. } => found.of(at.0, parent).map(|s| format!("pppoe {s}")),
+                kind => kind.ends().map(|(local, remote)| {
+                    let which = match kind {
+                        InterfaceKind::Gre { key, .. } => format!("gre {key:?}"),
+                        InterfaceKind::Vxlan { vni, port, .. } => format!("vxlan {vni} {port}"),
+                        _ => "ipip".to_owned(),
+                    };
+                    format!("{which} {} {}", local.min(remote), local.max(remote))
+                }),
+            };
+            if let Some(key) = key {
+                ends.entry(key).or_default().push(at);
+            }
+        }
+    }
+    for members in ends.into_values() {
+        for (id, port) in &members {
+            found.of[id.index()][port.index()] = Some(found.members.len());
+        }
+        found.members.push(members);
+    }
 }
 
 /// Adds gateways and shortest-path routes.
@@ -166,9 +251,22 @@ type Graph = BTreeMap<NodeId, Vec<Edge>>;
 
 /// Delay from an interface to the middle of its segment: that of its own link.
 fn delay_out(world: &World<'_, '_>, id: NodeId, port: PortId) -> Nanos {
+    let port = cable(world, id, port);
     let Some(link) = world.nodes[id.index()].ports[port.index()].link else { return Nanos::ZERO };
     let link = &world.links[link];
     if link.a == (id, port) { link.wire.ab.delay } else { link.wire.ba.delay }
+}
+
+/// The port with the cable below an interface.
+fn cable(world: &World<'_, '_>, id: NodeId, port: PortId) -> PortId {
+    let mut port = port;
+    for _ in 0..2 {
+        match world.nodes[id.index()].node.interfaces[port.index()].kind {
+            InterfaceKind::Vlan { parent, .. } | InterfaceKind::Pppoe { parent, .. } => port = parent,
+            _ => return port,
+        }
+    }
+    port
 }
 
 fn neighbours(world: &World<'_, '_>, segments: &Segments, routers: &[NodeId]) -> Graph {
@@ -177,7 +275,10 @@ fn neighbours(world: &World<'_, '_>, segments: &Segments, routers: &[NodeId]) ->
         let mut edges = Vec::new();
         for (p, interface) in world.nodes[from.index()].node.interfaces.iter().enumerate() {
             let out = PortId(p as u16);
-            let Some(segment) = segments.of(from, out) else { continue };
+            // Nobody can tell how long a tunnel is: routes into it are written.
+            let Some(segment) = segments.of(from, out).filter(|_| interface.kind.ends().is_none()) else {
+                continue;
+            };
             for &(to, at) in &segments.members[segment] {
                 let there = &world.nodes[to.index()];
                 if to == from || !there.auto_routes {
@@ -186,7 +287,9 @@ fn neighbours(world: &World<'_, '_>, segments: &Segments, routers: &[NodeId]) ->
                 let addresses = there.node.interfaces[at.index()].addresses.iter().map(|n| n.addr());
                 let shared =
                     addresses.into_iter().find(|a| interface.addresses.iter().any(|n| n.contains(a)));
-                let far = world.nodes[from.index()].ports[p].link != there.ports[at.index()].link;
+                let below =
+                    |id: NodeId, port| world.nodes[id.index()].ports[cable(world, id, port).index()].link;
+                let far = below(from, out) != below(to, at);
                 let rest = if far { delay_out(world, to, at) } else { Nanos::ZERO };
                 let cost = delay_out(world, from, out) + rest;
                 edges.extend(shared.map(|via| Edge { to, out, via, cost: cost.0.saturating_add(HOP) }));

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rt_base::{Nanos, PortId};
 use rt_rules::{
-    Action, Construct, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, Origin, Policy, PortRange,
-    RejectWith,
+    Action, Construct, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, MssClamp, MssTarget, Origin,
+    Policy, PortRange, RejectWith,
 };
 
 use crate::units;
@@ -294,6 +294,35 @@ fn flags(text: &str) -> Result<FlagsMatch, String> {
         flags.value = if set { flags.value | bit } else { flags.value & !bit };
     }
     Ok(flags)
+}
+
+/// Reads a line that lowers the MSS.
+pub(crate) fn clamp(text: &str, find: FindPort<'_>) -> Result<(Match, MssTarget), String> {
+    let mut words = Words::new(text);
+    let when = conditions(&mut words, find)?;
+    match words.next() {
+        None => Ok((when, MssTarget::Mtu)),
+        Some("size") => {
+            let size = words.after("size")?;
+            let bytes = size.parse().ok().filter(|n| (48..=65_495).contains(n));
+            let bytes = bytes.ok_or_else(|| format!("`{size}` is no size of a segment (48 to 65495)"))?;
+            match words.next() {
+                Some(more) => Err(format!("`{more}` has no place behind `size {size}`")),
+                None => Ok((when, MssTarget::Bytes(bytes))),
+            }
+        }
+        Some(other) => Err(format!("`{other}` is neither a condition nor `size`")),
+    }
+}
+
+/// Writes a line that lowers the MSS so that [`clamp`] reads the same.
+pub(crate) fn show_clamp(clamp: &MssClamp, name: &dyn Fn(PortId) -> String) -> String {
+    let size = match clamp.to {
+        MssTarget::Mtu => String::new(),
+        MssTarget::Bytes(bytes) => format!(" size {bytes}"),
+    };
+    let text = format!("{}{size}", show_match(&clamp.when, name));
+    if text.is_empty() { "any".to_owned() } else { text.trim_start().to_owned() }
 }
 
 /// Reads a line of policy routing; `table` finds a table by its name.

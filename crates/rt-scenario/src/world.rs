@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use rt_base::{MacAddr, Nanos, NodeId, PortId};
+use rt_base::{InterfaceKind, MacAddr, Nanos, NodeId, PortId};
 use rt_rules::{Origin, Route, RouteKind};
 
 use crate::diag::{Code, Problems, Span};
@@ -80,6 +80,8 @@ pub(crate) struct Attachment {
     pub(crate) place: String,
     pub(crate) anycast: bool,
     pub(crate) by_isp: bool,
+    /// Over a PPPoE session.
+    pub(crate) pppoe: bool,
     /// `ab` is from the site to the internet.
     pub(crate) wire: Wire,
     pub(crate) span: Span,
@@ -299,6 +301,8 @@ impl<'p, 'a> World<'p, 'a> {
             mac,
             addresses: Vec::new(),
             mtu,
+            kind: InterfaceKind::Ethernet,
+            vlans: None,
             reverse_path: None,
             origin,
         });
@@ -416,6 +420,7 @@ fn empty_node(name: &str, kind: NodeKind, role: &str, origin: Origin) -> Node {
         routes: Vec::new(),
         tables: Vec::new(),
         policies: Vec::new(),
+        clamps: Vec::new(),
         chains: Vec::new(),
         nat: Vec::new(),
         stack: plain_stack(),

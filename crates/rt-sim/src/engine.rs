@@ -436,7 +436,7 @@ impl Sim {
         let Some(direction) = self.directions.get_mut(index as usize) else {
             return self.lose(port, frame, DropReason::LinkDown);
         };
-        match direction.offer(self.now + slot.processing, frame.len()) {
+        match direction.offer(self.now + slot.processing, frame.len(), tag_len(&frame)) {
             Ok(sent) if self.recording || direction.faulty() => self.watched(port, index, sent, frame),
             Ok(sent) => {
                 let key = Key::new(sent.arrive, Class::Frame, node, slot.next_key());
@@ -447,6 +447,12 @@ impl Sim {
             Err(reason) => self.lose(port, frame, reason),
         }
     }
+}
+
+/// Bytes of a VLAN tag, which links carry on top of their MTU (IEEE 802.3ac).
+#[inline]
+fn tag_len(frame: &Frame) -> usize {
+    if frame.bytes.get(12..14) == Some(&[0x81, 0x00]) { 4 } else { 0 }
 }
 
 enum Next {

@@ -188,13 +188,13 @@ impl Direction {
         }
     }
 
-    /// Offers a frame of `len` bytes at `at`, never before an earlier offer.
+    /// Offers a frame of `len` bytes, `tag` of which are a VLAN tag, at `at`, never before an earlier offer.
     #[inline(always)]
-    pub(crate) fn offer(&mut self, at: Time, len: usize) -> Result<Sent, DropReason> {
+    pub(crate) fn offer(&mut self, at: Time, len: usize, tag: usize) -> Result<Sent, DropReason> {
         if !self.up {
             return Err(DropReason::LinkDown);
         }
-        if len > self.mtu + ETHERNET {
+        if len > self.mtu + ETHERNET + tag {
             return Err(DropReason::TooLongForLink);
         }
         let Offer::Starts(start) = self.queue.offer(at, self.busy_until, len) else {

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use rt_base::{InterfaceKind, MacAddr, PortId};
-use rt_rules::{Chain, ConntrackOptions, NatRule, PortRange, ReversePath, Route, RoutePolicy};
+use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, PortRange, ReversePath, Route, RoutePolicy};
 
 use crate::tcp::TcpConfig;
 
@@ -17,6 +17,8 @@ pub struct StackConfig {
     pub routes: Vec<Route>,
     /// Other tables of routes, which policies choose; `tables[0]` is the table 1.
     pub tables: Vec<Vec<Route>>,
+    /// Rules that lower the MSS of SYNs.
+    pub clamps: Vec<MssClamp>,
     /// Rules of policy routing, in order.
     pub policies: Vec<RoutePolicy>,
     /// Filter chains; a hook without one accepts everything.
@@ -54,6 +56,7 @@ impl Default for StackConfig {
             routes: Vec::new(),
             tables: Vec::new(),
             policies: Vec::new(),
+            clamps: Vec::new(),
             chains: Vec::new(),
             reverse_path: Vec::new(),
             nat: Vec::new(),

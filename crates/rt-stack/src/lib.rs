@@ -34,6 +34,7 @@ mod inspect;
 mod ip;
 mod isn;
 mod listen;
+mod mss;
 mod neighbor;
 mod nic;
 mod output;

@@ -156,7 +156,11 @@ impl Stack {
     /// The way of packets of sockets without a device to `dst`, when all stages of the pipeline come down to two look-ups:
     /// there are no hooks, and the neighbour is known.
     fn plain_way(&mut self, now: Time, dst: Ipv4Addr) -> Option<(Hop, (MacAddr, MacAddr))> {
-        if !self.is_open() || self.path_mtu.is_some() || !self.destinations.is_plain() {
+        if !self.is_open()
+            || self.clamps.is_some()
+            || self.path_mtu.is_some()
+            || !self.destinations.is_plain()
+        {
             return None;
         }
         let Where::Beyond(hop) = self.destinations.lookup(dst.into(), &self.nics) else { return None };

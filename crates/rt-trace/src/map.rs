@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use rt_base::{HookPoint, LinkId, MacAddr, Nanos, NodeId, PortId, RouteId};
+use rt_base::{HookPoint, InterfaceKind, LinkId, MacAddr, Nanos, NodeId, PortId, RouteId};
 use serde::{Deserialize, Serialize};
 
 /// All facts about the world of one run. Indices are ids: `nodes[3]` is `NodeId(3)`.
@@ -65,6 +65,8 @@ pub struct NodeFacts {
     pub tables: Vec<TableFacts>,
     /// Rules of policy routing, indices as in events.
     pub policies: Vec<RuleFacts>,
+    /// Rules that lower the MSS, indices as in events.
+    pub clamps: Vec<RuleFacts>,
     /// Filter chains.
     pub chains: Vec<ChainFacts>,
     /// NAT rules, indices as in events.
@@ -116,6 +118,8 @@ pub struct InterfaceFacts {
     /// Its reverse-path check, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverse_path: Option<RuleFacts>,
+    /// What it is.
+    pub kind: InterfaceKind,
 }
 
 /// One rule in words, and where it was written.
@@ -192,6 +196,13 @@ impl TraceMap {
     pub fn port_name(&self, node: NodeId, port: PortId) -> String {
         let facts = self.nodes.get(node.index()).and_then(|n| n.interfaces.get(port.index()));
         facts.map_or_else(|| format!("port {}", port.0), |i| i.name.clone())
+    }
+
+    /// What an interface is.
+    #[must_use]
+    pub fn kind_of(&self, node: NodeId, port: PortId) -> InterfaceKind {
+        let facts = self.nodes.get(node.index()).and_then(|n| n.interfaces.get(port.index()));
+        facts.map_or(InterfaceKind::Ethernet, |i| i.kind)
     }
 
     /// `home.router:wan`.

@@ -27,12 +27,17 @@ pub struct LayerView {
 #[must_use]
 pub fn layers(frame: &[u8]) -> Vec<LayerView> {
     let mut views = Views { all: Vec::new() };
-    if let Err(error) = views.ethernet(frame) {
+    if let Err(error) = views.ethernet(frame, 0) {
         let start = views.all.last().map_or(0, |v| v.range.end);
         views.add("Malformed", start..frame.len(), vec![("reason", error.to_string())]);
     }
     views.all
 }
+
+/// UDP port of VXLAN (RFC 7348, 5).
+const VXLAN_PORT: u16 = 4_789;
+/// Layers at most before what is wrapped further is shown as bytes.
+const MOST_LAYERS: usize = 24;
 
 struct Views {
     all: Vec<LayerView>,
@@ -51,24 +56,119 @@ impl Views {
         }
     }
 
-    fn ethernet(&mut self, frame: &[u8]) -> Result<(), Error> {
+    /// `start` is where the frame begins: behind 0 when it is wrapped itself.
+    fn ethernet(&mut self, frame: &[u8], start: usize) -> Result<(), Error> {
         let (h, payload) = EthernetHeader::parse(frame)?;
         let kind = match h.ethertype {
             ethertype::IPV4 => "IPv4 (0x0800)".to_string(),
             ethertype::ARP => "ARP (0x0806)".to_string(),
             ethertype::IPV6 => "IPv6 (0x86dd)".to_string(),
+            ethertype::VLAN => "VLAN (0x8100)".to_string(),
+            ethertype::PPPOE_DISCOVERY => "PPPoE discovery (0x8863)".to_string(),
+            ethertype::PPPOE_SESSION => "PPPoE session (0x8864)".to_string(),
             other => format!("{other:#06x}"),
         };
         let fields = vec![("destination", h.dst.to_string()), ("source", h.src.to_string()), ("type", kind)];
-        self.add("Ethernet", 0..EthernetHeader::LEN, fields);
-        match h.ethertype {
-            ethertype::IPV4 => self.ipv4(payload, EthernetHeader::LEN, false),
-            ethertype::ARP => self.arp(payload, EthernetHeader::LEN),
+        let at = start + EthernetHeader::LEN;
+        self.add("Ethernet", start..at, fields);
+        self.behind(h.ethertype, payload, at)
+    }
+
+    /// What an EtherType announces.
+    fn behind(&mut self, kind: u16, payload: &[u8], at: usize) -> Result<(), Error> {
+        match (kind, payload) {
+            (ethertype::IPV4, _) => self.ipv4(payload, at, false),
+            (ethertype::ARP, _) => self.arp(payload, at),
+            (ethertype::VLAN, [a, b, c, d, rest @ ..]) if self.room() => {
+                let (tci, inner) = (u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d]));
+                let fields = vec![
+                    ("priority", (tci >> 13).to_string()),
+                    ("VLAN", (tci & 0x0fff).to_string()),
+                    ("type", format!("{inner:#06x}")),
+                ];
+                self.add("VLAN", at..at + 4, fields);
+                self.behind(inner, rest, at + 4)
+            }
+            (ethertype::PPPOE_DISCOVERY | ethertype::PPPOE_SESSION, [_, code, a, b, c, d, rest @ ..]) => {
+                self.pppoe(kind, *code, ([*a, *b], [*c, *d]), (rest, at));
+                Ok(())
+            }
             _ => {
-                self.payload(EthernetHeader::LEN, payload);
+                self.payload(at, payload);
                 Ok(())
             }
         }
+    }
+
+    /// RFC 2516, 4.
+    fn pppoe(&mut self, kind: u16, code: u8, (id, len): ([u8; 2], [u8; 2]), (rest, at): (&[u8], usize)) {
+        let name = match code {
+            0x00 => "session data",
+            0x09 => "PADI",
+            0x07 => "PADO",
+            0x19 => "PADR",
+            0x65 => "PADS",
+            0xa7 => "PADT",
+            _ => "unknown",
+        };
+        let len = u16::from_be_bytes(len);
+        let fields = vec![
+            ("code", format!("{name} ({code:#04x})")),
+            ("session", u16::from_be_bytes(id).to_string()),
+            ("length", len.to_string()),
+        ];
+        self.add("PPPoE", at..at + 6, fields);
+        let body = &rest[..usize::from(len).min(rest.len())];
+        match (kind, body) {
+            (ethertype::PPPOE_SESSION, [a, b, inner @ ..]) => {
+                let protocol = u16::from_be_bytes([*a, *b]);
+                let name = match protocol {
+                    0x0021 => " (IPv4)",
+                    0x8021 => " (IPCP)",
+                    0xc021 => " (LCP)",
+                    _ => "",
+                };
+                self.add("PPP", at + 6..at + 8, vec![("protocol", format!("{protocol:#06x}{name}"))]);
+                if protocol != 0x0021 || self.ipv4(inner, at + 8, false).is_err() {
+                    self.payload(at + 8, inner);
+                }
+            }
+            _ => self.payload(at + 6, body),
+        }
+    }
+
+    /// RFC 2784, 2, with the key of RFC 2890.
+    fn gre(&mut self, bytes: &[u8], at: usize) -> Result<(), Error> {
+        let ([flags, _, a, b], rest) = bytes.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
+        let (key, len) = match rest.first_chunk::<4>() {
+            Some(key) if flags & 0x20 != 0 => (Some(u32::from_be_bytes(*key)), 8),
+            _ => (None, 4),
+        };
+        let kind = u16::from_be_bytes([*a, *b]);
+        let key = key.map_or_else(|| "none".to_string(), |key| key.to_string());
+        let fields = vec![("key", key), ("type", format!("{kind:#06x}"))];
+        let end = len.min(bytes.len());
+        self.add("GRE", at..at + end, fields);
+        match kind {
+            ethertype::IPV4 if self.room() && flags & 0x90 == 0 => self.ipv4(&bytes[end..], at + end, false),
+            _ => {
+                self.payload(at + end, &bytes[end..]);
+                Ok(())
+            }
+        }
+    }
+
+    /// RFC 7348, 5.
+    fn vxlan(&mut self, bytes: &[u8], at: usize) -> Result<(), Error> {
+        let vni = u32::from_be_bytes([0, bytes[4], bytes[5], bytes[6]]);
+        let fields = vec![("flags", format!("{:#04x}", bytes[0])), ("network", vni.to_string())];
+        self.add("VXLAN", at..at + 8, fields);
+        self.ethernet(&bytes[8..], at + 8)
+    }
+
+    /// Whether there is room for more layers: what is wrapped a hundred times is not looked into.
+    fn room(&self) -> bool {
+        self.all.len() < MOST_LAYERS
     }
 
     fn arp(&mut self, bytes: &[u8], at: usize) -> Result<(), Error> {
@@ -101,6 +201,8 @@ impl Views {
             protocol::ICMP => "ICMP (1)".to_string(),
             protocol::TCP => "TCP (6)".to_string(),
             protocol::UDP => "UDP (17)".to_string(),
+            protocol::IPIP => "IP in IP (4)".to_string(),
+            protocol::GRE => "GRE (47)".to_string(),
             other => other.to_string(),
         };
         let fields = vec![
@@ -127,6 +229,8 @@ impl Views {
             protocol::ICMP => self.icmp(rest, at + len, quoted),
             protocol::UDP => self.udp(rest, at + len, addresses),
             protocol::TCP => self.tcp(rest, at + len, addresses),
+            protocol::GRE if !quoted && !h.mf && rest.len() >= 4 => self.gre(rest, at + len),
+            protocol::IPIP if !quoted && !h.mf && self.room() => self.ipv4(rest, at + len, false),
             _ => {
                 self.payload(at + len, rest);
                 Ok(())
@@ -182,6 +286,15 @@ impl Views {
         ];
         self.add("UDP", at..at + UdpHeader::LEN, fields);
         let end = usize::from(be16(b, 4)).clamp(UdpHeader::LEN, bytes.len());
+        let inside = &bytes[UdpHeader::LEN..end];
+        if be16(b, 2) == VXLAN_PORT
+            && addresses.is_some()
+            && inside.len() > 22
+            && inside[0] == 8
+            && self.room()
+        {
+            return self.vxlan(inside, at + UdpHeader::LEN);
+        }
         self.payload(at + UdpHeader::LEN, &bytes[UdpHeader::LEN..end]);
         Ok(())
     }

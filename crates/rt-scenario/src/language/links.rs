@@ -47,11 +47,18 @@ pub(super) static HOME_ACCESS: Shape = Shape {
         IMPAIRMENTS,
         LINK_MTU,
         BY_DIRECTION,
-        &[key(
-            "cgnat",
-            Ty::Flag,
-            "Whether the ISP puts it behind its carrier-grade NAT: the router's outer address is one of 100.64.0.0/10.",
-        )],
+        &[
+            key(
+                "pppoe",
+                Ty::Flag,
+                "Whether the line carries a PPPoE session (RFC 2516): 1492 bytes are left of 1500.",
+            ),
+            key(
+                "cgnat",
+                Ty::Flag,
+                "Whether the ISP puts it behind its carrier-grade NAT: the router's outer address is one of 100.64.0.0/10.",
+            ),
+        ],
     ],
 };
 

@@ -98,6 +98,11 @@ pub(super) static HOME_ROUTER: Shape = Shape {
         key("acl", ACLS, "Stateless access lists by interface: `wan`, `lan`."),
         key("reverse-path", REVERSE_PATH_TY, REVERSE_PATH_ABOUT),
         key("processing", PROCESSING, "Time it takes for each frame that it sends on."),
+        key(
+            "clamp-mss",
+            Ty::Flag,
+            "Whether it lowers the MSS of SYNs to what its line carries (no by default; most real ones do).",
+        ),
     ]],
 };
 

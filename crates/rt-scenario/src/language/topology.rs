@@ -13,7 +13,72 @@ pub(super) static INTERFACE: Shape = Shape {
         key("mac", Ty::Mac, "Its MAC address; made from its name when not given."),
         key("mtu", Ty::Size, "Largest IP packet that it sends, in bytes."),
         key("reverse-path", REVERSE_PATH_TY, REVERSE_PATH_ABOUT),
+        key(
+            "vlan",
+            Ty::Whole(1, 4_094),
+            "Of a machine: the interface is this VLAN on another one (IEEE 802.1Q). Of a switch: an access port of it.",
+        ),
+        key(
+            "trunk",
+            Ty::Either(&Ty::OneOf(&["all"]), &VLANS),
+            "Of a switch: the port carries these VLANs with tags; `all` for every one.",
+        ),
+        key(
+            "native",
+            Ty::Whole(1, 4_094),
+            "Of a trunk: the VLAN of frames without tag; they are refused when not given.",
+        ),
+        key(
+            "on",
+            Ty::Name,
+            "The interface below a VLAN or a PPPoE session; `eth0.10` is on `eth0` when not given.",
+        ),
+        key("gre", Ty::Object(&GRE), "A GRE tunnel (RFC 2784)."),
+        key("ipip", Ty::Object(&IPIP), "An IP-in-IP tunnel (RFC 2003)."),
+        key("vxlan", Ty::Object(&VXLAN), "A VXLAN (RFC 7348) with one other end."),
+        key(
+            "pppoe",
+            Ty::Either(&Ty::Flag, &Ty::Object(&PPPOE)),
+            "A PPPoE session (RFC 2516) on another interface.",
+        ),
+        key("tun", Ty::Flag, "Packets go to a program of this machine and come from it."),
         key("anycast", Ty::Flag, "Its address stands in other places too, on purpose."),
+    ]],
+};
+
+static VLAN: Ty = Ty::Whole(1, 4_094);
+static VLANS: Ty = Ty::List(&VLAN);
+const TUNNEL: &[Key] = &[
+    must("to", Ty::Address, "The other end."),
+    key("from", Ty::Address, "This end; the machine's first address when not given."),
+];
+static GRE: Shape = Shape {
+    name: "a GRE tunnel",
+    about: "IP in GRE in IP: 24 bytes around each packet, 28 with a key.",
+    keys: &[
+        TUNNEL,
+        &[key("key", Ty::Whole(0, 0xffff_ffff), "Tells tunnels between the same ends apart (RFC 2890).")],
+    ],
+};
+static IPIP: Shape =
+    Shape { name: "an IP-in-IP tunnel", about: "IP in IP: 20 bytes around each packet.", keys: &[TUNNEL] };
+static VXLAN: Shape = Shape {
+    name: "a VXLAN",
+    about: "Ethernet in UDP in IP: 50 bytes around each packet.",
+    keys: &[
+        TUNNEL,
+        &[
+            key("vni", Ty::Whole(0, 0xff_ffff), "The network's number (1 by default)."),
+            key("port", Ty::Port, "UDP port (4789 by default)."),
+        ],
+    ],
+};
+static PPPOE: Shape = Shape {
+    name: "a PPPoE session",
+    about: "PPP over Ethernet: eight bytes before each packet.",
+    keys: &[&[
+        key("on", Ty::Name, "The interface below."),
+        key("server", Ty::Flag, "Whether this end is the access concentrator, which waits for a client."),
     ]],
 };
 
@@ -63,6 +128,11 @@ pub(super) const NODE_KEYS: &[Key] = &[
         "rules",
         Ty::List(&Ty::Text),
         "Policy routing, as `ip rule`: conditions as in a firewall line, then `table NAME`, such as `from 10.1.0.0/16 table blue` or `in lan tcp port 443 table blue`. The first that matches and whose table has a route decides, else the main table (`main`).",
+    ),
+    key(
+        "clamp-mss",
+        Ty::List(&Ty::Text),
+        "Lowers the MSS of SYNs that pass: conditions as in a firewall line, then `size N`; what both interfaces carry without a size. `out ppp0`.",
     ),
     key(
         "transparent",

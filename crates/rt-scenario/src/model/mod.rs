@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::{MacAddr, Nanos, NodeId, PortId};
-use rt_rules::{Chain, ConntrackOptions, NatRule, Origin, Route, RoutePolicy, SourceCheck};
+use rt_base::{InterfaceKind, MacAddr, Nanos, NodeId, PortId, SwitchPort};
+use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, Origin, Route, RoutePolicy, SourceCheck};
 use serde::{Deserialize, Serialize};
 
 mod story;
@@ -76,6 +76,9 @@ pub struct Node {
     /// Rules of policy routing, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<RoutePolicy>,
+    /// Rules that lower the MSS of SYNs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clamps: Vec<MssClamp>,
     /// Filter chains (Input, Forward, Output), and the access lists of all interfaces (Prerouting, Postrouting); absent ones
     /// accept all.
     pub chains: Vec<Chain>,
@@ -118,6 +121,12 @@ pub struct Interface {
     pub addresses: Vec<IpNet>,
     /// Largest IP packet.
     pub mtu: u16,
+    /// What it is, if it is no port with a cable.
+    #[serde(default, skip_serializing_if = "is_cable")]
+    pub kind: InterfaceKind,
+    /// Of a switch: which VLANs the port carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlans: Option<SwitchPort>,
     /// Its reverse-path check; none is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reverse_path: Option<SourceCheck>,
@@ -147,6 +156,10 @@ pub struct Direction {
     pub corrupt_ppm: u32,
     /// Queue limit.
     pub queue: QueueLimit,
+}
+
+fn is_cable(kind: &InterfaceKind) -> bool {
+    kind.is_physical()
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde's signature

@@ -65,6 +65,9 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
     let devices = build_devices(world, &home, value);
     dhcp(world, &home, value, &devices);
     rules(world, &home, wan, options);
+    if let Some(at) = options.and_then(|v| v.get("clamp-mss")).filter(|v| v.text() == Some("yes")) {
+        world.clamp_at(router, wan, at.span);
+    }
     forwards(world, &home, (wan, options), &devices);
 }
 
@@ -149,7 +152,13 @@ fn connect(
         world.check_mtu(access);
     }
     let at = written.map_or(span, |v| v.span);
-    attach(world, router, "wan", Public { address, place, anycast: false, by_isp: true, wire, span: at });
+    let pppoe = value.get("access").and_then(|v| v.flag_at("pppoe")).unwrap_or(false);
+    attach(
+        world,
+        router,
+        "wan",
+        Public { address, place, anycast: false, by_isp: true, pppoe, wire, span: at },
+    );
     PortId(1)
 }
 

@@ -17,7 +17,8 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
     if let Some(access) = value.get("access") {
         world.check_mtu(access);
     }
-    let public = Public { address, place: place.clone(), anycast: false, by_isp: false, wire, span };
+    let public =
+        Public { address, place: place.clone(), anycast: false, by_isp: false, pppoe: false, wire, span };
     attach(world, id, "eth0", public);
     world.set_mac((id, rt_base::PortId(0)), value.mac_at("mac"), value.get("mac").map(|v| v.span));
     world.read_machine(id, value);

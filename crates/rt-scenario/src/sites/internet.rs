@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use rt_base::{Nanos, NodeId};
+use rt_base::{InterfaceKind, Nanos, NodeId, PortId};
 
 use super::{Plan, Public, attach, cgnat, known_place, place_of, server_wire, with_length};
 use crate::apps::RESOLVER_THINK;
@@ -219,7 +219,12 @@ fn dns_server(
 ) -> NodeId {
     let id = world.add_site_node(&plan.site, short, NodeKind::Host, role, span);
     let (place, wire) = (place.to_owned(), server_wire());
-    attach(world, id, "eth0", Public { address, place, anycast: false, by_isp: false, wire, span });
+    attach(
+        world,
+        id,
+        "eth0",
+        Public { address, place, anycast: false, by_isp: false, pppoe: false, wire, span },
+    );
     id
 }
 
@@ -392,6 +397,20 @@ fn isp(world: &mut World<'_, '_>, plan: &Plan, built: &mut Built, place: &str) -
     Some(id)
 }
 
+/// A line whose ends speak PPPoE over it: the interfaces with the addresses are the session's, the cable is below.
+fn over_session(
+    world: &mut World<'_, '_>,
+    ends: [((NodeId, PortId), String, bool); 2],
+    wire: Wire,
+    span: Span,
+) {
+    let below = ends.each_ref().map(|((id, _), name, _)| (*id, world.add_port(*id, name, span)));
+    world.add_link(below[0], below[1], wire, span);
+    for ((at, _, server), (_, parent)) in ends.into_iter().zip(below) {
+        world.set_kind(at, InterfaceKind::Pppoe { parent, server }, false, span);
+    }
+}
+
 /// One machine on a network gets a line of its own; several share a switch.
 fn connect(world: &mut World<'_, '_>, plan: &Plan, router: NodeId, group: Vec<Attachment>) {
     let gateways: std::collections::BTreeSet<IpAddr> = group.iter().map(|a| a.gateway).collect();
@@ -403,8 +422,20 @@ fn connect(world: &mut World<'_, '_>, plan: &Plan, router: NodeId, group: Vec<At
         let port = world.add_port(router, &format!("to-{short}"), span);
         world.set_address((router, port), with_length(one.gateway, one.network.prefix_len()), span);
         world.node(router).ports[port.index()].anycast = one.anycast;
+        if one.pppoe {
+            let ends = [(one.at, "line".to_owned(), false), ((router, port), format!("line-{short}"), true)];
+            return over_session(world, ends, one.wire.clone(), span);
+        }
         world.add_link(one.at, (router, port), one.wire.clone(), span);
         return;
+    }
+    if let Some(line) = group.iter().find(|one| one.pppoe) {
+        world
+            .problems
+            .add(Code::WrongShape, line.span, "a PPPoE line shares its network with others", "not alone")
+            .help(
+                "give this home a public address of another network, or write a longer prefix, such as `/30`",
+            );
     }
     let short = format!("{}-lan{}", group[0].place, router.0);
     let short = if world.index.contains_key(&format!("{}.{short}", plan.site)) {

@@ -199,6 +199,8 @@ struct Public {
     place: String,
     anycast: bool,
     by_isp: bool,
+    /// Over a PPPoE session.
+    pppoe: bool,
     wire: Wire,
     /// Where the address was written.
     span: Span,
@@ -206,7 +208,7 @@ struct Public {
 
 /// Gives a machine an interface with a public address, its gateway, and a line to the internet.
 fn attach(world: &mut World<'_, '_>, id: NodeId, interface: &str, public: Public) {
-    let Public { address, place, anycast, by_isp, wire, span } = public;
+    let Public { address, place, anycast, by_isp, pppoe, wire, span } = public;
     let port = world.add_port(id, interface, span);
     let gateway = gateway_for(address);
     world.set_address((id, port), address, span);
@@ -224,6 +226,7 @@ fn attach(world: &mut World<'_, '_>, id: NodeId, interface: &str, public: Public
         place,
         anycast,
         by_isp,
+        pppoe,
         wire,
         span,
     });
@@ -316,7 +319,12 @@ fn name_server(
     let think = written.and_then(|v| v.duration_at("think")).unwrap_or(crate::apps::DNS_THINK);
     let silent = written.and_then(|v| v.flag_at("silent")).unwrap_or(false);
     let wire = server_wire();
-    attach(world, id, "eth0", Public { address, place, anycast: false, by_isp: false, wire, span });
+    attach(
+        world,
+        id,
+        "eth0",
+        Public { address, place, anycast: false, by_isp: false, pppoe: false, wire, span },
+    );
     world.node(id).node.apps.push(crate::model::App::DnsServer { zones: Vec::new(), think, silent });
     (id, address.addr())
 }

@@ -72,6 +72,7 @@ fn build_edge(world: &mut World<'_, '_>, service: &Service<'_>, (key, place): (&
         place: place.to_owned(),
         anycast: service.anycast,
         by_isp: false,
+        pppoe: false,
         wire,
         span: service.address_span,
     };

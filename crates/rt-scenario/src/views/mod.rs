@@ -9,7 +9,7 @@ mod text;
 pub use crate::guard::reverse_path_word;
 pub use diagram::{dot, mermaid};
 pub use plain_yaml::plain_yaml;
-pub use text::{filter_line, nat_line, policy_line, policy_route_line, text};
+pub use text::{clamp_line, filter_line, nat_line, policy_line, policy_route_line, text};
 
 use crate::model::{Model, Node, NodeKind};
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use rt_base::{HookPoint, PortId};
+use rt_base::{HookPoint, InterfaceKind, PortId, SwitchPort};
 use rt_rules::{Route, RouteKind};
 
 use super::kind_word;
@@ -13,9 +13,9 @@ use crate::calls;
 use crate::measure;
 use crate::model::{
     App, Balance, BrowserOptions, Certificate, Change, Check, Connections, Direction, Expect, Happening,
-    Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
+    Interface, Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
 };
-use crate::rules_text::{show_filter, show_nat, show_otherwise, show_policy};
+use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
 use crate::units::{Measure, show_between, show_duration, show_loss, show_queue, show_rate, show_share};
 use crate::world::plain_browser;
 
@@ -164,6 +164,7 @@ fn write_node(out: &mut Writer, model: &Model, node: &Node, shared: &BTreeMap<Ip
         entries.put_if(!interface.addresses.is_empty(), "addresses", addresses);
         let anycast = interface.addresses.iter().any(|n| shared.contains_key(&n.addr()));
         entries.put_if(anycast, "anycast", || "yes".to_owned());
+        put_kind(&mut entries, node, interface);
         out.line(4, &format!("{}: {}", q(&interface.name), map(&entries.0)));
     }
     if node.kind == NodeKind::Switch {
@@ -187,6 +188,42 @@ fn write_node(out: &mut Writer, model: &Model, node: &Node, shared: &BTreeMap<Ip
     }
 }
 
+/// What an interface is, if it is no port with a cable; or which VLANs a switch's port carries.
+fn put_kind(entries: &mut Entries, node: &Node, interface: &Interface) {
+    let below = |port: PortId| node.interfaces.get(port.index()).map_or_else(String::new, |i| q(&i.name));
+    let ends = |more: Option<String>| {
+        let (local, remote) = interface.kind.ends().unwrap_or((Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
+        format!("{{ to: {remote}, from: {local}{} }}", more.unwrap_or_default())
+    };
+    match interface.kind {
+        InterfaceKind::Ethernet => {}
+        InterfaceKind::Vlan { parent, id } => {
+            entries.put("vlan", id.to_string());
+            entries.put("\"on\"", below(parent));
+        }
+        InterfaceKind::Gre { key, .. } => entries.put("gre", ends(key.map(|key| format!(", key: {key}")))),
+        InterfaceKind::Ipip { .. } => entries.put("ipip", ends(None)),
+        InterfaceKind::Vxlan { vni, port, .. } => {
+            entries.put("vxlan", ends(Some(format!(", vni: {vni}, port: {port}"))));
+        }
+        InterfaceKind::Pppoe { parent, server } => {
+            let text = format!("{{ \"on\": {}, server: {} }}", below(parent), yes_no(server));
+            entries.put("pppoe", text);
+        }
+        InterfaceKind::Tun => entries.put("tun", "yes"),
+    }
+    match &interface.vlans {
+        None => {}
+        Some(SwitchPort::Access(vlan)) => entries.put("vlan", vlan.to_string()),
+        Some(SwitchPort::Trunk { allowed, native }) => {
+            let all = || "all".to_owned();
+            let some = || list(allowed.iter().map(ToString::to_string));
+            entries.put("trunk", if allowed.is_empty() { all() } else { some() });
+            entries.0.extend(native.map(|vlan| ("native".to_owned(), vlan.to_string())));
+        }
+    }
+}
+
 fn write_tables(out: &mut Writer, node: &Node, name: &dyn Fn(PortId) -> String) {
     if !node.tables.is_empty() {
         out.line(3, "tables:");
@@ -206,6 +243,12 @@ fn write_tables(out: &mut Writer, node: &Node, name: &dyn Fn(PortId) -> String) 
             4,
             &format!("- {}", q(&show_policy(&policy.when, super::table_name(node, policy.table), name))),
         );
+    }
+    if !node.clamps.is_empty() {
+        out.line(3, "clamp-mss:");
+    }
+    for clamp in &node.clamps {
+        out.line(4, &format!("- {}", q(&show_clamp(clamp, name))));
     }
     if node.stack.transparent {
         out.line(3, "transparent: yes");

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
-use rt_base::{HookPoint, PortId};
-use rt_rules::{Action, Chain, Construct, Filter, NatRule, Origin, Policy, Route, RouteKind, RoutePolicy};
-
 use super::{by_site, kind_word, table_name};
-use crate::model::{App, Change, Issuer, Link, Model, Node, Pages};
-use crate::rules_text::{show_filter, show_nat, show_otherwise, show_policy};
+use crate::model::{App, Change, Interface, Issuer, Link, Model, Node, Pages};
+use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
 use crate::units::{show_duration, show_loss, show_rate, show_share};
+use rt_base::{HookPoint, InterfaceKind, PortId};
+use rt_rules::{
+    Action, Chain, Construct, Filter, MssClamp, NatRule, Origin, Policy, Route, RouteKind, RoutePolicy,
+};
 
 /// The whole model as text.
 #[must_use]
@@ -64,7 +65,9 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
         if addresses.is_empty() && node.apps.iter().any(|a| matches!(a, App::DhcpClient { .. })) {
             addresses.push("(by DHCP)".to_owned());
         }
-        let _ = writeln!(out, "      {:<14} {}  {}", interface.name, interface.mac, addresses.join(" "));
+        let kind = kind_text(node, interface);
+        let _ =
+            writeln!(out, "      {:<14} {}  {}{kind}", interface.name, interface.mac, addresses.join(" "));
     }
     for route in &node.routes {
         let _ = writeln!(out, "      route {}", route_text(file, route, &name));
@@ -73,6 +76,9 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
         for route in &table.routes {
             let _ = writeln!(out, "      table {}: route {}", table.name, route_text(file, route, &name));
         }
+    }
+    for clamp in &node.clamps {
+        let _ = writeln!(out, "      clamp-mss {}{}", clamp_line(node, clamp), origin(file, &clamp.origin));
     }
     for policy in &node.policies {
         let _ =
@@ -95,6 +101,19 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
     for app in &node.apps {
         let _ = writeln!(out, "      runs {}", say_app(app, &name));
     }
+}
+
+/// What an interface is that is no port with a cable.
+fn kind_text(node: &Node, interface: &Interface) -> String {
+    let below = |port: PortId| port_name(node, port);
+    let what = match interface.kind {
+        InterfaceKind::Ethernet => return String::new(),
+        InterfaceKind::Vlan { parent, id } => format!("VLAN {id} on {}", below(parent)),
+        InterfaceKind::Pppoe { parent, .. } => format!("PPPoE on {}", below(parent)),
+        InterfaceKind::Tun => "tun".to_owned(),
+        kind => kind.ends().map_or_else(String::new, |(l, r)| format!("{} from {l} to {r}", kind.say())),
+    };
+    format!("  {what}, mtu {}", interface.mtu)
 }
 
 fn route_text(file: &str, route: &Route, name: &dyn Fn(PortId) -> String) -> String {
@@ -242,6 +261,12 @@ pub fn policy_line(chain: &Chain) -> String {
 #[must_use]
 pub fn nat_line(node: &Node, rule: &NatRule) -> String {
     show_nat(rule, &|port| port_name(node, port))
+}
+
+/// A rule that lowers the MSS in the words of the scenario file: `out wan`.
+#[must_use]
+pub fn clamp_line(node: &Node, clamp: &MssClamp) -> String {
+    show_clamp(clamp, &|port| port_name(node, port))
 }
 
 /// A rule of policy routing in the words of the scenario file: `from 10.1.0.0/16 table blue`.

@@ -197,6 +197,40 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
                 .with("rule", rule)
                 .with("table", table)
         }
+        What::Wrapped { port, overhead, len, mtu } => {
+            let (kind, name) = (map.kind_of(node, *port), map.port_name(node, *port));
+            let text = format!("into {} {name}: {overhead} bytes around {len} (of {mtu})", kind.say());
+            Line::new("tunnel.in", "wrapped", text)
+                .with("interface", name)
+                .with("kind", kind.say())
+                .with("overhead", overhead)
+                .with("length", len)
+                .with("mtu", mtu)
+        }
+        What::Unwrapped { port, overhead } => {
+            let (kind, name) = (map.kind_of(node, *port), map.port_name(node, *port));
+            let text = format!("out of {} {name}: {overhead} bytes less", kind.say());
+            Line::new("tunnel.out", "unwrapped", text)
+                .with("interface", name)
+                .with("kind", kind.say())
+                .with("overhead", overhead)
+        }
+        What::Tun { port, inward } => {
+            let name = map.port_name(node, *port);
+            let text = match inward {
+                true => format!("from the program behind {name}"),
+                false => format!("to the program behind {name}"),
+            };
+            Line::new(if *inward { "tun.in" } else { "tun.out" }, "tun", text).with("interface", name)
+        }
+        What::MssClamped { rule, from, to } => {
+            let said = facts.and_then(|n| n.clamps.get(*rule as usize));
+            Line::new("mss.clamp", "MSS", format!("lowered from {from} to {to}"))
+                .margin(said.map_or(String::new(), |r| r.origin.clone()))
+                .with("rule", said.map_or("", |r| r.text.as_str()))
+                .with("from", from)
+                .with("to", to)
+        }
         What::Multipath(ways) => multipath_line(facts, ways),
         What::Filter { hook, rule, accepted } => {
             let chain = facts.and_then(|n| n.chains.iter().find(|c| c.hook == *hook));

@@ -93,7 +93,15 @@ impl Vpc<'_> {
                 world,
                 id,
                 "internet",
-                Public { address, place, anycast: false, by_isp: false, wire: wire.clone(), span: at },
+                Public {
+                    address,
+                    place,
+                    anycast: false,
+                    by_isp: false,
+                    pppoe: false,
+                    wire: wire.clone(),
+                    span: at,
+                },
             );
             if !first {
                 // One default route is enough: all lines lead to the same router.

@@ -71,7 +71,7 @@ impl Vpc<'_> {
             world,
             id,
             "uplink",
-            Public { address: uplink, place, anycast: false, by_isp: false, wire, span },
+            Public { address: uplink, place, anycast: false, by_isp: false, pppoe: false, wire, span },
         );
         let roots = vec![super::super::internet::root_server()];
         let app = App::DnsResolver { roots, think: RESOLVER_THINK, silent: false };
