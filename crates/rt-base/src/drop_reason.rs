@@ -104,6 +104,8 @@ drop_reasons! {
     ReversePath = "reverse_path", "the way back to its source does not lead through here";
     /// An interface without an address, or switched off.
     NoAddress = "no_address", "the interface has no address";
+    /// A bit flipped on the link, and the receiver's frame check sequence found it.
+    FrameCheck = "frame_check", "a bit flipped on the link";
     /// A tunnel's own packets are routed into the tunnel.
     TunnelLoop = "tunnel_loop", "its tunnel leads through itself";
     /// Wrapped for a tunnel, VLAN or session that this machine does not have.

@@ -137,6 +137,7 @@ fn direction(d: &Direction) -> DirectionSpec {
         reorder_ppm: d.reorder_ppm,
         duplicate_ppm: d.duplicate_ppm,
         corrupt_ppm: d.corrupt_ppm,
+        bit_errors: d.bit_errors,
         queue: match d.queue {
             QueueLimit::Packets(n) => QueueSpec::Packets(n),
             QueueLimit::Bytes(n) => QueueSpec::Bytes(n),

@@ -70,6 +70,7 @@ fn say(ty: &Ty, found: &mut Vec<(&'static Shape, String)>) -> String {
         Ty::Rate => "a rate: `100Mbit/s`".to_owned(),
         Ty::Duration => "a span: `4ms`".to_owned(),
         Ty::Loss => "a share: `2%`, or `every 1000th`".to_owned(),
+        Ty::BitErrors => "a bit error rate: `1e-7`".to_owned(),
         Ty::Share => "a share: `2%`".to_owned(),
         Ty::Span(low, high) => {
             format!("a span from {} to {}", units::show_limit(Nanos(*low)), units::show_limit(Nanos(*high)))

@@ -141,6 +141,8 @@ fn point_to_point(world: &World<'_, '_>, found: &mut Segments) {
             let at = (NodeId(n), PortId(p));
             let key = match interface.kind {
                 InterfaceKind::Pppoe { parent, .. } => found.of(at.0, parent).map(|s| format!("pppoe {s}")),
+                // Where the program behind a tun carries packets nobody can tell; most likely to its network.
+                InterfaceKind::Tun => interface.addresses.first().map(|net| format!("tun {}", net.trunc())),
                 kind => kind.ends().map(|(local, remote)| {
                     let which = match kind {
                         InterfaceKind::Gre { key, .. } => format!("gre {key:?}"),

@@ -125,6 +125,7 @@ fn scalar(ty: &Ty) -> Value {
         Ty::Loss => {
             json!({ "anyOf": [text("^([0-9._]+ *(%|ppm)|every [0-9_]+(st|nd|rd|th)?)$"), { "const": 0 }] })
         }
+        Ty::BitErrors => json!({ "type": ["string", "number"] }),
         Ty::Share => json!({ "anyOf": [text("^[0-9._]+ *(%|ppm)$"), { "const": 0 }] }),
         Ty::Size | Ty::Bytes(..) => {
             json!({ "anyOf": [text("^[0-9._]+ *([kMG]?B|[KMG]iB)?$"), { "type": "integer", "minimum": 0 }] })

@@ -33,6 +33,8 @@ pub(crate) enum Ty {
     Span(u64, u64),
     /// A share.
     Share,
+    /// A bit error rate: `1e-7`.
+    BitErrors,
     /// A share, or `every 1000th`.
     Loss,
     /// Bytes.
@@ -282,6 +284,7 @@ fn describe(ty: &Ty) -> (&'static str, &'static str) {
         Ty::Loss => {
             ("a share", "loss looks like `2%` or `500ppm`, or like `every 1000th` when it is to be regular")
         }
+        Ty::BitErrors => ("a bit error rate", "bit error rates look like `1e-7`, from 0 to 1"),
         Ty::Share => ("a share", "shares look like `2%` or `500ppm`, from 0% to 100%"),
         Ty::Size | Ty::Bytes(..) => ("a size", "sizes look like `1500`, `64KiB`, `10MB`"),
         Ty::Between(_) => {
@@ -331,6 +334,9 @@ fn judge(text: &str, ty: &Ty) -> Result<(), Refusal> {
             _ => Err(beyond(text, units::show_limit(Nanos(*low)), units::show_limit(Nanos(*high)))),
         },
         Ty::Loss => units::loss(text).map(drop).map_err(no(Code::BadPercent, "a share", "not a share")),
+        Ty::BitErrors => {
+            units::bit_errors(text).map(drop).map_err(no(Code::BadNumber, "a bit error rate", "not a rate"))
+        }
         Ty::Share => units::share(text).map(drop).map_err(no(Code::BadPercent, "a share", "not a share")),
         Ty::Size => bytes(text).map(drop),
         Ty::Bytes(low, high) => match bytes(text)? {

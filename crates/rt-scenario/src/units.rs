@@ -141,6 +141,31 @@ pub(crate) fn show_between((low, high): (u64, u64), measure: Measure) -> String 
     }
 }
 
+/// Bits that flip of 10^15.
+const BITS: f64 = 1e15;
+
+/// Reads a bit error rate, `1e-7`: how many of 10^15 bits flip.
+pub(crate) fn bit_errors(text: &str) -> Result<u64, String> {
+    let rate: f64 = text.trim().parse().map_err(|_| "it is not a number".to_owned())?;
+    if !(0.0..=1.0).contains(&rate) {
+        return Err("it is not within 0 and 1".to_owned());
+    }
+    if rate > 0.0 && rate < 1.0 / BITS {
+        return Err("less than 1e-15 is as good as nothing".to_owned());
+    }
+    Ok((rate * BITS).round() as u64)
+}
+
+/// Writes it so that [`bit_errors`] reads the same.
+pub(crate) fn show_bit_errors(errors: u64) -> String {
+    let (mut digits, mut exponent) = (errors, 15);
+    while digits > 0 && digits.is_multiple_of(10) && exponent > 0 {
+        digits /= 10;
+        exponent -= 1;
+    }
+    format!("{digits}e-{exponent}")
+}
+
 /// A share in parts per million, from `2%` or `500ppm`.
 pub(crate) fn share(text: &str) -> Result<u32, String> {
     let (value, rest) = number(text)?;

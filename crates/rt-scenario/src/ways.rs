@@ -85,7 +85,10 @@ impl<'s> Ways<'s> {
                 .or(source);
             let segment =
                 self.segments.of(at, out).ok_or_else(|| stop("its interface has no link".to_owned()))?;
-            let next = neighbour(world, self.segments, segment, via);
+            let next = match node.interfaces[out.index()].kind.is_point_to_point() {
+                true => other_end(self.segments, segment, at),
+                false => neighbour(world, self.segments, segment, via),
+            };
             let (next, port) = next.ok_or_else(|| {
                 stop(format!("nobody on the link of `{}` has the address {via}", node.name))
             })?;
@@ -196,6 +199,11 @@ fn leased(world: &World<'_, '_>, segments: &Segments, at: NodeId) -> Option<IpAd
         App::DhcpClient { port } => reserved(world, segments, at, *port),
         _ => None,
     })
+}
+
+/// The other machine on a segment of two.
+fn other_end(segments: &Segments, segment: usize, at: NodeId) -> Option<(NodeId, PortId)> {
+    segments.members[segment].iter().find(|(id, _)| *id != at).copied()
 }
 
 /// The machine on a segment that bears an address, or gets it by DHCP.

@@ -138,6 +138,7 @@ pub(crate) fn plain_direction() -> Direction {
         reorder_ppm: 0,
         duplicate_ppm: 0,
         corrupt_ppm: 0,
+        bit_errors: 0,
         queue: QueueLimit::Packets(1000),
     }
 }
@@ -175,6 +176,8 @@ fn read_direction(one: &mut Direction, value: &Value) {
     }
     one.reorder_ppm = share("reorder").unwrap_or(one.reorder_ppm);
     one.duplicate_ppm = share("duplicate").unwrap_or(one.duplicate_ppm);
+    one.bit_errors =
+        value.str_at("bit-errors").and_then(|t| units::bit_errors(t).ok()).unwrap_or(one.bit_errors);
     one.corrupt_ppm = share("corrupt").unwrap_or(one.corrupt_ppm);
     one.queue = value.str_at("queue").and_then(|t| units::queue(t).ok()).unwrap_or(one.queue);
 }

@@ -471,8 +471,9 @@ impl Sim {
             self.stats.duplicated += 1;
             self.launch(index, again, event, frame.clone());
         }
-        if fate.lost {
-            return self.lose(port, frame, DropReason::LinkLoss);
+        if fate.lost || fate.damaged {
+            let reason = if fate.lost { DropReason::LinkLoss } else { DropReason::FrameCheck };
+            return self.lose(port, frame, reason);
         }
         if let Some(bit) = fate.flip
             && let Some(byte) = frame.bytes.get_mut((bit / 8) as usize)

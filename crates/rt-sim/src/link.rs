@@ -28,6 +28,9 @@ pub struct DirectionSpec {
     pub duplicate_ppm: u32,
     /// Chance that one bit of a frame flips.
     pub corrupt_ppm: u32,
+    /// Bits that flip, in parts per 10^15 (10^8 is a bit error rate of 10^-7). A frame with a wrong bit does not pass the
+    /// receiver's frame check sequence, and longer frames meet one more often.
+    pub bit_errors: u64,
     /// Room before the transmitter.
     pub queue: QueueSpec,
 }
@@ -44,6 +47,7 @@ impl Default for DirectionSpec {
             reorder_ppm: 0,
             duplicate_ppm: 0,
             corrupt_ppm: 0,
+            bit_errors: 0,
             queue: QueueSpec::Packets(1_000),
         }
     }
@@ -105,6 +109,8 @@ pub(crate) struct Fate {
     pub(crate) lost: bool,
     /// The bit that flips.
     pub(crate) flip: Option<u64>,
+    /// Some bit flipped, and the frame check sequence tells.
+    pub(crate) damaged: bool,
     /// A second copy arrives then.
     pub(crate) again: Option<Time>,
 }
@@ -118,6 +124,7 @@ struct Dice {
     reorder: Rng,
     duplicate: Rng,
     corrupt: Rng,
+    bits: Rng,
 }
 
 impl Dice {
@@ -130,9 +137,39 @@ impl Dice {
             reorder: die("link.reorder"),
             duplicate: die("link.duplicate"),
             corrupt: die("link.corrupt"),
+            bits: die("link.bits"),
         }
     }
 }
+
+/// The chance that none of so many bits flips, as a share of 2^64: (1 - rate)^bits by squaring, in integers, so that it is
+/// the same everywhere.
+fn unharmed(errors: u64, bits: u64) -> u64 {
+    const ONE: u128 = 1 << 64;
+    let errors = u128::from(errors.min(PER));
+    let mut base = ONE - ONE * errors / u128::from(PER);
+    let (mut left, mut product) = (bits, ONE);
+    let times = |a: u128, b: u128| {
+        if b == ONE {
+            a
+        } else if a == ONE {
+            b
+        } else {
+            (a * b) >> 64
+        }
+    };
+    while left > 0 {
+        if left & 1 == 1 {
+            product = times(product, base);
+        }
+        base = times(base, base);
+        left >>= 1;
+    }
+    u64::try_from(product).unwrap_or(u64::MAX)
+}
+
+/// Bit errors are counted in so many bits.
+const PER: u64 = 1_000_000_000_000_000;
 
 /// One direction.
 pub(crate) struct Direction {
@@ -182,7 +219,7 @@ impl Direction {
     pub(crate) fn arm(&mut self, seed: u64, name: impl FnOnce() -> String) {
         let f = &self.faults;
         let chances = f.loss_ppm | f.reorder_ppm | f.duplicate_ppm | f.corrupt_ppm;
-        let faulty = chances != 0 || f.loss_every != 0 || f.jitter > Nanos::ZERO;
+        let faulty = chances != 0 || f.bit_errors != 0 || f.loss_every != 0 || f.jitter > Nanos::ZERO;
         if faulty && self.dice.is_none() {
             self.dice = Some(Box::new(Dice::new(seed, &name())));
         }
@@ -240,6 +277,11 @@ impl Direction {
         if f.corrupt_ppm > 0 && dice.corrupt.chance_ppm(f.corrupt_ppm) {
             fate.flip = Some(dice.corrupt.below(len as u64 * 8));
         }
+        if f.bit_errors > 0 {
+            // The frame check sequence itself can be hit as well; preamble and gap cannot.
+            let bits = (len as u64).max(SHORTEST) * 8 + 32;
+            fate.damaged = dice.bits.next_u64() >= unharmed(f.bit_errors, bits);
+        }
         fate.lost = f.loss_ppm > 0 && dice.loss.chance_ppm(f.loss_ppm);
         dice.frames += 1;
         fate.lost |= f.loss_every > 0 && dice.frames.is_multiple_of(f.loss_every);
@@ -272,5 +314,25 @@ impl Direction {
     /// Whether it carries frames, and its loss.
     pub(crate) fn condition(&self) -> (bool, u32) {
         (self.up, self.faults.loss_ppm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (1 - 10^-7)^(8 * 9018 + 32) is 0.99281...
+    #[test]
+    fn longer_frames_meet_a_wrong_bit_more_often() {
+        let share = |errors, bits| unharmed(errors, bits) as f64 / 2f64.powi(64);
+        for (errors, bits, expected) in
+            [(100_000_000, 72_176, 0.992_808), (100_000_000, 12_144, 0.998_786), (PER, 1, 0.0), (0, 99, 1.0)]
+        {
+            assert!(
+                (share(errors, bits) - expected).abs() < 1e-5,
+                "{errors} {bits}: {}",
+                share(errors, bits)
+            );
+        }
     }
 }

@@ -22,7 +22,8 @@ impl Stack {
             port.and_then(|port| self.nics.get(port.index())).map_or(u16::MAX, |nic| nic.mtu)
         };
         let narrow = mtu(packet.in_port).min(mtu(packet.hop.map(|hop| hop.out)));
-        let limits = clamps.iter().enumerate().filter_map(|(rule, clamp)| Some((clamp.limit(&flow, narrow)?, rule)));
+        let limits =
+            clamps.iter().enumerate().filter_map(|(rule, clamp)| Some((clamp.limit(&flow, narrow)?, rule)));
         let Some((to, rule)) = limits.min() else { return };
         let bytes = &mut packet.frame.bytes;
         let from = u16::from_be_bytes([bytes[at], bytes[at + 1]]);

@@ -198,6 +198,13 @@ impl TraceMap {
         facts.map_or_else(|| format!("port {}", port.0), |i| i.name.clone())
     }
 
+    /// The longest IP packet that an interface takes.
+    #[must_use]
+    pub fn mtu_of(&self, node: NodeId, port: PortId) -> u16 {
+        let facts = self.nodes.get(node.index()).and_then(|n| n.interfaces.get(port.index()));
+        facts.map_or(u16::MAX, |i| i.mtu)
+    }
+
     /// What an interface is.
     #[must_use]
     pub fn kind_of(&self, node: NodeId, port: PortId) -> InterfaceKind {

@@ -92,6 +92,7 @@ pub(crate) fn cable() -> DirectionSpec {
         reorder_ppm: 0,
         duplicate_ppm: 0,
         corrupt_ppm: 0,
+        bit_errors: 0,
         queue: QueueSpec::Packets(1000),
     }
 }

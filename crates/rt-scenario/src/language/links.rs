@@ -15,6 +15,11 @@ pub(super) const IMPAIRMENTS: &[Key] = &[
     key("duplicate", Ty::Share, "Share of frames that arrive twice."),
     key("corrupt", Ty::Share, "Share of frames in which one bit is flipped."),
     key(
+        "bit-errors",
+        Ty::BitErrors,
+        "Bit error rate, such as 1e-7: each bit flips with this chance, and a frame with a wrong bit is lost at the receiver.",
+    ),
+    key(
         "queue",
         Ty::Queue,
         "How much waits before the link at most: `1000 packets` or `256KiB`; more is dropped.",

@@ -154,6 +154,9 @@ pub struct Direction {
     pub duplicate_ppm: u32,
     /// One bit flipped, ppm.
     pub corrupt_ppm: u32,
+    /// Bits that flip, in parts per 10^15.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bit_errors: u64,
     /// Queue limit.
     pub queue: QueueLimit,
 }

@@ -16,7 +16,9 @@ use crate::model::{
     Interface, Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
 };
 use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
-use crate::units::{Measure, show_between, show_duration, show_loss, show_queue, show_rate, show_share};
+use crate::units::{
+    Measure, show_between, show_bit_errors, show_duration, show_loss, show_queue, show_rate, show_share,
+};
 use crate::world::plain_browser;
 
 /// The plain level.
@@ -474,6 +476,7 @@ fn direction_entries(one: &Direction) -> Entries {
     for (key, ppm) in shares {
         out.put_if(ppm > 0, key, || show_share(ppm));
     }
+    out.put_if(one.bit_errors > 0, "bit-errors", || show_bit_errors(one.bit_errors));
     out.put("queue", show_queue(one.queue));
     out
 }

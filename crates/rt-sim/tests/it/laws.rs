@@ -34,6 +34,7 @@ fn network() -> impl Strategy<Value = Network> {
             reorder_ppm: other,
             duplicate_ppm: other / 4,
             corrupt_ppm: other,
+            bit_errors: 50_000_000_000 * u64::from(other / 200_000),
             queue,
         });
     (2u32..6).prop_flat_map(move |nodes| {

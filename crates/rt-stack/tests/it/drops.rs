@@ -195,6 +195,7 @@ fn a_source_with_too_many_flows() {
 const NOT_OURS: &[DropReason] = &[
     DropReason::QueueFull,
     DropReason::LinkLoss,
+    DropReason::FrameCheck,
     DropReason::TooLongForLink,
     DropReason::SamePort,
     DropReason::BridgeLoop,

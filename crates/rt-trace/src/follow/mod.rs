@@ -4,6 +4,7 @@
 //! A query over the events and frames of the trace, never a second tracer. Each answer is data (with a JSON Schema by
 //! its types) and can be printed with [`packet_text`] and its siblings. The packet numbers are those of [`crate::story::RequestStory::packets`].
 
+mod budget;
 mod text;
 
 use rt_base::{Event, FrameId, Nanos, NodeId, SendWhy, Time, Way, What};
@@ -15,6 +16,7 @@ use crate::read::Side;
 use crate::story::view::{Leg, View};
 use crate::story::{self, Line, RequestStory, Story};
 
+pub use budget::Room;
 pub use text::{at_text, packet_text, request_text};
 
 /// Why a question has no answer.
@@ -85,6 +87,9 @@ pub struct PacketPath {
     pub hops: Vec<PacketHop>,
     /// How it ended: `delivered`, a drop code, or `under way`.
     pub end: String,
+    /// What each link carries and what is around the packet there; empty when all links are alike and nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub budget: Vec<Room>,
     /// Layer by layer, as sent and as it was at its end.
     pub layers: Vec<Layer>,
 }
@@ -266,8 +271,8 @@ fn path(view: &View<'_>, frame: FrameId, (request, packet): (u32, u32)) -> Packe
         What::Drop { reason, .. } if reason != rt_base::DropReason::NotForThisStation => Some(reason.code()),
         _ => None,
     });
-    let delivered =
-        trace.events_of(frame).any(|e| matches!(e.what, What::Deliver { .. } | What::ToOutside { .. }));
+    let delivered = view.delivered(frame).is_some();
+    let budget = budget::budget(view, frame, &way);
     PacketPath {
         request,
         packet,
@@ -278,6 +283,7 @@ fn path(view: &View<'_>, frame: FrameId, (request, packet): (u32, u32)) -> Packe
         why: why(view, frame),
         hops,
         end: if delivered { "delivered".into() } else { dropped.last().unwrap_or("under way").into() },
+        budget,
         layers: layers(first.map_or(&[][..], |c| &c.bytes), last.map_or(&[][..], |c| &c.bytes)),
     }
 }

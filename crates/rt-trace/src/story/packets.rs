@@ -123,8 +123,7 @@ fn packet(view: &View<'_>, number: u32, frame: FrameId) -> PacketStory {
         What::Drop { reason, .. } => Some((e, reason)),
         _ => None,
     });
-    let delivered =
-        view.trace.events_of(frame).any(|e| matches!(e.what, What::Deliver { .. } | What::ToOutside { .. }));
+    let delivered = view.delivered(frame).is_some();
     let dropped = dropped.filter(|_| !delivered);
     let to = dropped.map(|(e, _)| e.node()).or(way.last().map(|l| l.to));
     PacketStory {

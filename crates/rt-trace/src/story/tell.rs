@@ -382,6 +382,8 @@ pub(crate) fn way_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
                 "switch.flood" => words.push("sends it out of every port".into()),
                 "arp.wait" | "filter.log" => words.push(did.text.clone()),
                 "route.match" if i != 0 => words.extend(did.data.get("ttl").map(|t| format!("TTL {t}"))),
+                "tunnel.in" => words.extend(wrapping(did, "into", "+")),
+                "tunnel.out" => words.extend(wrapping(did, "out of", "-")),
                 code if code.starts_with("drop.") => words.push(did.text.clone()),
                 _ => {}
             }
@@ -395,6 +397,12 @@ pub(crate) fn way_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
     };
     let lines: Vec<Line> = hops.iter().enumerate().map(line).collect();
     shortened(lines, depth)
+}
+
+/// `into VXLAN (+50 bytes)`.
+fn wrapping(did: &Line, how: &str, sign: &str) -> Option<String> {
+    let (kind, bytes) = (did.data.get("kind")?, did.data.get("overhead")?);
+    Some(format!("{how} {kind} ({sign}{bytes} bytes)"))
 }
 
 /// Machines told one by one on a long way: the first and the last ones; the rest (a routing loop) is counted.

@@ -172,7 +172,7 @@ pub(super) fn died(view: &View<'_>, frame: FrameId) -> bool {
 
 /// Whether a frame reached a socket.
 pub(super) fn arrived(view: &View<'_>, frame: FrameId) -> bool {
-    view.trace.events_of(frame).any(|e| matches!(e.what, What::Deliver { .. } | What::ToOutside { .. }))
+    view.delivered(frame).is_some()
 }
 
 /// What stood in a queue when a frame found no room.
@@ -215,9 +215,7 @@ pub(super) fn fate(view: &View<'_>, frame: FrameId, again: Time, copy: &str) -> 
         let queue = full_queue(view, dropped).map_or(String::new(), |q| format!(": {q}"));
         return format!("{copy} ended {at} ({}{queue})", reason.say());
     }
-    let arrived =
-        view.trace.events_of(frame).find(|e| matches!(e.what, What::Deliver { .. } | What::ToOutside { .. }));
-    match arrived {
+    match view.delivered(frame) {
         Some(event) if event.at > again => format!("{copy} was still on its way"),
         _ => format!("{copy} did arrive, so its acknowledgement was lost or late"),
     }

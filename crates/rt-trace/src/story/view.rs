@@ -296,9 +296,8 @@ impl<'t> View<'t> {
     /// The way of a frame: from the machine that built it to where it ended (delivered, dropped or last seen).
     pub(crate) fn way(&self, frame: FrameId) -> Vec<Leg<'t>> {
         let trace = self.trace;
-        let last_of = |wanted: fn(&What) -> bool| trace.events_of(frame).filter(|e| wanted(&e.what)).last();
-        let ended = last_of(|w| matches!(w, What::Deliver { .. } | What::ToOutside { .. }))
-            .or_else(|| last_of(|w| matches!(w, What::Drop { .. })));
+        let dropped = || trace.events_of(frame).filter(|e| matches!(e.what, What::Drop { .. })).last();
+        let ended = self.delivered(frame).or_else(dropped);
         let legs: Vec<Leg<'t>> = trace.events_of(frame).filter_map(|e| self.leg(e)).collect();
         let (mut node, mut at) = match (ended, legs.last()) {
             (Some(event), _) => (event.node(), event.at),
@@ -315,6 +314,23 @@ impl<'t> View<'t> {
         }
         way.reverse();
         way
+    }
+
+    /// Where a frame reached a socket or left the simulation. The end of a tunnel is not the end of the journey: what is
+    /// unwrapped there goes on.
+    pub(crate) fn delivered(&self, frame: FrameId) -> Option<&'t Event> {
+        let all = || self.trace.events_of(frame);
+        let goes_on = |end: &Event| {
+            let unwrapped = |e: &Event| {
+                matches!(e.what, What::Unwrapped { .. })
+                    && e.node() == end.node()
+                    && e.at == end.at
+                    && e.id > end.id
+            };
+            all().any(unwrapped)
+        };
+        let ends = all().filter(|e| matches!(e.what, What::Deliver { .. } | What::ToOutside { .. }));
+        ends.filter(|e| !goes_on(e)).last()
     }
 
     fn leg(&self, event: &'t Event) -> Option<Leg<'t>> {
