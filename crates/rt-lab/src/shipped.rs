@@ -52,6 +52,11 @@ shipped![
     "udp-or-tcp",
     "home-nat",
     "same-private-ip",
+    "private-subnet",
+    "alice-and-bob",
+    "alice-and-bob-acl",
+    "alice-and-bob-cgnat",
+    "alice-and-bob-video",
     "example-com",
     "playground",
 ];

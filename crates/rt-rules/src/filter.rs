@@ -253,6 +253,8 @@ pub enum Construct {
         /// Its name.
         name: String,
     },
+    /// An internet gateway: a rule refuses what leaves without a public address, the policy what comes in for none.
+    InternetGateway,
 }
 
 /// One filter rule.
@@ -345,6 +347,8 @@ impl Chain {
         let of_group = |rule: &Filter| matches!(rule.construct, Some(Construct::SecurityGroup { .. }));
         Some(match construct? {
             Construct::NetworkAcl { .. } => "SUBNET_ACL_RESTRICTION",
+            Construct::InternetGateway if rule.is_some() => "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS",
+            Construct::InternetGateway => "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS",
             Construct::SecurityGroup { .. } if self.rules.iter().any(of_group) => "ENI_SG_RULES_MISMATCH",
             Construct::SecurityGroup { .. } => "SG_HAS_NO_RULES",
         })

@@ -112,13 +112,16 @@ pub(crate) fn firewall(text: &str, find: FindPort<'_>) -> Result<Line, String> {
     }
 }
 
-/// Reads `of group web`.
+/// Reads `of group web` or `of internet-gateway`.
 fn construct(words: &mut Words<'_>) -> Result<Option<Construct>, String> {
     if !words.take("of") {
         return Ok(None);
     }
+    if words.take("internet-gateway") {
+        return Ok(Some(Construct::InternetGateway));
+    }
     if !words.take("group") {
-        return Err("`of` is followed by `group NAME`".to_owned());
+        return Err("`of` is followed by `group NAME` or `internet-gateway`".to_owned());
     }
     let name = words.after("group")?.to_owned();
     Ok(Some(Construct::SecurityGroup { name }))
@@ -370,6 +373,7 @@ pub(crate) fn show_otherwise(policy: &Policy) -> String {
 fn show_construct(construct: &Construct) -> String {
     match construct {
         Construct::SecurityGroup { name } => format!(" of group {name}"),
+        Construct::InternetGateway => " of internet-gateway".to_owned(),
         // Access lists say it once, for all their lines.
         Construct::NetworkAcl { .. } => String::new(),
     }

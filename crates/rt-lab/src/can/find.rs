@@ -128,7 +128,14 @@ impl Cause {
         let (rule, origin) = self.rule_and_origin(model, node);
         let sentence = match (&self.said, self.destination) {
             (Some(said), _) => format!("{}: {said}", node.name),
-            (None, Some(to)) => format!("{} dropped the packet to {to}: {}", node.name, self.reason.say()),
+            (None, Some(to)) => {
+                let private = if self.is_unroutable(model, to) {
+                    "; it is a private address, which nobody routes on the internet"
+                } else {
+                    ""
+                };
+                format!("{} dropped the packet to {to}: {}{private}", node.name, self.reason.say())
+            }
             (None, None) => format!("{}: {}", node.name, self.reason.say()),
         };
         let code = if self.said.is_some() { "request.failed" } else { self.reason.code() };
@@ -147,6 +154,15 @@ impl Cause {
             explanation,
             lifted: None,
         }
+    }
+
+    /// Whether it ended on the internet because its destination is private (RFC 1918) or shared (RFC 6598).
+    fn is_unroutable(&self, model: &Model, to: IpAddr) -> bool {
+        let IpAddr::V4(v4) = to else { return false };
+        let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+        let role = model.nodes[self.node.index()].role.as_str();
+        let outside = matches!(role, "backbone router" | "ISP router");
+        self.reason == DropReason::NoRoute && outside && (v4.is_private() || shared)
     }
 
     fn rule_and_origin(&self, model: &Model, node: &rt_trace::NodeFacts) -> (Option<String>, String) {

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{DropReason, NodeId, Place, PortId};
-use rt_rules::{Action, Origin, Route, RouteKind};
-use rt_scenario::model::{App, Change, Model, NodeKind, Pages, Verb};
+use rt_rules::{Action, Filter, Match, NatAction, NatRule, Origin, PortRange, Route, RouteKind};
+use rt_scenario::model::{App, Change, Model, Node, NodeKind, Pages, Verb};
 
 use super::find::Cause;
 
@@ -40,6 +40,7 @@ pub(super) fn lift(model: &mut Model, cause: &Cause, verb: &Verb) -> Option<Stri
             Some("the link loses nothing".into())
         }
         DropReason::NoSocket => lift_closed_port(model, cause.node, verb),
+        DropReason::NatNoMapping => lift_mapping(model, cause, verb),
         _ => None,
     }
 }
@@ -62,26 +63,75 @@ fn lift_filter(model: &mut Model, cause: &Cause) -> Option<String> {
     }
 }
 
-/// Adds a route to `to` along the shortest path, if there is one.
+/// Adds routes to `to` along the shortest path, if there is one: here, and at every further router that has none.
 fn lift_route(model: &mut Model, at: NodeId, to: IpAddr) -> Option<String> {
-    let (out, via) = next_hop(model, at, to)?;
+    let mut changed: Vec<String> = Vec::new();
+    let mut here = at;
+    for _ in 0..model.nodes.len() {
+        let Some((out, via)) = next_hop(model, here, to) else { break };
+        let node = &mut model.nodes[here.index()];
+        let known = node.routes.iter().any(|r| r.prefix.contains(&to) && r.kind == RouteKind::Unicast);
+        if here == at || !known {
+            add_route(node, (to, out, via));
+            changed.push(node.name.clone());
+        }
+        let next = via.and_then(|via| model.nodes.iter().position(|n| bears(n, via)));
+        match next.and_then(|n| u32::try_from(n).ok()) {
+            Some(next) if model.nodes[next as usize].tables.is_empty() => here = NodeId(next),
+            _ => break,
+        }
+    }
+    match changed.split_last()? {
+        (only, []) => Some(format!("{only} has a route to {to}{}", via_text(model, at, to))),
+        (last, others) => Some(format!("{} and {last} have a route to {to}", others.join(", "))),
+    }
+}
+
+fn via_text(model: &Model, at: NodeId, to: IpAddr) -> String {
+    next_hop(model, at, to).and_then(|(_, via)| via).map_or_else(String::new, |via| format!(" via {via}"))
+}
+
+fn add_route(node: &mut Node, (to, out, via): (IpAddr, PortId, Option<IpAddr>)) {
     let prefix = IpNet::from(to);
-    let node = &mut model.nodes[at.index()];
-    let name = node.name.clone();
     node.routes.retain(|r| r.prefix != prefix);
-    node.routes.push(Route {
-        prefix,
-        via,
-        out,
-        kind: RouteKind::Unicast,
-        metric: 0,
-        source: None,
-        origin: Origin::Resource { address: "can".into() },
-    });
-    Some(via.map_or_else(
-        || format!("{name} has a route to {to}"),
-        |v| format!("{name} has a route to {to} via {v}"),
-    ))
+    let origin = Origin::Resource { address: "can".into() };
+    let kind = RouteKind::Unicast;
+    node.routes.push(Route { prefix, via, out, kind, metric: 0, source: None, origin });
+}
+
+fn bears(node: &Node, address: IpAddr) -> bool {
+    node.interfaces.iter().any(|i| i.addresses.iter().any(|a| a.addr() == address))
+}
+
+/// Opens a port of a NAT to the one machine behind it that listens there.
+fn lift_mapping(model: &mut Model, cause: &Cause, verb: &Verb) -> Option<String> {
+    let Verb::Probe { port, .. } = *verb else { return None };
+    let nat = &model.nodes[cause.node.index()];
+    let inside: Vec<IpNet> = nat.nat.iter().flat_map(|r| r.when.src.iter().copied()).collect();
+    let behind = |n: &&Node| {
+        let listens = n.apps.iter().any(|a| matches!(a, App::HttpServer { port: p, .. } if *p == port));
+        let mut own = n.interfaces.iter().flat_map(|i| &i.addresses);
+        listens && own.any(|a| inside.iter().any(|net| net.contains(&a.addr())))
+    };
+    let mut found = model.nodes.iter().filter(behind);
+    let (Some(only), None) = (found.next(), found.next()) else { return None };
+    let to = only
+        .interfaces
+        .iter()
+        .flat_map(|i| &i.addresses)
+        .map(|a| a.addr())
+        .find(|a| inside.iter().any(|net| net.contains(a)))?;
+    let words = format!("{} forwards port {port} to {}", nat.name, only.name);
+    let dport = Some(PortRange { first: port, last: port });
+    let when = Match { protocol: Some(6), dport, ..Match::default() };
+    let origin = Origin::Resource { address: "can".into() };
+    let passes = Filter::new(Match { dst: vec![to.into()], ..when.clone() }, Action::Accept, origin.clone());
+    let node = &mut model.nodes[cause.node.index()];
+    node.nat.insert(0, NatRule::new(when, NatAction::Dnat { to, port: None }, origin));
+    for chain in node.chains.iter_mut().filter(|c| c.hook == rt_base::HookPoint::Forward) {
+        chain.rules.insert(0, passes.clone());
+    }
+    Some(words)
 }
 
 /// Gives every machine of the loop a route that leads on.
@@ -129,6 +179,10 @@ fn next_hop(model: &Model, at: NodeId, to: IpAddr) -> Option<(PortId, Option<IpA
         if has && node != at {
             target = Some(node);
             break;
+        }
+        // A host with two legs is no way.
+        if node != at && model.nodes[node.index()].kind == NodeKind::Host {
+            continue;
         }
         for (port, next) in links_of(model, node) {
             if next != at && came[next.index()].is_none() {

@@ -45,6 +45,7 @@ fn lines_are_written_as_they_were_read() {
         "deny limit 1/hour burst 100 as rare",
         "log ssh tcp port 22 new limit 5/day",
         "allow tcp from group web= port 443 of group app",
+        "deny in wan of internet-gateway",
     ] {
         assert_eq!(show(&read(line)), line);
     }

@@ -247,6 +247,7 @@ fn whose(construct: &Construct) -> String {
     match construct {
         Construct::SecurityGroup { name } => format!("security group {name}"),
         Construct::NetworkAcl { name } => format!("network ACL {name}"),
+        Construct::InternetGateway => "internet gateway".to_owned(),
     }
 }
 

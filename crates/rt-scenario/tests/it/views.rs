@@ -33,3 +33,11 @@ fn a_whole_internet() {
     insta::assert_snapshot!("web-browsing", views::text(&model));
     insta::assert_snapshot!("web-browsing.mermaid", views::mermaid(&model));
 }
+
+#[test]
+fn a_private_cloud() {
+    let (name, text) = all().into_iter().find(|(n, _)| n == "alice-and-bob").expect("shipped");
+    let model = model(&name, &text);
+    insta::assert_snapshot!("alice-and-bob", views::text(&model));
+    insta::assert_snapshot!("alice-and-bob.mermaid", views::mermaid(&model));
+}

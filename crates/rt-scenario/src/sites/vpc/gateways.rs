@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rt_base::{HookPoint, Nanos, NodeId, PortId};
 use rt_rules::{
-    Action, Chain, CtState, Filter, Match, NatAction, NatPorts, NatRule, Origin, Policy, PortRange,
+    Action, Chain, Construct, CtState, Filter, Match, NatAction, NatBehaviour, NatDepends, NatPorts, NatRule,
+    Origin, Policy, PortRange,
 };
 
 use super::super::{Plan, Public, attach, gateway_for, usable};
@@ -135,14 +136,14 @@ impl Vpc<'_> {
             rules.push(Filter::new(leaves, Action::Accept, one.origin.clone()));
             rules.push(Filter::new(enters, Action::Accept, one.origin.clone()));
         }
-        let why = "IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS: through an internet gateway leaves only what has a public address";
+        let construct = Some(Construct::InternetGateway);
+        let why = "through an internet gateway leaves only what has a public address";
         let origin = default_of(world, Some(value), span, why);
         let outward = Match { in_port: Some(inner), ..Match::default() };
-        rules.push(Filter::new(outward, Action::Drop, origin));
-        let why = "IGW_PRIVATE_IP_ASSOCIATION_FOR_INGRESS: through an internet gateway comes in only what is for a public \
-                   address that belongs to an instance or a NAT gateway";
+        rules.push(Filter { construct: construct.clone(), ..Filter::new(outward, Action::Drop, origin) });
+        let why = "through an internet gateway comes in only what is for the public address of somebody";
         let origin = default_of(world, Some(value), span, why);
-        let policy = Policy::new(Action::Drop, origin);
+        let policy = Policy { construct, ..Policy::new(Action::Drop, origin) };
         let input = Chain { hook: HookPoint::Input, rules: Vec::new(), policy: policy.clone() };
         let forward = Chain { hook: HookPoint::Forward, rules, policy };
         world.node(id).node.chains = vec![input, forward];
@@ -185,8 +186,12 @@ impl Vpc<'_> {
         };
         let inside: Vec<IpNet> = self.cidrs.iter().map(|(net, _)| IpNet::V4(*net)).collect();
         let origin = origin_of(world, value, value.get("ports").map_or(span, |v| v.span));
+        let strict = NatDepends::AddressAndPortDependent;
+        let usual = NatBehaviour::default();
+        let behaviour =
+            NatBehaviour { mapping: strict, filtering: strict, overload: true, exclusive: true, ..usual };
         let when = Match { src: inside.clone(), ..Match::default() };
-        let rule = NatRule::new(when, NatAction::Snat { to: own, ports }, origin);
+        let rule = NatRule { behaviour, ..NatRule::new(when, NatAction::Snat { to: own, ports }, origin) };
         let asked = default_of(world, Some(value), span, "answers find their way back through a NAT gateway");
         let begun =
             default_of(world, Some(value), span, "a NAT gateway passes on what the VPC's machines begin");
