@@ -39,15 +39,22 @@ pub(super) fn cause(model: &Model, probe: &Probe, from: NodeId) -> Option<Cause>
     let drops = trace.events.iter().filter(|e| e.at >= probe.begun);
     for event in drops {
         let What::Drop { reason, place, port, rule } = event.what else { continue };
-        let Some(destination) = probe_destination(trace, event.frame) else { continue };
         let node = event.node();
+        let destination = probe_destination(trace, event.frame);
+        // What the asking machine itself did not let out was seen on no link.
+        let kept = node == from
+            && place == Place::Hook(HookPoint::Output)
+            && trace.sightings(event.frame).next().is_none();
+        if destination.is_none() && !kept {
+            continue;
+        }
         return Some(Cause {
             node,
             reason,
             place,
             rule: Some(rule).filter(|r| *r != u32::MAX),
             link: link_at(model, node, port),
-            destination: Some(destination),
+            destination,
             passed: passed(trace, event.frame),
             said: None,
             port,

@@ -52,6 +52,13 @@ sites:
       behind-box: { subnet: loose, groups: [open] }
 "#;
 
+/// Where something stands in the file.
+fn at(text: &str) -> String {
+    let line =
+        CLOUD.lines().position(|l| l.trim_start().starts_with(text)).unwrap_or_else(|| panic!("{text}"));
+    format!("cloud.yaml:{}", line + 1)
+}
+
 fn ask(from: &str, to: &str) -> Verdict {
     let scenario = Scenario::of_text("cloud.yaml", CLOUD).unwrap_or_else(|e| panic!("{e}"));
     can(&scenario, from, to, 1).unwrap_or_else(|e| panic!("{e}"))
@@ -84,14 +91,14 @@ fn security_groups_let_in_what_a_line_allows_and_name_what_refuses() {
         no("user", "54.20.30.40:81", ("aws.web", "drop.filtered"), mismatch, "aws_security_group.web");
     let nearest = verdict.blockers[0].nearest.clone().unwrap_or_default();
     assert!(nearest.contains("aws_security_group_rule.http") && nearest.contains("81"), "{nearest}");
-    no("web", "aws.shut:80", ("aws.shut", "drop.filtered"), Some("SG_HAS_NO_RULES"), "cloud.yaml:30");
-    no("shy", "user:80", ("aws.shy", "drop.filtered"), mismatch, "cloud.yaml:28");
+    no("web", "aws.shut:80", ("aws.shut", "drop.filtered"), Some("SG_HAS_NO_RULES"), &at("closed:"));
+    no("shy", "user:80", ("aws.shy", "drop.filtered"), mismatch, &at("shy: { in"));
 }
 
 #[test]
 fn security_groups_name_groups() {
     yes("web", "10.0.2.20:80");
-    no("bare", "10.0.2.20:80", ("aws.db", "drop.filtered"), Some("ENI_SG_RULES_MISMATCH"), "cloud.yaml:27");
+    no("bare", "10.0.2.20:80", ("aws.db", "drop.filtered"), Some("ENI_SG_RULES_MISMATCH"), &at("db: { in"));
     yes("twin-a", "aws.twin-b:80");
     no("bare", "aws.twin-b:80", ("aws.twin-b", "drop.filtered"), Some("ENI_SG_RULES_MISMATCH"), "cloud.yaml");
 }
@@ -109,7 +116,8 @@ fn an_internet_gateway_passes_only_public_addresses() {
 fn a_nat_gateway_lets_out_and_nobody_in() {
     let path = yes("db", "user:80").path;
     assert!(path.iter().any(|n| n == "aws.nat") && path.iter().any(|n| n == "aws.igw"), "{path:?}");
-    let verdict = no("user", "54.20.30.30:80", ("aws.nat", "drop.nat_no_mapping"), None, "cloud.yaml:19");
+    let verdict =
+        no("user", "54.20.30.30:80", ("aws.nat", "drop.nat_no_mapping"), None, &at("nat-gateways:"));
     assert!(verdict.path.iter().any(|n| n == "aws.router"), "{}", verdict.text());
 }
 
@@ -128,7 +136,7 @@ fn network_acls_judge_each_packet_by_number() {
     let inner = "aws.inner:80";
     yes("web", inner);
     let acl = Some("SUBNET_ACL_RESTRICTION");
-    let verdict = no("db", inner, ("aws.router", "drop.filtered"), acl, "cloud.yaml:33");
+    let verdict = no("db", inner, ("aws.router", "drop.filtered"), acl, &at("in: { 100"));
     assert!(verdict.blockers[0].rule.as_deref().unwrap_or("").starts_with("90: deny tcp"), "{verdict:?}");
     let verdict = no("inner", "198.51.100.7:80", ("aws.router", "drop.filtered"), acl, "rule *");
     assert!(verdict.blockers[0].nearest.as_deref().unwrap_or("").contains("100: allow tcp"), "{verdict:?}");
@@ -145,7 +153,7 @@ fn nothing_blocks_the_resolver() {
 
 #[test]
 fn an_instance_forwards_only_without_the_source_and_destination_check() {
-    no("behind-host", "user:80", ("aws.host", "drop.not_a_router"), None, "cloud.yaml:39");
+    no("behind-host", "user:80", ("aws.host", "drop.not_a_router"), None, &at("host: {"));
     let egress = Some("IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS");
     no("behind-box", "user:80", ("aws.igw", "drop.filtered"), egress, "aws_internet_gateway.igw");
 }
