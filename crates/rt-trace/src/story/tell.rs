@@ -264,11 +264,8 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
             Line::new("conntrack.new", "conntrack", format!("a new flow from {src}")).with("src", src)
         }
         What::NatBlock { inside, outside, first, last, taken } => {
-            let ports = format!("ports {first}-{last} of {outside}");
-            let text = match taken {
-                true => format!("{inside} now owns {ports}"),
-                false => format!("{inside} gives back {ports}"),
-            };
+            let verb = if *taken { "now owns" } else { "gives back" };
+            let text = format!("{inside} {verb} ports {first}-{last} of {outside}");
             Line::new("nat.block", "nat", text).with("inside", inside).with("outside", outside)
         }
         What::Drop { reason, port, rule, place } => {
