@@ -15,6 +15,7 @@ mod dns;
 mod expect;
 mod guard;
 mod idle;
+pub mod import;
 mod interfaces;
 mod language;
 mod load;
