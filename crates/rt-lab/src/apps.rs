@@ -98,8 +98,9 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
     match app {
         App::DhcpClient { port } => start_dhcp_client(net, node, *port),
         App::DhcpServer { .. } => start_dhcp_server(net, node, app),
-        App::DnsResolver { roots, think, silent } => {
-            let config = RecursiveConfig { roots: roots.clone(), think: *think, silent: *silent };
+        App::DnsResolver { roots, think, silent, own } => {
+            let (roots, own) = (roots.clone(), own.clone());
+            let config = RecursiveConfig { roots, own, think: *think, silent: *silent };
             net.serve("dns resolver", recursive_resolver(net.clone(), config));
         }
         App::DnsServer { zones, think, silent } => {

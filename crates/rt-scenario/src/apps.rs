@@ -88,7 +88,12 @@ impl World<'_, '_> {
             "dns-resolver" => {
                 let roots = value.get("roots").map(Value::entries).unwrap_or_default();
                 let roots = roots.iter().filter_map(|(k, v)| Some((k.text.clone(), v.address()?))).collect();
-                App::DnsResolver { roots, think: think.unwrap_or(RESOLVER_THINK), silent }
+                let own = value.get("names").map(Value::entries).unwrap_or_default().iter();
+                let own = own.flat_map(|(k, v)| {
+                    v.items().iter().filter_map(|a| Some((k.text.to_lowercase(), a.address()?)))
+                });
+                let own = own.collect();
+                App::DnsResolver { roots, think: think.unwrap_or(RESOLVER_THINK), silent, own }
             }
             // Its zones are joined to it when all zones are known.
             "dns-server" => App::DnsServer { zones: Vec::new(), think: think.unwrap_or(DNS_THINK), silent },

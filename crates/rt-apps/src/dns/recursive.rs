@@ -29,6 +29,9 @@ const QUESTIONS: u32 = 64;
 /// CNAMEs followed.
 const ALIASES: usize = 12;
 
+/// How long answers about names of its own may be kept (a private zone of AWS: 60 s).
+const OWN_TTL: u32 = 60;
+
 /// Names of servers looked up within one another.
 const DEPTH: u32 = 5;
 
@@ -49,6 +52,8 @@ const SULK: Nanos = Nanos::from_secs(300);
 pub struct RecursiveConfig {
     /// Root servers: name and address.
     pub roots: Vec<(String, IpAddr)>,
+    /// Names that it answers itself, with their addresses: a private zone. It knows nothing else of these names.
+    pub own: Vec<(String, IpAddr)>,
     /// Time per question of a client.
     pub think: Nanos,
     /// Takes questions and never answers.
@@ -63,7 +68,8 @@ pub async fn recursive_resolver(net: Net, config: RecursiveConfig) -> std::io::R
     if config.silent {
         return server::serve_silence(&net).await;
     }
-    let shared = Arc::new(Shared { net: net.clone(), roots: config.roots, memory: Mutex::default() });
+    let shared =
+        Arc::new(Shared { net: net.clone(), roots: config.roots, own: config.own, memory: Mutex::default() });
     let think = config.think;
     server::serve(net, move |query, asked| {
         let shared = Arc::clone(&shared);
@@ -75,6 +81,7 @@ pub async fn recursive_resolver(net: Net, config: RecursiveConfig) -> std::io::R
 struct Shared {
     net: Net,
     roots: Vec<(String, IpAddr)>,
+    own: Vec<(String, IpAddr)>,
     memory: Mutex<Memory>,
 }
 
@@ -88,6 +95,23 @@ struct Memory {
 impl Shared {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The records of a name of its own; none of a type that it has not.
+    fn own_answer(&self, name: &Name, rtype: Rtype) -> Option<Vec<Record>> {
+        let text = name.to_string().to_lowercase();
+        let mut mine = self.own.iter().filter(|(own, _)| *own == text).peekable();
+        mine.peek()?;
+        let v4 = mine.filter_map(|(_, address)| match address {
+            IpAddr::V4(address) if rtype == Rtype::A => Some(*address),
+            _ => None,
+        });
+        let record = |address| Record {
+            name: name.clone(),
+            ttl: OWN_TTL,
+            data: Data::A(domain::rdata::A::new(address)),
+        };
+        Some(v4.map(record).collect())
     }
 
     fn cached(&self, name: &Name, rtype: Rtype) -> Option<Found> {
@@ -114,7 +138,10 @@ async fn serve_client(shared: &Shared, think: Nanos, query: Message, asked: Aske
     net.say(AppRecord::UsesConnection { req, local, remote: from, reused: false, protocol: "dns".into() });
     net.sleep(think, Wait::DnsThink).await;
     let mut walk = Walk { shared, req, left: QUESTIONS, resolving: BTreeSet::new() };
-    let result = walk.resolve(name, rtype, 0).await;
+    let result = match shared.own_answer(&name, rtype) {
+        Some(answer) => Ok(Resolved { rcode: Rcode::NOERROR, answer, soa: None }),
+        None => walk.resolve(name, rtype, 0).await,
+    };
     let note = match result {
         Ok(Resolved { rcode, answer, soa }) => {
             reply.rcode = rcode;

@@ -346,6 +346,11 @@ pub(super) static DNS_RESOLVER: Shape = Shape {
     about: "Resolves names for others, from the root down, and remembers.",
     keys: &[&[
         must("roots", Ty::Map("host name", &Ty::Address), "The root servers: names and addresses."),
+        key(
+            "names",
+            Ty::Map("host name", &Ty::List(&Ty::Address)),
+            "Names that it answers itself, with their addresses: a private zone.",
+        ),
         THINK,
         SILENT,
     ]],

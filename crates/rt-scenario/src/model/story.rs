@@ -63,6 +63,9 @@ pub enum App {
         think: Nanos,
         /// Takes questions and never answers: for the "resolver down" story.
         silent: bool,
+        /// Names that it answers itself, with their addresses: a private zone.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        own: Vec<(String, IpAddr)>,
     },
     /// Authoritative server.
     DnsServer {

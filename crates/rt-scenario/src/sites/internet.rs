@@ -243,6 +243,7 @@ fn resolver(world: &mut World<'_, '_>, plan: &Plan, short: &Key, value: &Value, 
         roots: vec![(roots.name.clone(), roots.address)],
         think: value.duration_at("think").unwrap_or(RESOLVER_THINK),
         silent: value.flag_at("silent").unwrap_or(false),
+        own: Vec::new(),
     });
 }
 

@@ -87,6 +87,8 @@ pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
             _ => host::build(world, plan, name, value),
         }
     }
+    vpc::joins::join(world, &mut vpcs, sites);
+    vpc::endpoints::join(world, &mut vpcs, sites);
     vpc::finish(world, &vpcs);
     if let (Some(plan), Some((built, value))) = (plan, built) {
         internet::finish(world, &plan, built, value);

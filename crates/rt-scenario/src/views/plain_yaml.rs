@@ -396,8 +396,9 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             entries.put_if(*silent, "silent", || "yes".to_owned());
             "dhcp-server"
         }
-        App::DnsResolver { roots, think, silent } => {
+        App::DnsResolver { roots, think, silent, own } => {
             entries.put("roots", map(&roots.iter().map(|(n, a)| (q(n), a.to_string())).collect::<Vec<_>>()));
+            entries.put_if(!own.is_empty(), "names", || private_names(own));
             entries.put("think", show_duration(*think));
             entries.put_if(*silent, "silent", || "yes".to_owned());
             "dns-resolver"
@@ -450,6 +451,13 @@ fn web(entries: &mut Entries, (port, certificate, http2): (u16, Option<usize>, b
     entries.put("port", port.to_string());
     entries.0.extend(certificate.map(|c| ("certificate".to_owned(), certificate_name(c))));
     entries.put("http2", yes_no(http2));
+}
+
+/// Names of a private zone: `{ s3.example: [10.0.1.5] }`.
+fn private_names(own: &[(String, std::net::IpAddr)]) -> String {
+    let names: std::collections::BTreeSet<&str> = own.iter().map(|(n, _)| n.as_str()).collect();
+    let of = |name: &str| list(own.iter().filter(|(n, _)| n == name).map(|(_, a)| a.to_string()));
+    map(&names.iter().map(|n| (q(n), of(n))).collect::<Vec<_>>())
 }
 
 fn show_pages(pages: &Pages) -> String {

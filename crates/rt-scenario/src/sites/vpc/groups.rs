@@ -282,6 +282,9 @@ impl Vpc<'_> {
     }
 
     pub(super) fn prefix_list(&self, world: &mut World<'_, '_>, at: &Value, name: &str) -> Vec<IpNet> {
+        if let Some(found) = self.lists.get(name) {
+            return found.clone();
+        }
         let lists = self.value.get("prefix-lists").map(Value::entries).unwrap_or_default();
         match lists.iter().find(|(key, _)| key.text == name) {
             Some((_, list)) => list.items().iter().filter_map(|v| Some(v.host(32)?.trunc())).collect(),

@@ -15,9 +15,11 @@
 
 mod acls;
 mod addresses;
+pub(in crate::sites) mod endpoints;
 mod gateways;
 mod groups;
 mod instances;
+pub(in crate::sites) mod joins;
 mod lines;
 mod resolver;
 mod routes;
@@ -60,6 +62,14 @@ pub(super) struct Vpc<'v> {
     pub(super) enis: Vec<groups::Eni>,
     /// What routes may name beside the above: `peering ab`, `transit-gateway hub`, `endpoint s3`.
     pub(super) ways: BTreeMap<String, Way>,
+    /// The same, where nothing passes, with the reason.
+    pub(super) dead: BTreeMap<String, Origin>,
+    /// The router's ports by which packets of attachments come, with the subnet whose table they follow.
+    pub(super) entrances: Vec<(PortId, usize, Span)>,
+    /// Routes that endpoints put into tables.
+    extra: Vec<endpoints::Extra>,
+    /// Prefix lists of services.
+    lists: BTreeMap<String, Vec<IpNet>>,
 }
 
 /// A subnet.
@@ -120,6 +130,10 @@ pub(super) fn build<'v>(
         instances: Vec::new(),
         enis: Vec::new(),
         ways: BTreeMap::new(),
+        dead: BTreeMap::new(),
+        entrances: Vec::new(),
+        extra: Vec::new(),
+        lists: BTreeMap::new(),
     };
     vpc.build_subnets(world);
     vpc.note_written(world);

@@ -74,7 +74,7 @@ impl Vpc<'_> {
             Public { address: uplink, place, anycast: false, by_isp: false, pppoe: false, wire, span },
         );
         let roots = vec![super::super::internet::root_server()];
-        let app = App::DnsResolver { roots, think: RESOLVER_THINK, silent: false };
+        let app = App::DnsResolver { roots, think: RESOLVER_THINK, silent: false, own: Vec::new() };
         world.node(id).node.apps.push(app);
         self.resolver = Some(Resolver { address: address.into(), way });
     }

@@ -41,12 +41,16 @@ impl<'v> Vpc<'v> {
         for table in &tables {
             let mut routes = self.local_routes(world, Some(table));
             self.written_routes(world, table, &mut routes);
+            routes.extend(self.extra.iter().filter(|e| e.table == table.name).map(|e| e.route.clone()));
             let model = RouteTableModel { name: table.name.clone(), routes };
             world.node(self.router).node.tables.push(model);
         }
-        for (subnet, chosen) in self.subnets.iter().zip(chosen) {
-            let Some((table, origin)) = chosen else { continue };
-            let when = Match { in_port: Some(subnet.port), ..Match::default() };
+        let own = self.subnets.iter().map(|subnet| subnet.port).zip(&chosen);
+        let entered =
+            self.entrances.iter().filter_map(|(port, subnet, _)| Some((*port, chosen.get(*subnet)?)));
+        for (port, chosen) in own.chain(entered) {
+            let Some((table, origin)) = chosen.clone() else { continue };
+            let when = Match { in_port: Some(port), ..Match::default() };
             let policy = RoutePolicy { when, table: table as u32 + 1, origin };
             world.node(self.router).node.policies.push(policy);
         }
@@ -167,6 +171,9 @@ impl<'v> Vpc<'v> {
                     ("local", false) => not_local(world, (key, prefix)),
                     (_, true) => stays_local(world, (key, prefix)),
                     ("blackhole", _) => routes.push(blackhole(prefix, origin.clone())),
+                    _ if self.dead.contains_key(text) => {
+                        routes.push(blackhole(prefix, self.dead[text].clone()))
+                    }
                     _ => {
                         if let Some(way) = self.way(world, (value, text)) {
                             routes.push(unicast(prefix, &way, origin.clone()));
@@ -249,7 +256,7 @@ impl<'v> Vpc<'v> {
         let mut known: Vec<String> = self.nats.iter().map(|n| n.name.clone()).collect();
         known.extend(self.gateway.iter().map(|_| "internet-gateway".to_owned()));
         known.extend(self.instances.iter().map(|i| format!("instance {}", i.name)));
-        known.extend(self.ways.keys().cloned());
+        known.extend(self.ways.keys().chain(self.dead.keys()).cloned());
         known.push("blackhole".to_owned());
         let message = format!("`{text}` is nothing that a route of `{}` can lead to", self.name);
         world
