@@ -284,6 +284,11 @@ Exit codes: 0 yes, 1 no, 2 could not answer.")]
         #[arg(long)]
         summarise: bool,
     },
+    /// Make a scenario of a network that another tool describes.
+    Import {
+        #[command(subcommand)]
+        from: ImportFrom,
+    },
     /// Print the JSON Schema of the scenario file (editors complete and check with it) or of story.json.
     Schema {
         /// scenario or story.
@@ -302,6 +307,34 @@ Examples:
   roundtrip show web-browsing --at home.router --table nat,conntrack --time 1.2s at this moment of the run
   roundtrip show web-browsing --at laptop --table routes                         and neighbors, rules
 With --at, a name reads its last run in roundtrip-out/, or makes one.";
+
+/// Where a network comes from.
+#[derive(Subcommand, Debug)]
+pub(crate) enum ImportFrom {
+    /// AWS networks from a plan or a state of Terraform or OpenTofu, before anything is built.
+    #[command(after_help = IMPORT_TERRAFORM_HELP)]
+    Terraform {
+        /// What `terraform show -json` printed; `-` reads standard input.
+        plan: PathBuf,
+        /// Where to write the scenario; without it, it goes to stdout. An existing file is left alone.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// What `import terraform --help` teaches.
+const IMPORT_TERRAFORM_HELP: &str = "\
+VPCs with subnets, route tables, gateways, security groups and network ACLs in all the ways in which Terraform writes them,
+instances, peerings, transit gateways and endpoints; modules, count and for_each. What is known only after apply is found through the
+configuration. What cannot be carried over is listed on stderr and in the file, with the reason.
+
+Examples:
+  terraform plan -out tfplan && terraform show -json tfplan > plan.json
+  roundtrip import terraform plan.json --out network.yaml
+  roundtrip can network.yaml web database:5432               why not? names the resource
+  terraform show -json tfplan | roundtrip import terraform - > network.yaml
+
+Exit codes: 0 imported, 1 imported but the scenario has mistakes, 2 the file cannot be read.";
 
 /// What `exec --help` teaches.
 const EXEC_HELP: &str = "\

@@ -8,7 +8,7 @@ use rt_lab::{
 };
 use serde_json::json;
 
-use crate::args::{Args, Command, CommentChoice, Format, PlotChoice, SideChoice, TableChoice};
+use crate::args::{Args, Command, CommentChoice, Format, ImportFrom, PlotChoice, SideChoice, TableChoice};
 use crate::{attach, progress};
 
 /// What a command has to say.
@@ -60,6 +60,7 @@ pub(crate) fn answer(args: &Args) -> Answer {
         Command::Can { scenario, from, to, seed } => can(scenario, from, to, *seed, json),
         Command::Drill { .. } => drill(&args.command, json),
         Command::Ip { .. } => ip(&args.command, json),
+        Command::Import { from: ImportFrom::Terraform { plan, out } } => import(plan, out.as_deref(), json),
         Command::Schema { which } => Ok(Answer::yes(rt_lab::schema(which))),
     };
     result.unwrap_or_else(|refusal| refused(&refusal, json))
@@ -257,6 +258,22 @@ fn drill(command: &Command, json: bool) -> Result<Answer, Refusal> {
     let exit = drilled.exit();
     let data = if json { pretty(&drilled.json) } else { drilled.text };
     Ok(Answer { data, talk: Vec::new(), exit })
+}
+
+fn import(plan: &Path, out: Option<&Path>, json: bool) -> Result<Answer, Refusal> {
+    let mut imported = rt_lab::import_terraform(plan)?;
+    let mut talk = std::mem::take(&mut imported.talk);
+    if let Some(path) = out {
+        rt_lab::write_new(path, &imported.scenario)?;
+        talk.push(format!("wrote {}; look at it with: roundtrip show {}", path.display(), path.display()));
+        imported.json["scenario"] = json!(path.display().to_string());
+    }
+    let data = match (json, out) {
+        (true, _) => pretty(&imported.json),
+        (false, Some(_)) => String::new(),
+        (false, None) => imported.scenario,
+    };
+    Ok(Answer { data, talk, exit: u8::from(!imported.runs) })
 }
 
 fn ip(command: &Command, json: bool) -> Result<Answer, Refusal> {

@@ -130,6 +130,9 @@ fn check_page(page: &Path, failures: &mut Vec<String>) -> usize {
         std::env::temp_dir().join(format!("roundtrip-docs-{}-{}", std::process::id(), page_name(page)));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
+    // Pages use the shipped examples by the path that they have in a checkout.
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    std::os::unix::fs::symlink(examples.canonicalize().unwrap(), folder.join("examples")).unwrap();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let mut run = 0;
     for block in blocks(&text) {
