@@ -93,10 +93,13 @@ fn via_text(model: &Model, at: NodeId, to: IpAddr) -> String {
 
 fn add_route(node: &mut Node, (to, out, via): (IpAddr, PortId, Option<IpAddr>)) {
     let prefix = IpNet::from(to);
-    node.routes.retain(|r| r.prefix != prefix);
-    let origin = Origin::Resource { address: "can".into() };
-    let kind = RouteKind::Unicast;
-    node.routes.push(Route { prefix, via, out, kind, metric: 0, source: None, origin });
+    let (kind, origin) = (RouteKind::Unicast, Origin::Resource { address: "can".into() });
+    let route = Route { prefix, via, out, kind, metric: 0, source: None, origin };
+    // Whichever table the packet is asked in.
+    for routes in node.tables.iter_mut().map(|t| &mut t.routes).chain([&mut node.routes]) {
+        routes.retain(|r| r.prefix != prefix);
+        routes.push(route.clone());
+    }
 }
 
 fn bears(node: &Node, address: IpAddr) -> bool {
