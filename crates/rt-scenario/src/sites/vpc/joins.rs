@@ -27,6 +27,8 @@ const FAR_MTU: u16 = 8500;
 const LEARNT_METRIC: u32 = 100;
 /// The table for attachments that name none.
 const DEFAULT: &str = "default";
+/// Route tables of one transit gateway at most (AWS's quota is 20).
+const MOST_TABLES: usize = 200;
 /// Attachments of one transit gateway at most.
 const MOST_ATTACHMENTS: usize = 500;
 
@@ -225,6 +227,11 @@ fn tables(
     if !names.contains(&DEFAULT) {
         names.push(DEFAULT);
     }
+    if names.len() > MOST_TABLES {
+        let message = format!("a transit gateway has at most {MOST_TABLES} route tables here");
+        world.problems.add(Code::TooLarge, name.span, message, "too many");
+        return;
+    }
     let mut tables: Vec<Vec<Route>> = vec![Vec::new(); names.len()];
     for (key, routes) in written {
         let at = names.iter().position(|n| *n == key.text).unwrap_or(0);
@@ -260,7 +267,7 @@ fn tables(
         }
     }
     let models = names.iter().zip(tables);
-    let models = models.map(|(name, routes)| RouteTableModel { name: (*name).to_owned(), routes });
+    let models = models.map(|(name, routes)| RouteTableModel { name: routes::model_name(name), routes });
     world.node(hub).node.tables.extend(models.collect::<Vec<_>>());
 }
 

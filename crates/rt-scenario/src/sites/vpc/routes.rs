@@ -42,7 +42,7 @@ impl<'v> Vpc<'v> {
             let mut routes = self.local_routes(world, Some(table));
             self.written_routes(world, table, &mut routes);
             routes.extend(self.extra.iter().filter(|e| e.table == table.name).map(|e| e.route.clone()));
-            let model = RouteTableModel { name: table.name.clone(), routes };
+            let model = RouteTableModel { name: model_name(&table.name), routes };
             world.node(self.router).node.tables.push(model);
         }
         let own = self.subnets.iter().map(|subnet| subnet.port).zip(&chosen);
@@ -265,6 +265,11 @@ impl<'v> Vpc<'v> {
             .known(text, known)
             .help("targets are `internet-gateway`, a NAT gateway, `instance NAME`, `peering NAME`, `transit-gateway NAME`, `endpoint NAME`, `blackhole`");
     }
+}
+
+/// The name of a table in the model, where `main` is the machine's own.
+pub(super) fn model_name(name: &str) -> String {
+    if name == "main" { "main-table".to_owned() } else { name.to_owned() }
 }
 
 /// The text of a route's target: `{ target: ..., resource: ... }` or the text itself.
