@@ -214,7 +214,12 @@ fn no_route(node: &Node, facts: &rt_trace::NodeFacts, to: IpAddr) -> Origin {
         let text = facts.routes.get(index).map_or("?", |fact| fact.text.as_str());
         format!("`{text}`, {}: {to} is not in {}", route.origin, route.prefix)
     });
-    Origin::Absence { table: format!("the routes of {}", node.name), nearest }
+    // A cloud's router is nobody's file line: its resource says whose routes these are.
+    let whose = match &node.origin {
+        Origin::Resource { address } => format!(" ({address})"),
+        _ => String::new(),
+    };
+    Origin::Absence { table: format!("the routes of {}{whose}", node.name), nearest }
 }
 
 fn nearest_rule(node: &rt_trace::NodeFacts, miss: &NearMiss) -> Option<String> {
