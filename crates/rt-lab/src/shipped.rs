@@ -59,6 +59,8 @@ shipped![
     "alice-and-bob-video",
     "example-com",
     "playground",
+    "hub-and-spoke",
+    "full-mesh",
 ];
 
 /// All built-in scenarios.
