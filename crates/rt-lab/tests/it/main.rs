@@ -12,6 +12,7 @@ mod plots;
 mod shipped;
 mod stories;
 mod support;
+mod terraform;
 mod told;
 mod traces;
 mod verdicts;
