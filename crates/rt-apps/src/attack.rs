@@ -1,4 +1,4 @@
-//! What somebody does who builds packets by hand: a flood of SYNs, segments in another machine's name. They are real
+//! What somebody does who builds packets by hand: a flood of SYNs, segments, datagrams and answers in another machine's name. They are real
 //! packets, through this machine's own stack and cables, so that captures show what a victim would see.
 //!
 //! Not for: programs that behave. What is sent here belongs to no socket; answers to it are treated as any stray packet.
@@ -8,9 +8,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
 use rt_base::{AppRecord, Figure, Nanos, ReqId, ReqKind, Wait};
-use rt_wire::{Ipv4Header, Seq, TcpFlags, TcpHeader, TcpOptions};
+use rt_wire::{Ipv4Header, Seq, TcpFlags, TcpHeader, TcpOptions, UdpHeader};
 
 use crate::dns::RecordType;
+use crate::dns::{Data, Message, Name, Record};
 use crate::net::Net;
 use crate::step::StepResult;
 
@@ -32,16 +33,16 @@ pub struct SynFlood {
     pub sources: Ipv4Net,
 }
 
-/// Guesses at a connection of two other machines.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Guesses at a connection of two other machines, or at a question that one asked the other.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Spoof {
-    /// RST or SYN.
+    /// What it says.
     pub kind: SpoofKind,
     /// In whose name.
     pub from: SocketAddrV4,
     /// To whom.
     pub to: SocketAddrV4,
-    /// The first sequence number that is tried.
+    /// The first sequence number, or id, that is tried.
     pub first: u32,
     /// From one guess to the next.
     pub stride: u32,
@@ -51,13 +52,22 @@ pub struct Spoof {
     pub rate: u64,
 }
 
-/// What a forged segment says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a forged packet says.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum SpoofKind {
     /// The connection is over.
     Rst,
     /// A connection begins.
     Syn,
+    /// A datagram with a few words.
+    Udp,
+    /// The answer to somebody's question.
+    Answer {
+        /// The name that was asked for.
+        name: String,
+        /// The address that it is said to have.
+        address: Ipv4Addr,
+    },
 }
 
 /// Sends the flood.
@@ -98,22 +108,64 @@ pub async fn syn_flood(net: Net, flood: SynFlood) -> StepResult {
 
 /// Sends the guesses.
 pub async fn spoof(net: Net, spoof: Spoof) -> StepResult {
-    let (flags, name) = match spoof.kind {
-        SpoofKind::Rst => (TcpFlags::RST, "RST"),
-        SpoofKind::Syn => (TcpFlags::SYN, "SYN"),
+    let (name, numbers) = match &spoof.kind {
+        SpoofKind::Rst => ("RST", "sequence number"),
+        SpoofKind::Syn => ("SYN", "sequence number"),
+        SpoofKind::Udp => ("datagram", ""),
+        SpoofKind::Answer { .. } => ("answer", "id"),
     };
     let req = begin(&net, "spoof", format!("{name} {} → {}", spoof.from, spoof.to));
-    let sent = paced(&net, u64::from(spoof.count), spoof.rate, |n| {
-        let seq = spoof.first.wrapping_add(spoof.stride.wrapping_mul(n as u32));
-        segment(spoof.from, spoof.to, flags, seq)
+    let answer = match &spoof.kind {
+        SpoofKind::Answer { name, address } => match forged_answer(name, *address) {
+            Some(bytes) => bytes,
+            None => return end(&net, req, StepResult::failed(format!("{name} is not a name"))),
+        },
+        _ => Vec::new(),
+    };
+    let number = |n: u64| spoof.first.wrapping_add(spoof.stride.wrapping_mul(n as u32));
+    let sent = paced(&net, u64::from(spoof.count), spoof.rate, |n| match spoof.kind {
+        SpoofKind::Rst => segment(spoof.from, spoof.to, TcpFlags::RST, number(n)),
+        SpoofKind::Syn => segment(spoof.from, spoof.to, TcpFlags::SYN, number(n)),
+        SpoofKind::Udp => datagram(spoof.from, spoof.to, FORGED_WORDS),
+        SpoofKind::Answer { .. } => {
+            let mut guess = answer.clone();
+            guess[..2].copy_from_slice(&(number(n) as u16).to_be_bytes());
+            datagram(spoof.from, spoof.to, &guess)
+        }
     });
     let sent = sent.await;
-    let last = spoof.first.wrapping_add(spoof.stride.wrapping_mul(spoof.count.saturating_sub(1)));
-    let seqs = if spoof.count > 1 { format!("{} to {last}", spoof.first) } else { last.to_string() };
+    let (first, last) = (number(0), number(u64::from(spoof.count.saturating_sub(1))));
+    let tried = match (spoof.count, numbers) {
+        (_, "") => String::new(),
+        (0 | 1, numbers) => format!(", {numbers} {first}"),
+        (_, numbers) => format!(", {numbers}s {first} to {last}"),
+    };
     let forged = rt_base::count(sent, &format!("forged {name}"));
-    let numbers = if spoof.count > 1 { "sequence numbers" } else { "sequence number" };
-    let text = format!("{forged} in the name of {}, {numbers} {seqs}", spoof.from);
+    let text = format!("{forged} in the name of {}{tried}", spoof.from);
     end(&net, req, StepResult::ok(text).with_figures(vec![Figure::count("packets", sent)]))
+}
+
+/// What a forged datagram says.
+const FORGED_WORDS: &[u8] = b"not from whom you think";
+
+/// The answer to a question for the address of `name`, with the id 0.
+fn forged_answer(name: &str, address: Ipv4Addr) -> Option<Vec<u8>> {
+    let name: Name = name.trim_end_matches('.').parse::<Name>().ok()?;
+    let mut message = Message::query(0, name.clone(), RecordType::A).reply();
+    let data = Data::A(domain::rdata::A::new(address));
+    message.answer.push(Record { name, ttl: FORGED_TTL, data });
+    Some(message.emit(512))
+}
+
+/// A forger wants to be believed for long.
+const FORGED_TTL: u32 = 86_400;
+
+fn datagram(from: SocketAddrV4, to: SocketAddrV4, text: &[u8]) -> (Ipv4Header, Vec<u8>) {
+    let len = UdpHeader::LEN + text.len();
+    let mut payload = Vec::with_capacity(len);
+    UdpHeader { src: from.port(), dst: to.port(), len: len as u16, checksum: 0 }.emit(&mut payload);
+    payload.extend_from_slice(text);
+    (Ipv4Header::new(*from.ip(), *to.ip(), 17, 64, len), payload)
 }
 
 /// Sends `total` packets at `rate` a second; returns how many.

@@ -66,6 +66,7 @@ pub(crate) fn start(runtime: &Runtime, model: &Model, node: &Node, shared: &Shar
         hosts: node.resolver.hosts.clone(),
         timeout: node.resolver.timeout,
         attempts: node.resolver.attempts,
+        ids: node.resolver.ids,
     });
     for app in &node.apps {
         start_app(&net, model, node, shared, app);

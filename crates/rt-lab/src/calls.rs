@@ -61,6 +61,8 @@ pub(crate) fn step(step: &Step, verb: Verb) -> StepFn {
             let kind = match what {
                 Forgery::Rst => SpoofKind::Rst,
                 Forgery::Syn => SpoofKind::Syn,
+                Forgery::Udp => SpoofKind::Udp,
+                Forgery::Answer { name, address } => SpoofKind::Answer { name, address },
             };
             let spoof = Spoof { kind, from, to, first, stride, count, rate };
             Box::new(move |net| Box::pin(attack::spoof(net, spoof)))

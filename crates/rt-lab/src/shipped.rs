@@ -47,6 +47,7 @@ shipped![
     "time-wait",
     "syn-flood",
     "spoofed-reset",
+    "spoofing",
     "slow-start",
     "pmtu-black-hole",
     "udp-or-tcp",

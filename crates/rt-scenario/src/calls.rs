@@ -77,8 +77,19 @@ impl World<'_, '_> {
             ["floods", to, "with", "SYNs", "at", rate, "for", span] => {
                 self.flood(sentence, to, (rate, span), item)
             }
-            ["spoofs", what @ ("RST" | "SYN"), "from", from, "to", to] => {
+            ["spoofs", what @ ("RST" | "SYN" | "UDP"), "from", from, "to", to] => {
+                let what = match what {
+                    "RST" => Forgery::Rst,
+                    "SYN" => Forgery::Syn,
+                    _ => Forgery::Udp,
+                };
                 self.forge(sentence, what, (from, to), item)
+            }
+            ["spoofs", "answer", name, "is", address, "from", from, "to", to]
+                if address.parse::<Ipv4Addr>().is_ok() =>
+            {
+                let address = address.parse().unwrap_or(Ipv4Addr::UNSPECIFIED);
+                self.forge(sentence, Forgery::Answer { name: name.to_owned(), address }, (from, to), item)
             }
             ["calls", ..] => {
                 self.bad_step(sentence.span, "calls look like `calls HOST:PORT 20 times`");
@@ -94,7 +105,7 @@ impl World<'_, '_> {
             _ => {
                 self.bad_step(
                     sentence.span,
-                    "a forged segment looks like `spoofs RST from 10.0.0.1:40000 to 10.0.0.2:80`",
+                    "a forgery looks like `spoofs RST|SYN|UDP from 10.0.0.1:40000 to 10.0.0.2:80` or `spoofs answer NAME is ADDRESS from 10.0.0.53:53 to 10.0.0.2:40000`",
                 );
                 None
             }
@@ -136,11 +147,11 @@ impl World<'_, '_> {
         Some((Verb::Flood { target: target.clone(), port, rate, lasts, sources }, target))
     }
 
-    /// A forged segment.
+    /// A forged segment, datagram or answer.
     fn forge(
         &mut self,
         sentence: &Value,
-        what: &str,
+        what: Forgery,
         (from, to): (&str, &str),
         item: &Value,
     ) -> Option<(Verb, String)> {
@@ -149,7 +160,7 @@ impl World<'_, '_> {
             self.bad_step(sentence.span, "both ends of a forged segment are written as `address:port`");
             return None;
         };
-        let what = if what == "RST" { Forgery::Rst } else { Forgery::Syn };
+        let stride = if matches!(what, Forgery::Rst | Forgery::Syn) { 65_535 } else { 1 };
         let guesses = item.get("guesses");
         let number = |key: &str, usual: u64| guesses.and_then(|g| g.whole_at(key)).unwrap_or(usual);
         let verb = Verb::Spoof {
@@ -157,7 +168,7 @@ impl World<'_, '_> {
             from,
             to,
             first: narrow(number("first", 0)),
-            stride: narrow(number("stride", 65_535)),
+            stride: narrow(number("stride", stride)),
             count: narrow(number("count", 1)),
             rate: number("rate", GUESS_RATE),
         };

@@ -66,6 +66,7 @@ impl World<'_, '_> {
         }
         if let Some(lookup) = value.get("lookup") {
             resolver.timeout = lookup.duration_at("timeout").unwrap_or(resolver.timeout);
+            resolver.ids = lookup.whole_at("ids-from").and_then(|n| u16::try_from(n).ok());
             resolver.attempts = lookup.whole_at("attempts").map_or(resolver.attempts, |n| n.min(10) as u32);
         }
     }

@@ -432,6 +432,7 @@ fn empty_node(name: &str, kind: NodeKind, role: &str, origin: Origin) -> Node {
             hosts: Vec::new(),
             timeout: Nanos::from_secs(5),
             attempts: 2,
+            ids: None,
         },
         browser: plain_browser(),
         apps: Vec::new(),

@@ -36,12 +36,20 @@ pub struct ResolverConfig {
     pub timeout: Nanos,
     /// Ask each server so many times (2).
     pub attempts: u32,
+    /// Ids of questions count up from here, as they did before 1997; dice when not given (RFC 5452, 4.5).
+    pub ids: Option<u16>,
 }
 
 impl Default for ResolverConfig {
     /// No servers, no hosts, 5 s, 2 attempts, as in resolv.conf(5).
     fn default() -> ResolverConfig {
-        ResolverConfig { servers: Vec::new(), hosts: Vec::new(), timeout: Nanos::from_secs(5), attempts: 2 }
+        ResolverConfig {
+            servers: Vec::new(),
+            hosts: Vec::new(),
+            timeout: Nanos::from_secs(5),
+            attempts: 2,
+            ids: None,
+        }
     }
 }
 
@@ -441,8 +449,13 @@ impl Net {
         work(&mut core, now)
     }
 
-    /// A random id for the next question of this machine.
+    /// An id for the next question of this machine: random, or the next one.
     pub(crate) fn next_query_id(&self) -> u16 {
+        if let Some(next) = &mut self.core().resolver.config.ids {
+            let id = *next;
+            *next = id.wrapping_add(1);
+            return id;
+        }
         if self.core().resolver.ids.is_none() {
             let ids = self.rng("dns.id");
             self.core().resolver.ids = Some(ids);

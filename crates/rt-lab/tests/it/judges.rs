@@ -24,6 +24,8 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("spoofed-reset", "Connection reset (RST)"),
     ("spoofed-reset", "ACKed segment that wasn't captured"),
     ("spoofed-reset", "Previous segment(s) not captured"),
+    // The true answer comes after the forged one, which the capture cannot tell from it.
+    ("spoofing", "DNS response retransmission"),
     // What a queue, a lossy link or a router threw away, and what came again: the story says why of each.
     ("slow-start", "Previous segment(s) not captured"),
     ("slow-start", "out-of-order segment"),

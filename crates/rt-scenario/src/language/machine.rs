@@ -124,6 +124,11 @@ pub(super) static LOOKUP: Shape = Shape {
     keys: &[&[
         key("timeout", Ty::Duration, "Wait for an answer this long (5s by default)."),
         key("attempts", Ty::Whole(1, 10), "Ask so many times (2 by default)."),
+        key(
+            "ids-from",
+            Ty::Whole(0, 65_535),
+            "The ids of its questions count up from here; thrown by dice when not given.",
+        ),
     ]],
 };
 

@@ -61,10 +61,14 @@ pub(super) static ISN: Shape = Shape {
 
 static GUESSES: Shape = Shape {
     name: "guesses",
-    about: "Sequence numbers that a blind attacker tries.",
+    about: "Sequence numbers of a connection, or ids of a DNS question, that a blind attacker tries.",
     keys: &[&[
         key("first", Ty::Whole(0, 0xffff_ffff), "The first one (0 by default)."),
-        key("stride", Ty::Whole(0, 0xffff_ffff), "From one to the next (65535 by default: a window)."),
+        key(
+            "stride",
+            Ty::Whole(0, 0xffff_ffff),
+            "From one to the next (65535 by default, a window; 1 for ids).",
+        ),
         key("count", Ty::Whole(1, 1_000_000), "How many (1 by default)."),
         key("rate", Ty::Whole(1, 10_000_000), "How many a second (10000 by default)."),
     ]],
@@ -82,7 +86,7 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN from A:P to B:P`; `after 2s` may follow.",
+            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`; `after 2s` may follow.",
         ),
         key(
             "every",
@@ -123,7 +127,7 @@ pub(super) static STEP: Shape = Shape {
         key("no-delay", Ty::Flag, "`calls`: TCP_NODELAY."),
         key("quick-ack", Ty::Flag, "`calls`: TCP_QUICKACK after each read."),
         key("sources", Ty::Net, "`floods`: in the name of addresses of this network (198.18.0.0/15)."),
-        key("guesses", Ty::Object(&GUESSES), "`spoofs`: the sequence numbers that are tried."),
+        key("guesses", Ty::Object(&GUESSES), "`spoofs`: the sequence numbers or ids that are tried."),
     ]],
 };
 

@@ -248,6 +248,9 @@ pub struct ResolverOptions {
     pub timeout: Nanos,
     /// Ask so many times.
     pub attempts: u32,
+    /// Ids of questions count up from here; dice when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<u16>,
 }
 
 /// A machine's browser.

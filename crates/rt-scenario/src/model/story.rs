@@ -1,6 +1,6 @@
 //! What runs, what people do, what happens to links, and what must hold.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use rt_base::{MacAddr, Nanos, NodeId, PortId, Time};
@@ -171,13 +171,22 @@ pub enum Connections {
 }
 
 /// What a forged segment says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Forgery {
     /// The connection is over.
     Rst,
     /// A connection begins.
     Syn,
+    /// A datagram.
+    Udp,
+    /// The answer to a question of DNS.
+    Answer {
+        /// The name that was asked for.
+        name: String,
+        /// The address that it is said to have.
+        address: Ipv4Addr,
+    },
 }
 
 /// What a person does.
@@ -253,7 +262,7 @@ pub enum Verb {
         /// In the name of addresses of this network.
         sources: IpNet,
     },
-    /// Forged segments against a connection of others.
+    /// Forged segments against a connection of others, forged datagrams and answers.
     Spoof {
         /// What they say.
         what: Forgery,
@@ -261,7 +270,7 @@ pub enum Verb {
         from: SocketAddr,
         /// To whom.
         to: SocketAddr,
-        /// The first sequence number that is tried.
+        /// The first sequence number, or id, that is tried.
         first: u32,
         /// From one guess to the next.
         stride: u32,

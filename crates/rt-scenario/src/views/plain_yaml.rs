@@ -324,7 +324,8 @@ fn write_options(out: &mut Writer, node: &Node) {
         out.line(3, &format!("exec: {}", list(node.exec.iter().map(|word| q(word)))));
     }
     let timeout = show_duration(resolver.timeout);
-    out.line(3, &format!("lookup: {{ timeout: {timeout}, attempts: {} }}", resolver.attempts));
+    let ids = resolver.ids.map_or_else(String::new, |first| format!(", ids-from: {first}"));
+    out.line(3, &format!("lookup: {{ timeout: {timeout}, attempts: {}{ids} }}", resolver.attempts));
     let browser = browser_entries(&node.browser);
     if !browser.is_empty() {
         out.line(3, &format!("browser: {}", map(&browser)));
