@@ -50,6 +50,8 @@ shipped![
     "spoofing",
     "slow-start",
     "pmtu-black-hole",
+    "mtu-trouble",
+    "frame-size",
     "udp-or-tcp",
     "home-nat",
     "same-private-ip",

@@ -138,3 +138,38 @@ fn a_frame_that_circles_is_told_once() {
     assert_eq!(count(|w| matches!(w, What::Drop { reason: DropReason::BridgeLoop, .. })), 3);
     assert_eq!(count(|w| matches!(w, What::App(_))), 1);
 }
+
+/// Port 0 is an access port of VLAN 10, port 1 of 20, port 2 a trunk of both, port 3 a trunk of 20 with 10 native.
+#[test]
+fn vlans_are_kept_apart_and_tags_come_and_go() {
+    let trunk = |allowed: &[u16], native| Some(SwitchPort::Trunk { allowed: allowed.to_vec(), native });
+    let vlans = vec![
+        Some(SwitchPort::Access(10)),
+        Some(SwitchPort::Access(20)),
+        trunk(&[10, 20], None),
+        trunk(&[20], Some(10)),
+    ];
+    let mut switch = Switch::with_vlans(4, vlans);
+    let mut out = Outbox::new(true);
+    let mut give = |port: u16, dst, src, tag: Option<u16>| {
+        out.begin(NodeId(0), Time::ZERO, EventId::NONE, (u64::from(port) + 1, 0));
+        let mut frame = out.new_frame(ethernet(dst, src), FrameId::NONE);
+        if let Some(tag) = tag {
+            put_tag(&mut frame, tag);
+        }
+        switch.handle(Time::ZERO, Input::Frame { port: PortId(port), frame }, &mut out);
+        let tag_of =
+            |bytes: &[u8]| (bytes[12..14] == [0x81, 0]).then(|| u16::from_be_bytes([bytes[14], bytes[15]]));
+        let sent: Vec<(u16, Option<u16>)> =
+            out.frames.drain(..).map(|(port, frame)| (port.0, tag_of(&frame.bytes))).collect();
+        let dropped =
+            out.events.drain(..).any(|e| matches!(e.what, What::Drop { reason: DropReason::NoTunnel, .. }));
+        (sent, dropped)
+    };
+    assert_eq!(give(0, ALL, A, None), (vec![(2, Some(10)), (3, None)], false), "flooded within VLAN 10");
+    assert_eq!(give(2, A, B, Some(10)), (vec![(0, None)], false), "learnt in VLAN 10");
+    assert_eq!(give(2, A, B, Some(20)), (vec![(1, None), (3, Some(20))], false), "A is not known in VLAN 20");
+    assert_eq!(give(1, ALL, A, Some(20)), (vec![], true), "an access port takes no tags");
+    assert_eq!(give(2, ALL, A, None), (vec![], true), "a trunk without a native VLAN takes nothing else");
+    assert_eq!(give(3, ALL, A, Some(10)), (vec![], true), "not one of its VLANs");
+}

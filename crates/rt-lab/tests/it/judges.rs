@@ -36,6 +36,12 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("pmtu-black-hole", "Destination unreachable (Fragmentation needed)"),
     ("pmtu-black-hole", "Previous segment(s) not captured"),
     ("pmtu-black-hole", "out-of-order segment"),
+    ("mtu-trouble", "Destination unreachable (Fragmentation needed)"),
+    ("mtu-trouble", "Previous segment(s) not captured"),
+    ("mtu-trouble", "out-of-order segment"),
+    ("frame-size", "Previous segment(s) not captured"),
+    ("frame-size", "out-of-order segment"),
+    ("frame-size", "D-SACK Sequence"),
 ];
 
 fn explained(scenario: &str, line: &str) -> bool {

@@ -278,3 +278,59 @@ fn tables_and_rules_of_policy_routing() {
         assert!(render_all(&problems).contains(why), "{}", render_all(&problems));
     }
 }
+
+#[test]
+fn virtual_interfaces_are_read_and_written_back() {
+    let text = "name: t\ntopology:\n  nodes:\n    a:\n      kind: router\n      interfaces:\n        eth0: 10.0.0.1/24\n        \
+                eth0.10: { vlan: 10, address: 10.10.0.1/24 }\n        g: { gre: { to: 10.0.0.2, key: 7 }, address: 172.16.1.1/30 }\n        \
+                i: { ipip: { to: 10.0.0.2 }, address: 172.16.2.1/30 }\n        \
+                v: { vxlan: { to: 10.0.0.2, vni: 42 }, address: 172.16.3.1/30 }\n        \
+                t: { tun: yes, address: 172.16.4.1/30 }\n        p: { pppoe: { on: eth0, server: yes }, address: 172.16.5.1/30 }\n      \
+                routes: []\n      clamp-mss: [ out g, tcp to 10.0.0.0/8 size 1400 ]\n    \
+                b: { address: 10.0.0.2/24 }\n    s: { kind: switch, interfaces: { p0: { trunk: [10, 20], native: 1 }, p1: { vlan: 1 }, p2: { trunk: all } } }\n    \
+                c: { address: 10.10.0.9/24 }\n  \
+                links:\n    - endpoints: [\"a:eth0\", \"s:p0\"]\n    - endpoints: [\"b:eth0\", \"s:p1\"]\n    - endpoints: [\"c:eth0\", \"s:p2\"]\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let a = &model.nodes[0];
+    let mtus: Vec<(&str, u16)> = a.interfaces.iter().map(|i| (i.kind.say(), i.mtu)).collect();
+    let expected = [
+        ("Ethernet", 1500),
+        ("VLAN", 1500),
+        ("GRE", 1472),
+        ("IP-in-IP", 1480),
+        ("VXLAN", 1450),
+        ("tun", 1500),
+        ("PPPoE", 1492),
+    ];
+    assert_eq!(mtus, expected);
+    assert_eq!(a.interfaces[1].mac, a.interfaces[0].mac);
+    assert_eq!(a.clamps.len(), 2);
+    let again = rt_scenario::views::plain_yaml(&model);
+    let second = load("t.yaml", &again).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    for (one, other) in model.nodes.iter().zip(&second.nodes) {
+        let kinds = |n: &rt_scenario::model::Node| {
+            n.interfaces
+                .iter()
+                .map(|i| (i.name.clone(), i.kind, i.vlans.clone(), i.mtu, i.mac))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(one), kinds(other));
+    }
+    assert_eq!(
+        second.nodes[0].clamps.iter().map(|c| c.to).collect::<Vec<_>>(),
+        a.clamps.iter().map(|c| c.to).collect::<Vec<_>>()
+    );
+
+    let faults = [
+        ("vlan: 10,", "vlan: 10, on: eth9,", "cannot stand on an interface `eth9`"),
+        ("vlan: 10,", "vlan: 10, tun: yes,", "is a vlan already"),
+        ("{ to: 10.0.0.2, key: 7 }", "{ to: 10.0.0.1 }", "both ends of this tunnel"),
+        ("a:eth0", "a:g", "a cable ends at `g`"),
+        ("p1: { vlan: 1 }", "p1: { tun: yes }", "no place at an interface of a switch"),
+        ("size 1400", "size 9", "no size of a segment"),
+    ];
+    for (old, new, why) in faults {
+        let problems = load("t.yaml", &text.replacen(old, new, 1)).map(|_| ()).expect_err(new);
+        assert!(render_all(&problems).contains(why), "{new}: {}", render_all(&problems));
+    }
+}
