@@ -1,3 +1,5 @@
+//! Imports of plans and states: the shipped ones, small ones with one difficulty each, spoilt ones.
+
 use rt_base::Rng;
 use serde_json::{Value, json};
 
