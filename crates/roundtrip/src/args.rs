@@ -259,6 +259,22 @@ Exit codes: 0 yes, 1 no, 2 could not answer.")]
         #[arg(long, value_name = "FILE")]
         pcap: Option<PathBuf>,
     },
+    /// What a change of a network changes: in its stories, in who can reach whom, in its machines' tables.
+    #[command(after_help = "Examples:
+  roundtrip diff before.yaml after.yaml                  two files: both are run with the same seed
+  roundtrip diff roundtrip-out/monday roundtrip-out/home two runs, each with its own seed
+  git show main:net.yaml > old.yaml && roundtrip diff old.yaml net.yaml --format json
+`-` is what was, `+` what is. Rules are compared by what they say, not by their line.
+Exit codes: 0 the same, 1 something differs, 2 could not answer.")]
+    Diff {
+        /// A file, the name of a built-in scenario, or a run's folder.
+        a: String,
+        /// Another one.
+        b: String,
+        /// Chooses all random things, for what is no run yet.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// The address calculator: what a prefix holds, what an address or a port means, what overlaps, how to cut a network up.
     #[command(after_help = IP_HELP)]
     Ip {

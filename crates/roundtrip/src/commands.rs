@@ -59,6 +59,7 @@ pub(crate) fn answer(args: &Args) -> Answer {
         Command::Plot { .. } => plot(&args.command, json),
         Command::Can { scenario, from, to, seed } => can(scenario, from, to, *seed, json),
         Command::Drill { .. } => drill(&args.command, json),
+        Command::Diff { a, b, seed } => diff(a, b, *seed, json),
         Command::Ip { .. } => ip(&args.command, json),
         Command::Import { from: ImportFrom::Terraform { plan, out } } => import(plan, out.as_deref(), json),
         Command::Schema { which } => Ok(Answer::yes(rt_lab::schema(which))),
@@ -274,6 +275,12 @@ fn import(plan: &Path, out: Option<&Path>, json: bool) -> Result<Answer, Refusal
         (false, None) => imported.scenario,
     };
     Ok(Answer { data, talk, exit: u8::from(!imported.runs) })
+}
+
+fn diff(a: &str, b: &str, seed: u64, json: bool) -> Result<Answer, Refusal> {
+    let difference = rt_lab::diff(a, b, seed)?;
+    let data = if json { difference.json() } else { difference.text() };
+    Ok(Answer { data, talk: Vec::new(), exit: u8::from(!difference.same) })
 }
 
 fn ip(command: &Command, json: bool) -> Result<Answer, Refusal> {

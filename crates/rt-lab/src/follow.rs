@@ -136,7 +136,7 @@ fn trace_of(model: &Model, seed: u64, until: Option<Time>) -> Trace {
     world.into_trace()
 }
 
-fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
+pub(crate) fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
     let run_file = folder.join(RUN_FILE);
     if !run_file.exists() && folder.join(INPUTS_FILE).exists() {
         let shown = folder.display();

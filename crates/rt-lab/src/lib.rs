@@ -24,6 +24,7 @@ mod attach;
 mod build;
 mod calls;
 mod can;
+mod diff;
 mod drill;
 mod expect;
 mod export;
@@ -50,6 +51,7 @@ pub use attach::{
     Replayed, UpOptions, WhenUp, join, replay,
 };
 pub use can::{Blocker, Verdict, can};
+pub use diff::{Difference, Lines, MachineDiff, ReachDiff, RequestDiff, StepDiff, TimeDiff, diff};
 pub use drill::{DrillQuery, Drilled, drill};
 pub use expect::Checked;
 pub use follow::{FollowQuery, Followed, follow};

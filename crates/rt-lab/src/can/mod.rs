@@ -107,6 +107,19 @@ pub fn can(scenario: &Scenario, from: &str, to: &str, seed: u64) -> Result<Verdi
     Ok(verdict)
 }
 
+/// Why a probe does not get through, in one sentence; empty when it does or when nobody refused it.
+pub(crate) fn reason(model: &Model, node: NodeId, verb: &Verb, seed: u64) -> String {
+    let last = probe(model, node, verb, seed);
+    let cause = if last.ok { None } else { find::cause(model, &last, node) };
+    cause.map_or_else(String::new, |cause| {
+        let blocker = cause.blocker(model);
+        match &blocker.rule {
+            Some(rule) => format!("{}: `{rule}`, {}", blocker.sentence, blocker.origin),
+            None => format!("{}, {}", blocker.sentence, blocker.origin),
+        }
+    })
+}
+
 /// What one probe came to.
 struct Probe {
     ok: bool,
@@ -202,7 +215,7 @@ fn verb(model: &Model, to: &str) -> Result<Verb, Refusal> {
 }
 
 /// A machine's first address: written, or reserved for its MAC by a DHCP server.
-fn address_of(model: &Model, node: NodeId) -> Option<std::net::IpAddr> {
+pub(crate) fn address_of(model: &Model, node: NodeId) -> Option<std::net::IpAddr> {
     let interfaces = &model.nodes[node.index()].interfaces;
     let written = interfaces.iter().find_map(|i| i.addresses.first()).map(ipnet::IpNet::addr);
     let reserved = || {

@@ -52,7 +52,7 @@ pub(super) static CGNAT: Shape = Shape {
         key(
             "pool",
             Ty::Net,
-            "The public addresses that customers share, /24 at most; out of 198.18.0.0/16 when not given.",
+            "The public addresses that customers share, /24 at most; out of 198.18.255.0/24 when not given.",
         ),
         key("ports", Ty::Ports, "External ports of each (1024-65535 by default)."),
         key("block", Ty::Whole(1, 64_512), "Ports of one block (512 by default)."),

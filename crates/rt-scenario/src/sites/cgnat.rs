@@ -101,17 +101,18 @@ fn usual() -> NatBehaviour {
     }
 }
 
-/// The written pool, cut into one part for each place with customers; or one out of 198.18.0.0/16.
+/// The written pool, or the next one as wide for each further place with customers; when none is written, one out of
+/// 198.18.255.0/24, far from the addresses between routers.
 fn pool(options: Option<&Value>, index: usize) -> IpNet {
     let written = options.and_then(|v| v.str_at("pool")).and_then(|t| t.parse::<IpNet>().ok());
-    let third = u8::try_from(index).unwrap_or(u8::MAX);
-    let usual = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, third, 0), 29);
+    let nth = u8::try_from(index).unwrap_or(u8::MAX);
+    let usual = Ipv4Net::new_assert(Ipv4Addr::new(198, 18, 255, nth.wrapping_mul(8)), 29);
     match written {
         None => IpNet::V4(usual),
         Some(pool) if index == 0 => pool.trunc(),
         Some(IpNet::V4(pool)) => {
             let size = 1_u32 << (32 - u32::from(pool.prefix_len())).min(16);
-            let next = u32::from(pool.network()).wrapping_add(size.wrapping_mul(u32::from(third)));
+            let next = u32::from(pool.network()).wrapping_add(size.wrapping_mul(u32::from(nth)));
             let next = IpAddr::V4(Ipv4Addr::from(next));
             IpNet::new(next, pool.prefix_len()).unwrap_or(IpNet::V4(usual))
         }
