@@ -13,6 +13,7 @@ mod shipped;
 mod stories;
 mod support;
 mod terraform;
+mod tables;
 mod told;
 mod traces;
 mod verdicts;

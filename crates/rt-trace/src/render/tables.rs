@@ -13,14 +13,22 @@ const ROWS: usize = 12;
 /// Columns of an inner and an outer end.
 const CELL: isize = 21;
 
-/// A table tells something when two machines have one, or when several inner machines share one.
+/// A table tells something when two machines have one, when several inner machines share one, or when one inner end was shown
+/// as several outer ones.
 fn tells(tables: &[NatTable]) -> bool {
     let inner = |table: &NatTable| {
         let hosts =
             table.rows.iter().filter_map(|r| r.inside.rsplit_once(':')).map(|(host, _)| host.to_owned());
         hosts.collect::<BTreeSet<String>>().len()
     };
-    tables.len() > 1 || tables.iter().any(|t| inner(t) > 1)
+    let ends = |table: &NatTable| {
+        let (inside, pairs): (BTreeSet<_>, BTreeSet<_>) = (
+            table.rows.iter().map(|r| (&r.protocol, &r.inside)).collect(),
+            table.rows.iter().map(|r| (&r.protocol, &r.inside, &r.outside)).collect(),
+        );
+        pairs.len() > inside.len()
+    };
+    tables.len() > 1 || tables.iter().any(|t| inner(t) > 1 || ends(t))
 }
 
 /// All tables, two in a row.
