@@ -71,6 +71,14 @@ const ENHANCED_PACKET: u32 = 6;
 const DECRYPTION_SECRETS: u32 = 10;
 const LINKTYPE_ETHERNET: u16 = 1;
 const SECRETS_TLS_KEY_LOG: u32 = 0x544c_534b;
+const SECRETS_WIREGUARD_KEY_LOG: u32 = 0x5747_4b4c;
+
+/// Whether a line is one of WireGuard's key log (Wireshark's `wg.keylog_file`), and not of TLS's.
+fn is_wireguard(line: &str) -> bool {
+    let label = line.split([' ', '=']).next().unwrap_or_default();
+    ["LOCAL_STATIC_PRIVATE_KEY", "REMOTE_STATIC_PUBLIC_KEY", "LOCAL_EPHEMERAL_PRIVATE_KEY", "PRESHARED_KEY"]
+        .contains(&label)
+}
 
 const OPT_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
@@ -137,7 +145,8 @@ impl<W: Write> Capture<W> {
     pub fn secret(&mut self, line: &str) -> io::Result<()> {
         let text = format!("{}\n", line.trim_end());
         let mut body = Vec::with_capacity(text.len() + 12);
-        body.extend(SECRETS_TLS_KEY_LOG.to_le_bytes());
+        let kind = if is_wireguard(line) { SECRETS_WIREGUARD_KEY_LOG } else { SECRETS_TLS_KEY_LOG };
+        body.extend(kind.to_le_bytes());
         body.extend(length(text.len()).to_le_bytes());
         body.extend(text.as_bytes());
         pad(&mut body);

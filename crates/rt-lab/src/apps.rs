@@ -11,10 +11,11 @@ use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
 use rt_apps::server::{self, Edge, PageSet, Upstream, WebServer};
 use rt_apps::small::{Small, small_service};
 use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
-use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe};
-use rt_base::PortId;
+use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe, tcp_tunnel, wireguard};
+use rt_base::{PortId, Rng};
 use rt_scenario::model::{
     App, Balance, Certificate, FastOpen, Issuer, Model, Node, Pages, Step, TraceBy, Transport, Verb,
+    WireguardPeer,
 };
 use rt_stack::ProbeKind;
 
@@ -22,6 +23,7 @@ use crate::calls;
 
 /// What all machines of a world share: the CA and the certificates it signed.
 pub(crate) struct Shared {
+    seed: u64,
     authority: Option<Arc<Authority>>,
     identities: Vec<Option<Identity>>,
 }
@@ -32,7 +34,7 @@ impl Shared {
         let authority = Authority::new(seed, model.epoch).ok();
         let issue = |c: &Certificate| authority.as_ref().and_then(|a| a.issue(&spec(c)).ok());
         let identities = model.certificates.iter().map(issue).collect();
-        Shared { authority: authority.map(Arc::new), identities }
+        Shared { seed, authority: authority.map(Arc::new), identities }
     }
 
     /// The authority's certificate in PEM.
@@ -118,6 +120,12 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             drop(net.spawn(server.run(net.clone())));
         }
         App::Rpc { .. } => calls::serve(net, app),
+        App::Wireguard { on, port, peers } => start_wireguard(net, node, shared.seed, (*on, *port, peers)),
+        App::TcpTunnel { on, port, to } => {
+            let end = to.map_or(tcp_tunnel::End::Listen(*port), tcp_tunnel::End::Connect);
+            let name = node.interfaces[on.index()].name.clone();
+            net.serve("tcp tunnel", tcp_tunnel::run(net.clone(), name, end));
+        }
         App::Ntp => net.serve("ntp server", rt_apps::ntp::ntp_server(net.clone())),
         App::Sink { port } => net.serve("sink", measure::sink(net.clone(), *port)),
         App::Echo { port } => start_small(net, "echo", Small::Echo, *port),
@@ -140,6 +148,32 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             drop(net.spawn(edge.run(net.clone())));
         }
     }
+}
+
+fn start_wireguard(net: &Net, node: &Node, seed: u64, (on, port, peers): (PortId, u16, &[WireguardPeer])) {
+    let peer = |peer: &WireguardPeer| wireguard::PeerConfig {
+        name: peer.name.clone(),
+        public: wireguard::public_key(&wireguard_key(seed, &peer.name)),
+        psk: [0; 32],
+        endpoint: peer.endpoint,
+        allowed: peer.allowed.clone(),
+        persistent_keepalive: peer.keepalive,
+    };
+    let interface = &node.interfaces[on.index()];
+    let config = wireguard::Config {
+        secret: wireguard_key(seed, &node.name),
+        port,
+        mtu: interface.mtu,
+        peers: peers.iter().map(peer).collect(),
+    };
+    net.serve("wireguard", wireguard::run(net.clone(), interface.name.clone(), config));
+}
+
+/// A machine's private key.
+fn wireguard_key(seed: u64, name: &str) -> [u8; 32] {
+    let mut key = [0; 32];
+    Rng::stream(seed, name, "wireguard key").fill(&mut key);
+    key
 }
 
 fn start_small(net: &Net, name: &str, which: Small, port: u16) {

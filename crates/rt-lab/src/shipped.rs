@@ -60,6 +60,7 @@ shipped![
     "alice-and-bob-acl",
     "alice-and-bob-cgnat",
     "alice-and-bob-video",
+    "vpn",
     "example-com",
     "playground",
     "hub-and-spoke",

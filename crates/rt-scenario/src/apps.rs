@@ -83,6 +83,8 @@ impl World<'_, '_> {
             "ntp" => App::Ntp,
             "rpc" => crate::calls::read_rpc(value),
             "sink" => App::Sink { port: port_or(value, SINK_PORT) },
+            "wireguard" => self.read_wireguard(id, value, span)?,
+            "tcp-tunnel" => self.read_tcp_tunnel(id, value, span)?,
             "dhcp-client" => App::DhcpClient { port: self.read_on(id, value, span)? },
             "dhcp-server" => self.read_dhcp_server(id, value, span)?,
             "dns-resolver" => {
@@ -101,7 +103,7 @@ impl World<'_, '_> {
         })
     }
 
-    fn read_on(&mut self, id: NodeId, value: &Value, span: Span) -> Option<PortId> {
+    pub(crate) fn read_on(&mut self, id: NodeId, value: &Value, span: Span) -> Option<PortId> {
         let Some(on) = value.get("on") else {
             if self.node(id).ports.is_empty() {
                 let message = format!("`{}` has no interface for this", self.node(id).node.name);

@@ -24,6 +24,7 @@ pub(crate) fn before_routes(world: &mut World<'_, '_>, segments: &Segments) {
     public_duplicates(world, segments);
     unlinked(world);
     ports_taken(world);
+    crate::tunnels::peers(world);
     duplicate_zones(world);
 }
 
@@ -38,6 +39,9 @@ fn listens(app: &App) -> Option<(u8, u32)> {
         | App::Echo { port }
         | App::Discard { port }
         | App::Chargen { port } => Some((6, u32::from(*port))),
+        App::Wireguard { port, .. } => Some((17, u32::from(*port))),
+        App::TcpTunnel { port, to: None, .. } => Some((6, u32::from(*port))),
+        App::TcpTunnel { to: Some(_), .. } => None,
         App::Ntp => Some((17, 123)),
         App::DnsServer { .. } | App::DnsResolver { .. } => Some((17, 53)),
         App::DhcpServer { port, .. } => Some((17, 67 << 16 | u32::from(port.0))),

@@ -35,6 +35,7 @@ mod steps;
 mod tcp;
 pub mod templates;
 mod tree;
+mod tunnels;
 mod units;
 pub mod views;
 mod ways;

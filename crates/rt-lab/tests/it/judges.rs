@@ -32,6 +32,8 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("slow-start", "D-SACK Sequence"),
     ("udp-or-tcp", "Previous segment(s) not captured"),
     ("udp-or-tcp", "out-of-order segment"),
+    ("vpn", "Previous segment(s) not captured"),
+    ("vpn", "out-of-order segment"),
     // tshark sums the part of a segment that an ICMP error quotes as if it were the whole.
     ("pmtu-black-hole", "Destination unreachable (Fragmentation needed)"),
     ("pmtu-black-hole", "Previous segment(s) not captured"),

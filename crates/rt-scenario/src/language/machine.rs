@@ -408,6 +408,43 @@ pub(super) static NTP: Shape = Shape {
     about: "Tells the civil time of this world (`epoch` and what has passed since) on UDP port 123.",
     keys: &[],
 };
+static WIREGUARD_PEER: Shape = Shape {
+    name: "a WireGuard peer",
+    about: "Another machine that runs WireGuard; keys are made from the seed.",
+    keys: &[&[
+        key("endpoint", Ty::Text, "Where it is: `203.0.113.1:51820`. Without it, its first message tells."),
+        must(
+            "allowed",
+            Ty::List(&Ty::Text),
+            "Prefixes behind it: what goes to them is for it, what comes from it must be from them.",
+        ),
+        key(
+            "keepalive",
+            Ty::Duration,
+            "Sends an empty packet when nothing went either way for so long (25s holds most NAT mappings).",
+        ),
+    ]],
+};
+static WIREGUARD_PEER_TY: Ty = Ty::Object(&WIREGUARD_PEER);
+pub(super) static WIREGUARD: Shape = Shape {
+    name: "WireGuard",
+    about: "Seals what is routed to a tun interface and carries it over UDP: 60 bytes around each packet.",
+    keys: &[&[
+        must("on", Ty::Name, "The tun interface."),
+        key("port", Ty::Port, "UDP port (51820)."),
+        must("peers", Ty::Map("machine", &WIREGUARD_PEER_TY), "Whom it talks to."),
+    ]],
+};
+pub(super) static TCP_TUNNEL: Shape = Shape {
+    name: "a tunnel inside TCP",
+    about: "Carries what is routed to a tun interface through one TCP connection, each packet behind two bytes of length.",
+    keys: &[&[
+        must("on", Ty::Name, "The tun interface."),
+        key("port", Ty::Port, "TCP port on which it waits for the other end (11940)."),
+        key("to", Ty::Text, "It connects to the other end there: `203.0.113.1:11940`."),
+    ]],
+};
+
 pub(super) const APPS: &[(&str, &Shape)] = &[
     ("http", &HTTP),
     ("sink", &SINK),
@@ -418,6 +455,8 @@ pub(super) const APPS: &[(&str, &Shape)] = &[
     ("edge", &EDGE),
     ("rpc", &RPC),
     ("split-tcp", &SPLIT_TCP),
+    ("wireguard", &WIREGUARD),
+    ("tcp-tunnel", &TCP_TUNNEL),
     ("dhcp-client", &DHCP_CLIENT),
     ("dhcp-server", &DHCP_SERVER),
     ("dns-resolver", &DNS_RESOLVER),

@@ -141,6 +141,24 @@ pub enum App {
         /// TCP port.
         port: u16,
     },
+    /// WireGuard: seals what is routed to a tun interface, and carries it over UDP.
+    Wireguard {
+        /// The tun interface.
+        on: PortId,
+        /// UDP port.
+        port: u16,
+        /// Whom it talks to.
+        peers: Vec<WireguardPeer>,
+    },
+    /// A tunnel inside one TCP connection: what is routed to a tun interface goes as length and packet.
+    TcpTunnel {
+        /// The tun interface.
+        on: PortId,
+        /// TCP port on which it waits, if it does not connect.
+        port: u16,
+        /// Whom it connects to.
+        to: Option<SocketAddr>,
+    },
     /// TLS-terminating load balancer.
     Edge {
         /// TCP port.
@@ -156,6 +174,19 @@ pub enum App {
         /// Time per request.
         think: Nanos,
     },
+}
+
+/// Another machine with WireGuard.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WireguardPeer {
+    /// Its full name. Its key follows from it.
+    pub name: String,
+    /// Where it is; else its first message tells.
+    pub endpoint: Option<SocketAddr>,
+    /// Addresses behind it.
+    pub allowed: Vec<IpNet>,
+    /// Sends an empty packet when nothing went either way for so long.
+    pub keepalive: Option<Nanos>,
 }
 
 /// What becomes of a connection between calls.

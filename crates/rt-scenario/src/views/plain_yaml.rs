@@ -13,7 +13,8 @@ use crate::calls;
 use crate::measure;
 use crate::model::{
     App, Balance, BrowserOptions, Certificate, Change, Check, Connections, Direction, Expect, Happening,
-    Interface, Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb, Zone,
+    Interface, Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb,
+    WireguardPeer, Zone,
 };
 use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
 use crate::units::{
@@ -430,6 +431,18 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
             "rpc"
         }
         App::Ntp => "ntp",
+        App::Wireguard { on, port, peers } => {
+            entries.put("\"on\"", q(&name(*on)));
+            entries.put("port", port.to_string());
+            entries.put("peers", map(&peers.iter().map(wireguard_peer).collect::<Vec<_>>()));
+            "wireguard"
+        }
+        App::TcpTunnel { on, port, to } => {
+            entries.put("\"on\"", q(&name(*on)));
+            entries.put("port", port.to_string());
+            entries.0.extend(to.map(|to| ("to".to_owned(), q(&to.to_string()))));
+            "tcp-tunnel"
+        }
         App::Sink { port }
         | App::SplitTcp { port }
         | App::Echo { port }
@@ -446,6 +459,14 @@ fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -
         }
     };
     out.line(4, &format!("- {word}: {}", map(&entries.0)));
+}
+
+fn wireguard_peer(peer: &WireguardPeer) -> (String, String) {
+    let mut entries = Entries::default();
+    entries.0.extend(peer.endpoint.map(|end| ("endpoint".to_owned(), q(&end.to_string()))));
+    entries.put("allowed", list(peer.allowed.iter().map(|net| q(&net.to_string()))));
+    entries.0.extend(peer.keepalive.map(|span| ("keepalive".to_owned(), show_duration(span))));
+    (q(&peer.name), map(&entries.0))
 }
 
 fn web(entries: &mut Entries, (port, certificate, http2): (u16, Option<usize>, bool)) {

@@ -165,6 +165,12 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
         App::Discard { port } => format!("a discard service on port {port}"),
         App::Chargen { port } => format!("a character generator on port {port}"),
         App::SplitTcp { port } => format!("a split-TCP proxy on port {port}"),
+        App::Wireguard { port, peers, .. } => {
+            let names: Vec<&str> = peers.iter().map(|p| p.name.as_str()).collect();
+            format!("WireGuard on UDP port {port} with {}", names.join(", "))
+        }
+        App::TcpTunnel { to: Some(to), .. } => format!("a tunnel inside TCP to {to}"),
+        App::TcpTunnel { port, .. } => format!("a tunnel inside TCP on port {port}"),
         App::Edge { port, certificate, upstreams, .. } => {
             let secure = if certificate.is_some() { "TLS" } else { "HTTP" };
             format!("a balancer, {secure} on port {port}, over {} servers", upstreams.len())
