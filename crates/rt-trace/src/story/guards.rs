@@ -7,6 +7,21 @@ use super::tell::hook_name;
 use super::view::View;
 use crate::map::{NodeFacts, RuleFacts};
 
+/// The verdict of a chain, with the rule that decided.
+pub(super) fn verdict(facts: Option<&NodeFacts>, hook: HookPoint, rule: u32, accepted: bool) -> Line {
+    let chain = facts.and_then(|n| n.chains.iter().find(|c| c.hook == hook));
+    let said = chain.map(|c| c.rules.get(rule as usize).unwrap_or(&c.policy));
+    let (code, verdict) = if accepted { ("filter.accept", "accepts") } else { ("filter.drop", "refuses") };
+    let text = format!("{} {verdict}: {}", hook_name(hook), said.map_or("", |r| r.text.as_str()));
+    let line = Line::new(code, "filter", text)
+        .margin(said.map_or(String::new(), |r| r.origin.clone()))
+        .with("rule", rule);
+    match said.and_then(|r| r.explanation.as_ref()).filter(|_| !accepted) {
+        Some(explanation) => line.with("explanation", explanation),
+        None => line,
+    }
+}
+
 /// The rule that came nearest to another verdict, and what kept it from matching.
 pub(super) fn near_miss(view: &View<'_>, node: NodeId, miss: &NearMiss) -> Line {
     let rule = rule(view, node, miss);

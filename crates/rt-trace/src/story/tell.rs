@@ -197,6 +197,47 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
                 .with("rule", rule)
                 .with("table", table)
         }
+        What::Multipath(ways) => multipath_line(facts, ways),
+        What::Filter { hook, rule, accepted } => guards::verdict(facts, *hook, *rule, *accepted),
+        What::Logged { hook, rule, untold } => guards::logged(facts, *hook, *rule, *untold),
+        What::NearMiss(miss) => guards::near_miss(view, node, miss),
+        What::Nat(_) => return nat_lines_of(view, event),
+        What::NeighborWait { address } => {
+            Line::new("arp.wait", "ARP", format!("asks for the MAC of {address} first"))
+                .with("address", address)
+        }
+        What::SwitchForward { out } if out.0 == u16::MAX => {
+            Line::new("switch.flood", "switch", "does not know the MAC yet: out of every other port")
+        }
+        What::SwitchForward { out } => {
+            Line::new("switch.forward", "switch", format!("out of {}", map.port_name(node, *out)))
+        }
+        What::Deliver { .. } => Line::new("deliver", "arrives", "it is for this machine"),
+        What::ConntrackNew { src, .. } => {
+            Line::new("conntrack.new", "conntrack", format!("a new flow from {src}")).with("src", src)
+        }
+        What::NatBlock { inside, outside, first, last, taken } => {
+            let verb = if *taken { "now owns" } else { "gives back" };
+            let text = format!("{inside} {verb} ports {first}-{last} of {outside}");
+            Line::new("nat.block", "nat", text).with("inside", inside).with("outside", outside)
+        }
+        What::Drop { reason, port, rule, place } => {
+            let text = format!("dropped: {}", reason.say());
+            let rule = rule_at(view, event, *place, *rule);
+            Line::new(reason.code(), "end", text)
+                .margin(rule.map_or(String::new(), |(_, origin)| origin))
+                .with("interface", map.port_name(node, *port))
+        }
+        _ => tunnel_line(view, event)?,
+    };
+    Some(line.at(event.at).on(view.name(node)))
+}
+
+/// What a tunnel did to a packet.
+fn tunnel_line(view: &View<'_>, event: &Event) -> Option<Line> {
+    let (map, node) = (&view.trace.map, event.node());
+    let facts = map.nodes.get(node.index());
+    Some(match &event.what {
         What::Wrapped { port, overhead, len, mtu } => {
             let (kind, name) = (map.kind_of(node, *port), map.port_name(node, *port));
             let text = format!("into {} {name}: {overhead} bytes around {len} (of {mtu})", kind.say());
@@ -231,53 +272,8 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
                 .with("from", from)
                 .with("to", to)
         }
-        What::Multipath(ways) => multipath_line(facts, ways),
-        What::Filter { hook, rule, accepted } => {
-            let chain = facts.and_then(|n| n.chains.iter().find(|c| c.hook == *hook));
-            let said = chain.map(|c| c.rules.get(*rule as usize).unwrap_or(&c.policy));
-            let verdict = if *accepted { "accepts" } else { "refuses" };
-            let code = if *accepted { "filter.accept" } else { "filter.drop" };
-            let text = format!("{} {verdict}: {}", hook_name(*hook), said.map_or("", |r| r.text.as_str()));
-            let line = Line::new(code, "filter", text)
-                .margin(said.map_or(String::new(), |r| r.origin.clone()))
-                .with("rule", rule);
-            match said.and_then(|r| r.explanation.as_ref()).filter(|_| !*accepted) {
-                Some(explanation) => line.with("explanation", explanation),
-                None => line,
-            }
-        }
-        What::Logged { hook, rule, untold } => guards::logged(facts, *hook, *rule, *untold),
-        What::NearMiss(miss) => guards::near_miss(view, node, miss),
-        What::Nat(_) => return nat_lines_of(view, event),
-        What::NeighborWait { address } => {
-            Line::new("arp.wait", "ARP", format!("asks for the MAC of {address} first"))
-                .with("address", address)
-        }
-        What::SwitchForward { out } if out.0 == u16::MAX => {
-            Line::new("switch.flood", "switch", "does not know the MAC yet: out of every other port")
-        }
-        What::SwitchForward { out } => {
-            Line::new("switch.forward", "switch", format!("out of {}", map.port_name(node, *out)))
-        }
-        What::Deliver { .. } => Line::new("deliver", "arrives", "it is for this machine"),
-        What::ConntrackNew { src, .. } => {
-            Line::new("conntrack.new", "conntrack", format!("a new flow from {src}")).with("src", src)
-        }
-        What::NatBlock { inside, outside, first, last, taken } => {
-            let verb = if *taken { "now owns" } else { "gives back" };
-            let text = format!("{inside} {verb} ports {first}-{last} of {outside}");
-            Line::new("nat.block", "nat", text).with("inside", inside).with("outside", outside)
-        }
-        What::Drop { reason, port, rule, place } => {
-            let text = format!("dropped: {}", reason.say());
-            let rule = rule_at(view, event, *place, *rule);
-            Line::new(reason.code(), "end", text)
-                .margin(rule.map_or(String::new(), |(_, origin)| origin))
-                .with("interface", map.port_name(node, *port))
-        }
         _ => return None,
-    };
-    Some(line.at(event.at).on(view.name(node)))
+    })
 }
 
 /// Which of equally good routes was taken, and which were not.
