@@ -357,14 +357,7 @@ fn judge(text: &str, ty: &Ty) -> Result<(), Refusal> {
         Ty::Address => address(text).map(drop),
         Ty::Host if text.contains('/') => network(text).map(drop),
         Ty::Host => address(text).map(drop),
-        Ty::Net => match network(text)? {
-            net if net.trunc() == net => Ok(()),
-            net => {
-                let why =
-                    format!("`{text}` has bits set behind its prefix: the network is `{}`", net.trunc());
-                Err((Code::BadNetwork, why, "host bits set"))
-            }
-        },
+        Ty::Net => network_itself(text),
         Ty::Mac => match text.parse::<MacAddr>() {
             Ok(mac) if mac.is_group() => Err((
                 Code::GroupMac,
@@ -380,6 +373,17 @@ fn judge(text: &str, ty: &Ty) -> Result<(), Refusal> {
             Err((Code::UnknownChoice, format!("`{}` is not known here", shown(text)), "unknown"))
         }
         _ => Ok(()),
+    }
+}
+
+/// A network without host bits.
+fn network_itself(text: &str) -> Result<(), Refusal> {
+    match network(text)? {
+        net if net.trunc() == net => Ok(()),
+        net => {
+            let why = format!("`{text}` has bits set behind its prefix: the network is `{}`", net.trunc());
+            Err((Code::BadNetwork, why, "host bits set"))
+        }
     }
 }
 

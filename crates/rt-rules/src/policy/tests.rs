@@ -1,3 +1,5 @@
+//! Which table a packet is routed by, and what a group of equally good routes does.
+
 use rt_base::PortId;
 
 use super::*;

@@ -1,9 +1,11 @@
 //! Views of a lowered model: text for people, diagrams, JSON, and the plain level of the language.
 
 mod acl_yaml;
+mod app_yaml;
 mod conntrack;
 mod diagram;
 mod plain_yaml;
+mod step_yaml;
 mod text;
 
 pub use crate::guard::reverse_path_word;

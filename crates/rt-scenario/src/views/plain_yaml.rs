@@ -8,18 +8,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use rt_base::{HookPoint, InterfaceKind, PortId, SwitchPort};
 use rt_rules::{Route, RouteKind};
 
+use super::app_yaml::{certificate_name, write_app};
 use super::kind_word;
-use crate::calls;
-use crate::measure;
+use super::step_yaml::{expect_line, happening_line, step_line};
 use crate::model::{
-    App, Balance, BrowserOptions, Certificate, Change, Check, Connections, Direction, Expect, Happening,
-    Interface, Issuer, Link, Model, Node, NodeKind, Pages, PortPolicy, StackOptions, Step, Verb,
-    WireguardPeer, Zone,
+    BrowserOptions, Certificate, Direction, Interface, Issuer, Link, Model, Node, NodeKind, PortPolicy,
+    StackOptions, Zone,
 };
 use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
-use crate::units::{
-    Measure, show_between, show_bit_errors, show_duration, show_loss, show_queue, show_rate, show_share,
-};
+use crate::units::{show_bit_errors, show_duration, show_loss, show_queue, show_rate, show_share};
 use crate::world::plain_browser;
 
 /// The plain level.
@@ -49,12 +46,12 @@ pub fn plain_yaml(model: &Model) -> String {
 }
 
 #[derive(Default)]
-struct Writer {
+pub(super) struct Writer {
     text: String,
 }
 
 impl Writer {
-    fn line(&mut self, depth: usize, text: &str) {
+    pub(super) fn line(&mut self, depth: usize, text: &str) {
         let _ = writeln!(self.text, "{:indent$}{text}", "", indent = depth * 2);
     }
 }
@@ -98,26 +95,26 @@ pub(super) fn q(text: &str) -> String {
 }
 
 /// `[a, b]`.
-fn list(items: impl IntoIterator<Item = String>) -> String {
+pub(super) fn list(items: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", items.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// `{ a: b, c: d }`.
-fn map(entries: &[(String, String)]) -> String {
+pub(super) fn map(entries: &[(String, String)]) -> String {
     let entries: Vec<String> = entries.iter().map(|(k, v)| format!("{k}: {v}")).collect();
     if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
 }
 
 /// Entries of a flow mapping under construction.
 #[derive(Default)]
-struct Entries(Vec<(String, String)>);
+pub(super) struct Entries(pub(super) Vec<(String, String)>);
 
 impl Entries {
-    fn put(&mut self, key: &str, value: impl Into<String>) {
+    pub(super) fn put(&mut self, key: &str, value: impl Into<String>) {
         self.0.push((key.to_owned(), value.into()));
     }
 
-    fn put_if(&mut self, when: bool, key: &str, value: impl FnOnce() -> String) {
+    pub(super) fn put_if(&mut self, when: bool, key: &str, value: impl FnOnce() -> String) {
         if when {
             self.put(key, value());
         }
@@ -333,7 +330,7 @@ fn write_options(out: &mut Writer, node: &Node) {
     }
 }
 
-fn yes_no(flag: bool) -> String {
+pub(super) fn yes_no(flag: bool) -> String {
     if flag { "yes".to_owned() } else { "no".to_owned() }
 }
 
@@ -374,127 +371,6 @@ fn browser_entries(browser: &BrowserOptions) -> Vec<(String, String)> {
     out.0
 }
 
-/// How certificates are called in the plain level, by their index.
-fn certificate_name(index: usize) -> String {
-    format!("certificate-{}", index + 1)
-}
-
-fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn Fn(PortId) -> String) {
-    let mut entries = Entries::default();
-    let word = match app {
-        App::DhcpClient { port } => {
-            entries.put("\"on\"", q(&name(*port)));
-            "dhcp-client"
-        }
-        App::DhcpServer { port, first, last, reservations, gateway, resolvers, lease, silent } => {
-            entries.put("\"on\"", q(&name(*port)));
-            entries.put("pool", format!("{first}-{last}"));
-            let fixed: Vec<(String, String)> =
-                reservations.iter().map(|(m, a)| (q(&m.to_string()), a.to_string())).collect();
-            entries.put_if(!fixed.is_empty(), "reservations", || map(&fixed));
-            entries.put("gateway", gateway.to_string());
-            entries.put("resolvers", list(resolvers.iter().map(ToString::to_string)));
-            entries.put("lease", show_duration(*lease));
-            entries.put_if(*silent, "silent", || "yes".to_owned());
-            "dhcp-server"
-        }
-        App::DnsResolver { roots, think, silent, own } => {
-            entries.put("roots", map(&roots.iter().map(|(n, a)| (q(n), a.to_string())).collect::<Vec<_>>()));
-            entries.put_if(!own.is_empty(), "names", || private_names(own));
-            entries.put("think", show_duration(*think));
-            entries.put_if(*silent, "silent", || "yes".to_owned());
-            "dns-resolver"
-        }
-        App::DnsServer { zones, think, silent } => {
-            entries.put("zones", list(zones.iter().filter_map(|z| Some(q(&model.zones.get(*z)?.apex)))));
-            entries.put("think", show_duration(*think));
-            entries.put_if(*silent, "silent", || "yes".to_owned());
-            "dns-server"
-        }
-        App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle } => {
-            web(&mut entries, (*port, *certificate, *http2));
-            entries.put("pages", show_pages(pages));
-            entries.put("think", show_duration(*think));
-            entries.put_if(*silent, "silent", || "yes".to_owned());
-            for (key, span) in [("idle-unused", idle_unused), ("idle", idle)] {
-                entries.0.extend(span.map(|span| (key.to_owned(), show_duration(span))));
-            }
-            "http"
-        }
-        App::Rpc { port, reply, think, closes, backlog, writes, no_delay, quick_ack } => {
-            entries.put("port", port.to_string());
-            entries.put("reply", reply.to_string());
-            entries.put_if(think.0 > 0, "think", || show_duration(*think));
-            entries.put_if(*closes, "closes-first", || "server".to_owned());
-            entries.put_if(*backlog != calls::BACKLOG, "backlog", || backlog.to_string());
-            manners(&mut entries, (*writes, *no_delay, *quick_ack));
-            "rpc"
-        }
-        App::Ntp => "ntp",
-        App::Wireguard { on, port, peers } => {
-            entries.put("\"on\"", q(&name(*on)));
-            entries.put("port", port.to_string());
-            entries.put("peers", map(&peers.iter().map(wireguard_peer).collect::<Vec<_>>()));
-            "wireguard"
-        }
-        App::TcpTunnel { on, port, to } => {
-            entries.put("\"on\"", q(&name(*on)));
-            entries.put("port", port.to_string());
-            entries.0.extend(to.map(|to| ("to".to_owned(), q(&to.to_string()))));
-            "tcp-tunnel"
-        }
-        App::Sink { port }
-        | App::SplitTcp { port }
-        | App::Echo { port }
-        | App::Discard { port }
-        | App::Chargen { port } => at_port(app, *port, &mut entries),
-        App::Edge { port, certificate, http2, upstreams, balance, think } => {
-            web(&mut entries, (*port, *certificate, *http2));
-            let to: Vec<(String, String)> =
-                upstreams.iter().map(|(n, a)| (q(n), q(&a.to_string()))).collect();
-            entries.put("upstreams", map(&to));
-            entries.put_if(*balance == Balance::LeastRequests, "balance", || "least-requests".to_owned());
-            entries.put("think", show_duration(*think));
-            "edge"
-        }
-    };
-    out.line(4, &format!("- {word}: {}", map(&entries.0)));
-}
-
-fn wireguard_peer(peer: &WireguardPeer) -> (String, String) {
-    let mut entries = Entries::default();
-    entries.0.extend(peer.endpoint.map(|end| ("endpoint".to_owned(), q(&end.to_string()))));
-    entries.put("allowed", list(peer.allowed.iter().map(|net| q(&net.to_string()))));
-    entries.0.extend(peer.keepalive.map(|span| ("keepalive".to_owned(), show_duration(span))));
-    (q(&peer.name), map(&entries.0))
-}
-
-fn web(entries: &mut Entries, (port, certificate, http2): (u16, Option<usize>, bool)) {
-    entries.put("port", port.to_string());
-    entries.0.extend(certificate.map(|c| ("certificate".to_owned(), certificate_name(c))));
-    entries.put("http2", yes_no(http2));
-}
-
-/// Names of a private zone: `{ s3.example: [10.0.1.5] }`.
-fn private_names(own: &[(String, std::net::IpAddr)]) -> String {
-    let names: std::collections::BTreeSet<&str> = own.iter().map(|(n, _)| n.as_str()).collect();
-    let of = |name: &str| list(own.iter().filter(|(n, _)| n == name).map(|(_, a)| a.to_string()));
-    map(&names.iter().map(|n| (q(n), of(n))).collect::<Vec<_>>())
-}
-
-fn show_pages(pages: &Pages) -> String {
-    match pages {
-        Pages::BuiltIn(set) => q(set),
-        Pages::Files(files) => {
-            let one = |(path, kind, bytes): &(String, String, Vec<u8>)| {
-                let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-                (q(path), format!("{{ type: {}, hex: \"{hex}\" }}", q(kind)))
-            };
-            map(&files.iter().map(one).collect::<Vec<_>>())
-        }
-    }
-}
-
 fn direction_entries(one: &Direction) -> Entries {
     let mut out = Entries::default();
     out.put("rate", show_rate(one.rate_bps));
@@ -511,7 +387,7 @@ fn direction_entries(one: &Direction) -> Entries {
     out
 }
 
-fn end(model: &Model, (id, port): (rt_base::NodeId, PortId)) -> String {
+pub(super) fn end(model: &Model, (id, port): (rt_base::NodeId, PortId)) -> String {
     let node = &model.nodes[id.index()];
     format!("{}:{}", node.name, node.interfaces[port.index()].name)
 }
@@ -575,138 +451,4 @@ fn write_zone(out: &mut Writer, zone: &Zone) {
     } else {
         out.line(3, &format!("text: {}", q(&zone.text)));
     }
-}
-
-fn step_line(step: &Step) -> String {
-    let mut entries = Entries::default();
-    entries.put("do", q(&step.text));
-    entries.put_if(step.after.0 > 0, "after", || show_duration(step.after));
-    entries.0.extend(step.source_port.map(|p| ("source-port".to_owned(), p.to_string())));
-    entries.0.extend(step.isn.map(|n| ("isn".to_owned(), format!("{{ client: {n} }}"))));
-    entries.0.extend(step.ecn.map(|ecn| ("ecn".to_owned(), yes_no(ecn))));
-    entries.put_if(step.background, "background", || "yes".to_owned());
-    match &step.verb {
-        Verb::Call { .. } => call_keys(&mut entries, &step.verb),
-        Verb::Flood { sources, .. } => {
-            entries.put_if(*sources != calls::SOURCES, "sources", || sources.to_string());
-        }
-        Verb::Spoof { first, stride, count, rate, .. } => {
-            let guesses = [("first", u64::from(*first)), ("stride", u64::from(*stride))];
-            let more = [("count", u64::from(*count)), ("rate", *rate)];
-            let all = guesses.iter().chain(&more).map(|(k, n)| ((*k).to_owned(), n.to_string()));
-            entries.put("guesses", map(&all.collect::<Vec<_>>()));
-        }
-        Verb::Ping { count, .. } => entries.put_if(*count != 1, "count", || count.to_string()),
-        Verb::Post { json, .. } => {
-            if let Ok(value) = serde_json::from_str(json) {
-                entries.put("json", flow_json(&value));
-            }
-        }
-        Verb::Send { every, .. } => {
-            entries.0.extend(every.map(|span| ("every".to_owned(), show_duration(span))));
-        }
-        Verb::Stream { frame, playout, .. } => {
-            entries.put_if(*frame != measure::FRAME, "frame", || show_duration(*frame));
-            entries.put_if(*playout != measure::PLAYOUT, "playout", || show_duration(*playout));
-        }
-        _ => {}
-    }
-    map(&entries.0)
-}
-
-fn call_keys(entries: &mut Entries, verb: &Verb) {
-    let Verb::Call { request, connections, at_once, every, timeout, writes, no_delay, quick_ack, .. } = verb
-    else {
-        return;
-    };
-    entries.put_if(*request != calls::MESSAGE, "request", || request.to_string());
-    match connections {
-        Connections::Kept => {}
-        Connections::Each => entries.put("connections", "each"),
-        Connections::Warmed => entries.put("connections", "warmed"),
-    }
-    entries.put_if(*at_once != 1, "at-once", || at_once.to_string());
-    entries.put_if(every.0 > 0, "every", || show_duration(*every));
-    entries.put_if(*timeout != calls::PATIENCE, "timeout", || show_duration(*timeout));
-    manners(entries, (*writes, *no_delay, *quick_ack));
-}
-
-/// The word of an app that is told nothing but its port.
-fn at_port(app: &App, port: u16, entries: &mut Entries) -> &'static str {
-    entries.put("port", port.to_string());
-    match app {
-        App::Sink { .. } => "sink",
-        App::Echo { .. } => "echo",
-        App::Discard { .. } => "discard",
-        App::Chargen { .. } => "chargen",
-        _ => "split-tcp",
-    }
-}
-
-fn manners(entries: &mut Entries, (writes, no_delay, quick_ack): (u32, bool, bool)) {
-    entries.put_if(writes != 1, "writes", || writes.to_string());
-    entries.put_if(no_delay, "no-delay", || "yes".to_owned());
-    entries.put_if(quick_ack, "quick-ack", || "yes".to_owned());
-}
-
-/// JSON as a YAML flow value: text always quoted, numbers and flags bare.
-fn flow_json(value: &serde_json::Value) -> String {
-    let quoted = |text: &str| {
-        let plain = q(text);
-        if plain.starts_with('"') { plain } else { format!("\"{plain}\"") }
-    };
-    match value {
-        serde_json::Value::String(text) => quoted(text),
-        serde_json::Value::Array(items) => list(items.iter().map(flow_json)),
-        serde_json::Value::Object(fields) => {
-            map(&fields.iter().map(|(k, v)| (quoted(k), flow_json(v))).collect::<Vec<_>>())
-        }
-        other => other.to_string(),
-    }
-}
-
-fn expect_line(expect: &Expect) -> String {
-    let mut entries = Entries::default();
-    for check in &expect.checks {
-        match check {
-            Check::Status(status) => entries.put("status", status.to_string()),
-            Check::Protocol(word) => entries.put("protocol", q(word)),
-            Check::Within(span) => entries.put("within", show_duration(*span)),
-            Check::Through(nodes) => entries.put("through", list(nodes.iter().map(|n| q(n)))),
-            Check::Dns(word) => entries.put("dns", q(word)),
-            Check::Tls(word) => entries.put("tls", q(word)),
-            Check::Fails(why) if why.is_empty() => entries.put("fails", "yes"),
-            Check::Fails(why) => entries.put("fails", q(why)),
-            Check::Succeeds => entries.put("succeeds", "yes"),
-            Check::FromCache(n) => entries.put("from-cache", n.to_string()),
-            Check::Figure { name, least, most } => {
-                let measure = crate::expect::figure_measure(name).unwrap_or(Measure::Count);
-                entries.put(name, show_between((*least, *most), measure));
-            }
-        }
-    }
-    format!("step {}: {}", expect.step + 1, map(&entries.0))
-}
-
-fn happening_line(model: &Model, happening: &Happening) -> String {
-    let mut entries = Entries::default();
-    entries.put("at", show_duration(rt_base::Nanos(happening.at.0)));
-    let link = |index: usize| q(&model.links.get(index).map_or_else(String::new, |l| end(model, l.a)));
-    match &happening.change {
-        Change::Cut { link: l } => entries.put("cut", link(*l)),
-        Change::Heal { link: l } => entries.put("heal", link(*l)),
-        Change::Rebind { node, keep_ports } => {
-            entries.put("rebind", q(&model.nodes[node.index()].name));
-            if *keep_ports {
-                entries.put("keep-ports", "yes".to_owned());
-            }
-        }
-        Change::Impair { link: l, loss_ppm, delay, rate_bps } => {
-            entries.put("impair", link(*l));
-            entries.0.extend(loss_ppm.map(|p| ("loss".to_owned(), show_share(p))));
-            entries.0.extend(delay.map(|d| ("delay".to_owned(), show_duration(d))));
-            entries.0.extend(rate_bps.map(|r| ("rate".to_owned(), show_rate(r))));
-        }
-    }
-    map(&entries.0)
 }
