@@ -6,7 +6,7 @@
 //!
 //! A machine can be *given away*: from then on a real program plays it. Its stack, applications and steps are gone, frames
 //! that arrive wait for whoever carries them outside, and frames from outside leave by its interfaces as they came.
-//! Nothing here knows who that is. Deliberate simplification: what waited in the machine when it was given away (packets
+//! Its filters stay ([`Card`]): a cloud's security group holds whoever runs on the instance. Nothing here knows who that is. Deliberate simplification: what waited in the machine when it was given away (packets
 //! for a neighbour that had not answered yet) is gone without a record.
 
 use std::any::Any;
@@ -14,7 +14,7 @@ use std::any::Any;
 use rt_apps::{Runtime, StepResult};
 use rt_base::{ConnId, EventId, Frame, FrameId, Input, Outbox, PortId, Signal, Time, TimerKind, Wait, What};
 use rt_sim::Node;
-use rt_stack::{SocketId, Stack};
+use rt_stack::{Card, SocketId, Stack};
 
 use crate::traffic::Traffic;
 
@@ -27,7 +27,13 @@ pub struct Host {
 enum Above {
     Plain(Box<Plain>),
     Apps(Box<Runtime>),
-    Outside(Vec<Outward>),
+    Outside(Box<Outside>),
+}
+
+/// A machine that somebody outside plays.
+struct Outside {
+    waiting: Vec<Outward>,
+    card: Option<Card>,
 }
 
 /// A frame on its way out of the simulation.
@@ -139,7 +145,8 @@ impl Host {
     /// Gives the machine to somebody outside: from now on it has neither stack nor applications of ours.
     pub fn give_away(&mut self) {
         if !self.is_given_away() {
-            self.above = Above::Outside(Vec::new());
+            let card = self.with_stack(Stack::take_card).flatten();
+            self.above = Above::Outside(Box::new(Outside { waiting: Vec::new(), card }));
         }
     }
 
@@ -153,8 +160,8 @@ impl Host {
     /// no limit of its own, because what is lost must not depend on when somebody looks: take them after each stretch of
     /// virtual time.
     pub fn take_outward(&mut self, into: &mut Vec<Outward>) {
-        if let Above::Outside(waiting) = &mut self.above {
-            into.append(waiting);
+        if let Above::Outside(outside) = &mut self.above {
+            into.append(&mut outside.waiting);
         }
     }
 }
@@ -167,7 +174,7 @@ impl Node for Host {
         match &mut self.above {
             Above::Plain(plain) => plain.handle(now, input, out),
             Above::Apps(runtime) => runtime.handle(now, input, out),
-            Above::Outside(waiting) => hand_over(waiting, now, input, out),
+            Above::Outside(outside) => outside.hand_over(now, input, out),
         }
     }
 
@@ -176,23 +183,36 @@ impl Node for Host {
     }
 }
 
-/// What a machine that was given away does: frames in are frames out and the other way round.
-fn hand_over(waiting: &mut Vec<Outward>, now: Time, input: Input, out: &mut Outbox) {
-    match input {
-        Input::Frame { port, frame: Frame { id, bytes, .. } } => {
-            out.record(id, || What::ToOutside { port });
-            waiting.push(Outward { at: now, port, bytes });
+impl Outside {
+    /// What a machine that was given away does: frames in are frames out and the other way round, if its filters let them.
+    fn hand_over(&mut self, now: Time, input: Input, out: &mut Outbox) {
+        match input {
+            Input::Frame { port, frame } => {
+                let passed = match &mut self.card {
+                    Some(card) => card.let_in(now, port, frame, out),
+                    None => Some(frame),
+                };
+                let Some(Frame { id, bytes, .. }) = passed else { return };
+                out.record(id, || What::ToOutside { port });
+                self.waiting.push(Outward { at: now, port, bytes });
+            }
+            Input::Outside { port, bytes } => {
+                let frame = out.new_frame(bytes, FrameId::NONE);
+                let passed = match &mut self.card {
+                    Some(card) => card.let_out(now, port, frame, out),
+                    None => Some(frame),
+                };
+                if let Some(frame) = passed {
+                    out.send(port, frame);
+                }
+            }
+            Input::Command { step } => {
+                let summary = "a real program plays this machine".to_string();
+                out.signal(Signal::StepDone { step, ok: false, summary });
+            }
+            // A timer of the stack that is gone.
+            Input::Timer | Input::Boot | Input::Rebind { .. } => {}
         }
-        Input::Outside { port, bytes } => {
-            let frame = out.new_frame(bytes, FrameId::NONE);
-            out.send(port, frame);
-        }
-        Input::Command { step } => {
-            let summary = "a real program plays this machine".to_string();
-            out.signal(Signal::StepDone { step, ok: false, summary });
-        }
-        // A timer of the stack that is gone.
-        Input::Timer | Input::Boot | Input::Rebind { .. } => {}
     }
 }
 

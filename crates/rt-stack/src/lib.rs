@@ -12,6 +12,7 @@
 //! | `stages`, `deliver`, `output`, `timers`, `api`, `inspect` | its leaves: stages of the pipeline, transports, own packets, time, calls |
 //! | `nic`, `neighbor`, `ip`, `icmp`, `udp`, [`tcp`] | the layers |
 //! | `hooks` | connection tracking, filters, NAT |
+//! | `card` | the filters alone, of a machine that somebody else plays |
 //! | `tables` | what is remembered, for people to see |
 //! | `socket`, `ports`, `isn` | who a packet is for, and what new ones begin with |
 //! | `unseen` | loops through machines that leave TTLs alone |
@@ -23,6 +24,7 @@
 
 mod api;
 mod api_tcp;
+mod card;
 mod config;
 mod deliver;
 mod error;
@@ -55,6 +57,7 @@ mod unseen;
 mod wrap;
 
 pub use api::{ConnectOptions, EchoAnswer, TcpRead};
+pub use card::Card;
 pub use config::{IfaceConfig, PortPolicy, StackConfig};
 pub use error::SocketError;
 pub use listen::ListenerQueues;

@@ -283,7 +283,7 @@ impl Stack {
 }
 
 /// Records a verdict and what led to it.
-fn conclude(
+pub(crate) fn conclude(
     filters: &Filters,
     hook: HookPoint,
     verdict: Verdict,

@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use rt_base::{Input, Nanos, Outbox, PortId, Signal, Time, What};
+use rt_base::{DropReason, HookPoint, Input, Nanos, Outbox, Place, PortId, Signal, Time, What};
 use rt_devices::Outward;
+use rt_rules::{Action, Chain, CtState, Filter, Match, Origin, Policy};
 use rt_sim::{Node, StopReason};
 use rt_wire::{ArpOperation, ArpPacket, EthernetHeader, Ipv4Header, MacAddr, checksum};
 
@@ -80,6 +81,57 @@ fn a_machine_that_was_given_away_talks_through_its_frames() {
     drop(log);
     assert!(lan.sim.stats().holds());
     lan.tshark("outside", &[]);
+}
+
+/// Only pings may leave (or not even they), and nothing may come in but answers.
+fn guarded(pings: Action) -> Lan {
+    let mut lan = Lan::new(1, vec![machine("laptop", "10.0.0.1/24"), machine("server", "10.0.0.2/24")]);
+    lan.run_until(1);
+    let origin = Origin::Line { file: "t.yaml".into(), line: 1 };
+    let states = vec![CtState::Established, CtState::Related];
+    let answers = Filter::new(Match { states, ..Match::default() }, Action::Accept, origin.clone());
+    let pings = Filter::new(Match { protocol: Some(1), ..Match::default() }, pings, origin.clone());
+    let policy = Policy::new(Action::Drop, origin);
+    let input = Chain { hook: HookPoint::Input, rules: vec![answers], policy: policy.clone() };
+    let output = Chain { hook: HookPoint::Output, rules: vec![pings], policy };
+    lan.host(0).with_stack(|stack| stack.set_rules(vec![input, output], Vec::new()));
+    lan.host(0).give_away();
+    lan
+}
+
+/// Where filters dropped something, and by which rule.
+fn filtered<'e>(events: impl IntoIterator<Item = &'e rt_base::Event>) -> Vec<(Place, u32)> {
+    let of = |what: &What| match what {
+        What::Drop { reason: DropReason::Filtered, place, rule, .. } => Some((*place, *rule)),
+        _ => None,
+    };
+    events.into_iter().filter_map(|e| of(&e.what)).collect()
+}
+
+#[test]
+fn filters_stay_when_a_machine_is_given_away() {
+    // What it begins may be answered.
+    let mut lan = guarded(Action::Accept);
+    assert_eq!(play(&mut lan, &[(2_000, who_has()), (2_010, echo(1))]).len(), 2);
+    assert_eq!(filtered(&lan.log.lock().unwrap().events), []);
+    // What it may not begin does not leave: the first rule says so.
+    let mut lan = guarded(Action::Drop);
+    assert_eq!(play(&mut lan, &[(2_000, who_has()), (2_010, echo(1))]).len(), 1, "the answer of ARP");
+    assert_eq!(filtered(&lan.log.lock().unwrap().events), [(Place::Hook(HookPoint::Output), 0)]);
+    assert!(lan.sim.stats().holds());
+    // What others begin does not come in: no rule names it.
+    let mut lan = guarded(Action::Accept);
+    let mut bytes = echo(1);
+    bytes[..12].rotate_left(6);
+    bytes[26..30].copy_from_slice(&OTHER.octets());
+    bytes[30..34].copy_from_slice(&OWN.octets());
+    let mut out = Outbox::new(true);
+    let frame = out.new_frame(bytes, rt_base::FrameId::NONE);
+    lan.host(0).handle(Time(2_000_000_000), Input::Frame { port: PortId(0), frame }, &mut out);
+    let mut got = Vec::new();
+    lan.host(0).take_outward(&mut got);
+    assert_eq!(got, []);
+    assert_eq!(filtered(&out.events), [(Place::Hook(HookPoint::Input), u32::MAX)]);
 }
 
 #[test]

@@ -275,6 +275,11 @@ impl Hooks {
         Some(verdict)
     }
 
+    /// Whether it has NAT rules.
+    pub(crate) fn translates(&self) -> bool {
+        !self.nat.is_empty()
+    }
+
     /// The chains.
     pub(crate) fn filters(&self) -> &Filters {
         &self.filters
