@@ -62,7 +62,7 @@ fn name_server(name: &str, address: &'static str, zones: &'static [(&'static str
 fn resolver(silent: bool) -> Machine {
     machine("resolver", "10.0.0.2/24").app(move |runtime| {
         let roots = vec![("a.root-servers.net".to_string(), ip("10.0.0.3"))];
-        let config = RecursiveConfig { roots, think: Nanos::from_millis(1), silent };
+        let config = RecursiveConfig { roots, own: Vec::new(), think: Nanos::from_millis(1), silent };
         runtime.net().serve("dns", recursive_resolver(runtime.net(), config));
     })
 }
@@ -152,7 +152,7 @@ fn another_server_is_asked_when_one_is_silent() {
         .step(|net| probe::lookup(net, "loop.example.com".into(), "A".into()));
     let resolver = machine("resolver", "10.0.0.2/24").app(|runtime| {
         let roots = vec![("gone.root".to_string(), ip("10.0.0.66")), ("b.root".to_string(), ip("10.0.0.3"))];
-        let config = RecursiveConfig { roots, think: Nanos::ZERO, silent: false };
+        let config = RecursiveConfig { roots, own: Vec::new(), think: Nanos::ZERO, silent: false };
         runtime.net().serve("dns", recursive_resolver(runtime.net(), config));
     });
     const ROOT: &str = "\
