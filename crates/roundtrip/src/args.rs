@@ -41,6 +41,8 @@ pub(crate) enum Format {
     Mermaid,
     /// A Graphviz graph (only `show`).
     Dot,
+    /// A page (only `can --matrix`).
+    Html,
 }
 
 #[derive(Subcommand, Debug)]
@@ -208,16 +210,26 @@ FLOW is a connection's number, MACHINE:PORT, or part of an end's name or address
         out: Option<PathBuf>,
     },
     /// Can FROM reach TO? Sends one real probe, then lifts each blocker in turn, so that every reason comes out.
-    #[command(after_help = "Example: roundtrip can web-browsing laptop google.com:443
-Without a port, one ICMP echo is sent; with a port, a TCP connection is tried.
-Exit codes: 0 yes, 1 no, 2 could not answer.")]
+    #[command(after_help = CAN_HELP)]
     Can {
         /// A file, or the name of a built-in scenario.
         scenario: String,
-        /// The machine that asks.
-        from: String,
-        /// A machine, an address or a name, with :PORT for TCP.
-        to: String,
+        /// Who asks: a machine, an address, a name, `internet`, or a group.
+        from: Option<String>,
+        /// Who is asked: the same, with :PORT (TCP), :PORT/udp or nothing (a ping) behind.
+        to: Option<String>,
+        /// All pairs as a table; FROM and TO narrow it.
+        #[arg(long)]
+        matrix: bool,
+        /// The port that the table asks everywhere; otherwise the services that each machine runs.
+        #[arg(long, requires = "matrix", value_parser = clap::value_parser!(u16).range(1..))]
+        port: Option<u16>,
+        /// By what is asked.
+        #[arg(long, value_enum)]
+        protocol: Option<ProtocolArg>,
+        /// What must come out (for CI): exit code 0 when it does, 1 when not. In a group every pair counts.
+        #[arg(long, value_enum, conflicts_with = "matrix")]
+        expect: Option<ExpectArg>,
         /// Chooses all random things.
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -412,6 +424,24 @@ Examples:
   roundtrip drill my.pkt --personality freebsd         the same belief about another system
 The whole language is in docs/drill.md. Exit codes: 0 all pass, 1 one fails, 2 one cannot be read or judged.";
 
+/// What `can --help` teaches.
+const CAN_HELP: &str = "\
+Examples:
+  roundtrip can web-browsing laptop google.com:443      a name: the laptop looks it up
+  roundtrip can home web 203.0.113.50:8080              an address, whoever has it, also nobody
+  roundtrip can home internet laptop                    a stranger, added to the internet for the probe; no port: a ping
+  roundtrip can home phone dns:53/udp                   a datagram (or --protocol udp)
+  roundtrip can home 'site home' internet:443           a group: every machine of a site, of a security group (group NAME),
+                                                        of a subnet (its name or its prefix)
+  roundtrip can home internet laptop:80 --expect no     in CI: fails when it can
+  roundtrip can home --matrix                           all pairs: who reaches which service
+  roundtrip can home --matrix --port 443 --format html  the same as a page, every machine asked at one port
+
+Each reason comes with the rule, the line where it was written, AWS's code where it has one, and the smallest change that lifts
+it. All of them are needed: with any one left, the answer stays no. docs/can.md has the whole story.
+
+Exit codes: 0 yes (with --expect: as expected), 1 no, 2 could not answer.";
+
 /// What `ip --help` teaches.
 const IP_HELP: &str = "\
 Examples:
@@ -488,6 +518,26 @@ pub(crate) enum RecordArg {
     Inputs,
     /// Nothing.
     None,
+}
+
+/// By what a probe asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ProtocolArg {
+    /// A connection.
+    Tcp,
+    /// A datagram.
+    Udp,
+    /// A ping.
+    Icmp,
+}
+
+/// What an answer must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum ExpectArg {
+    /// Every pair reaches.
+    Yes,
+    /// No pair does.
+    No,
 }
 
 /// Which packets get a comment in the captures.

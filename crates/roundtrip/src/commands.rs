@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use rt_lab::{
-    Comments, DrillQuery, FollowQuery, IpQuery, PlotKind, PlotQuery, Refusal, RunOptions, Scenario,
-    ShowFormat, Side, TableKind, TablesQuery,
+    CanQuery, Comments, DrillQuery, FollowQuery, IpQuery, MatrixQuery, PlotKind, PlotQuery, Protocol,
+    Refusal, RunOptions, Scenario, ShowFormat, Side, TableKind, TablesQuery,
 };
 use serde_json::json;
 
-use crate::args::{Args, Command, CommentChoice, Format, ImportFrom, PlotChoice, SideChoice, TableChoice};
+use crate::args::{
+    Args, Command, CommentChoice, ExpectArg, Format, ImportFrom, PlotChoice, ProtocolArg, SideChoice,
+    TableChoice,
+};
 use crate::{attach, progress};
 
 /// What a command has to say.
@@ -35,6 +38,10 @@ impl Answer {
 /// Carries a command out.
 pub(crate) fn answer(args: &Args) -> Answer {
     let json = args.format == Format::Json;
+    let matrix = matches!(args.command, Command::Can { matrix: true, .. });
+    if args.format == Format::Html && !matrix {
+        return Answer::unanswered("only `can --matrix` makes a page with --format html".into());
+    }
     let only_show = matches!(args.format, Format::Mermaid | Format::Dot);
     if only_show && !matches!(args.command, Command::Show { .. }) {
         return Answer::unanswered("only `show` draws with --format mermaid or dot".into());
@@ -57,7 +64,7 @@ pub(crate) fn answer(args: &Args) -> Answer {
             follow(run, &query, json)
         }
         Command::Plot { .. } => plot(&args.command, json),
-        Command::Can { scenario, from, to, seed } => can(scenario, from, to, *seed, json),
+        Command::Can { .. } => can(&args.command, args.format),
         Command::Drill { .. } => drill(&args.command, json),
         Command::Diff { a, b, seed } => diff(a, b, *seed, json),
         Command::Ip { .. } => ip(&args.command, json),
@@ -120,7 +127,7 @@ fn check(source: &str, json: bool) -> Result<Answer, Refusal> {
 fn show(source: &str, expanded: bool, format: Format) -> Result<Answer, Refusal> {
     let scenario = Scenario::load(source)?;
     let format = match format {
-        Format::Text => ShowFormat::Text,
+        Format::Text | Format::Html => ShowFormat::Text,
         Format::Json => ShowFormat::Json,
         Format::Mermaid => ShowFormat::Mermaid,
         Format::Dot => ShowFormat::Dot,
@@ -133,7 +140,7 @@ fn tables(
     (at, tables, time): (&[String], &[TableChoice], Option<&str>),
     format: Format,
 ) -> Result<Answer, Refusal> {
-    if matches!(format, Format::Mermaid | Format::Dot) {
+    if matches!(format, Format::Mermaid | Format::Dot | Format::Html) {
         return Ok(Answer::unanswered(
             "a table is no diagram: leave --format away, or write --format json".into(),
         ));
@@ -218,11 +225,46 @@ fn plot(command: &Command, json: bool) -> Result<Answer, Refusal> {
     Ok(answer)
 }
 
-fn can(source: &str, from: &str, to: &str, seed: u64, json: bool) -> Result<Answer, Refusal> {
-    let scenario = Scenario::load(source)?;
-    let verdict = rt_lab::can(&scenario, from, to, seed)?;
-    let data = if json { verdict.json() } else { verdict.text() };
-    Ok(Answer { data, talk: Vec::new(), exit: u8::from(!verdict.reachable) })
+fn can(command: &Command, format: Format) -> Result<Answer, Refusal> {
+    let Command::Can { scenario, from, to, matrix, port, protocol, expect, seed } = command else {
+        return Ok(Answer::default());
+    };
+    let scenario = Scenario::load(scenario)?;
+    let protocol = protocol.map(|p| match p {
+        ProtocolArg::Tcp => Protocol::Tcp,
+        ProtocolArg::Udp => Protocol::Udp,
+        ProtocolArg::Icmp => Protocol::Icmp,
+    });
+    if *matrix {
+        let (from, to, port, seed) = (from.clone(), to.clone(), *port, *seed);
+        let query = MatrixQuery { from, to, port, protocol, seed };
+        return all_pairs(&scenario, &query, format);
+    }
+    let (Some(from), Some(to)) = (from, to) else {
+        let why = "who asks whom? write FROM and TO, or --matrix for all pairs".to_owned();
+        return Err(Refusal::Misuse { why });
+    };
+    let answers = rt_lab::can(&scenario, &CanQuery { protocol, seed: *seed, ..CanQuery::new(from, to) })?;
+    let data = if format == Format::Json { answers.json() } else { answers.text() };
+    let met = answers.are_all(*expect != Some(ExpectArg::No));
+    let talk = match expect {
+        Some(ExpectArg::Yes) if !met => vec!["expected yes".to_owned()],
+        Some(ExpectArg::No) if !met => vec!["expected no".to_owned()],
+        _ => Vec::new(),
+    };
+    Ok(Answer { data, talk, exit: u8::from(!met) })
+}
+
+fn all_pairs(scenario: &Scenario, query: &MatrixQuery, format: Format) -> Result<Answer, Refusal> {
+    let begin = std::time::Instant::now();
+    let table = rt_lab::matrix(scenario, query)?;
+    let data = match format {
+        Format::Json => table.json(),
+        Format::Html => table.html(),
+        _ => table.text(),
+    };
+    let (probes, took) = (table.probes, begin.elapsed().as_secs_f64());
+    Ok(Answer { data, talk: vec![format!("{probes} probes in {took:.1} s")], exit: 0 })
 }
 
 fn drill(command: &Command, json: bool) -> Result<Answer, Refusal> {

@@ -26,6 +26,12 @@ const PING_DATA: usize = 56;
 /// Give up on a connection after this long. (TCP itself would try for more than two minutes.)
 const CONNECT_PATIENCE: Nanos = Nanos::from_secs(30);
 
+/// An answer to a datagram is waited for this long.
+const DATAGRAM_PATIENCE: Nanos = Nanos::from_secs(5);
+
+/// What a probe says that nothing came back to.
+const SILENCE: &str = "no answer";
+
 /// Pings `target` (a name or an address) `count` times, once a second.
 pub async fn ping(net: Net, target: String, count: u32) -> StepResult {
     let req = begin(&net, "ping", &target);
@@ -215,7 +221,37 @@ async fn run_probe(net: &Net, target: &str, port: u16, options: ConnectOptions, 
             StepResult::ok(format!("{remote} is open ({} ms)", millis(took)))
         }
         Ok(Err(error)) => StepResult::failed(probe_words(remote, &error)),
-        Err(_) => StepResult::failed(format!("{remote}: no answer within {CONNECT_PATIENCE}")),
+        Err(_) => StepResult::failed(format!("{remote}: {SILENCE} within {CONNECT_PATIENCE}")),
+    }
+}
+
+/// Sends one datagram and waits whether anything comes of it. Silence counts as failure here,
+/// although a program may take a datagram without a word: who sees the other end knows better.
+pub async fn udp_probe(net: Net, target: String, port: u16) -> StepResult {
+    let req = begin(&net, "datagram", &format!("{target}:{port}"));
+    let result = run_udp_probe(&net, &target, port, req).await;
+    end(&net, req, &result);
+    result
+}
+
+async fn run_udp_probe(net: &Net, target: &str, port: u16, req: ReqId) -> StepResult {
+    let address = match resolve(net, target, req).await {
+        Ok(address) => address,
+        Err(error) => return StepResult::failed(error.to_string()),
+    };
+    let remote = SocketAddr::new(address, port);
+    let begin = net.now();
+    let socket = match net.udp_bind(None, 0, None) {
+        Ok(socket) => socket,
+        Err(error) => return StepResult::failed(format!("{remote}: {error}")),
+    };
+    if let Err(error) = socket.send_to(b"is anybody there?", remote) {
+        return StepResult::failed(probe_words(remote, &error));
+    }
+    match net.timeout(DATAGRAM_PATIENCE, Wait::Timeout, socket.recv_from()).await {
+        Ok(Ok(_)) => StepResult::ok(format!("{remote} answered ({} ms)", millis(net.now().since(begin)))),
+        Ok(Err(error)) => StepResult::failed(probe_words(remote, &error)),
+        Err(_) => StepResult::failed(format!("{remote}: {SILENCE} within {DATAGRAM_PATIENCE}")),
     }
 }
 

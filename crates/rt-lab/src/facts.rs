@@ -19,7 +19,7 @@ pub(crate) fn facts(model: &Model, seed: u64) -> TraceMap {
         file: model.file.clone(),
         seed,
         epoch: model.epoch,
-        nodes: model.nodes.iter().map(node).collect(),
+        nodes: model.nodes.iter().map(of_node).collect(),
         links: model.links.iter().map(link).collect(),
         steps: model
             .steps
@@ -29,7 +29,8 @@ pub(crate) fn facts(model: &Model, seed: u64) -> TraceMap {
     }
 }
 
-fn node(node: &Node) -> NodeFacts {
+/// The facts of one machine.
+pub(crate) fn of_node(node: &Node) -> NodeFacts {
     NodeFacts {
         name: node.name.clone(),
         class: match node.kind {

@@ -50,7 +50,9 @@ pub use attach::{
     AttachOptions, BridgeCall, BridgeKind, ExecOptions, Executed, ProgramCall, Record, ReplayOptions,
     Replayed, UpOptions, WhenUp, join, replay,
 };
-pub use can::{Blocker, Verdict, can};
+pub use can::{
+    Answers, Blocker, CanQuery, Cell, Column, Mark, Matrix, MatrixQuery, Protocol, Verdict, can, matrix,
+};
 pub use diff::{Difference, Lines, MachineDiff, ReachDiff, RequestDiff, StepDiff, TimeDiff, diff};
 pub use drill::{DrillQuery, Drilled, drill};
 pub use expect::Checked;

@@ -298,22 +298,47 @@ impl World {
         self.act(machine, format!("connects to {target}:{port}"), Verb::Probe { target: target.into(), port })
     }
 
+    /// `node`, which has a step in the model it was built from, does `work`, and the world comes to rest: what `can` sends.
+    pub(crate) fn carry_out(&mut self, node: NodeId, text: &str, work: rt_apps::StepFn) -> StepOutcome {
+        self.boot();
+        let index = self.model.steps.len();
+        self.model.steps.push(step_at(
+            node,
+            text.to_owned(),
+            Verb::Ping { target: String::new(), count: 0 },
+            "can",
+        ));
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        if let Some(runtime) = self.built.sim.node_mut::<Host>(node).and_then(Host::runtime) {
+            runtime.set_step(number, text, work);
+        }
+        let outcome = self.run_step(index);
+        self.come_to_rest();
+        outcome
+    }
+
+    /// What was recorded since the last time, without the facts about the world.
+    pub(crate) fn take_trace(&mut self) -> Trace {
+        self.recorder.clone().into_trace(rt_trace::TraceMap::default())
+    }
+
+    /// Every machine forgets its flows and NAT mappings, as if nothing had been sent yet.
+    pub(crate) fn forget_flows(&mut self) {
+        for (index, node) in self.model.nodes.iter().enumerate() {
+            if node.chains.is_empty() && node.nat.is_empty() {
+                continue;
+            }
+            let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+            if let Some(host) = self.built.sim.node_mut::<Host>(id) {
+                host.with_stack(|stack| stack.begin_rules_anew(node.chains.clone(), node.nat.clone()));
+            }
+        }
+    }
+
     fn act(&mut self, machine: &str, does: String, verb: Verb) -> StepOutcome {
         let node = facts::node_named(&self.model, machine)
             .unwrap_or_else(|| panic!("no machine is called {machine}"));
-        let origin = Origin::Resource { address: "code".into() };
-        let text = format!("{machine} {does}");
-        self.step(Step {
-            text,
-            node,
-            verb,
-            after: Nanos::ZERO,
-            source_port: None,
-            isn: None,
-            background: false,
-            ecn: None,
-            origin,
-        })
+        self.step(step_at(node, format!("{machine} {does}"), verb, "code"))
     }
 
     /// Lets connections come to their end and tells the story of everything so far.
@@ -483,6 +508,13 @@ impl World {
             }
         }
     }
+}
+
+/// A step that begins at once, with nothing pinned.
+pub(crate) fn step_at(node: NodeId, text: String, verb: Verb, origin: &str) -> Step {
+    let origin = Origin::Resource { address: origin.into() };
+    let (after, source_port, isn, background, ecn) = (Nanos::ZERO, None, None, false, None);
+    Step { text, node, verb, after, source_port, isn, background, ecn, origin }
 }
 
 /// Puts an entry of the timeline into the engine's queue.

@@ -160,6 +160,12 @@ impl Stack {
         }
     }
 
+    /// The same with nothing remembered: no flow, no mapping, full buckets of limits.
+    pub fn begin_rules_anew(&mut self, chains: Vec<Chain>, nat: Vec<NatRule>) {
+        self.hooks = None;
+        self.set_rules(chains, nat);
+    }
+
     /// Flows that connection tracking knows.
     #[must_use]
     pub fn flows(&self) -> usize {

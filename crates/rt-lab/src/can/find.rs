@@ -1,114 +1,226 @@
 //! Why a probe was not answered: the first drop of one of its packets, or of a packet sent in answer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ipnet::IpNet;
 use rt_base::{
-    AppRecord, DropReason, Event, FrameId, HookPoint, LinkId, NearMiss, NodeId, Place, PortId, Time, What,
+    AppRecord, DropReason, Event, FrameId, LinkId, NearMiss, NodeId, Place, PortId, Time, Way, What,
 };
-use rt_rules::Origin;
-use rt_scenario::model::{Model, Node};
+use rt_scenario::model::Model;
 use rt_trace::Trace;
+use rt_wire::{EthernetHeader, Ipv4Header, TcpHeader, UdpHeader};
 
-use super::{Blocker, Probe};
+use super::probe::{Probe, Protocol, Question};
 
-/// What stood in the way, as the model names it.
+/// An IP packet's ends. Ports are 0 where there are none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Packet {
+    pub(super) protocol: u8,
+    pub(super) src: SocketAddr,
+    pub(super) dst: SocketAddr,
+    /// An ICMP error.
+    pub(super) complains: bool,
+}
+
+/// What stood in the way.
 #[derive(Clone, Debug)]
 pub(super) struct Cause {
     pub(super) node: NodeId,
     pub(super) reason: DropReason,
     pub(super) place: Place,
+    pub(super) port: PortId,
     pub(super) rule: Option<u32>,
     pub(super) link: Option<LinkId>,
-    pub(super) destination: Option<IpAddr>,
+    /// The packet, as the table that refused it saw it.
+    pub(super) packet: Packet,
+    /// Interface it arrived by, if it did.
+    pub(super) arrived: Option<PortId>,
+    /// It was an answer.
+    pub(super) answer: bool,
+    /// It asked a name server.
+    pub(super) lookup: bool,
     /// Machines that the packet passed before (a routing loop shows here).
     pub(super) passed: Vec<NodeId>,
-    pub(super) said: Option<String>,
-    /// The interface at which it was dropped.
-    pub(super) port: PortId,
-    /// The rule that came nearest, if a filter recorded one.
-    pub(super) nearest: Option<NearMiss>,
+    /// The rule that came nearest, and what kept it from matching.
+    pub(super) nearest: Option<Box<NearMiss>>,
 }
 
-/// The protocols a probe travels by: ICMP and TCP.
-const PROBE_PROTOCOLS: [u8; 2] = [1, 6];
+/// What came of a probe that failed.
+pub(super) enum Found {
+    /// A packet ended.
+    Drop(Box<Cause>),
+    /// None did, and this is what the asker said.
+    Said(String),
+}
 
 /// Finds the first cause after the probe began.
-pub(super) fn cause(model: &Model, probe: &Probe, from: NodeId) -> Option<Cause> {
+pub(super) fn cause(model: &Model, probe: &Probe, question: &Question) -> Option<Found> {
     let trace = &probe.trace;
-    let drops = trace.events.iter().filter(|e| e.at >= probe.begun);
-    for event in drops {
-        let What::Drop { reason, place, port, rule } = event.what else { continue };
-        let node = event.node();
-        let destination = probe_destination(trace, event.frame);
-        // What the asking machine itself did not let out was seen on no link.
-        let kept = node == from
-            && place == Place::Hook(HookPoint::Output)
-            && trace.sightings(event.frame).next().is_none();
-        if destination.is_none() && !kept {
-            continue;
-        }
-        return Some(Cause {
-            node,
-            reason,
-            place,
-            rule: Some(rule).filter(|r| *r != u32::MAX),
-            link: link_at(model, node, port),
-            destination,
-            passed: passed(trace, event.frame),
-            said: None,
-            port,
-            nearest: near_miss(trace, event),
-        });
+    let drops = || trace.events.iter().filter(|e| e.at >= probe.begun);
+    // Names are looked up first; their packets matter only when nothing else was sent or lost.
+    let mut asked = drops().filter_map(|e| of_drop(model, trace, question, e));
+    let asked = asked.next();
+    let asked = asked.or_else(|| drops().find_map(|e| of_lookup(model, trace, question, e)));
+    if let Some(cause) = asked {
+        return Some(Found::Drop(Box::new(cause)));
     }
-    let failed = trace.said().find_map(|(event, record)| match record {
-        AppRecord::RequestEnd { ok: false, note, .. } if event.node() == from && event.at >= probe.begun => {
-            Some(note)
+    trace.said().find_map(|(event, record)| match record {
+        AppRecord::RequestEnd { ok: false, note, .. }
+            if event.node() == question.from && event.at >= probe.begun =>
+        {
+            Some(Found::Said(note.clone()))
         }
         _ => None,
-    })?;
+    })
+}
+
+fn of_drop(model: &Model, trace: &Trace, question: &Question, event: &Event) -> Option<Cause> {
+    let cause = dropped(model, trace, question, event)?;
+    let about = cause.packet.protocol == question.protocol.number() || cause.packet.protocol == 1;
+    let own = question.protocol != Protocol::Udp
+        || question.port.is_some_and(|p| p == cause.packet.dst.port() || p == cause.packet.src.port())
+        || cause.packet.protocol == 1;
+    (about && own).then_some(cause)
+}
+
+fn of_lookup(model: &Model, trace: &Trace, question: &Question, event: &Event) -> Option<Cause> {
+    let cause = dropped(model, trace, question, event)?;
+    let dns = cause.packet.protocol == 17 && [cause.packet.src.port(), cause.packet.dst.port()].contains(&53);
+    (dns && question.address().is_none()).then_some(Cause { lookup: true, ..cause })
+}
+
+fn dropped(model: &Model, trace: &Trace, question: &Question, event: &Event) -> Option<Cause> {
+    let What::Drop { reason, place, port, rule } = event.what else { return None };
+    if reason == DropReason::NotForThisStation {
+        return None; // flooded by a switch that did not know better
+    }
+    let node = event.node();
+    let packet = seen_by(trace, (event, place), question)?;
+    let passed = passed(trace, event.frame);
+    let mut there = trace.events_of(event.frame).filter(|e| e.node() == node && e.at == event.at);
+    let nearest =
+        there.find_map(|e| if let What::NearMiss(miss) = &e.what { Some(miss.clone()) } else { None });
+    let here = trace.sightings(event.frame).rev().find(|s| s.node == node && s.way == Way::In);
     Some(Cause {
-        node: from,
-        reason: DropReason::RunEnded,
-        place: Place::Socket,
-        rule: None,
-        link: None,
-        destination: None,
-        passed: Vec::new(),
-        said: Some(failed.clone()),
-        port: PortId::default(),
-        nearest: None,
+        node,
+        reason,
+        place,
+        port,
+        rule: Some(rule).filter(|r| *r != u32::MAX),
+        link: link_at(model, node, port),
+        packet,
+        arrived: here.map(|s| s.port),
+        answer: root(trace, event.frame).node() != question.from,
+        lookup: false,
+        passed,
+        nearest,
     })
 }
 
-fn near_miss(trace: &Trace, drop: &Event) -> Option<NearMiss> {
-    let mut there = trace.events_of(drop.frame).filter(|e| e.node() == drop.node() && e.at == drop.at);
-    there.find_map(|e| match &e.what {
-        What::NearMiss(miss) => Some((**miss).clone()),
+/// The packet as the table saw it that dropped it: after what NAT did here before.
+fn seen_by(trace: &Trace, (event, place): (&Event, Place), question: &Question) -> Option<Packet> {
+    let on_wire = last_packet(trace, event, question)?;
+    if place == Place::Hook(rt_base::HookPoint::Prerouting) {
+        return Some(on_wire);
+    }
+    let rewritten = trace.events_of(event.frame).filter(|e| e.node() == event.node() && e.at == event.at);
+    let last = rewritten.filter_map(|e| if let What::Nat(nat) = &e.what { Some(nat) } else { None }).last();
+    Some(last.map_or(on_wire, |nat| Packet { src: nat.src_after, dst: nat.dst_after, ..on_wire }))
+}
+
+/// The packet as it was last on a wire before the event; of one that never was, as its socket opened it.
+fn last_packet(trace: &Trace, event: &Event, question: &Question) -> Option<Packet> {
+    let seen = trace.sightings(event.frame).rev().find(|s| s.at <= event.at);
+    seen.and_then(|s| parse(&s.bytes))
+        .or_else(|| packet(trace, event.frame))
+        .or_else(|| unsent(trace, event, question))
+}
+
+/// A packet that was dropped before it left the machine that made it: what was asked, or the mirror of what came last.
+fn unsent(trace: &Trace, event: &Event, question: &Question) -> Option<Packet> {
+    let filtered = trace.events_of(event.frame).find_map(|e| match &e.what {
+        What::NearMiss(miss) => {
+            Some(Packet { protocol: miss.protocol, src: miss.src, dst: miss.dst, complains: false })
+        }
         _ => None,
-    })
-}
-
-/// Machines that the first packet of the probe passed, by name, the asking one first.
-pub(super) fn path(trace: &Trace, from: NodeId, begun: Time) -> Vec<String> {
-    let first = trace.events_at(from).find(|e| {
-        matches!(e.what, What::Transmit { .. })
-            && e.at >= begun
-            && e.frame.node() == from
-            && probe_destination(trace, e.frame).is_some()
     });
-    first.map_or_else(Vec::new, |e| passed(trace, e.frame).iter().map(|n| trace.map.node_name(*n)).collect())
+    if let Some(packet) = filtered {
+        return Some(packet);
+    }
+    if event.node() == question.from {
+        return Some(asked(question));
+    }
+    let came = trace.frames_at(event.node()).rev().find(|f| f.at <= event.at && f.way == Way::In);
+    let came = came.and_then(|f| parse(&f.bytes))?;
+    Some(Packet { src: came.dst, dst: came.src, ..came })
 }
 
-/// The destination of a frame as first seen, when it is one that a probe or its answer would be.
-fn probe_destination(trace: &Trace, frame: FrameId) -> Option<IpAddr> {
-    let bytes = &trace.sightings(frame).next()?.bytes;
-    let (ethernet, rest) = rt_wire::EthernetHeader::parse(bytes).ok()?;
-    if ethernet.ethertype != 0x0800 {
+/// The packet that asks a question, as far as it is known before it is sent.
+pub(super) fn asked(question: &Question) -> Packet {
+    let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let (to, port) = (question.address().unwrap_or(nobody), question.port.unwrap_or(0));
+    let (src, dst) = (SocketAddr::new(nobody, 0), SocketAddr::new(to, port));
+    Packet { protocol: question.protocol.number(), src, dst, complains: false }
+}
+
+/// The frame that this one was derived from in the first place (a fragment, what a tunnel carries).
+pub(super) fn root(trace: &Trace, frame: FrameId) -> FrameId {
+    let mut at = frame;
+    for _ in 0..16 {
+        match trace.sightings(at).next().map(|s| s.parent) {
+            Some(parent) if !parent.is_none() && parent != at => at = parent,
+            _ => break,
+        }
+    }
+    at
+}
+
+/// A frame's packet as it was first seen.
+pub(super) fn packet(trace: &Trace, frame: FrameId) -> Option<Packet> {
+    parse(&trace.sightings(frame).next()?.bytes)
+}
+
+/// The IP packet in a frame: behind VLAN tags and PPPoE too.
+fn parse(bytes: &[u8]) -> Option<Packet> {
+    let (ethernet, mut rest) = EthernetHeader::parse(bytes).ok()?;
+    let mut kind = ethernet.ethertype;
+    while kind == 0x8100 || kind == 0x88a8 {
+        kind = u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]);
+        rest = rest.get(4..)?;
+    }
+    if kind == 0x8864 {
+        rest = rest.get(8..)?;
+        kind = 0x0800;
+    }
+    if kind != 0x0800 {
         return None;
     }
-    let (ip, _) = rt_wire::Ipv4Header::parse(rest).ok()?;
-    PROBE_PROTOCOLS.contains(&ip.protocol).then_some(IpAddr::V4(ip.dst))
+    let (ip, payload) = Ipv4Header::parse(rest).ok()?;
+    let tcp = (ip.protocol == 6).then(|| TcpHeader::parse(payload).ok()).flatten();
+    let udp = (ip.protocol == 17).then(|| UdpHeader::parse(payload).ok()).flatten();
+    let (sport, dport) = match (&tcp, &udp) {
+        (Some((tcp, _)), _) => (tcp.src, tcp.dst),
+        (_, Some((udp, _))) => (udp.src, udp.dst),
+        _ => (0, 0),
+    };
+    let complains = ip.protocol == 1 && payload.first().is_some_and(|t| matches!(t, 3 | 11 | 12));
+    Some(Packet {
+        protocol: ip.protocol,
+        src: SocketAddr::new(IpAddr::V4(ip.src), sport),
+        dst: SocketAddr::new(IpAddr::V4(ip.dst), dport),
+        complains,
+    })
+}
+
+/// Machines that the first packet of the probe passed, the asking one first.
+pub(super) fn path(trace: &Trace, question: &Question, begun: Time) -> Vec<NodeId> {
+    let first = trace.events_at(question.from).find(|e| {
+        let own = matches!(e.what, What::Transmit { .. }) && e.at >= begun && e.frame.node() == question.from;
+        let asks = |p: Packet| {
+            p.protocol == question.protocol.number() && question.port.is_none_or(|port| p.dst.port() == port)
+        };
+        own && packet(trace, e.frame).is_some_and(asks)
+    });
+    first.map_or_else(Vec::new, |e| passed(trace, e.frame))
 }
 
 /// The nodes that saw a frame, in order, each once in a row.
@@ -127,110 +239,18 @@ fn link_at(model: &Model, node: NodeId, port: PortId) -> Option<LinkId> {
     u32::try_from(at).ok().map(LinkId)
 }
 
-impl Cause {
-    /// For the verdict: names, sentence, rule and origin; nothing is lifted yet.
-    pub(super) fn blocker(&self, model: &Model) -> Blocker {
-        let facts = crate::facts::facts(model, 0);
-        let node = &facts.nodes[self.node.index()];
-        let (rule, origin) = self.rule_and_origin(model, node);
-        let sentence = match (&self.said, self.destination) {
-            (Some(said), _) => format!("{}: {said}", node.name),
-            (None, Some(to)) => {
-                let private = if self.is_unroutable(model, to) {
-                    "; it is a private address, which nobody routes on the internet"
-                } else {
-                    ""
-                };
-                format!("{} dropped the packet to {to}: {}{private}", node.name, self.reason.say())
-            }
-            (None, None) => format!("{}: {}", node.name, self.reason.say()),
-        };
-        let code = if self.said.is_some() { "request.failed" } else { self.reason.code() };
-        let nearest = self.nearest.as_ref().and_then(|miss| nearest_rule(node, miss));
-        let explanation = match self.place {
-            Place::Hook(hook) => hook_rule(node, hook, self.rule).and_then(|fact| fact.explanation.clone()),
-            _ => None,
-        };
-        Blocker {
-            node: node.name.clone(),
-            code: code.into(),
-            sentence,
-            rule,
-            origin,
-            nearest,
-            explanation,
-            lifted: None,
-        }
-    }
-
-    /// Whether it ended on the internet because its destination is private (RFC 1918) or shared (RFC 6598).
-    fn is_unroutable(&self, model: &Model, to: IpAddr) -> bool {
-        let IpAddr::V4(v4) = to else { return false };
-        let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
-        let role = model.nodes[self.node.index()].role.as_str();
-        let outside = matches!(role, "backbone router" | "ISP router");
-        self.reason == DropReason::NoRoute && outside && (v4.is_private() || shared)
-    }
-
-    fn rule_and_origin(&self, model: &Model, node: &rt_trace::NodeFacts) -> (Option<String>, String) {
-        let fact = match self.place {
-            Place::Hook(hook) => hook_rule(node, hook, self.rule),
-            Place::Route => self.rule.and_then(|r| node.route(r)),
-            Place::Nat => self.rule.and_then(|r| node.nat.get(r as usize)),
-            _ => None,
-        };
-        if let Some(check) = node.interfaces.get(self.port.index()).and_then(|i| i.reverse_path.as_ref())
-            && self.reason == DropReason::ReversePath
-        {
-            return (Some(check.text.clone()), check.origin.clone());
-        }
-        if let (DropReason::NoRoute, Some(to)) = (self.reason, self.destination) {
-            return (None, no_route(&model.nodes[self.node.index()], node, to).to_string());
-        }
-        match (fact, self.link) {
-            (Some(fact), _) => (Some(fact.text.clone()), fact.origin.clone()),
-            (None, Some(link)) if matches!(self.place, Place::Link | Place::Queue) => {
-                (None, model.links[link.index()].origin.to_string())
-            }
-            _ => (None, model.nodes[self.node.index()].origin.to_string()),
-        }
-    }
-}
-
-/// Nothing decided but the absence of a route: the one whose network has most bits in common with the destination.
-fn no_route(node: &Node, facts: &rt_trace::NodeFacts, to: IpAddr) -> Origin {
-    let common = |prefix: &IpNet| match (prefix.network(), to) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            (a.to_bits() ^ b.to_bits()).leading_zeros().min(prefix.prefix_len().into())
-        }
-        _ => 0,
-    };
-    let best = node
-        .routes
-        .iter()
-        .enumerate()
-        .max_by_key(|(index, route)| (common(&route.prefix), usize::MAX - index));
-    let nearest = best.map(|(index, route)| {
-        let text = facts.routes.get(index).map_or("?", |fact| fact.text.as_str());
-        format!("`{text}`, {}: {to} is not in {}", route.origin, route.prefix)
+/// Where a packet of `from` to `to` came out on the internet: the source address that it bore there, and for each machine
+/// that rewrote it, the source that it had before.
+pub(super) fn face(
+    trace: &Trace,
+    from: NodeId,
+    internet: &dyn Fn(NodeId) -> bool,
+) -> Option<(IpAddr, Vec<(NodeId, IpAddr)>)> {
+    let outside = trace.frames.iter().find(|f| internet(f.node) && root(trace, f.frame).node() == from)?;
+    let address = parse(&outside.bytes)?.src.ip();
+    let nats = trace.events_of(outside.frame).filter_map(|e| match &e.what {
+        What::Nat(nat) if nat.src_before.ip() != nat.src_after.ip() => Some((e.node(), nat.src_before.ip())),
+        _ => None,
     });
-    // A cloud's router is nobody's file line: its resource says whose routes these are.
-    let whose = match &node.origin {
-        Origin::Resource { address } => format!(" ({address})"),
-        _ => String::new(),
-    };
-    Origin::Absence { table: format!("the routes of {}{whose}", node.name), nearest }
-}
-
-fn nearest_rule(node: &rt_trace::NodeFacts, miss: &NearMiss) -> Option<String> {
-    let Place::Hook(hook) = miss.place else { return None };
-    let rule = hook_rule(node, hook, Some(miss.rule))?;
-    let name =
-        |port: PortId| node.interfaces.get(port.index()).map_or_else(|| "?".to_owned(), |i| i.name.clone());
-    Some(format!("`{}`, {}: {}", rule.text, rule.origin, miss.say(&name)))
-}
-
-fn hook_rule(node: &rt_trace::NodeFacts, hook: HookPoint, rule: Option<u32>) -> Option<&rt_trace::RuleFacts> {
-    let chain = node.chains.iter().find(|c| c.hook == hook)?;
-    rule.map_or(Some(&chain.policy), |r| chain.rules.get(r as usize))
+    Some((address, nats.collect()))
 }

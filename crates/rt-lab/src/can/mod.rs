@@ -1,49 +1,73 @@
 //! `can FROM TO[:PORT]`: one real probe, its verdict with the rule and its line; then each blocker is lifted in turn and
-//! the probe is sent again, so that every independent reason comes out.
+//! the probe is sent again, so that every independent reason comes out. [`matrix()`] asks for all pairs.
 //!
-//! Not a proof over all packets: it answers for the one packet that was sent. What lifts a blocker is a change of the
-//! lowered model, and the same engine runs it; nothing is guessed from the rules.
+//! Not a proof over all packets: it answers for the packets that were sent. What lifts a blocker is a change of the
+//! lowered model, and the same engine runs it; nothing is guessed from the rules. A world is asked when every machine has
+//! its address and every service listens; what the timeline changes later is not seen.
 
+mod ends;
 mod find;
 mod lift;
+mod matrix;
+mod name;
+mod probe;
+mod render;
+mod solve;
+mod stranger;
+#[cfg(test)]
+mod tests;
+mod ways;
 
-use rt_base::{Nanos, NodeId, Time};
-use rt_rules::Origin;
-use rt_scenario::model::{App, Model, NodeKind, Step, Verb};
+use std::net::IpAddr;
+
+use rt_base::{Nanos, NodeId};
+use rt_scenario::model::{Model, Verb};
 use serde::Serialize;
 
-use crate::{Refusal, Scenario, World};
+use crate::{Refusal, Scenario};
+use ends::End;
+use probe::{Prober, Question};
+use solve::Case;
 
-/// One reason why the probe does not arrive.
+pub use matrix::{Cell, Column, Mark, Matrix, MatrixQuery, matrix};
+pub use probe::Protocol;
+
+/// One reason why the probe does not arrive, or its answer does not come back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Blocker {
     /// Where.
     pub node: String,
     /// Stable machine code, such as `drop.filtered`.
     pub code: String,
+    /// What AWS's Reachability Analyzer calls the same thing, such as `SUBNET_ACL_RESTRICTION`, where it has a code for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<String>,
+    /// It is an answer that ends here.
+    pub answer: bool,
     /// One sentence.
     pub sentence: String,
     /// The rule that decided, in words, if one did.
     pub rule: Option<String>,
     /// Where that rule (or the thing whose absence decided) was written.
     pub origin: String,
-    /// The rule that came nearest to deciding otherwise when nothing in particular did, and what kept it from matching.
+    /// The rule that came nearest to letting it pass, and what kept it from matching.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nearest: Option<String>,
-    /// What a cloud calls this refusal, such as `SUBNET_ACL_RESTRICTION` (AWS VPC Reachability Analyzer).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<String>,
-    /// What was changed in the model to get past it; `None` when nothing could.
+    /// What was changed to get past it, as far as possible in words of the file; `None` when nothing could be.
     pub lifted: Option<String>,
 }
 
-/// The answer.
+/// The answer to one question.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Verdict {
     /// Who asked.
     pub from: String,
     /// For what.
     pub to: String,
+    /// By what.
+    pub protocol: Protocol,
+    /// The port, unless it was a ping.
+    pub port: Option<u16>,
     /// Whether the probe, as things are, was answered.
     pub reachable: bool,
     /// What the first probe came to, in one line.
@@ -52,238 +76,232 @@ pub struct Verdict {
     pub took: Nanos,
     /// Machines the probe passed, in order.
     pub path: Vec<String>,
-    /// Every independent reason, in the order in which they were met.
+    /// Every independent reason, in the order in which they were met: without one of them lifted, lifting all others does
+    /// not help.
     pub blockers: Vec<Blocker>,
     /// Whether the probe is answered once all of these are lifted.
     pub reachable_when_lifted: bool,
     /// Whether any machine has the address asked for (true for names).
     pub target_exists: bool,
+    /// What was decided for the asker, in sentences.
+    pub assumptions: Vec<String>,
 }
 
-/// At most so many blockers are lifted one after the other.
-const MOST_BLOCKERS: usize = 16;
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct CanQuery {
+    /// Who asks: a machine, an address, a name, `internet`, or a group of machines.
+    pub from: String,
+    /// Who is asked: the same, with `:PORT`, `:PORT/udp` or nothing (a ping) behind.
+    pub to: String,
+    /// By what; otherwise TCP with a port and ICMP without.
+    pub protocol: Option<Protocol>,
+    /// Chooses all random things.
+    pub seed: u64,
+}
 
-/// Sends the probe and finds every reason.
+impl CanQuery {
+    /// From here to there, with seed 1.
+    #[must_use]
+    pub fn new(from: &str, to: &str) -> CanQuery {
+        CanQuery { from: from.to_owned(), to: to.to_owned(), protocol: None, seed: 1 }
+    }
+}
+
+/// The answers: one, or one for each pair of two groups.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answers {
+    /// In the order of the model.
+    pub verdicts: Vec<Verdict>,
+}
+
+impl Answers {
+    /// Whether every pair reaches (`yes`), or none does (`no`).
+    #[must_use]
+    pub fn are_all(&self, yes: bool) -> bool {
+        self.verdicts.iter().all(|v| v.reachable == yes)
+    }
+}
+
+/// Pairs that one question may come to.
+const MOST_PAIRS: usize = 64;
+
+/// Sends the probes and finds every reason.
 ///
 /// # Errors
-/// [`Refusal::Unknown`] for a machine that does not exist, [`Refusal::Misuse`] for a bad port.
-pub fn can(scenario: &Scenario, from: &str, to: &str, seed: u64) -> Result<Verdict, Refusal> {
+/// [`Refusal::Unknown`] for a machine that does not exist, [`Refusal::Misuse`] for a bad port, an empty group, a stranger
+/// where there is no internet, or more than 64 pairs.
+pub fn can(scenario: &Scenario, query: &CanQuery) -> Result<Answers, Refusal> {
     let mut model = scenario.model().clone();
-    let node = node_named(&model, from)?;
-    has_stack(&model, node)?;
-    let verb = verb(&model, to)?;
-    let first = probe(&model, node, &verb, seed);
-    let mut verdict = Verdict {
-        from: model.nodes[node.index()].name.clone(),
-        to: to.to_owned(),
-        reachable: first.ok,
-        outcome: first.summary.clone(),
-        took: first.took,
-        path: first.path.clone(),
-        blockers: Vec::new(),
-        reachable_when_lifted: first.ok,
-        target_exists: target_exists(&model, &verb),
-    };
-    let mut last = first;
-    while !last.ok && verdict.blockers.len() < MOST_BLOCKERS {
-        let Some(cause) = find::cause(&model, &last, node) else { break };
-        // Named first: lifting changes the very rule that decided.
-        let mut blocker = cause.blocker(&model);
-        blocker.lifted = lift::lift(&mut model, &cause, &verb);
-        // The same blocker again means that lifting it changed nothing for this packet.
-        let again =
-            verdict.blockers.last().is_some_and(|b| b.node == blocker.node && b.lifted == blocker.lifted);
-        if again {
-            break;
-        }
-        let stuck = blocker.lifted.is_none();
-        verdict.blockers.push(blocker);
-        if stuck {
-            break;
-        }
-        last = probe(&model, node, &verb, seed);
+    let (text, port, suffix) = ends::split_port(&query.to)?;
+    let protocol = protocol(query.protocol, port, suffix)?;
+    let (from, to) = (End::read(&model, &query.from)?, End::read(&model, text)?);
+    let askers = from.askers(&mut model, &query.from)?;
+    let targets = targets(&mut model, &to, (text, protocol, port))?;
+    let pairs: Vec<(NodeId, &Target)> = askers
+        .iter()
+        .flat_map(|a| targets.iter().map(move |t| (*a, t)))
+        .filter(|(a, t)| t.node != Some(*a))
+        .collect();
+    if pairs.len() > MOST_PAIRS {
+        let why = format!(
+            "these are {} pairs, more than the {MOST_PAIRS} that one question may come to: ask --matrix",
+            pairs.len()
+        );
+        return Err(Refusal::Misuse { why });
     }
-    verdict.reachable_when_lifted = last.ok;
+    if pairs.is_empty() {
+        return Err(Refusal::Misuse { why: "a machine reaches itself: name two".into() });
+    }
+    let mut verdicts = Vec::new();
+    for (asker, target) in pairs {
+        verdicts.push(one(&model, (asker, &from), target, (protocol, port, query.seed))?);
+    }
+    Ok(Answers { verdicts })
+}
+
+fn one(
+    model: &Model,
+    (asker, from): (NodeId, &End),
+    target: &Target,
+    (protocol, port, seed): (Protocol, Option<u16>, u64),
+) -> Result<Verdict, Refusal> {
+    let mut assumptions = Vec::new();
+    let address = target.seen_from(model, asker, seed, &mut assumptions)?;
+    let question = Question { from: asker, target: address.clone(), protocol, port };
+    let mut verdict = solve::solve(&Case { model, question, target: target.node, seed });
+    verdict.to.clone_from(&target.text);
+    verdict.target_exists = address.parse().map_or(true, |a: IpAddr| ends::owner(model, a).is_some());
+    if model.nodes[asker.index()].name == stranger::NAME {
+        let own = ends::addresses(model, asker.index());
+        let own = own.first().map_or_else(String::new, ToString::to_string);
+        assumptions.insert(
+            0,
+            format!("the stranger is a host at {own} that was added to the internet for the probe"),
+        );
+    }
+    if let (End::Address(from), true) = (from, ends::addresses(model, asker.index()).len() > 1) {
+        assumptions.push(format!("asked by {}, which has {from}", model.nodes[asker.index()].name));
+    }
+    if protocol == Protocol::Udp {
+        assumptions.push("a datagram that a program takes has arrived, answered or not".into());
+    }
+    verdict.assumptions = assumptions;
     Ok(verdict)
 }
 
+/// Something asked for.
+struct Target {
+    /// As it was written, or the machine's name.
+    text: String,
+    /// The machine that is meant.
+    node: Option<NodeId>,
+    /// What the asker types; `None`: the machine's address.
+    typed: Option<String>,
+}
+
+fn targets(
+    model: &mut Model,
+    end: &End,
+    (text, protocol, port): (&str, Protocol, Option<u16>),
+) -> Result<Vec<Target>, Refusal> {
+    let machine = |model: &Model, node: NodeId, text: Option<&str>| Target {
+        text: text.map_or_else(|| model.nodes[node.index()].name.clone(), str::to_owned),
+        node: Some(node),
+        typed: None,
+    };
+    Ok(match end {
+        End::Machine(node) => vec![machine(model, *node, Some(text))],
+        End::Group(nodes) => nodes.iter().map(|n| machine(model, *n, None)).collect(),
+        End::Address(address) => {
+            let node = ends::owner(model, *address);
+            vec![Target { text: text.to_owned(), node, typed: Some(address.to_string()) }]
+        }
+        End::Name(name) => vec![Target { text: text.to_owned(), node: None, typed: Some(name.clone()) }],
+        End::Internet => {
+            let node = ends::the_stranger(model, None)?;
+            if let Some(port) = port {
+                model.nodes[node.index()].apps.push(lift::listener(protocol, port));
+            }
+            vec![machine(model, node, Some(text))]
+        }
+    })
+}
+
+impl Target {
+    /// What this asker types: from outside, a machine's public address if it has one.
+    fn seen_from(
+        &self,
+        model: &Model,
+        asker: NodeId,
+        seed: u64,
+        assumptions: &mut Vec<String>,
+    ) -> Result<String, Refusal> {
+        if let Some(typed) = &self.typed {
+            return Ok(typed.clone());
+        }
+        let Some(node) = self.node else { return Ok(self.text.clone()) };
+        let own = ends::addresses(model, node.index());
+        let outside = ends::addresses(model, asker.index()).iter().any(|a| !lift::is_private(*a));
+        let public = ends::public_addresses(model).into_iter().find(|(inside, _)| own.contains(inside));
+        if let (true, Some((_, public))) = (outside, public) {
+            assumptions.push(format!("from outside, {} is asked at {public}, its public address", self.text));
+            return Ok(public.to_string());
+        }
+        let learnt = || Prober::new(model, &[node], seed).address(node);
+        let Some(address) = own.first().copied().or_else(learnt) else {
+            let why = format!("{} has no address, so nobody can ask for it", self.text);
+            return Err(Refusal::Misuse { why });
+        };
+        if own.len() > 1 {
+            assumptions.push(format!("{} is asked at {address}, the first of its addresses", self.text));
+        }
+        Ok(address.to_string())
+    }
+}
+
 /// Why a probe does not get through, in one sentence; empty when it does or when nobody refused it.
-pub(crate) fn reason(model: &Model, node: NodeId, verb: &Verb, seed: u64) -> String {
-    let last = probe(model, node, verb, seed);
-    let cause = if last.ok { None } else { find::cause(model, &last, node) };
-    cause.map_or_else(String::new, |cause| {
-        let blocker = cause.blocker(model);
-        match &blocker.rule {
-            Some(rule) => format!("{}: `{rule}`, {}", blocker.sentence, blocker.origin),
-            None => format!("{}, {}", blocker.sentence, blocker.origin),
+pub(crate) fn reason(model: &Model, from: NodeId, verb: &Verb, seed: u64) -> String {
+    let question = match verb {
+        Verb::Probe { target, port } => {
+            Question { from, target: target.clone(), protocol: Protocol::Tcp, port: Some(*port) }
         }
-    })
-}
-
-/// What one probe came to.
-struct Probe {
-    ok: bool,
-    summary: String,
-    took: Nanos,
-    begun: Time,
-    path: Vec<String>,
-    trace: rt_trace::Trace,
-}
-
-fn probe(model: &Model, node: NodeId, verb: &Verb, seed: u64) -> Probe {
-    let mut model = model.clone();
-    let origin = Origin::Resource { address: "can".into() };
-    model.steps = vec![Step {
-        text: "can".into(),
-        node,
-        verb: verb.clone(),
-        after: Nanos::ZERO,
-        source_port: None,
-        isn: None,
-        background: false,
-        ecn: None,
-        origin,
-    }];
-    model.expect.clear();
-    let mut world = World::of_model(&model, seed);
-    let outcome = world.run_all_steps().into_iter().next();
-    let trace = world.into_trace();
-    let (ok, summary, begun, ended) = outcome.map_or_else(
-        || (false, "no answer".to_owned(), Time::ZERO, Time::ZERO),
-        |o| (o.ok, o.summary, o.begin, o.end),
-    );
-    let path = find::path(&trace, node, begun);
-    Probe { ok, summary, took: ended.since(begun), begun, path, trace }
-}
-
-fn node_named(model: &Model, name: &str) -> Result<NodeId, Refusal> {
-    crate::facts::node_named(model, name).ok_or_else(|| {
-        let known: Vec<&str> = model.nodes.iter().map(|n| n.name.as_str()).collect();
-        Refusal::unknown("machine", name, &known)
-    })
-}
-
-/// Whether an address that is asked for is anybody's; names are resolved by the probe itself.
-fn target_exists(model: &Model, verb: &Verb) -> bool {
-    let (Verb::Probe { target, .. } | Verb::Ping { target, .. }) = verb else { return true };
-    let Ok(wanted) = target.parse::<std::net::IpAddr>() else { return true };
-    let mut written = model.nodes.iter().flat_map(|n| &n.interfaces).flat_map(|i| &i.addresses);
-    let reserved = |a: &App| matches!(a, App::DhcpServer { reservations, .. } if reservations.iter().any(|r| r.1 == wanted));
-    written.any(|a| a.addr() == wanted) || model.nodes.iter().flat_map(|n| &n.apps).any(reserved)
-}
-
-/// A switch moves frames and has no address to ask from or to be asked at.
-fn has_stack(model: &Model, node: NodeId) -> Result<(), Refusal> {
-    let found = &model.nodes[node.index()];
-    if found.kind != NodeKind::Switch {
-        return Ok(());
-    }
-    Err(Refusal::Misuse {
-        why: format!("{} is a switch: it has no stack that could ask or answer", found.name),
-    })
-}
-
-/// `TO` or `TO:PORT`: a machine (its first address is used), an address or a name.
-fn verb(model: &Model, to: &str) -> Result<Verb, Refusal> {
-    let (target, port) = match to.rsplit_once(':') {
-        Some((target, port)) => {
-            let parsed = port.parse::<u16>().ok().filter(|p| *p > 0);
-            let why = || Refusal::Misuse { why: format!("`{port}` is not a port (1 to 65535)") };
-            (target, Some(parsed.ok_or_else(why)?))
+        Verb::Ping { target, .. } => {
+            Question { from, target: target.clone(), protocol: Protocol::Icmp, port: None }
         }
-        None => (to, None),
+        _ => return String::new(),
     };
-    if target.is_empty() || target.contains(['[', ']', ':', ' ']) {
-        let why =
-            format!("`{to}` names no target: write a machine, an IPv4 address or a name, with :PORT for TCP");
-        return Err(Refusal::Misuse { why });
-    }
-    let target = match crate::facts::node_named(model, target) {
-        Some(node) => {
-            has_stack(model, node)?;
-            let why = || Refusal::Misuse {
-                why: format!("{target} has no address before it runs: give an address"),
-            };
-            address_of(model, node).ok_or_else(why)?.to_string()
-        }
-        None => target.to_owned(),
-    };
-    Ok(match port {
-        Some(port) => Verb::Probe { target, port },
-        None => Verb::Ping { target, count: 1 },
+    let blocker = solve::first(&Case { model, question, target: None, seed });
+    blocker.map_or_else(String::new, |blocker| match &blocker.rule {
+        Some(rule) => format!("{}: `{rule}`, {}", blocker.sentence, blocker.origin),
+        None => format!("{}, {}", blocker.sentence, blocker.origin),
     })
 }
 
 /// A machine's first address: written, or reserved for its MAC by a DHCP server.
-pub(crate) fn address_of(model: &Model, node: NodeId) -> Option<std::net::IpAddr> {
-    let interfaces = &model.nodes[node.index()].interfaces;
-    let written = interfaces.iter().find_map(|i| i.addresses.first()).map(ipnet::IpNet::addr);
-    let reserved = || {
-        model.nodes.iter().flat_map(|n| &n.apps).find_map(|app| match app {
-            App::DhcpServer { reservations, .. } => {
-                reservations.iter().find(|(mac, _)| interfaces.iter().any(|i| i.mac == *mac)).map(|(_, a)| *a)
-            }
-            _ => None,
-        })
+pub(crate) fn address_of(model: &Model, node: NodeId) -> Option<IpAddr> {
+    ends::addresses(model, node.index()).first().copied()
+}
+
+/// By what is asked, as far as the port and what stands behind it allow.
+fn protocol(wanted: Option<Protocol>, port: Option<u16>, suffix: Option<&str>) -> Result<Protocol, Refusal> {
+    let written = match suffix {
+        None => None,
+        Some("tcp") => Some(Protocol::Tcp),
+        Some("udp") => Some(Protocol::Udp),
+        Some(other) => {
+            return Err(Refusal::Misuse { why: format!("`{other}` is no protocol with ports: tcp or udp") });
+        }
     };
-    written.or_else(reserved)
-}
-
-impl Verdict {
-    /// The verdict as JSON.
-    #[must_use]
-    pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).map_or_else(|e| e.to_string(), |text| text + "\n")
-    }
-
-    /// The verdict for people.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut lines = Vec::new();
-        let word = if self.reachable { "yes" } else { "no" };
-        lines.push(format!("{word}: {} to {}: {}; in all {}", self.from, self.to, self.outcome, self.took));
-        if !self.path.is_empty() {
-            lines.push(format!("  the probe passed  {}", short_path(&self.path)));
+    let refuse = |why: &str| Err(Refusal::Misuse { why: why.to_owned() });
+    match (written.or(wanted), port) {
+        (Some(a), _) if wanted.is_some_and(|b| a != b) => refuse("two protocols were given"),
+        (Some(Protocol::Icmp), Some(_)) => refuse("ICMP has no ports: leave the port away"),
+        (Some(Protocol::Tcp | Protocol::Udp), None) => {
+            refuse("TCP and UDP need a port: write :PORT behind the target")
         }
-        for (number, blocker) in self.blockers.iter().enumerate() {
-            lines.push(format!("  {}  {}  [{}]", number + 1, blocker.sentence, blocker.code));
-            if let Some(rule) = &blocker.rule {
-                lines.push(format!("     rule     {rule}"));
-            }
-            lines.push(format!("     written  {}", blocker.origin));
-            lines.extend(blocker.nearest.iter().map(|nearest| format!("     nearest  {nearest}")));
-            lines.extend(blocker.explanation.iter().map(|code| format!("     AWS      {code}")));
-            match &blocker.lifted {
-                Some(change) => lines.push(format!("     lifted   {change}")),
-                None => lines.push("     lifted   nothing in the model lifts this".into()),
-            }
-        }
-        if !self.reachable {
-            lines.push(match (self.blockers.len(), self.reachable_when_lifted) {
-                (0, _) => "  no packet was dropped: the other end did not answer".into(),
-                (1, true) => "  lifting this one thing is enough".into(),
-                (n, true) => format!("  all {n} must be lifted, then the answer is yes"),
-                (_, false) if !self.target_exists => "  no machine here has this address".into(),
-                (_, false) => "  even then there is no answer".into(),
-            });
-        }
-        lines.join("\n") + "\n"
-    }
-}
-
-/// Machines joined by `>`; in a routing loop the same two come again and again, which is said once.
-fn short_path(path: &[String]) -> String {
-    let circle = (0..path.len()).find_map(|start| {
-        let next = path[start + 1..].iter().position(|n| *n == path[start])? + 1;
-        let times = path[start..].chunks(next).filter(|c| *c == &path[start..start + next]).count();
-        Some((start, next, times))
-    });
-    match circle {
-        Some((start, length, times)) => {
-            let round = path[start..start + length].join(" > ");
-            let before: String = path[..start].iter().map(|n| format!("{n} > ")).collect();
-            format!("{before}{round} > {} ... ({times} times round)", path[start])
-        }
-        None => path.join(" > "),
+        (Some(protocol), _) => Ok(protocol),
+        (None, Some(_)) => Ok(Protocol::Tcp),
+        (None, None) => Ok(Protocol::Icmp),
     }
 }

@@ -1,6 +1,8 @@
 //! A VPC's constructs, each with a packet that passes and one that dies with its reason, its origin and AWS's word for it.
 
-use rt_lab::{Scenario, Verdict, can};
+use rt_lab::{Scenario, Verdict};
+
+use crate::verdicts::can;
 
 const CLOUD: &str = r#"name: cloud
 sites:
@@ -116,19 +118,42 @@ fn an_internet_gateway_passes_only_public_addresses() {
 fn a_nat_gateway_lets_out_and_nobody_in() {
     let path = yes("db", "user:80").path;
     assert!(path.iter().any(|n| n == "aws.nat") && path.iter().any(|n| n == "aws.igw"), "{path:?}");
-    let verdict =
-        no("user", "54.20.30.30:80", ("aws.nat", "drop.nat_no_mapping"), None, &at("nat-gateways:"));
+    let verdict = no(
+        "user",
+        "54.20.30.30:80",
+        ("aws.nat", "drop.nat_no_mapping"),
+        Some("NGW_REQUIRES_SOURCE_IN_VPC"),
+        &at("nat-gateways:"),
+    );
     assert!(verdict.path.iter().any(|n| n == "aws.router"), "{}", verdict.text());
 }
 
 #[test]
 fn a_subnet_goes_where_its_own_table_says() {
-    no("lonely", "user:80", ("aws.router", "drop.no_route"), None, "no rule in the routes of aws.router");
-    no("lost", "user:80", ("aws.router", "drop.blackhole"), None, "aws_route.hole");
+    no(
+        "lonely",
+        "user:80",
+        ("aws.router", "drop.no_route"),
+        Some("NO_ROUTE_TO_DESTINATION"),
+        "no rule in the routes of aws.router",
+    );
+    no(
+        "lost",
+        "user:80",
+        ("aws.router", "drop.blackhole"),
+        Some("BLACKHOLE_ROUTE_FOR_DESTINATION_FOUND"),
+        "aws_route.hole",
+    );
     yes("lost", "web:80");
     let path = yes("precise", "user:80").path;
     assert!(path.iter().any(|n| n == "aws.nat"), "the most specific prefix wins: {path:?}");
-    no("web", "10.0.99.9:80", ("aws.router", "drop.blackhole"), None, "local");
+    no(
+        "web",
+        "10.0.99.9:80",
+        ("aws.router", "drop.blackhole"),
+        Some("BLACKHOLE_ROUTE_FOR_DESTINATION_FOUND"),
+        "local",
+    );
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Filters told: the rule that decided or came nearest, with its line, in the story and in `can`.
 
-use rt_lab::{Network, Run, RunOptions, Scenario, can};
+use rt_lab::{Network, Run, RunOptions, Scenario};
+
+use crate::verdicts::can;
 
 fn routed(router: &str) -> Scenario {
     scenario(router, "")
@@ -55,7 +57,11 @@ fn check(router: &str, blockers: &[(&str, &str, Option<&str>)], told: &[&str]) {
 fn a_refusal_by_default_names_the_nearest_rule_and_what_kept_it_from_matching() {
     check(
         "firewall: { forward: [ allow udp port 53, allow tcp port 443, otherwise deny ] }",
-        &[("drop.filtered", "otherwise deny", Some("the destination port is 80"))],
+        // The answer too: nothing here lets the answers of known flows pass.
+        &[
+            ("drop.filtered", "otherwise deny", Some("the destination port is 80")),
+            ("drop.filtered", "otherwise deny", Some("the destination port is")),
+        ],
         &["Nearest was \"allow tcp port 443\", but the destination port is 80 (guards.yaml:"],
     );
     check(

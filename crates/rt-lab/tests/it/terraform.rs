@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use rt_lab::{Imported, RunOptions, Scenario, can, import_terraform};
+use rt_lab::{Imported, RunOptions, Scenario, import_terraform};
+
+use crate::verdicts::can;
 
 fn imported(plan: &str) -> (Imported, Scenario) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/terraform").join(plan);

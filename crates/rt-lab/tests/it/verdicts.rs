@@ -1,6 +1,14 @@
 //! `can`: one real probe, and every independent blocker.
 
-use rt_lab::{Network, Scenario, can};
+use rt_lab::{CanQuery, Mark, MatrixQuery, Network, Protocol, Refusal, Scenario, Verdict};
+
+/// The only verdict.
+pub(crate) fn can(scenario: &Scenario, from: &str, to: &str, seed: u64) -> Result<Verdict, Refusal> {
+    let query = CanQuery { seed, ..CanQuery::new(from, to) };
+    let mut verdicts = rt_lab::can(scenario, &query)?.verdicts;
+    assert_eq!(verdicts.len(), 1, "one pair");
+    Ok(verdicts.remove(0))
+}
 
 #[test]
 fn reachable_is_yes_with_the_path() {
@@ -56,4 +64,104 @@ fn unknown_machines_are_refused_with_the_known_names() {
     let refusal = can(&scenario, "nobody", "google.com", 1).unwrap_err().to_string();
     assert!(refusal.contains("home.laptop"), "{refusal}");
     assert!(can(&scenario, "laptop", "google.com:70000", 1).is_err());
+}
+
+/// A stranger against a machine behind a NAT: the address means nothing out there, the NAT has no mapping, and then what the
+/// machine itself says.
+#[test]
+fn a_stranger_meets_every_reason_on_the_way_to_a_private_address() {
+    let scenario = Scenario::load("home").unwrap();
+    let codes = |to: &str| {
+        let verdict = can(&scenario, "internet", to, 1).unwrap();
+        assert!(!verdict.reachable && verdict.reachable_when_lifted, "{}", verdict.text());
+        verdict.blockers.iter().map(|b| b.code.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(codes("laptop:80"), ["drop.no_route", "drop.nat_no_mapping", "drop.no_socket"]);
+    // The router answers a ping in the laptop's place: that is not the laptop.
+    assert_eq!(codes("192.168.1.10"), ["drop.no_route", "drop.nat_no_mapping"]);
+    let out = can(&scenario, "laptop", "internet:443", 1).unwrap();
+    assert!(out.reachable, "{}", out.text());
+}
+
+/// The private subnet of a VPC: three independent reasons, in the order in which a packet meets them.
+#[test]
+fn a_private_subnet_has_three_reasons() {
+    let text = "
+name: cloud
+sites:
+  internet: { kind: internet, places: [frankfurt, london], resolvers: { dns: { address: 9.9.9.9, place: london } } }
+  vpc:
+    kind: vpc
+    place: frankfurt
+    cidr: 10.0.0.0/16
+    internet-gateway: yes
+    subnets:
+      public: { cidr: 10.0.1.0/24, routes: { 0.0.0.0/0: internet-gateway } }
+      private: { cidr: 10.0.2.0/24, routes: { 0.0.0.0/0: nat } }
+    nat-gateways: { nat: { subnet: public, address: 10.0.1.100, public: 54.93.0.10 } }
+    security-groups: { app: { in: [ tcp port 443 from 10.0.0.0/16 ] } }
+    instances:
+      app: { subnet: private, address: 10.0.2.50, groups: [app] }
+      lost: { subnet: public, address: 10.0.1.30, groups: [app] }
+";
+    let scenario = Scenario::of_text("cloud.yaml", text).unwrap();
+    let verdict = can(&scenario, "internet", "10.0.2.50", 1).unwrap();
+    let found: Vec<(&str, &str, &str)> = verdict
+        .blockers
+        .iter()
+        .map(|b| (b.node.as_str(), b.code.as_str(), b.explanation.as_deref().unwrap_or("")))
+        .collect();
+    let expected = [
+        ("internet.frankfurt", "drop.no_route", "NO_ROUTE_TO_DESTINATION"),
+        ("vpc.nat", "drop.nat_no_mapping", "NGW_REQUIRES_SOURCE_IN_VPC"),
+        ("vpc.app", "drop.filtered", "ENI_SG_RULES_MISMATCH"),
+    ];
+    assert_eq!(found, expected, "{}", verdict.text());
+    assert!(verdict.reachable_when_lifted, "{}", verdict.text());
+    // Its public side has no mapping either, and nobody said for whom.
+    let direct = can(&scenario, "internet", "54.93.0.10", 1).unwrap();
+    assert_eq!(direct.blockers.len(), 1, "{}", direct.text());
+    assert_eq!((direct.blockers[0].node.as_str(), &direct.blockers[0].lifted), ("vpc.nat", &None));
+    // Out through the gateway without a public address.
+    let lost = can(&scenario, "lost", "internet:443", 1).unwrap();
+    assert_eq!(lost.blockers.len(), 1, "{}", lost.text());
+    assert_eq!(lost.blockers[0].explanation.as_deref(), Some("IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS"));
+    assert!(lost.reachable_when_lifted, "{}", lost.text());
+}
+
+/// What a table says of a pair is what a single question says of it.
+#[test]
+fn a_table_of_all_pairs_agrees_with_single_questions() {
+    for scenario in [Scenario::load("home").unwrap(), two_blockers()] {
+        let table = rt_lab::matrix(&scenario, &MatrixQuery { seed: 1, ..MatrixQuery::default() }).unwrap();
+        for cell in table.cells.iter().flatten().filter(|c| c.mark != Mark::Itself) {
+            let single = can(&scenario, &cell.from, &cell.to, 1).unwrap();
+            assert_eq!(single.reachable, cell.mark == Mark::Yes, "{cell:?}\n{}", single.text());
+        }
+        let (yes, all) = table.counts();
+        assert!(yes > 0 && yes < all, "{}", table.text());
+        assert!(table.html().contains(&format!("{yes} of {all} pairs")), "{}", table.html());
+    }
+}
+
+#[test]
+fn ends_and_protocols_that_make_no_sense_are_refused() {
+    let home = Scenario::load("home").unwrap();
+    let two = two_blockers();
+    let refused = |scenario: &Scenario, from: &str, to: &str| {
+        let said = rt_lab::can(scenario, &CanQuery::new(from, to)).unwrap_err();
+        assert_eq!(said.exit_code(), 2);
+        said.to_string()
+    };
+    assert!(refused(&two, "internet", "b").contains("no internet"));
+    assert!(refused(&home, "10.7.7.7", "laptop").contains("nobody here"));
+    assert!(refused(&home, "laptop", "web:80/sctp").contains("protocol"));
+    assert!(refused(&home, "laptop", "2001:db8::1").contains("2001"));
+    assert!(refused(&home, "laptop", "laptop").contains("itself"));
+    assert!(refused(&home, "group nobody", "laptop").contains("group nobody"));
+    assert!(refused(&home, "laptop", "").contains("no end"));
+    let query = CanQuery { protocol: Some(Protocol::Udp), ..CanQuery::new("laptop", "web") };
+    assert!(rt_lab::can(&home, &query).unwrap_err().to_string().contains("port"));
+    let group = rt_lab::can(&home, &CanQuery::new("site home", "web:80")).unwrap();
+    assert!(group.verdicts.len() == 2 && group.are_all(true), "{}", group.text());
 }

@@ -1,0 +1,215 @@
+//! A blocker in words: one sentence, the rule that decided and where it was written, what came nearest, and the code by
+//! which AWS's Reachability Analyzer calls the same thing.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use rt_base::{DropReason, HookPoint, NodeId, Place, PortId};
+use rt_rules::{Construct, Origin};
+use rt_scenario::model::{Model, Node};
+use rt_scenario::views;
+
+use super::Blocker;
+use super::find::Cause;
+use super::lift::{self, Edit};
+use super::solve::{self, State};
+
+/// What the asker says, when no packet was dropped.
+pub(super) fn said(model: &Model, from: NodeId, said: &str) -> Blocker {
+    let node = &model.nodes[from.index()];
+    Blocker {
+        node: node.name.clone(),
+        code: "request.failed".into(),
+        explanation: None,
+        answer: false,
+        sentence: format!("{}: {said}", node.name),
+        rule: None,
+        origin: node.origin.to_string(),
+        nearest: None,
+        lifted: None,
+    }
+}
+
+/// For the verdict; nothing is lifted yet. What lifts it says what it is.
+pub(super) fn blocker(state: &State, cause: &Cause, edit: Option<&Edit>) -> Blocker {
+    let node = &state.model.nodes[cause.node.index()];
+    let (rule, origin) = rule_and_origin(&state.model, &crate::facts::of_node(node), cause);
+    let no_mapping = matches!(edit, Some(Edit::Forward { .. })) || solve::is_unmapped(&state.model, cause);
+    Blocker {
+        node: node.name.clone(),
+        code: if no_mapping { "drop.nat_no_mapping".into() } else { cause.reason.code().into() },
+        explanation: explanation(node, cause, (&origin, no_mapping)),
+        answer: cause.answer,
+        sentence: sentence(state, cause, edit),
+        rule: rule.filter(|_| !no_mapping),
+        origin,
+        nearest: nearest(node, cause).filter(|_| !no_mapping),
+        lifted: None,
+    }
+}
+
+fn sentence(state: &State, cause: &Cause, edit: Option<&Edit>) -> String {
+    let node = &state.model.nodes[cause.node.index()];
+    let to = match cause.packet.dst.port() {
+        0 => cause.packet.dst.ip().to_string(),
+        port => format!("{}:{port}", cause.packet.dst.ip()),
+    };
+    match edit {
+        Some(Edit::Face(_) | Edit::Routes(_)) if cause.reason != DropReason::TtlExceeded => {
+            return format!(
+                "{} is not routable on the internet: {} knows no way to a private address",
+                cause.packet.dst.ip(),
+                node.name
+            );
+        }
+        Some(Edit::Forward { to: inner, .. }) => {
+            return format!(
+                "{} has no mapping for {to} that leads in to {inner}: nothing asked for it from there",
+                node.name
+            );
+        }
+        _ if solve::is_unmapped(&state.model, cause) => {
+            return format!("{} has no mapping for {to}: nobody behind it asked for it", node.name);
+        }
+        _ => {}
+    }
+    let what = match (cause.lookup, cause.answer) {
+        (true, false) => "the question to the name server",
+        (true, true) => "the name server's answer to",
+        (false, true) => "the answer to",
+        (false, false) => "the packet to",
+    };
+    let what = if cause.packet.complains { "the ICMP error to" } else { what };
+    match construct(node, cause) {
+        Some(Construct::SecurityGroup { name }) => {
+            let name = if name.is_empty() {
+                "no security group".into()
+            } else {
+                format!("the security group `{name}`")
+            };
+            format!("{name} of {} refuses {what} {to}", node.name)
+        }
+        Some(Construct::NetworkAcl { name }) => {
+            let way = if cause.place == Place::Hook(HookPoint::Prerouting) { "out" } else { "in" };
+            format!("the network ACL `{name}` ({way}) refuses {what} {to}: it keeps no state")
+        }
+        Some(Construct::InternetGateway) => {
+            let why = "an internet gateway passes only what has a public address";
+            format!("{} refuses {what} {to}: {why}", node.name)
+        }
+        None => format!("{} dropped {what} {to}: {}", node.name, cause.reason.say()),
+    }
+}
+
+/// The cloud's construct that decided: the rule's, or the policy's.
+pub(super) fn construct(node: &Node, cause: &Cause) -> Option<Construct> {
+    let Place::Hook(hook) = cause.place else { return None };
+    let chain = node.chains.iter().find(|c| c.hook == hook)?;
+    match cause.rule {
+        Some(rule) => chain.rules.get(rule as usize)?.construct.clone(),
+        None => lift::construct(chain).cloned(),
+    }
+}
+
+pub(super) fn rule_and_origin(
+    model: &Model,
+    node: &rt_trace::NodeFacts,
+    cause: &Cause,
+) -> (Option<String>, String) {
+    let fact = match cause.place {
+        Place::Hook(hook) => hook_rule(node, hook, cause.rule),
+        Place::Route => cause.rule.and_then(|r| node.route(r)),
+        Place::Nat => cause.rule.and_then(|r| node.nat.get(r as usize)),
+        _ => None,
+    };
+    let interface = node.interfaces.get(cause.port.index());
+    let check = interface.and_then(|i| i.reverse_path.as_ref());
+    if let Some(check) = check.filter(|_| cause.reason == DropReason::ReversePath) {
+        return (Some(check.text.clone()), check.origin.clone());
+    }
+    if cause.reason == DropReason::NoRoute {
+        return (None, no_route(&model.nodes[cause.node.index()], node, cause.packet.dst.ip()).to_string());
+    }
+    match (fact, cause.link) {
+        (Some(fact), _) => (Some(fact.text.clone()), fact.origin.clone()),
+        (None, Some(link)) if matches!(cause.place, Place::Link | Place::Queue) => {
+            (None, model.links[link.index()].origin.to_string())
+        }
+        _ => (None, model.nodes[cause.node.index()].origin.to_string()),
+    }
+}
+
+fn hook_rule(node: &rt_trace::NodeFacts, hook: HookPoint, rule: Option<u32>) -> Option<&rt_trace::RuleFacts> {
+    let chain = node.chains.iter().find(|c| c.hook == hook)?;
+    rule.map_or(Some(&chain.policy), |r| chain.rules.get(r as usize))
+}
+
+/// The rule that came nearest to letting it pass, and what kept it from matching.
+fn nearest(node: &Node, cause: &Cause) -> Option<String> {
+    let miss = cause.nearest.as_ref()?;
+    let Place::Hook(hook) = miss.place else { return None };
+    let rule = node.chains.iter().find(|c| c.hook == hook)?.rules.get(miss.rule as usize)?;
+    if rule.origin == super::stranger::origin() {
+        return None; // a line of our own
+    }
+    let name =
+        |port: PortId| node.interfaces.get(port.index()).map_or_else(|| "?".to_owned(), |i| i.name.clone());
+    Some(format!("`{}`, {}: {}", views::filter_line(node, rule), rule.origin, miss.say(&name)))
+}
+
+/// Nothing decided but the absence of a route: the one whose network has most bits in common with the destination.
+fn no_route(node: &Node, facts: &rt_trace::NodeFacts, to: IpAddr) -> Origin {
+    let common = |prefix: &IpNet| match (prefix.network(), to) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => {
+            (a.to_bits() ^ b.to_bits()).leading_zeros().min(prefix.prefix_len().into())
+        }
+        _ => 0,
+    };
+    let routes = node.routes.iter().enumerate().filter(|(_, r)| r.origin != super::stranger::origin());
+    let best = routes.max_by_key(|(index, route)| (common(&route.prefix), usize::MAX - index));
+    // Nobody's routes on the internet come near to a private address.
+    let far = lift::is_private(to) && matches!(node.role.as_str(), "backbone router" | "ISP router");
+    let nearest = best.filter(|_| !far).map(|(index, route)| {
+        let text = facts.routes.get(index).map_or("?", |fact| fact.text.as_str());
+        format!("`{text}`, {}: {to} is not in {}", route.origin, route.prefix)
+    });
+    // A cloud's router is nobody's file line: its resource says whose routes these are.
+    let whose = match &node.origin {
+        Origin::Resource { address } => format!(" ({address})"),
+        _ => String::new(),
+    };
+    Origin::Absence { table: format!("the routes of {}{whose}", node.name), nearest }
+}
+
+/// AWS's code for the same thing. Defaults of the cloud's constructs have it in their origin.
+fn explanation(node: &Node, cause: &Cause, (origin, no_mapping): (&str, bool)) -> Option<String> {
+    if no_mapping {
+        return (node.role == "NAT gateway").then(|| "NGW_REQUIRES_SOURCE_IN_VPC".to_owned());
+    }
+    let written = origin.split(|c: char| !(c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit()));
+    let mut written =
+        written.filter(|w| w.len() > 6 && w.contains('_') && w.starts_with(|c: char| c.is_ascii_uppercase()));
+    if let Some(code) = written.next() {
+        return Some(code.to_owned());
+    }
+    let code = match cause.reason {
+        DropReason::Filtered | DropReason::Rejected => return of_chain(node, cause).map(str::to_owned),
+        DropReason::NoRoute => "NO_ROUTE_TO_DESTINATION",
+        DropReason::Blackhole => "BLACKHOLE_ROUTE_FOR_DESTINATION_FOUND",
+        DropReason::TtlExceeded if circles(cause) => "CYCLIC_PATH_DETECTED",
+        DropReason::ReversePath => "GATEWAY_REJECTS_SPOOFED_TRAFFIC",
+        _ => return None,
+    };
+    Some(code.to_owned())
+}
+
+/// What the chain that decided says of its construct.
+fn of_chain<'n>(node: &'n Node, cause: &Cause) -> Option<&'n str> {
+    let Place::Hook(hook) = cause.place else { return None };
+    node.chains.iter().find(|c| c.hook == hook)?.explanation(cause.rule)
+}
+
+fn circles(cause: &Cause) -> bool {
+    let times = |n: &NodeId| cause.passed.iter().filter(|m| *m == n).count();
+    cause.passed.iter().any(|n| times(n) > 1)
+}

@@ -1,0 +1,302 @@
+//! One question, and every independent reason why its answer is no: the first blocker is found, lifted, the question asked
+//! again, and so on until it is answered. Then every change is taken back once: what was not needed is no reason.
+
+use std::net::IpAddr;
+
+use rt_base::{DropReason, HookPoint, NodeId, Place};
+use rt_scenario::model::Model;
+
+use super::find::{self, Cause, Found};
+use super::lift::{self, Edit};
+use super::probe::{Probe, Prober, Protocol, Question};
+use super::{Blocker, Verdict, name, ways};
+
+/// At most so many blockers are lifted one after the other.
+const MOST_BLOCKERS: usize = 16;
+
+/// A question about a world.
+pub(super) struct Case<'m> {
+    pub(super) model: &'m Model,
+    pub(super) question: Question,
+    /// The machine that is meant, if one is.
+    pub(super) target: Option<NodeId>,
+    pub(super) seed: u64,
+}
+
+/// The public side of a machine.
+pub(super) struct Face {
+    pub(super) address: IpAddr,
+    /// Machines that rewrite, from the inside out, with the source before.
+    nats: Vec<(NodeId, IpAddr)>,
+}
+
+/// The world as far as it was changed.
+pub(super) struct State {
+    pub(super) model: Model,
+    pub(super) question: Question,
+    pub(super) target: Option<NodeId>,
+    pub(super) face: Option<Face>,
+    seed: u64,
+}
+
+impl State {
+    fn of(case: &Case<'_>) -> State {
+        let (model, question) = (case.model.clone(), case.question.clone());
+        State { model, question, target: case.target, face: None, seed: case.seed }
+    }
+
+    fn ask(&self) -> Probe {
+        Prober::new(&self.model, &[self.question.from], self.seed).ask(&self.question)
+    }
+
+    /// Answered, and by the machine that is meant: behind a public address another may answer for it.
+    fn is_answered(&self, probe: &Probe) -> bool {
+        probe.ok && (self.face.is_none() || probe.path.last() == self.target.as_ref())
+    }
+}
+
+/// Asks, and finds every reason.
+pub(super) fn solve(case: &Case<'_>) -> Verdict {
+    solve_with(case).0
+}
+
+/// The same with the changes that lift the reasons.
+pub(super) fn solve_with(case: &Case<'_>) -> (Verdict, Vec<Edit>) {
+    let mut state = State::of(case);
+    let first = state.ask();
+    let node_name = |n: &NodeId| case.model.nodes[n.index()].name.clone();
+    let mut verdict = Verdict {
+        from: node_name(&case.question.from),
+        to: case.question.target.clone(),
+        protocol: case.question.protocol,
+        port: case.question.port,
+        reachable: first.ok,
+        outcome: first.summary.clone(),
+        took: first.took,
+        path: first.path.iter().map(node_name).collect(),
+        blockers: Vec::new(),
+        reachable_when_lifted: first.ok,
+        target_exists: true,
+        assumptions: Vec::new(),
+    };
+    let (blockers, edits, ok) = lift_all(&mut state, first);
+    let through = state.face.as_ref().and(state.target);
+    verdict.reachable_when_lifted = ok;
+    if !ok {
+        verdict.blockers = blockers;
+        return (verdict, edits);
+    }
+    let kept = needed(case, (&edits, through));
+    let both = blockers.into_iter().zip(edits).enumerate().filter(|(index, _)| kept.contains(index));
+    let (blockers, edits) = both.map(|(_, both)| both).unzip();
+    verdict.blockers = blockers;
+    (verdict, edits)
+}
+
+/// The first blocker alone; nothing is lifted.
+pub(super) fn first(case: &Case<'_>) -> Option<Blocker> {
+    let state = State::of(case);
+    let probe = state.ask();
+    if probe.ok {
+        return None;
+    }
+    match find::cause(&state.model, &probe, &state.question)? {
+        Found::Drop(cause) => Some(name::blocker(&state, &cause, None)),
+        Found::Said(said) => Some(match unsent(&state, &probe) {
+            Some(cause) => name::blocker(&state, &cause, None),
+            None => name::said(&state.model, state.question.from, &said),
+        }),
+    }
+}
+
+fn lift_all(state: &mut State, first: Probe) -> (Vec<Blocker>, Vec<Edit>, bool) {
+    let (mut blockers, mut edits) = (Vec::new(), Vec::new());
+    let mut last = first;
+    while !state.is_answered(&last) && blockers.len() < MOST_BLOCKERS {
+        let cause =
+            match in_place_of(state, &last).or_else(|| find::cause(&state.model, &last, &state.question)) {
+                Some(Found::Drop(cause)) => *cause,
+                Some(Found::Said(said)) => match unsent(state, &last) {
+                    Some(cause) => cause,
+                    None => {
+                        blockers.push(name::said(&state.model, state.question.from, &said));
+                        break;
+                    }
+                },
+                None => break,
+            };
+        let edit = lift(state, &cause);
+        // The same change again means that it changed nothing for this packet.
+        if edit.as_ref().is_some_and(|e| edits.contains(e)) {
+            break;
+        }
+        // Named before the change is made: it changes the very table that decided.
+        let mut blocker = name::blocker(state, &cause, edit.as_ref());
+        blocker.lifted = edit.as_ref().map(|e| e.words(&state.model));
+        blockers.push(blocker);
+        let Some(edit) = edit else { break };
+        edit.apply(&mut state.model, &mut state.question);
+        edits.push(edit);
+        last = state.ask();
+    }
+    let ok = state.is_answered(&last);
+    (blockers, edits, ok)
+}
+
+/// The changes without which the answer is no although all others are made.
+fn needed(case: &Case<'_>, (edits, through): (&[Edit], Option<NodeId>)) -> Vec<usize> {
+    let mut kept: Vec<usize> = (0..edits.len()).collect();
+    if kept.len() > 1 {
+        for index in 0..edits.len() {
+            let without: Vec<usize> = kept.iter().copied().filter(|i| *i != index).collect();
+            let (mut model, mut question) = (case.model.clone(), case.question.clone());
+            without.iter().for_each(|i| edits[*i].apply(&mut model, &mut question));
+            let probe = Prober::new(&model, &[question.from], case.seed).ask(&question);
+            if probe.ok && (through.is_none() || probe.path.last() == through.as_ref()) {
+                kept = without;
+            }
+        }
+    }
+    kept
+}
+
+/// A NAT answers in place of the machine behind it: no mapping leads inside.
+fn in_place_of(state: &State, probe: &Probe) -> Option<Found> {
+    let node = *probe.path.last().filter(|_| probe.ok)?;
+    let face = state.face.as_ref()?;
+    face.nats.iter().find(|(nat, _)| *nat == node)?;
+    let (reason, place) = (DropReason::NatNoMapping, Place::Nat);
+    let packet = find::asked(&state.question);
+    let passed = probe.path.clone();
+    let cause = Cause { node, reason, place, packet, passed, ..nothing_sent(&state.question) };
+    Some(Found::Drop(Box::new(cause)))
+}
+
+/// Nothing was sent, because the asker itself knows no way.
+fn unsent(state: &State, probe: &Probe) -> Option<Cause> {
+    let address = state.question.address()?;
+    if !probe.path.is_empty() || address.is_unspecified() {
+        return None;
+    }
+    Some(nothing_sent(&state.question))
+}
+
+fn nothing_sent(question: &Question) -> Cause {
+    Cause {
+        node: question.from,
+        reason: DropReason::NoRoute,
+        place: Place::Route,
+        port: rt_base::PortId(0),
+        rule: None,
+        link: None,
+        packet: find::asked(question),
+        arrived: None,
+        answer: false,
+        lookup: false,
+        passed: vec![question.from],
+        nearest: None,
+    }
+}
+
+fn lift(state: &mut State, cause: &Cause) -> Option<Edit> {
+    if let Some(inner) = behind(state, cause) {
+        return Some(lift::forward(cause, &state.question, inner));
+    }
+    if is_unmapped(&state.model, cause) {
+        return the_only_one_behind(state, cause).map(|to| lift::forward(cause, &state.question, to));
+    }
+    match cause.reason {
+        DropReason::Filtered | DropReason::Rejected => lift_filter(state, cause),
+        DropReason::NoRoute
+        | DropReason::RouteUnreachable
+        | DropReason::Blackhole
+        | DropReason::NeighborUnreachable => lift_route(state, cause),
+        DropReason::TtlExceeded => lift::unloop(&state.model, cause),
+        DropReason::NotARouter => Some(Edit::Forwarding(cause.node)),
+        DropReason::LinkDown => cause.link.map(Edit::Uncut),
+        DropReason::LinkLoss => cause.link.map(Edit::Lossless),
+        DropReason::ReversePath => Some(Edit::AnySource(cause.node, cause.arrived.unwrap_or(cause.port))),
+        DropReason::NoSocket => {
+            let (protocol, port) = (state.question.protocol, cause.packet.dst.port());
+            let asked = protocol != Protocol::Icmp && !cause.answer && !cause.lookup;
+            asked.then_some(Edit::Listen { node: cause.node, protocol, port })
+        }
+        _ => None,
+    }
+}
+
+/// A NAT on the way to the machine that is meant, at which the packet ends because no mapping leads inside: the address to
+/// which one would have to lead.
+fn behind(state: &State, cause: &Cause) -> Option<IpAddr> {
+    let face = state.face.as_ref()?;
+    let (_, inner) = face.nats.iter().find(|(node, _)| *node == cause.node)?;
+    (!cause.answer && ends_at_nat(cause)).then_some(*inner)
+}
+
+/// It ended at a NAT as what nobody asked for does: no mapping, or taken for the machine's own.
+fn ends_at_nat(cause: &Cause) -> bool {
+    let own = matches!(cause.place, Place::Hook(HookPoint::Input) | Place::Socket);
+    own || cause.place == Place::Nat
+}
+
+/// When nobody behind a NAT was named: the one machine there that listens at the port that was asked.
+fn the_only_one_behind(state: &State, cause: &Cause) -> Option<IpAddr> {
+    let port = state.question.port?;
+    let nat = &state.model.nodes[cause.node.index()];
+    let inside: Vec<ipnet::IpNet> = nat.nat.iter().flat_map(|r| r.when.src.iter().copied()).collect();
+    let listens = |node: &rt_scenario::model::Node| {
+        super::matrix::services(&node.apps).contains(&(state.question.protocol, Some(port)))
+    };
+    let addresses = state.model.nodes.iter().filter(|n| listens(n)).flat_map(|n| &n.interfaces);
+    let addresses = addresses.flat_map(|i| &i.addresses).map(ipnet::IpNet::addr);
+    let mut found = addresses.filter(|a| inside.iter().any(|net| net.contains(a)));
+    match (found.next(), found.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+/// It ended at a NAT because nobody behind that had asked for it.
+pub(super) fn is_unmapped(model: &Model, cause: &Cause) -> bool {
+    let gateway = model.nodes[cause.node.index()].role == "NAT gateway";
+    let said = matches!(cause.reason, DropReason::NatNoMapping | DropReason::NatFiltered);
+    !cause.answer && (said || gateway && ends_at_nat(cause))
+}
+
+fn lift_filter(state: &State, cause: &Cause) -> Option<Edit> {
+    let Place::Hook(hook) = cause.place else { return None };
+    let node = &state.model.nodes[cause.node.index()];
+    let private = lift::is_private(cause.packet.src.ip()) && !lift::is_private(cause.packet.dst.ip());
+    if node.role == "internet gateway" && private {
+        return lift::public(&state.model, cause, cause.packet.src.ip());
+    }
+    Some(lift::allow(cause, hook, &state.question, name::construct(node, cause)))
+}
+
+fn lift_route(state: &mut State, cause: &Cause) -> Option<Edit> {
+    let to = cause.packet.dst.ip();
+    if !ways::is_internet(&state.model, cause.node) || !lift::is_private(to) {
+        return lift::route(&state.model, cause);
+    }
+    if !cause.answer && state.face.is_none() && state.target.is_some() {
+        state.face = find_face(state, cause);
+        if let Some(face) = &state.face {
+            return Some(Edit::Face(face.address));
+        }
+    }
+    let all = (0..state.model.nodes.len()).filter_map(|i| u32::try_from(i).ok().map(NodeId));
+    let internet: Vec<NodeId> = all.filter(|n| ways::is_internet(&state.model, *n)).collect();
+    lift::routes(&state.model, &internet, to)
+}
+
+/// What the machine that is meant looks like from outside: it sends a packet the other way, and where that comes out on the
+/// internet, its source is read.
+fn find_face(state: &State, cause: &Cause) -> Option<Face> {
+    let from = state.target?;
+    let question =
+        Question { from, target: cause.packet.src.ip().to_string(), protocol: Protocol::Icmp, port: None };
+    let probe = Prober::new(&state.model, &[from], state.seed).ask(&question);
+    let internet = |node| ways::is_internet(&state.model, node);
+    let (address, nats) = find::face(&probe.trace, from, &internet)?;
+    (!lift::is_private(address)).then_some(Face { address, nats })
+}
