@@ -42,9 +42,10 @@ use rt_base::{Figure, FigureUnit, FrameId, Nanos, ReqId, ReqKind, Time, What};
 
 pub use model::{
     Alternative, BudgetStory, Chapter, ConnectionReport, ConnectionStory, Ends, Field, FigureStory, HopStory,
-    Line, LookupStory, NatRow, NatTable, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION,
-    Saved, SliceStory, StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
+    Line, LookupStory, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved,
+    SliceStory, StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
 };
+pub use tables::{NatRow, NatTable};
 
 pub(crate) use connect::story as connection;
 pub(crate) use packets::carries;

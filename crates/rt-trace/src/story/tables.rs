@@ -4,9 +4,44 @@
 use std::collections::BTreeMap;
 
 use rt_base::{NatRecord, NatSide, NodeId, What};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::model::{NatRow, NatTable};
 use super::view::View;
+
+/// The NAT table of one machine, over the whole run.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NatTable {
+    /// The machine that translates.
+    pub machine: String,
+    /// Flows in the order in which they were first translated.
+    pub rows: Vec<NatRow>,
+    /// So many more that are not told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more: u64,
+}
+
+/// One translated flow.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct NatRow {
+    /// When its first packet was translated.
+    pub at_ns: u64,
+    /// Which side was rewritten: `source`, or `destination` for a port forward.
+    pub side: String,
+    /// `tcp`, `udp`, `icmp`.
+    pub protocol: String,
+    /// The inner address and port (ICMP: identifier).
+    pub inside: String,
+    /// As which the world sees it.
+    pub outside: String,
+    /// The other end.
+    pub remote: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
 
 /// Rows of one machine that are told; the rest is counted.
 const MOST_ROWS: usize = 64;
