@@ -317,6 +317,9 @@ fn allow_words(node: &Node, hook: HookPoint, rule: &Filter) -> String {
         }
         (Some(Construct::NetworkAcl { name }), _) => {
             let way = if hook == HookPoint::Prerouting { "out" } else { "in" };
+            // A subnet's list is about its border; which interface that is, nobody writes.
+            let when = Match { in_port: None, out_port: None, ..rule.when.clone() };
+            let line = views::filter_line(node, &Filter { when, construct: None, ..rule.clone() });
             format!("network ACL `{name}`, {way}, before all others: {line}")
         }
         (Some(Construct::InternetGateway), _) => format!("{} passes it: {line}", node.name),
