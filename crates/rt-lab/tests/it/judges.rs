@@ -44,6 +44,10 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("frame-size", "Previous segment(s) not captured"),
     ("frame-size", "out-of-order segment"),
     ("frame-size", "D-SACK Sequence"),
+    // Seven jumbo segments fill the receiver's first window.
+    ("frame-size", "TCP window specified by the receiver is now completely full"),
+    // Alice's line loses every fiftieth packet before it comes here.
+    ("alice-and-bob", "Previous segment(s) not captured"),
 ];
 
 fn explained(scenario: &str, line: &str) -> bool {

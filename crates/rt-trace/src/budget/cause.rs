@@ -23,6 +23,8 @@ pub enum Cause {
     Timer(TimerKind),
     /// The real program that plays a machine, and its kernel: what they did is not known, only how long it took.
     Outside,
+    /// Nothing yet: what came of it in the end was begun later, by another machine's own step (a forged answer).
+    Elsewhere,
     /// The trace does not say. Always a bug of roundtrip (or a trace that was cut short), never a kind of time: it
     /// comes with a [`super::Problem`] and tests demand that there is none.
     Unnamed,
@@ -79,6 +81,7 @@ impl Cause {
             Cause::Lost(why) => lost_words(why).0,
             Cause::Timer(kind) => timer_words(kind).0,
             Cause::Outside => "outside.program",
+            Cause::Elsewhere => "outside.step",
             Cause::Unnamed => "bug.unnamed",
         }
     }
@@ -95,6 +98,7 @@ impl Cause {
             Cause::Lost(why) => lost_words(why).1,
             Cause::Timer(kind) => timer_words(kind).1,
             Cause::Outside => "the real program",
+            Cause::Elsewhere => "until another machine's step began what came of it",
             Cause::Unnamed => "BUG: the trace does not say why",
         }
     }
@@ -111,6 +115,7 @@ impl Cause {
             Cause::Lost(_) => Group::Loss,
             Cause::Timer(kind) => timer_group(kind),
             Cause::Outside => Group::Programs,
+            Cause::Elsewhere => Group::Held,
             Cause::Unnamed => Group::Unnamed,
         }
     }

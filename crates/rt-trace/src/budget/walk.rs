@@ -21,6 +21,7 @@ pub fn walk(trace: &Trace, end: EventId, start: Time) -> Budget {
     let mut walker = Walker {
         trace,
         start,
+        asked: last.node(),
         now: last.at.max(start),
         budget: Budget { start, end: last.at.max(start), ..Budget::default() },
     };
@@ -33,6 +34,8 @@ pub fn walk(trace: &Trace, end: EventId, start: Time) -> Budget {
 struct Walker<'t> {
     trace: &'t Trace,
     start: Time,
+    /// Whose end it is.
+    asked: NodeId,
     /// Everything from here to the end is explained.
     now: Time,
     budget: Budget,
@@ -104,7 +107,11 @@ impl Walker<'_> {
             What::Boot | What::Command { .. } => {
                 self.close_gap(event.at, from);
                 if self.now > self.start {
-                    self.give_up(event.id, ProblemKind::NoCause);
+                    if matches!(event.what, What::Command { .. }) && event.node() != self.asked {
+                        self.slice(self.start, Cause::Elsewhere, About::of(event));
+                    } else {
+                        self.give_up(event.id, ProblemKind::NoCause);
+                    }
                 }
                 None
             }
