@@ -456,6 +456,7 @@ impl Interface {
 }
 
 /// Ends a handshake of ours: the keys and our index, or the handshake as it was.
+#[allow(clippy::result_large_err, reason = "moved back to where it came from at once")]
 fn finish(begun: Begun, noise: &[u8]) -> Result<(snow::StatelessTransportState, u32), Option<Begun>> {
     let Begun { mut state, index } = begun;
     let read: Result<usize, snow::Error> = HandshakeState::read_message(&mut state, noise, &mut []);

@@ -73,7 +73,7 @@ impl Ours {
     /// Gives it a frame; what leaves because of it, by device.
     pub(crate) fn send(&mut self, port: usize, frame: &[u8]) -> Vec<(usize, Vec<u8>)> {
         // Slow enough for no limit of ICMP errors to be felt.
-        self.now = self.now + Nanos::from_millis(1_100);
+        self.now += Nanos::from_millis(1_100);
         let mut out = Outbox::new(true);
         out.begin(NodeId(0), self.now, EventId::NONE, self.counters);
         self.stack.begin(&out);
