@@ -4,7 +4,7 @@
 //! `from NET[,NET]`, `to NET[,NET]`, `from group NAME`, `to group NAME`, `port N[-M]`, `from-port N[-M]`, `flags syn,!ack`,
 //! `in IFACE`, `out IFACE`, `new|established|related|invalid`; then `limit N/s [burst M]`, `as WORD` (log it under this
 //! word) and `of group NAME` (the security group whose it is). A line that begins with `log WORD` only logs.
-//! `otherwise deny` is the policy, which may be `of group NAME` too. NAT lines are in [`nat`].
+//! `otherwise deny` is the policy, which may be `of group NAME` too. NAT lines are in [`mod@nat`].
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! WireGuard: packets between peers who know each other's public keys, sealed, over UDP. Donenfeld's whitepaper ("WireGuard: Next
 //! Generation Kernel Network Tunnel", June 2020) names the sections here.
 //!
-//! [`Interface`] is the protocol without sockets: packets, datagrams and the time come in, [`Output`] goes out. [`run`] puts it
+//! [`Interface`] is the protocol without sockets: packets, datagrams and the time come in, [`Output`] goes out. [`run()`] puts it
 //! between a machine's tunnel interface and its UDP socket. What an interface does follows from its keys, its dice and what
 //! comes, so a run is the same twice.
 //!
