@@ -177,11 +177,11 @@ fn conditions(words: &mut Words<'_>, find: FindPort<'_>) -> Result<Match, String
     let mut when = Match::default();
     while let Some(word) = words.words.peek().copied() {
         match word {
-            "tcp" => when.protocol = Some(6),
-            "udp" => when.protocol = Some(17),
+            "tcp" => is_of(&mut when, 6)?,
+            "udp" => is_of(&mut when, 17)?,
             "icmp" => {
                 let _ = words.next();
-                when.protocol = Some(1);
+                is_of(&mut when, 1)?;
                 when.icmp = words.words.peek().copied().and_then(icmp_type);
                 if when.icmp.is_some() {
                     let _ = words.next();
@@ -212,11 +212,36 @@ fn conditions(words: &mut Words<'_>, find: FindPort<'_>) -> Result<Match, String
     Ok(when)
 }
 
+/// A packet has one protocol.
+fn is_of(when: &mut Match, protocol: u8) -> Result<(), String> {
+    match when.protocol.replace(protocol) {
+        Some(other) if other != protocol => {
+            Err("a packet has one protocol: write a line for each".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
 fn condition(when: &mut Match, word: &str, value: &str, find: FindPort<'_>) -> Result<(), String> {
     let port = || find(value).map(Some).ok_or_else(|| format!("there is no interface `{value}` here"));
+    let said = match word {
+        "from" => !when.src.is_empty(),
+        "to" => !when.dst.is_empty(),
+        "flags" => when.tcp_flags.is_some(),
+        "port" => when.dport.is_some(),
+        "from-port" => when.sport.is_some(),
+        "in" => when.in_port.is_some(),
+        "out" => when.out_port.is_some(),
+        _ => false,
+    };
+    if said {
+        return Err(format!(
+            "`{word}` is said twice: several networks are written `10.0.0.0/8,192.168.0.0/16`"
+        ));
+    }
     match word {
         "protocol" => {
-            when.protocol = Some(value.parse().map_err(|_| format!("`{value}` is not a protocol number"))?)
+            is_of(when, value.parse().map_err(|_| format!("`{value}` is not a protocol number"))?)?;
         }
         "from" => when.src = nets(value)?,
         "to" => when.dst = nets(value)?,

@@ -20,7 +20,8 @@ pub(super) fn address(address: IpAddr) -> (String, Value) {
         IpAddr::V6(_) => None,
     };
     if let Some(length) = mask {
-        let kind = if address.to_string().starts_with("255") { "mask" } else { "wildcard" };
+        // All zeros is read as the mask; as a wildcard it would be one address.
+        let kind = if address.to_string().starts_with("255") || length == 0 { "mask" } else { "wildcard" };
         rows.push(("as a", format!("{kind} it stands for /{length}")));
     }
     match address {

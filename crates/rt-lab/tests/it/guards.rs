@@ -110,3 +110,11 @@ fn a_missing_route_is_the_absence_of_a_rule() {
     assert!(origin.starts_with("no rule in the routes of r (nearest: `10.0.1.0/24 dev lan`"), "{origin}");
     assert!(origin.ends_with("10.0.9.9 is not in 10.0.1.0/24)"), "{origin}");
 }
+
+#[test]
+fn a_reset_in_a_servers_name_is_not_the_servers() {
+    let story = story(&routed("firewall: { forward: [ allow established, reject reset tcp port 80 ] }"));
+    assert!(story.contains("r on the way refused the SYN with a RST in the name of b"), "{story}");
+    assert!(story.contains("made by r, which refuses: RST"), "{story}");
+    assert!(!story.contains("no program listens"), "{story}");
+}

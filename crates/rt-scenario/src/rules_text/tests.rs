@@ -88,6 +88,10 @@ fn what_cannot_be_read_says_why() {
         ("log", "something must follow `log`"),
         ("log x as y", "`as` is not a condition"),
         ("otherwise log", "not `log`"),
+        ("allow tcp udp", "one protocol"),
+        ("allow protocol 47 icmp", "one protocol"),
+        ("allow from 10.0.0.2 from 10.0.0.3", "`from` is said twice"),
+        ("deny tcp port 1 port 2", "`port` is said twice"),
     ] {
         match firewall(line, find) {
             Ok(_) => panic!("{line} was read"),

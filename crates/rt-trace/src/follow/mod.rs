@@ -205,10 +205,13 @@ pub struct SeenPacket {
 /// [`Unknown::Request`] with those that there are.
 pub fn find<'s>(story: &'s Story, wanted: &str) -> Result<&'s RequestStory, Unknown> {
     let all = || story.steps.iter().flat_map(|s| &s.requests);
-    let by_number = wanted.parse::<u32>().ok().and_then(|n| all().find(|r| r.number == n));
-    let found = by_number
-        .or_else(|| all().find(|r| r.target == wanted))
-        .or_else(|| all().find(|r| !wanted.is_empty() && r.target.contains(wanted)));
+    // A number is a number, also when no request has it: part of some address is not what was meant.
+    let found = match wanted.parse::<u64>() {
+        Ok(number) => all().find(|r| u64::from(r.number) == number),
+        Err(_) => all()
+            .find(|r| r.target == wanted)
+            .or_else(|| all().find(|r| !wanted.is_empty() && r.target.contains(wanted))),
+    };
     found.ok_or_else(|| {
         let known = all().map(|r| format!("{} ({} {})", r.number, r.method, r.target)).collect();
         Unknown::Request { asked: wanted.to_string(), known }

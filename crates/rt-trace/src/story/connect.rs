@@ -5,7 +5,7 @@ use rt_base::{AppRecord, Event, FrameId, TcpPhase, Time, What};
 use super::model::{Chapter, ConnectionStory, Ends, Line};
 use super::tell::{self, Step};
 use super::view::{Conn, View};
-use super::words;
+use super::{unanswered, words};
 use crate::read::{Mark, Segment, Side, SynFacts, TcpConversation};
 
 const EXPLAIN: &str = "TCP makes a reliable pipe out of packets that may get lost. Both ends first agree on where they \
@@ -25,7 +25,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
     let server = view.conns[conn].server.map(|e| view.name(e.node));
     let mut lines = vec![Line::new("tcp.connect", "from → to", format!("{} → {}", tcp.client, tcp.server))];
     lines.extend(tell::nat_lines(view, tcp.syn_frame(), 1));
-    lines.extend(handshake(tcp, start));
+    lines.extend(handshake(view, conn, start));
     let way = tell::way_lines(view, arrived_syn(view, conn), 1);
     if !way.is_empty() {
         lines.push(Line::new("path", "the SYN's way", "machine by machine, with the time since it left"));
@@ -61,7 +61,8 @@ fn arrived_syn(view: &View<'_>, conn: usize) -> FrameId {
     view.conns[conn].server.map_or(first, |end| view.tcp(end).syn_frame())
 }
 
-fn handshake(tcp: &TcpConversation, start: Time) -> Vec<Line> {
+fn handshake(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
+    let tcp = view.tcp(view.conns[conn].client);
     let mut lines = Vec::new();
     let at = |mark: &Mark| words::after(start, mark.at);
     if let Some(syn) = &tcp.syn {
@@ -101,7 +102,13 @@ fn handshake(tcp: &TcpConversation, start: Time) -> Vec<Line> {
         lines.push(Line::new("tcp.ack", "ACK →", text).at(ack.at).margin(at(&ack)));
     }
     if let Some(reset) = tcp.reset.filter(|_| tcp.established.is_none()) {
-        let text = "the machine is there, but no program listens on that port: RST (connection refused)";
+        let text = match unanswered::somebody_else(view, conn, reset.mark.frame) {
+            Some(other) if reset.from == Side::Server => {
+                format!("made by {other}, which refuses: RST (connection refused)")
+            }
+            _ => "the machine is there, but no program listens on that port: RST (connection refused)"
+                .to_owned(),
+        };
         let arrow = if reset.from == Side::Server { "RST ←" } else { "RST →" };
         lines.push(Line::new("tcp.refused", arrow, text).at(reset.mark.at).margin(at(&reset.mark)));
     }

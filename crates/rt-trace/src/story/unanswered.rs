@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rt_base::{AppRecord, DropReason, Event, NO_FREE_PORT, SendWhy, TcpPhase, Time, What};
+use rt_base::{AppRecord, DropReason, Event, FrameId, NO_FREE_PORT, SendWhy, TcpPhase, Time, What};
 
 use super::model::Line;
 use super::tell::Step;
@@ -128,14 +128,32 @@ pub(super) fn connects(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -
 }
 
 fn refused(view: &View<'_>, conn: usize, tcp: &TcpConversation) -> Option<(&'static str, String)> {
-    tcp.reset.filter(|r| r.from == Side::Server)?;
-    let server = view.conns[conn].server.map(|e| view.name(e.node));
-    let who = server.unwrap_or_else(|| view.bearer_name(tcp.server.ip()));
-    let text = format!(
-        "the SYN reached {who}, where no program listens on port {}, so that machine answered with RST: connection refused",
-        tcp.server.port()
-    );
+    let reset = tcp.reset.filter(|r| r.from == Side::Server)?;
+    let server = view.conns[conn].server;
+    let who = server.map_or_else(|| view.bearer_name(tcp.server.ip()), |e| view.name(e.node));
+    let text = match somebody_else(view, conn, reset.mark.frame) {
+        Some(other) => format!("{other} on the way refused the SYN with a RST in the name of {who}"),
+        None => {
+            // Behind a port forward it is not the port that was asked for.
+            let port = server.map_or(tcp.server.port(), |end| view.tcp(end).server.port());
+            format!(
+                "the SYN reached {who}, where no program listens on port {port}, so that machine answered with RST: \
+                 connection refused"
+            )
+        }
+    };
     Some(("tcp.refused", text))
+}
+
+/// Who made a segment that seems to come from a connection's server, when it was not that server: a filter that rejects.
+pub(super) fn somebody_else(view: &View<'_>, conn: usize, frame: FrameId) -> Option<String> {
+    let maker = frame.node();
+    let server = view.conns[conn].server.map(|end| end.node);
+    let by_server = server.map_or_else(
+        || view.name(maker) == view.bearer_name(view.tcp(view.conns[conn].client).server.ip()),
+        |server| server == maker,
+    );
+    (!frame.is_none() && !by_server).then(|| view.name(maker))
 }
 
 /// What became of SYNs that brought no SYN-ACK.
