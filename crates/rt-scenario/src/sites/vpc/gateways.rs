@@ -28,6 +28,7 @@ pub(in crate::sites) struct Gateway {
 /// A NAT gateway.
 pub(in crate::sites) struct Nat {
     pub(in crate::sites) name: String,
+    id: NodeId,
     pub(in crate::sites) subnet: usize,
     pub(in crate::sites) address: IpAddr,
 }
@@ -169,7 +170,7 @@ impl Vpc<'_> {
             let port = self.plug_in(world, (id, "eth0"), (subnet, address, span));
             self.hide(world, (id, port), (value, name.span, address.into()));
             self.bind_public(world, plan.as_deref_mut(), (value.get("public"), address.into(), name.span));
-            self.nats.push(Nat { name: name.text.clone(), subnet, address: address.into() });
+            self.nats.push(Nat { name: name.text.clone(), id, subnet, address: address.into() });
         }
     }
 
@@ -209,6 +210,29 @@ impl Vpc<'_> {
         node.stack.flow_timeout = NAT_IDLE;
         node.chains =
             vec![chain(HookPoint::Input, input, nobody.clone()), chain(HookPoint::Forward, forward, nobody)];
+    }
+
+    /// What comes through a transit gateway is translated too, whatever its source: one VPC can be the way out of many. (What
+    /// comes over a peering never gets to a NAT gateway: it follows local routes only.)
+    pub(super) fn serve_transit(&self, world: &mut World<'_, '_>) {
+        if !self.ways.keys().any(|way| way.starts_with("transit-gateway ")) {
+            return;
+        }
+        let written = self.value.get("nat-gateways").map(Value::entries).unwrap_or_default();
+        for nat in &self.nats {
+            let found = written.iter().find(|(key, _)| key.text == nat.name);
+            let why =
+                "a NAT gateway passes on what the VPC's machines begin and what a transit gateway brings";
+            let span = found.map_or(self.span, |(key, _)| key.span);
+            let origin = default_of(world, found.map(|(_, value)| value), span, why);
+            let node = &mut world.node(nat.id).node;
+            node.nat.iter_mut().for_each(|rule| rule.when.src.clear());
+            let chains = node.chains.iter_mut().filter(|chain| chain.hook == HookPoint::Forward);
+            for rule in chains.flat_map(|chain| &mut chain.rules).filter(|r| !r.when.src.is_empty()) {
+                rule.when.src.clear();
+                rule.origin = origin.clone();
+            }
+        }
     }
 }
 

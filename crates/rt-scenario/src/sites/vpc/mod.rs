@@ -148,6 +148,7 @@ pub(super) fn build<'v>(
 /// Makes routes and rules, when all sites are known.
 pub(super) fn finish(world: &mut World<'_, '_>, vpcs: &[Vpc<'_>]) {
     for vpc in vpcs {
+        vpc.serve_transit(world);
         vpc.write_routes(world);
         vpc.write_acls(world);
         vpc.write_groups(world, vpcs);
