@@ -2,7 +2,8 @@
 //!
 //! - `gateway`: a router between the VPC and the service, and a route to the service's network (its prefix list) in the route
 //!   tables that are named. Nothing is translated: the service sees private addresses. Only where two VPCs with the same
-//!   network reach one service, the second endpoint translates, so that the service can tell them apart.
+//!   network reach one service, the second endpoint translates, so that the service can tell them apart. The service only
+//!   answers, it begins nothing.
 //! - `interface`: an address in a subnet, with security groups. What comes to it goes on to the service, translated both
 //!   ways; inside the VPC the service's names mean it (private DNS).
 //!
@@ -12,12 +13,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use rt_base::NodeId;
-use rt_rules::{Match, NatAction, NatPorts, NatRule, PortRange};
+use rt_base::{HookPoint, NodeId, PortId};
+use rt_rules::{Action, Chain, CtState, Filter, Match, NatAction, NatPorts, NatRule, Policy, PortRange};
 
 use super::groups::Eni;
 use super::joins::{line, wire};
-use super::{Vpc, Way, fine_name, origin_of, routes, set_up, unknown};
+use super::{Vpc, Way, default_of, fine_name, origin_of, routes, set_up, unknown};
 use crate::diag::{Code, Span};
 use crate::model::{App, NodeKind};
 use crate::tree::{Key, Value};
@@ -138,6 +139,7 @@ impl<'v> Vpc<'v> {
         world.node(id).node.stack.transparent = true;
         let (way, inward) = self.cable(world, &name.text, (id, "vpc"), name.span);
         let (out, back) = self.to_service(world, id, service, name.span);
+        answers_only(world, (id, inward.out), (value, name.span));
         let origin = origin_of(world, value, name.span);
         let known = joined.entry(service.node).or_default();
         let own: Vec<IpNet> = self.cidrs.iter().map(|(net, _)| IpNet::V4(*net)).collect();
@@ -230,6 +232,20 @@ impl<'v> Vpc<'v> {
             }
         }
     }
+}
+
+/// Through a gateway endpoint the VPC asks and the service answers; the service begins nothing.
+fn answers_only(world: &mut World<'_, '_>, (id, inner): (NodeId, PortId), (value, span): (&Value, Span)) {
+    let asked =
+        default_of(world, Some(value), span, "answers find their way back through a gateway endpoint");
+    let begun = default_of(world, Some(value), span, "a gateway endpoint passes on what the VPC begins");
+    let nobody =
+        default_of(world, Some(value), span, "through a gateway endpoint the service begins nothing");
+    let known = Match { states: vec![CtState::Established, CtState::Related], ..Match::default() };
+    let outward = Match { in_port: Some(inner), ..Match::default() };
+    let rules = vec![Filter::new(known, Action::Accept, asked), Filter::new(outward, Action::Accept, begun)];
+    let policy = Policy::new(Action::Drop, nobody);
+    world.node(id).node.chains.push(Chain { hook: HookPoint::Forward, rules, policy });
 }
 
 /// Ports that an endpoint translates to.
