@@ -257,7 +257,9 @@ fn tables(
         for (cidr, _) in &vpcs[one.vpc].cidrs {
             let origin = learnt(world, one, IpNet::from(*cidr));
             let route = Route { metric: LEARNT_METRIC, ..routes::unicast((*cidr).into(), &one.way, origin) };
-            learnt_by.iter().for_each(|t| tables[*t].push(route.clone()));
+            for t in &learnt_by {
+                propagate(world, (names[*t], &mut tables[*t]), &route, (one, attached));
+            }
         }
         if let Some(table) = table {
             let when = Match { in_port: Some(one.port), ..Match::default() };
@@ -269,6 +271,37 @@ fn tables(
     let models = names.iter().zip(tables);
     let models = models.map(|(name, routes)| RouteTableModel { name: routes::model_name(name), routes });
     world.node(hub).node.tables.extend(models.collect::<Vec<_>>());
+}
+
+/// Puts an attachment's network into a table. Of several attachments with one network the first counts, as with AWS; a
+/// written route counts more than any of them.
+fn propagate(
+    world: &mut World<'_, '_>,
+    (name, table): (&str, &mut Vec<Route>),
+    route: &Route,
+    (one, attached): (&Attached<'_>, &[Attached<'_>]),
+) {
+    let mut same = table.iter().filter(|r| r.prefix == route.prefix);
+    let Some(known) = same.next() else { return table.push(route.clone()) };
+    if known.metric != LEARNT_METRIC {
+        if same.next().is_none() {
+            table.push(route.clone());
+        }
+        return;
+    }
+    let Some(first) = attached.iter().find(|a| a.way.out == known.out) else { return };
+    let prefix = route.prefix;
+    let message = format!(
+        "the attachment `{}` does not put {prefix} into the route table `{name}`: `{}` did before",
+        one.name, first.name
+    );
+    world
+        .problems
+        .add(Code::NoEffect, one.span, message, "the same network")
+        .related(first.span, "this one counts")
+        .help(format!(
+            "give one of the VPCs another network, or write a route `{prefix}: ATTACHMENT` that chooses"
+        ));
 }
 
 /// Where a propagated route comes from.
