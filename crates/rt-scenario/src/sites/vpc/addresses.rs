@@ -123,8 +123,8 @@ impl Vpc<'_> {
         for (name, value) in self.value.get("elastic-ips").map(Value::entries).unwrap_or_default() {
             let written = value.get("address").unwrap_or(value);
             let origin = origin_of(world, value, name.span);
-            let Some(outside) =
-                self.public_address(world, plan.as_deref_mut(), (written.address(), name.span))
+            let at = written.address().map_or(name.span, |_| written.span);
+            let Some(outside) = self.public_address(world, plan.as_deref_mut(), (written.address(), at))
             else {
                 return;
             };
@@ -149,11 +149,36 @@ impl Vpc<'_> {
                 .help(format!("write `internet-gateway: yes` in `{}`", self.name));
             return None;
         }
-        if written.is_some() {
-            return written;
+        if let Some(address) = written.filter(|a| self.can_be_public(world, *a, span)) {
+            return Some(address);
         }
+        // One that was refused is replaced, so that nothing else is said about it.
         let place = self.place.clone().unwrap_or_default();
         Some(plan?.elastic_address(world, &place, span))
+    }
+
+    /// Whether an address that is written can be an elastic IP, and nobody here has it; reported when not.
+    fn can_be_public(&self, world: &mut World<'_, '_>, address: IpAddr, span: Span) -> bool {
+        if let Some(why) = never_public(address) {
+            let message = format!("{address} cannot be a public address: {why}");
+            world
+                .problems
+                .add(Code::BadAddress, span, message, "nobody on the internet can reach it")
+                .help("take one that is routed on the internet, such as 54.93.0.9");
+            return false;
+        }
+        let Some(first) = self.elastic.iter().find(|e| e.outside == address) else { return true };
+        let message = format!("`{}` has the public address {address} already", self.name);
+        let help = match &first.name {
+            Some(name) => format!("a public address is allocated once: use it by its name, `public: {name}`"),
+            None => "a public address belongs to one machine: give the other one another".to_owned(),
+        };
+        world
+            .problems
+            .add(Code::DuplicateAddress, span, message, "second one")
+            .related(first.span, "first one")
+            .help(help);
+        false
     }
 
     /// Whether it has an internet gateway.
@@ -233,6 +258,23 @@ impl Plan {
             }
         }
     }
+}
+
+/// Why an address can never be reached on the internet (RFC 6890 names the networks). Those for documentation can be: examples
+/// live on them.
+fn never_public(address: IpAddr) -> Option<&'static str> {
+    let IpAddr::V4(v4) = address else { return Some("a VPC has IPv4 addresses only here") };
+    let [first, second, ..] = v4.octets();
+    Some(match v4 {
+        a if a.is_private() => "it is private (RFC 1918)",
+        _ if first == 100 && (64..128).contains(&second) => "it is for providers' own NAT (RFC 6598)",
+        a if a.is_loopback() => "it means the machine itself (127.0.0.0/8)",
+        a if a.is_link_local() => "it is link-local (169.254.0.0/16)",
+        a if a.is_multicast() => "it is a multicast group (224.0.0.0/4)",
+        _ if first == 0 => "it means this network (0.0.0.0/8)",
+        _ if first >= 240 => "it is reserved (240.0.0.0/4)",
+        _ => return None,
+    })
 }
 
 /// The network that a public address is announced in.
