@@ -8,7 +8,7 @@ use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_
 use crate::units::{show_duration, show_loss, show_rate, show_share};
 use rt_base::{HookPoint, InterfaceKind, PortId};
 use rt_rules::{
-    Action, Chain, Construct, Filter, MssClamp, NatRule, Origin, Policy, Route, RouteKind, RoutePolicy,
+    Action, Chain, Construct, Filter, Match, MssClamp, NatRule, Origin, Policy, Route, RouteKind, RoutePolicy,
 };
 
 /// The whole model as text.
@@ -238,14 +238,27 @@ fn write_story(out: &mut String, model: &Model) {
 /// A filter rule in the words of the scenario file: `deny tcp port 80`.
 #[must_use]
 pub fn filter_line(node: &Node, rule: &Filter) -> String {
-    let bare = Filter { construct: None, ..rule.clone() };
+    let (when, border) = border(node, rule);
+    let bare = Filter { construct: None, when, ..rule.clone() };
     let line = show_filter(&bare, &|port| port_name(node, port));
     let line = match (rule.number, &rule.construct) {
         (Some(number), _) => format!("{number}: {line}"),
         (None, Some(Construct::NetworkAcl { .. })) if rule.action == Action::Drop => format!("*: {line}"),
         (None, _) => line,
     };
-    rule.construct.as_ref().map_or_else(|| line.clone(), |c| format!("{line} ({})", whose(c)))
+    rule.construct.as_ref().map_or_else(|| line.clone(), |c| format!("{line} ({}{border})", whose(c)))
+}
+
+/// A network ACL is about a subnet's border: what comes in by the router's port goes out of the subnet. So the direction is said
+/// with the list, and not as the port's.
+fn border(node: &Node, rule: &Filter) -> (Match, String) {
+    let acl = matches!(rule.construct, Some(Construct::NetworkAcl { .. }));
+    let text = match (acl, rule.when.in_port, rule.when.out_port) {
+        (true, Some(port), None) => format!(", outbound from {}", port_name(node, port)),
+        (true, None, Some(port)) => format!(", inbound to {}", port_name(node, port)),
+        _ => return (rule.when.clone(), String::new()),
+    };
+    (Match { in_port: None, out_port: None, ..rule.when.clone() }, text)
 }
 
 /// A cloud's construct in words: `security group web`.

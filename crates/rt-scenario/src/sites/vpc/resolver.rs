@@ -1,8 +1,13 @@
 //! The VPC's own resolver: at the base address plus two, and at 169.254.169.253.
 //!
-//! It reaches the DNS tree by a line of its own, as Amazon's does: a VPC without an internet gateway resolves names too.
+//! It reaches the DNS tree by a line of its own, as Amazon's does: a VPC without an internet gateway resolves names too. It takes
+//! questions from its own VPC only.
 
 use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
+use rt_base::{HookPoint, NodeId};
+use rt_rules::{Action, Chain, CtState, Filter, Match, Policy};
 
 use super::super::{Plan, Public, attach, server_wire, with_length};
 use super::{Vpc, Way, default_of, nth, set_up};
@@ -64,6 +69,7 @@ impl Vpc<'_> {
         }
         world.set_address((id, rt_base::PortId(0)), with_length(LINK_LOCAL.into(), 32), span);
         world.node(id).mtu = None;
+        self.ask_at_home(world, id);
         let uplink = plan.server_address(world, span);
         let place = self.place.clone().unwrap_or_default();
         let wire = server_wire();
@@ -77,5 +83,21 @@ impl Vpc<'_> {
         let app = App::DnsResolver { roots, think: RESOLVER_THINK, silent: false, own: Vec::new() };
         world.node(id).node.apps.push(app);
         self.resolver = Some(Resolver { address: address.into(), way });
+    }
+
+    /// It takes questions from its own VPC only: not over peerings and transit gateways, and not from the internet.
+    fn ask_at_home(&self, world: &mut World<'_, '_>, id: NodeId) {
+        let why = |what: &str| default_of(world, Some(self.value), self.span, what);
+        let states = vec![CtState::Established, CtState::Related];
+        let answers = why("answers find their way back to the VPC's resolver");
+        let own = why("the VPC's resolver takes questions from its own VPC");
+        let nobody = why("nobody outside the VPC can ask its resolver");
+        let src = self.cidrs.iter().map(|(net, _)| IpNet::V4(*net)).collect();
+        let rules = vec![
+            Filter::new(Match { states, ..Match::default() }, Action::Accept, answers),
+            Filter::new(Match { src, ..Match::default() }, Action::Accept, own),
+        ];
+        let policy = Policy::new(Action::Drop, nobody);
+        world.node(id).node.chains.push(Chain { hook: HookPoint::Input, rules, policy });
     }
 }
