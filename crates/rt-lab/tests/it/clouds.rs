@@ -182,3 +182,141 @@ fn an_instance_forwards_only_without_the_source_and_destination_check() {
     let egress = Some("IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS");
     no("behind-box", "user:80", ("aws.igw", "drop.filtered"), egress, "aws_internet_gateway.igw");
 }
+
+/// A scenario of several VPCs: whether `from` reaches `to`.
+fn among(text: &str, from: &str, to: &str) -> Verdict {
+    let scenario = Scenario::of_text("clouds.yaml", text).unwrap_or_else(|e| panic!("{e}"));
+    can(&scenario, from, to, 1).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// One VPC has the NAT gateway of all. `stray` is peered with it, and a peering leads to nothing behind the peer.
+const EGRESS: &str = r"name: egress
+sites:
+  internet: { kind: internet, places: [paris] }
+  user: { kind: host, place: paris, address: 198.51.100.7, run: [http] }
+  out:
+    kind: vpc
+    cidr: 10.0.0.0/16
+    internet-gateway: yes
+    subnets:
+      hub: { cidr: 10.0.0.16/28, routes: { 0.0.0.0/0: nat } }
+      public: { cidr: 10.0.1.0/24, routes: { 0.0.0.0/0: internet-gateway, 10.0.0.0/8: transit-gateway hub, 10.3.0.0/16: peering pair } }
+    nat-gateways: { nat: { subnet: public, public: 54.20.30.30 } }
+  spoke:
+    kind: vpc
+    cidr: 10.2.0.0/16
+    subnets: { a: { cidr: 10.2.1.0/24, routes: { 0.0.0.0/0: transit-gateway hub } } }
+    security-groups: { open: { in: [ all ] } }
+    instances: { app: { subnet: a, groups: [open], run: [http] } }
+  stray:
+    kind: vpc
+    cidr: 10.3.0.0/16
+    subnets: { a: { cidr: 10.3.1.0/24, routes: { 0.0.0.0/0: peering pair } } }
+    instances: { app: { subnet: a } }
+  pair: { kind: peering, between: [stray, out] }
+  hub:
+    kind: transit-gateway
+    attachments: { out: { vpc: out, subnets: [hub] }, spoke: }
+    route-tables: { default: { 0.0.0.0/0: out } }
+";
+
+#[test]
+fn a_nat_gateway_serves_what_comes_through_a_transit_gateway() {
+    let verdict = among(EGRESS, "spoke.app", "user:80");
+    assert!(verdict.reachable, "{}", verdict.text());
+    for node in ["hub", "out.nat", "out.igw"] {
+        assert!(verdict.path.iter().any(|n| n == node), "{node}: {:?}", verdict.path);
+    }
+    let verdict = among(EGRESS, "stray.app", "user:80");
+    let first = &verdict.blockers[0];
+    let found = (verdict.reachable, first.node.as_str(), first.code.as_str());
+    assert_eq!(found, (false, "out.router", "drop.no_route"), "{}", verdict.text());
+    let verdict = among(EGRESS, "user", "54.20.30.30:80");
+    let first = &verdict.blockers[0];
+    assert_eq!((first.node.as_str(), first.code.as_str()), ("out.nat", "drop.nat_no_mapping"));
+    // Without its own way back the answer is lost at the router of the NAT gateway.
+    let lost = EGRESS.replace("10.0.0.0/8: transit-gateway hub, ", "");
+    let verdict = among(&lost, "spoke.app", "user:80");
+    assert!(!verdict.reachable, "{}", verdict.text());
+}
+
+/// A service with a gateway endpoint, and two VPCs that are peered.
+const PEERS: &str = r"name: peers
+sites:
+  internet: { kind: internet, places: [paris] }
+  store: { kind: host, place: paris, address: 52.94.0.10, names: [store.example], run: [http] }
+  one:
+    kind: vpc
+    cidr: 10.1.0.0/16
+    subnets: { a: { cidr: 10.1.1.0/24, route-table: r } }
+    route-tables: { r: { 10.2.0.0/16: peering pair } }
+    endpoints: { s3: { service: store, route-tables: [r] } }
+    security-groups: { open: { in: [ all ] } }
+    instances: { app: { subnet: a, groups: [open], run: [http, echo: { port: 5353 }] } }
+  two:
+    kind: vpc
+    cidr: 10.2.0.0/16
+    subnets: { a: { cidr: 10.2.0.0/24, routes: { 10.1.0.0/16: peering pair } } }
+    security-groups: { open: { in: [ all ] } }
+    instances: { app: { subnet: a, groups: [open], run: [http, echo: { port: 5353 }] } }
+  pair: { kind: peering, between: [one, two] }
+";
+
+#[test]
+fn through_a_gateway_endpoint_the_service_only_answers() {
+    let verdict = among(PEERS, "one.app", "52.94.0.10:80");
+    assert!(verdict.reachable && verdict.path.iter().any(|n| n == "one.s3"), "{}", verdict.text());
+    for to in ["one.app:80", "one.app:5353/udp"] {
+        let verdict = among(PEERS, "store", to);
+        assert!(!verdict.reachable, "{}", verdict.text());
+        let first = &verdict.blockers[0];
+        assert_eq!((first.node.as_str(), first.code.as_str()), ("one.s3", "drop.filtered"));
+        assert!(first.origin.contains("the service begins nothing"), "{}", verdict.text());
+    }
+}
+
+#[test]
+fn a_resolver_answers_its_own_vpc_only() {
+    assert!(among(PEERS, "two.app", "one.app:80").reachable);
+    assert!(among(PEERS, "two.app", "10.2.0.2:53/udp").reachable);
+    let verdict = among(PEERS, "one.app", "10.2.0.2:53/udp");
+    assert!(!verdict.reachable, "{}", verdict.text());
+    let first = &verdict.blockers[0];
+    assert_eq!((first.node.as_str(), first.code.as_str()), ("two.resolver", "drop.filtered"));
+    assert!(first.origin.contains("nobody outside the VPC can ask its resolver"), "{}", verdict.text());
+    assert!(among(PEERS, "one.app", "store.example:80").reachable);
+}
+
+/// Two VPCs of one network at one transit gateway.
+const TWINS: &str = r"name: twins
+sites:
+  internet: { kind: internet, places: [paris] }
+  first:
+    kind: vpc
+    cidr: 10.1.0.0/16
+    subnets: { a: { cidr: 10.1.1.0/24, routes: { 10.0.0.0/8: transit-gateway hub } } }
+    security-groups: { open: { in: [ all ] } }
+    instances: { app: { subnet: a, groups: [open], run: [http] } }
+  second:
+    kind: vpc
+    cidr: 10.1.0.0/16
+    subnets: { b: { cidr: 10.1.2.0/24, routes: { 10.0.0.0/8: transit-gateway hub } } }
+    security-groups: { open: { in: [ all ] } }
+    instances: { app: { subnet: b, groups: [open], run: [http] } }
+  asker:
+    kind: vpc
+    cidr: 10.2.0.0/16
+    subnets: { a: { cidr: 10.2.1.0/24, routes: { 10.0.0.0/8: transit-gateway hub } } }
+    instances: { app: { subnet: a } }
+  hub: { kind: transit-gateway, attachments: { first: , second: , asker: } }
+";
+
+#[test]
+fn of_one_network_at_a_transit_gateway_the_first_attachment_counts() {
+    assert!(among(TWINS, "asker.app", "first.app:80").reachable);
+    let verdict = among(TWINS, "asker.app", "second.app:80");
+    assert_eq!((verdict.reachable, verdict.blockers[0].node.as_str()), (false, "first.router"));
+    let chosen =
+        TWINS.replace("asker: } }", "asker: }, route-tables: { default: { 10.1.0.0/16: second } } }");
+    assert!(among(&chosen, "asker.app", "second.app:80").reachable);
+}
