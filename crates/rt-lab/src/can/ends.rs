@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rt_base::NodeId;
 use rt_rules::Construct;
-use rt_scenario::model::{App, Model, NodeKind};
+use rt_scenario::model::{App, Model, Node, NodeKind};
 
 use super::{lift, stranger, ways};
 use crate::{Refusal, facts};
@@ -61,11 +61,13 @@ impl End {
                 return Ok(End::Group(found));
             }
         }
+        if text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '/')) {
+            return Err(unknown(model, "machine or IPv4 address", text));
+        }
         if text.contains('.') {
             return Ok(End::Name(text.to_owned()));
         }
-        let known: Vec<&str> = model.nodes.iter().map(|n| n.name.as_str()).collect();
-        Err(Refusal::unknown("machine", text, &known))
+        Err(unknown(model, "machine", text))
     }
 
     /// The machines that ask when this is the asking end. May add a stranger to the model.
@@ -85,10 +87,7 @@ impl End {
             },
             End::Name(name) => match address_of_name(model, name).and_then(|a| owner(model, a)) {
                 Some(node) => Ok(vec![node]),
-                None => {
-                    let known: Vec<&str> = model.nodes.iter().map(|n| n.name.as_str()).collect();
-                    Err(Refusal::unknown("machine", text, &known))
-                }
+                None => Err(unknown(model, "machine", text)),
             },
         }
     }
@@ -100,10 +99,12 @@ fn with_kind(model: &Model, text: &str) -> Option<Result<End, Refusal>> {
     let found = match kind {
         "group" => in_group(model, name),
         "site" => in_site(model, name),
-        "subnet" | "network" => match (name.parse::<IpNet>(), facts::node_named(model, name)) {
-            (Ok(net), _) => in_network(model, net),
-            (_, Some(node)) if model.nodes[node.index()].kind == NodeKind::Switch => on_switch(model, node),
-            _ => Vec::new(),
+        "subnet" | "network" => match name.parse::<IpNet>() {
+            Ok(net) => in_network(model, net),
+            Err(_) => match subnet_named(model, name) {
+                Ok(switch) => on_switch(model, switch),
+                Err(refusal) => return Some(Err(refusal)),
+            },
         },
         _ => {
             let why =
@@ -112,6 +113,41 @@ fn with_kind(model: &Model, text: &str) -> Option<Result<End, Refusal>> {
         }
     };
     Some(members(found, text))
+}
+
+/// The switch that a subnet's name means: a switch's own name, or what a cloud calls the subnet (`private`, `aws.private`).
+fn subnet_named(model: &Model, name: &str) -> Result<NodeId, Refusal> {
+    let switches = || model.nodes.iter().enumerate().filter(|(_, n)| n.kind == NodeKind::Switch);
+    let id = |index: usize| NodeId(u32::try_from(index).unwrap_or(u32::MAX));
+    if let Some((index, _)) = switches().find(|(_, n)| n.name == name) {
+        return Ok(id(index));
+    }
+    let is_meant = |node: &Node| {
+        let names = [node.name.clone(), subnet_name(node)];
+        names.iter().any(|n| n == name || n.rsplit_once('.').is_some_and(|(_, short)| short == name))
+    };
+    let found: Vec<(usize, &Node)> = switches().filter(|(_, n)| is_meant(n)).collect();
+    let said =
+        |nodes: Vec<(usize, &Node)>| nodes.into_iter().map(|(_, n)| subnet_name(n)).collect::<Vec<_>>();
+    match found.as_slice() {
+        [(only, _)] => Ok(id(*only)),
+        [] => {
+            let names = said(switches().collect());
+            Err(Refusal::unknown("subnet", name, &names.iter().map(String::as_str).collect::<Vec<_>>()))
+        }
+        _ => {
+            let several: Vec<String> = said(found).iter().map(|n| format!("`subnet {n}`")).collect();
+            let why = format!("`subnet {name}` may mean any of {}: write which", several.join(", "));
+            Err(Refusal::Misuse { why })
+        }
+    }
+}
+
+/// `aws.private` for the switch `aws.subnet-private` of a cloud; other switches are called by their own name.
+fn subnet_name(switch: &Node) -> String {
+    let parts = switch.name.rsplit_once('.').filter(|_| switch.role.starts_with("subnet"));
+    let parts = parts.and_then(|(site, short)| Some((site, short.strip_prefix("subnet-")?)));
+    parts.map_or_else(|| switch.name.clone(), |(site, name)| format!("{site}.{name}"))
 }
 
 fn members(found: Vec<NodeId>, text: &str) -> Result<End, Refusal> {
@@ -214,6 +250,56 @@ pub(super) fn the_stranger(
         (Some(index), None) => Ok(NodeId(index)),
         _ => stranger::add(model, address),
     }
+}
+
+/// Names that a refusal says.
+const NEAREST: usize = 12;
+
+/// Nothing is called so: the refusal names what comes nearest, machines and, for what may be a name, names with an address.
+pub(super) fn unknown(model: &Model, what: &'static str, text: &str) -> Refusal {
+    let far = |name: &str| {
+        let short = name.rsplit('.').next().unwrap_or_default();
+        distance(text, name).min(distance(text, short))
+    };
+    let machines = model.nodes.iter().filter(|n| n.kind != NodeKind::Switch && n.name != stranger::NAME);
+    let mut known: Vec<&str> = machines.map(|n| n.name.as_str()).collect();
+    if text.contains('.') {
+        let lines = model.zones.iter().flat_map(|z| z.text.lines());
+        let named = lines.filter(|l| l.split_whitespace().any(|w| w == "A"));
+        known.extend(named.filter_map(|l| l.split_whitespace().next()).map(|n| n.trim_end_matches('.')));
+    }
+    known.sort_by_cached_key(|name| (far(name), (*name).to_owned()));
+    known.dedup();
+    known.truncate(NEAREST);
+    Refusal::unknown(what, text, &known)
+}
+
+/// Characters to insert, delete or replace, over the first 64 of each.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let replaced = corner + usize::from(x != *y);
+            corner = row[j + 1];
+            row[j + 1] = replaced.min(corner + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Whether a zone or a hosts file has a name, by itself or by a wildcard (RFC 4592).
+pub(super) fn is_known_name(model: &Model, name: &str) -> bool {
+    let wanted = name.trim_end_matches('.').to_ascii_lowercase();
+    let is_meant = |owner: &str| {
+        let owner = owner.trim_end_matches('.').to_ascii_lowercase();
+        let below = owner.strip_prefix('*').is_some_and(|rest| wanted.ends_with(rest));
+        owner == wanted || below
+    };
+    let mut hosts = model.nodes.iter().flat_map(|n| &n.resolver.hosts);
+    let mut lines = model.zones.iter().flat_map(|z| z.text.lines());
+    hosts.any(|(host, _)| is_meant(host)) || lines.any(|l| l.split_whitespace().next().is_some_and(is_meant))
 }
 
 /// The address that the zones give for a name.

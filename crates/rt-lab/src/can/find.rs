@@ -223,6 +223,34 @@ pub(super) fn path(trace: &Trace, question: &Question, begun: Time) -> Vec<NodeI
     first.map_or_else(Vec::new, |e| passed(trace, e.frame))
 }
 
+/// Whether the question came to this machine: a program or the system there took it, or it led it on by its own NAT (a port
+/// forward). Through a tunnel that a program carries, the packet that arrives is not the one that was sent; then its port
+/// tells it.
+pub(super) fn reached(trace: &Trace, question: &Question, begun: Time, node: NodeId) -> bool {
+    trace.events_at(node).filter(|e| e.at >= begun).any(|e| match &e.what {
+        What::Deliver { protocol, .. } if *protocol == question.protocol.number() => {
+            let asks = |p: Packet| !p.complains && question.port.is_none_or(|port| p.dst.port() == port);
+            is_own(trace, e, question) || packet(trace, e.frame).is_some_and(asks)
+        }
+        What::Nat(nat) => nat.dst_before != nat.dst_after && is_own(trace, e, question),
+        _ => false,
+    })
+}
+
+/// The first machine that took the question.
+pub(super) fn taker(trace: &Trace, question: &Question, begun: Time) -> Option<NodeId> {
+    let number = question.protocol.number();
+    let mut taken = trace.events.iter().filter(|e| {
+        let delivered = matches!(e.what, What::Deliver { protocol, .. } if protocol == number);
+        delivered && e.at >= begun && is_own(trace, e, question)
+    });
+    taken.next().map(Event::node)
+}
+
+fn is_own(trace: &Trace, event: &Event, question: &Question) -> bool {
+    root(trace, event.frame).node() == question.from
+}
+
 /// The nodes that saw a frame, in order, each once in a row.
 fn passed(trace: &Trace, frame: FrameId) -> Vec<NodeId> {
     let mut nodes: Vec<NodeId> = Vec::new();

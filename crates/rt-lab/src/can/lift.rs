@@ -26,6 +26,8 @@ pub(super) enum Edit {
     Forward { node: NodeId, when: Box<Match>, to: IpAddr },
     /// The machine forwards.
     Forwarding(NodeId),
+    /// The instance forwards, without the source/destination check of its cloud.
+    Unchecked(NodeId),
     /// The link is never cut.
     Uncut(LinkId),
     /// The link loses nothing.
@@ -163,6 +165,7 @@ impl Edit {
             }
             Edit::Forward { node, when, to } => open_port(&mut model.nodes[node.index()], when, *to),
             Edit::Forwarding(node) => model.nodes[node.index()].kind = NodeKind::Router,
+            Edit::Unchecked(node) => uncheck(&mut model.nodes[node.index()]),
             Edit::Uncut(link) => {
                 model.timeline.retain(|h| h.change != Change::Cut { link: link.index() });
             }
@@ -216,6 +219,7 @@ impl Edit {
                 format!("{} forwards {end} to {to}", name(node))
             }
             Edit::Forwarding(node) => format!("{} forwards packets (kind: router)", name(node)),
+            Edit::Unchecked(node) => format!("{}: source-dest-check: no", name(node)),
             Edit::Uncut(link) => {
                 let link = &model.links[link.index()];
                 format!("the link {} -- {} is not cut", name(&link.a.0), name(&link.b.0))
@@ -242,6 +246,15 @@ impl Edit {
                 format!("{who} has a public address (public: {outside})")
             }
         }
+    }
+}
+
+/// What `source-dest-check: no` makes of an instance: it forwards what its groups let in.
+fn uncheck(node: &mut Node) {
+    node.kind = NodeKind::Router;
+    let input = node.chains.iter().find(|c| c.hook == HookPoint::Input).cloned();
+    if !node.chains.iter().any(|c| c.hook == HookPoint::Forward) {
+        node.chains.extend(input.map(|chain| Chain { hook: HookPoint::Forward, ..chain }));
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::ends::{self, End};
 use super::find::{self, Found};
 use super::probe::{Probe, Prober, Protocol, Question};
-use super::{lift, name, stranger, ways};
+use super::{lift, name, solve, stranger, ways};
 use crate::{Refusal, Scenario};
 
 mod html;
@@ -54,6 +54,8 @@ pub enum Mark {
     NoRoute,
     /// A NAT has no mapping for it.
     NoMapping,
+    /// The address means another machine where it is asked for.
+    OtherMachine,
     /// Anything else: silence, a cut link, a name that nobody knows.
     Other,
 }
@@ -71,6 +73,7 @@ impl Mark {
             Mark::NetworkAcl => 'a',
             Mark::NoRoute => 'r',
             Mark::NoMapping => 'n',
+            Mark::OtherMachine => 's',
             Mark::Other => 'x',
         }
     }
@@ -87,6 +90,7 @@ impl Mark {
             Mark::NetworkAcl => "a network ACL refuses",
             Mark::NoRoute => "no route",
             Mark::NoMapping => "a NAT has no mapping",
+            Mark::OtherMachine => "the address means another machine there",
             Mark::Other => "no answer for another reason",
         }
     }
@@ -336,18 +340,29 @@ impl Asking {
             let question = Question { from, target: address.to_string(), protocol, port };
             let probe = self.prober.ask(&question);
             self.probes += 1;
-            if probe.ok {
+            if probe.ok && find::reached(&probe.trace, &question, probe.begun, asked.node) {
                 return Cell { mark: Mark::Yes, ..empty };
             }
             first.get_or_insert((question, probe));
         }
         match first {
-            Some((question, probe)) => self.refused(&question, &probe, empty),
+            Some((question, probe)) => self.refused(&question, (asked.node, &probe), empty),
             None => Cell { mark: Mark::Other, code: Some("request.failed".into()), ..empty },
         }
     }
 
-    fn refused(&self, question: &Question, probe: &Probe, empty: Cell) -> Cell {
+    fn refused(&self, question: &Question, (meant, probe): (NodeId, &Probe), empty: Cell) -> Cell {
+        if let Some(other) = solve::other_machine(&self.model, question, (meant, probe)) {
+            let other = &self.model.nodes[other.index()];
+            let (code, node) = (Some(name::OTHER_MACHINE.to_owned()), Some(other.name.clone()));
+            return Cell {
+                mark: Mark::OtherMachine,
+                code,
+                node,
+                origin: Some(other.origin.to_string()),
+                ..empty
+            };
+        }
         let cause = match find::cause(&self.model, probe, question) {
             Some(Found::Drop(cause)) => cause,
             _ if probe.path.is_empty() => {

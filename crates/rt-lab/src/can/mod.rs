@@ -129,7 +129,7 @@ const MOST_PAIRS: usize = 64;
 /// Sends the probes and finds every reason.
 ///
 /// # Errors
-/// [`Refusal::Unknown`] for a machine that does not exist, [`Refusal::Misuse`] for a bad port, an empty group, a stranger
+/// [`Refusal::Unknown`] for a machine, a subnet or a name that does not exist, [`Refusal::Misuse`] for a bad port, an empty group, a stranger
 /// where there is no internet, or more than 64 pairs.
 pub fn can(scenario: &Scenario, query: &CanQuery) -> Result<Answers, Refusal> {
     let mut model = scenario.model().clone();
@@ -155,7 +155,14 @@ pub fn can(scenario: &Scenario, query: &CanQuery) -> Result<Answers, Refusal> {
     }
     let mut verdicts = Vec::new();
     for (asker, target) in pairs {
-        verdicts.push(one(&model, (asker, &from), target, (protocol, port, query.seed))?);
+        let verdict = one(&model, (asker, &from), target, (protocol, port, query.seed))?;
+        // A name that nobody has is a slip of the pen: a `no` would pass for a barrier that holds.
+        if let (End::Name(name), false) = (&to, verdict.reachable)
+            && !ends::is_known_name(&model, name)
+        {
+            return Err(ends::unknown(&model, "machine or name", name));
+        }
+        verdicts.push(verdict);
     }
     Ok(Answers { verdicts })
 }
@@ -169,7 +176,8 @@ fn one(
     let mut assumptions = Vec::new();
     let address = target.seen_from(model, asker, seed, &mut assumptions)?;
     let question = Question { from: asker, target: address.clone(), protocol, port };
-    let mut verdict = solve::solve(&Case { model, question, target: target.node, seed });
+    let mut verdict =
+        solve::solve(&Case { model, question, target: target.node, named: target.typed.is_none(), seed });
     verdict.to.clone_from(&target.text);
     verdict.target_exists = address.parse().map_or(true, |a: IpAddr| ends::owner(model, a).is_some());
     if model.nodes[asker.index()].name == stranger::NAME {
@@ -271,7 +279,7 @@ pub(crate) fn reason(model: &Model, from: NodeId, verb: &Verb, seed: u64) -> Str
         }
         _ => return String::new(),
     };
-    let blocker = solve::first(&Case { model, question, target: None, seed });
+    let blocker = solve::first(&Case { model, question, target: None, named: false, seed });
     blocker.map_or_else(String::new, |blocker| match &blocker.rule {
         Some(rule) => format!("{}: `{rule}`, {}", blocker.sentence, blocker.origin),
         None => format!("{}, {}", blocker.sentence, blocker.origin),

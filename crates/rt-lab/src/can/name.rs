@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use rt_base::{DropReason, HookPoint, NodeId, Place, PortId};
 use rt_rules::{Construct, Origin};
-use rt_scenario::model::{Model, Node};
+use rt_scenario::model::{Model, Node, NodeKind};
 use rt_scenario::views;
 
 use super::Blocker;
@@ -28,6 +28,38 @@ pub(super) fn said(model: &Model, from: NodeId, said: &str) -> Blocker {
         nearest: None,
         lifted: None,
     }
+}
+
+/// The machine code of an address that means another machine where it is asked for than the one that was named.
+pub(super) const OTHER_MACHINE: &str = "request.other_machine";
+
+/// The address means another machine here.
+pub(super) fn other_machine(state: &State, other: NodeId) -> Blocker {
+    let name = |node: NodeId| state.model.nodes[node.index()].name.as_str();
+    let (address, from) = (&state.question.target, state.question.from);
+    let meant = state.meant().map_or("the machine that was named", name);
+    let sentence = if other == from {
+        format!("{address} means {} itself there, not {meant}: the probe never left it", name(from))
+    } else {
+        format!("{address} means {} for {}, not {meant}", name(other), name(from))
+    };
+    Blocker {
+        node: name(other).to_owned(),
+        code: OTHER_MACHINE.into(),
+        explanation: None,
+        answer: false,
+        sentence,
+        rule: None,
+        origin: state.model.nodes[other.index()].origin.to_string(),
+        nearest: None,
+        lifted: None,
+    }
+}
+
+/// An instance that passes nothing on for others: it has the cloud's source/destination check.
+pub(super) fn is_checked(node: &Node) -> bool {
+    let group = |c: &rt_rules::Chain| matches!(lift::construct(c), Some(Construct::SecurityGroup { .. }));
+    node.kind == NodeKind::Host && node.chains.iter().any(group)
 }
 
 /// For the verdict; nothing is lifted yet. What lifts it says what it is.
@@ -96,6 +128,10 @@ fn sentence(state: &State, cause: &Cause, edit: Option<&Edit>) -> String {
         Some(Construct::InternetGateway) => {
             let why = "an internet gateway passes only what has a public address";
             format!("{} refuses {what} {to}: {why}", node.name)
+        }
+        None if cause.reason == DropReason::NotARouter && is_checked(node) => {
+            let why = "its source/destination check passes only what is from it or for it";
+            format!("{} drops {what} {to}: {why}", node.name)
         }
         None => format!("{} dropped {what} {to}: {}", node.name, cause.reason.say()),
     }
@@ -197,6 +233,7 @@ fn explanation(node: &Node, cause: &Cause, (origin, no_mapping): (&str, bool)) -
         DropReason::NoRoute => "NO_ROUTE_TO_DESTINATION",
         DropReason::Blackhole => "BLACKHOLE_ROUTE_FOR_DESTINATION_FOUND",
         DropReason::TtlExceeded if circles(cause) => "CYCLIC_PATH_DETECTED",
+        DropReason::NotARouter if is_checked(node) => "ENI_SOURCE_DEST_CHECK_RESTRICTION",
         DropReason::ReversePath => "GATEWAY_REJECTS_SPOOFED_TRAFFIC",
         _ => return None,
     };

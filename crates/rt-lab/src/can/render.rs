@@ -42,6 +42,9 @@ impl Verdict {
         if self.reachable {
             return None;
         }
+        if self.blockers.last().is_some_and(|b| b.code == super::name::OTHER_MACHINE) {
+            return Some("  two machines have this address: no packet can choose between them".into());
+        }
         Some(match (self.blockers.len(), self.reachable_when_lifted) {
             (0, _) => "  no packet was dropped: the other end did not answer".into(),
             (1, true) => "  lifting this one thing is enough".into(),

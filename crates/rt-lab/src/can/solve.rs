@@ -9,7 +9,7 @@ use rt_scenario::model::Model;
 use super::find::{self, Cause, Found};
 use super::lift::{self, Edit};
 use super::probe::{Probe, Prober, Protocol, Question};
-use super::{Blocker, Verdict, name, ways};
+use super::{Blocker, Verdict, ends, name, ways};
 
 /// At most so many blockers are lifted one after the other.
 const MOST_BLOCKERS: usize = 16;
@@ -20,6 +20,8 @@ pub(super) struct Case<'m> {
     pub(super) question: Question,
     /// The machine that is meant, if one is.
     pub(super) target: Option<NodeId>,
+    /// It was named, so nobody else's answer counts; not so when an address was asked for, whoever has it.
+    pub(super) named: bool,
     pub(super) seed: u64,
 }
 
@@ -36,23 +38,56 @@ pub(super) struct State {
     pub(super) question: Question,
     pub(super) target: Option<NodeId>,
     pub(super) face: Option<Face>,
+    named: bool,
     seed: u64,
 }
 
 impl State {
     fn of(case: &Case<'_>) -> State {
         let (model, question) = (case.model.clone(), case.question.clone());
-        State { model, question, target: case.target, face: None, seed: case.seed }
+        State { model, question, target: case.target, face: None, named: case.named, seed: case.seed }
     }
 
     fn ask(&self) -> Probe {
         Prober::new(&self.model, &[self.question.from], self.seed).ask(&self.question)
     }
 
-    /// Answered, and by the machine that is meant: behind a public address another may answer for it.
-    fn is_answered(&self, probe: &Probe) -> bool {
-        probe.ok && (self.face.is_none() || probe.path.last() == self.target.as_ref())
+    /// The machine that was named.
+    pub(super) fn meant(&self) -> Option<NodeId> {
+        self.target.filter(|_| self.named)
     }
+
+    /// Answered, and by the machine that is meant: behind a public address another may answer for it, and another may have
+    /// the same address.
+    fn is_answered(&self, probe: &Probe) -> bool {
+        self.is_answer_to(probe, &self.question)
+    }
+
+    fn is_answer_to(&self, probe: &Probe, question: &Question) -> bool {
+        probe.ok
+            && (self.face.is_none() || probe.path.last() == self.target.as_ref())
+            && self.meant().is_none_or(|node| find::reached(&probe.trace, question, probe.begun, node))
+    }
+}
+
+/// The machine that the address of the one that was named means here: it answered, or it is where the packet ended.
+pub(super) fn other_machine(
+    model: &Model,
+    question: &Question,
+    (meant, probe): (NodeId, &Probe),
+) -> Option<NodeId> {
+    if find::reached(&probe.trace, question, probe.begun, meant) {
+        return None;
+    }
+    if probe.ok {
+        let taker = find::taker(&probe.trace, question, probe.begun);
+        return Some(taker.or(probe.path.last().copied()).unwrap_or(question.from));
+    }
+    let address = question.address()?;
+    let Some(Found::Drop(cause)) = find::cause(model, probe, question) else { return None };
+    let has = |node: NodeId| ends::addresses(model, node.index()).contains(&address);
+    let asked = !cause.answer && !cause.lookup && cause.packet.dst.ip() == address;
+    (asked && cause.node != meant && has(cause.node) && has(meant)).then_some(cause.node)
 }
 
 /// Asks, and finds every reason.
@@ -70,23 +105,27 @@ pub(super) fn solve_with(case: &Case<'_>) -> (Verdict, Vec<Edit>) {
         to: case.question.target.clone(),
         protocol: case.question.protocol,
         port: case.question.port,
-        reachable: first.ok,
+        reachable: state.is_answered(&first),
         outcome: first.summary.clone(),
         took: first.took,
         path: first.path.iter().map(node_name).collect(),
         blockers: Vec::new(),
-        reachable_when_lifted: first.ok,
+        reachable_when_lifted: false,
         target_exists: true,
         assumptions: Vec::new(),
     };
+    if let (true, Some(meant)) = (first.ok && !verdict.reachable, state.meant()) {
+        let other = other_machine(&state.model, &state.question, (meant, &first)).unwrap_or(meant);
+        let (address, other, meant) = (&case.question.target, node_name(&other), node_name(&meant));
+        verdict.outcome = format!("{address} was answered by {other}, not by {meant}");
+    }
     let (blockers, edits, ok) = lift_all(&mut state, first);
-    let through = state.face.as_ref().and(state.target);
     verdict.reachable_when_lifted = ok;
     if !ok {
         verdict.blockers = blockers;
         return (verdict, edits);
     }
-    let kept = needed(case, (&edits, through));
+    let kept = needed(case, &edits, &state);
     let both = blockers.into_iter().zip(edits).enumerate().filter(|(index, _)| kept.contains(index));
     let (blockers, edits) = both.map(|(_, both)| both).unzip();
     verdict.blockers = blockers;
@@ -113,18 +152,24 @@ fn lift_all(state: &mut State, first: Probe) -> (Vec<Blocker>, Vec<Edit>, bool) 
     let (mut blockers, mut edits) = (Vec::new(), Vec::new());
     let mut last = first;
     while !state.is_answered(&last) && blockers.len() < MOST_BLOCKERS {
-        let cause =
-            match in_place_of(state, &last).or_else(|| find::cause(&state.model, &last, &state.question)) {
-                Some(Found::Drop(cause)) => *cause,
-                Some(Found::Said(said)) => match unsent(state, &last) {
-                    Some(cause) => cause,
-                    None => {
-                        blockers.push(name::said(&state.model, state.question.from, &said));
-                        break;
-                    }
-                },
-                None => break,
-            };
+        let in_place = in_place_of(state, &last);
+        let other = state.meant().filter(|_| in_place.is_none());
+        let other = other.and_then(|n| other_machine(&state.model, &state.question, (n, &last)));
+        if let Some(other) = other {
+            blockers.push(name::other_machine(state, other));
+            break;
+        }
+        let cause = match in_place.or_else(|| find::cause(&state.model, &last, &state.question)) {
+            Some(Found::Drop(cause)) => *cause,
+            Some(Found::Said(said)) => match unsent(state, &last) {
+                Some(cause) => cause,
+                None => {
+                    blockers.push(name::said(&state.model, state.question.from, &said));
+                    break;
+                }
+            },
+            None => break,
+        };
         let edit = lift(state, &cause);
         // The same change again means that it changed nothing for this packet.
         if edit.as_ref().is_some_and(|e| edits.contains(e)) {
@@ -144,7 +189,7 @@ fn lift_all(state: &mut State, first: Probe) -> (Vec<Blocker>, Vec<Edit>, bool) 
 }
 
 /// The changes without which the answer is no although all others are made.
-fn needed(case: &Case<'_>, (edits, through): (&[Edit], Option<NodeId>)) -> Vec<usize> {
+fn needed(case: &Case<'_>, edits: &[Edit], state: &State) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..edits.len()).collect();
     if kept.len() > 1 {
         for index in 0..edits.len() {
@@ -152,7 +197,7 @@ fn needed(case: &Case<'_>, (edits, through): (&[Edit], Option<NodeId>)) -> Vec<u
             let (mut model, mut question) = (case.model.clone(), case.question.clone());
             without.iter().for_each(|i| edits[*i].apply(&mut model, &mut question));
             let probe = Prober::new(&model, &[question.from], case.seed).ask(&question);
-            if probe.ok && (through.is_none() || probe.path.last() == through.as_ref()) {
+            if state.is_answer_to(&probe, &question) {
                 kept = without;
             }
         }
@@ -212,6 +257,9 @@ fn lift(state: &mut State, cause: &Cause) -> Option<Edit> {
         | DropReason::Blackhole
         | DropReason::NeighborUnreachable => lift_route(state, cause),
         DropReason::TtlExceeded => lift::unloop(&state.model, cause),
+        DropReason::NotARouter if name::is_checked(&state.model.nodes[cause.node.index()]) => {
+            Some(Edit::Unchecked(cause.node))
+        }
         DropReason::NotARouter => Some(Edit::Forwarding(cause.node)),
         DropReason::LinkDown => cause.link.map(Edit::Uncut),
         DropReason::LinkLoss => cause.link.map(Edit::Lossless),

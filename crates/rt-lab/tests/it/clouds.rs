@@ -1,6 +1,6 @@
 //! A VPC's constructs, each with a packet that passes and one that dies with its reason, its origin and AWS's word for it.
 
-use rt_lab::{Scenario, Verdict};
+use rt_lab::{CanQuery, Scenario, Verdict};
 
 use crate::verdicts::can;
 
@@ -178,7 +178,11 @@ fn nothing_blocks_the_resolver() {
 
 #[test]
 fn an_instance_forwards_only_without_the_source_and_destination_check() {
-    no("behind-host", "user:80", ("aws.host", "drop.not_a_router"), None, &at("host: {"));
+    let check = Some("ENI_SOURCE_DEST_CHECK_RESTRICTION");
+    let verdict = no("behind-host", "user:80", ("aws.host", "drop.not_a_router"), check, &at("host: {"));
+    assert!(verdict.blockers[0].sentence.contains("source/destination check"), "{}", verdict.text());
+    assert_eq!(verdict.blockers[0].lifted.as_deref(), Some("aws.host: source-dest-check: no"));
+    assert!(verdict.reachable_when_lifted, "{}", verdict.text());
     let egress = Some("IGW_PUBLIC_IP_ASSOCIATION_FOR_EGRESS");
     no("behind-box", "user:80", ("aws.igw", "drop.filtered"), egress, "aws_internet_gateway.igw");
 }
@@ -319,4 +323,34 @@ fn of_one_network_at_a_transit_gateway_the_first_attachment_counts() {
     let chosen =
         TWINS.replace("asker: } }", "asker: }, route-tables: { default: { 10.1.0.0/16: second } } }");
     assert!(among(&chosen, "asker.app", "second.app:80").reachable);
+}
+
+#[test]
+fn a_subnet_is_named_as_in_the_file_and_two_of_that_name_are_told() {
+    let names = |scenario: &Scenario, text: &str| -> Result<Vec<String>, String> {
+        let answers = rt_lab::can(scenario, &CanQuery::new(text, "user:80")).map_err(|e| e.to_string())?;
+        Ok(answers.verdicts.into_iter().map(|v| v.from).collect())
+    };
+    let one = Scenario::of_text("cloud.yaml", CLOUD).unwrap_or_else(|e| panic!("{e}"));
+    let private = names(&one, "subnet aws.subnet-private").unwrap();
+    assert!(
+        private.contains(&"aws.db".to_owned()) && !private.contains(&"aws.web".to_owned()),
+        "{private:?}"
+    );
+    for text in ["subnet private", "subnet aws.private", "subnet subnet-private"] {
+        assert_eq!(names(&one, text).unwrap(), private, "{text}");
+    }
+    let unknown = names(&one, "subnet privat").unwrap_err();
+    assert!(unknown.contains("no subnet called `privat`") && unknown.contains("aws.private"), "{unknown}");
+    let other = "  gcp:
+    kind: vpc
+    place: paris
+    cidr: 10.9.0.0/16
+    subnets: { private: { cidr: 10.9.1.0/24 } }
+    instances: { far: { subnet: private } }
+";
+    let two = Scenario::of_text("cloud.yaml", &format!("{CLOUD}{other}")).unwrap_or_else(|e| panic!("{e}"));
+    let both = names(&two, "subnet private").unwrap_err();
+    assert!(both.contains("`subnet aws.private`, `subnet gcp.private`"), "{both}");
+    assert_eq!(names(&two, "subnet gcp.private").unwrap(), ["gcp.far"]);
 }

@@ -165,3 +165,87 @@ fn ends_and_protocols_that_make_no_sense_are_refused() {
     let group = rt_lab::can(&home, &CanQuery::new("site home", "web:80")).unwrap();
     assert!(group.verdicts.len() == 2 && group.are_all(true), "{}", group.text());
 }
+
+/// Two machines with one address: whoever answers is not the one that was named.
+#[test]
+fn an_address_that_means_another_machine_is_no_answer() {
+    let twice = Scenario::load("same-private-ip").unwrap();
+    for to in ["tokyo.pc", "tokyo.pc:80", "tokyo.pc:7/udp"] {
+        let verdict = can(&twice, "berlin.pc", to, 1).unwrap();
+        assert!(!verdict.reachable && !verdict.reachable_when_lifted, "{}", verdict.text());
+        let [only] = verdict.blockers.as_slice() else { panic!("{}", verdict.text()) };
+        assert_eq!((only.node.as_str(), only.code.as_str()), ("berlin.pc", "request.other_machine"));
+        assert!(only.sentence.contains("192.168.1.5 means berlin.pc itself"), "{}", verdict.text());
+        assert!(only.sentence.contains("not tokyo.pc"), "{}", verdict.text());
+        assert!(only.origin.starts_with("same-private-ip.yaml:"), "{}", only.origin);
+    }
+    // Who asks for the address means whoever has it there.
+    assert!(can(&twice, "tokyo.pc", "192.168.1.5", 1).unwrap().reachable);
+    let table = rt_lab::matrix(&twice, &MatrixQuery { seed: 1, ..MatrixQuery::default() }).unwrap();
+    let cell = |from: &str, to: &str| {
+        let mut cells = table.cells.iter().flatten();
+        cells.find(|c| c.from == from && c.to == to).map(|c| (c.mark, c.node.clone())).unwrap()
+    };
+    let other = |node: &str| (Mark::OtherMachine, Some(node.to_owned()));
+    assert_eq!(cell("berlin.pc", "tokyo.pc"), other("berlin.pc"));
+    assert_eq!(cell("tokyo.pc", "berlin.pc"), other("tokyo.pc"));
+    assert!(table.html().contains("other-machine"));
+}
+
+/// A third machine that has the address answers: not the asker, and not the one that was named.
+#[test]
+fn a_neighbour_with_the_address_of_the_one_named_is_no_answer() {
+    let scenario = Network::new("twins")
+        .host("a", "address: 10.0.1.2/24, gateway: 10.0.1.1")
+        .host("near", "address: 10.0.2.2/24, gateway: 10.0.2.1, run: [ http ]")
+        .router("r", "interfaces: { lan: 10.0.1.1/24, dmz: 10.0.2.1/24, wan: 10.0.3.1/24 }")
+        .router("s", "interfaces: { wan: 10.0.3.2/24, lan: 10.0.2.1/24 }")
+        .host("far", "address: 10.0.2.2/24, gateway: 10.0.2.1, run: [ http, http: { port: 81 } ]")
+        .link("a:eth0", "r:lan", "")
+        .link("near:eth0", "r:dmz", "")
+        .link("r:wan", "s:wan", "")
+        .link("s:lan", "far:eth0", "")
+        .scenario()
+        .unwrap_or_else(|refusal| panic!("{refusal}"));
+    let near = can(&scenario, "a", "near:80", 1).unwrap();
+    assert!(near.reachable, "{}", near.text());
+    for to in ["far:80", "far:81", "far"] {
+        let far = can(&scenario, "a", to, 1).unwrap();
+        assert!(!far.reachable && far.blockers.len() == 1, "{}", far.text());
+        assert_eq!(far.blockers[0].code, "request.other_machine", "{}", far.text());
+        assert!(far.blockers[0].sentence.contains("10.0.2.2 means near for a, not far"), "{}", far.text());
+    }
+}
+
+/// `--expect no` must not pass for a slip of the pen.
+#[test]
+fn a_target_that_is_nothing_is_refused_with_the_nearest_names() {
+    let home = Scenario::load("home").unwrap();
+    let refused = |to: &str| {
+        let said = rt_lab::can(&home, &CanQuery::new("laptop", to)).unwrap_err();
+        assert_eq!(said.exit_code(), 2);
+        said.to_string()
+    };
+    for to in ["home.fone", "home.fone:80", "fone", "fone:443"] {
+        let said = refused(to);
+        let names = said.split_once("there are: ").unwrap_or_else(|| panic!("{said}")).1;
+        assert!(names.starts_with("home.phone"), "{said}");
+    }
+    assert!(refused("10.1.1.400").contains("no machine or IPv4 address called `10.1.1.400`"));
+    assert!(refused("10.1.1:80").contains("IPv4 address"));
+    assert!(refused("10.1.1.0/40").contains("IPv4 address"));
+    assert!(refused("web.exampel:80").contains("there are: web.example,"));
+    assert!(refused("www.example.invalid:80").contains("no machine or name called"));
+    // An address that nobody has, and a name that is there, are questions.
+    assert!(!can(&home, "laptop", "10.1.1.40", 1).unwrap().reachable);
+    assert!(can(&home, "laptop", "web.example:80", 1).unwrap().reachable);
+    assert!(!can(&home, "laptop", "web.example:81", 1).unwrap().reachable);
+}
+
+/// A client of Fast Open that has a cookie says that it is connected before anything is sent: each probe must be a real one.
+#[test]
+fn a_probe_of_a_fast_open_client_leaves_its_machine() {
+    let scenario = Scenario::load("fast-open").unwrap();
+    let table = rt_lab::matrix(&scenario, &MatrixQuery { seed: 1, ..MatrixQuery::default() }).unwrap();
+    assert_eq!(table.counts(), (8, 8), "{}", table.text());
+}

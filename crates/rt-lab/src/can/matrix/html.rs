@@ -12,7 +12,7 @@ tbody th{position:sticky;left:0;background:Canvas}td{width:1.6em;height:1.6em;te
 border:1px solid color-mix(in srgb,CanvasText 15%,Canvas)}\
 .yes{background:#2a9d4a;color:#fff}.closed{background:#e9c46a;color:#000}.firewall,.security-group,.network-acl\
 {background:#c8443a;color:#fff}.no-route{background:#6b6b78;color:#fff}.no-mapping{background:#7a4fb5;color:#fff}\
-.other{background:#b06a2c;color:#fff}.itself{opacity:.4}dt{float:left;clear:left;width:2em;text-align:center}dd{margin-left:3em}";
+.other,.other-machine{background:#b06a2c;color:#fff}.itself{opacity:.4}dt{float:left;clear:left;width:2em;text-align:center}dd{margin-left:3em}";
 
 /// The page.
 pub(super) fn page(matrix: &Matrix) -> String {
@@ -57,6 +57,7 @@ fn class(mark: Mark) -> &'static str {
         Mark::NetworkAcl => "network-acl",
         Mark::NoRoute => "no-route",
         Mark::NoMapping => "no-mapping",
+        Mark::OtherMachine => "other-machine",
         Mark::Other => "other",
     }
 }

@@ -119,7 +119,7 @@ fn every_reason_is_needed_and_all_together_are_enough() {
         let questions = questions(&model);
         let failing = questions.iter().filter(|q| walker::walk(&model, q).is_err());
         for question in failing.step_by(11).take(LIFTED) {
-            let case = Case { model: &model, question: question.clone(), target: None, seed };
+            let case = Case { model: &model, question: question.clone(), target: None, named: false, seed };
             let (verdict, edits) = solve::solve_with(&case);
             let what = format!("network {seed}: {}\n{}", described(&model, question), verdict.text());
             assert!(!verdict.reachable, "{what}");
