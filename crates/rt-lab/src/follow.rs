@@ -4,7 +4,6 @@
 //! memory and compares its event store with the digest in `run.json`: a folder from another version is refused, not
 //! misread. What real programs did in it comes from the recorded inputs.
 
-use std::fs;
 use std::path::Path;
 
 use rt_files::events::EventWriter;
@@ -18,7 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::attach::{INPUTS_FILE, trace_of_inputs};
 use crate::output::{MODEL_FILE, RUN_FILE, hex};
-use crate::{Refusal, Scenario, Time, World, default_out};
+use crate::source::{Named, read_json};
+use crate::{Refusal, Time, World};
 
 /// What is asked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -111,22 +111,10 @@ fn node_of(trace: &Trace, name: &str) -> Result<rt_base::NodeId, Refusal> {
 
 /// The trace of a folder, of the last run of a scenario, or of a run made now.
 pub(crate) fn find_trace(source: &str, talk: &mut Vec<String>) -> Result<Trace, Refusal> {
-    let path = Path::new(source);
-    if path.is_dir() {
-        return trace_of_folder(path);
+    match Named::find(source, talk)? {
+        Named::Folder(folder) => trace_of_folder(&folder),
+        Named::Scenario(scenario) => Ok(trace_of(scenario.model(), 1, None)),
     }
-    let scenario = Scenario::load(source);
-    // The name of a scenario of one's own stands for its last run as well, wherever its file is.
-    let last = match &scenario {
-        Ok(scenario) => default_out(scenario.name()),
-        Err(_) if path.components().count() == 1 => default_out(source),
-        Err(_) => path.to_path_buf(),
-    };
-    if last.join(RUN_FILE).exists() {
-        talk.push(format!("from the last run, in {}", last.display()));
-        return trace_of_folder(&last);
-    }
-    Ok(trace_of(scenario?.model(), 1, None))
 }
 
 fn trace_of(model: &Model, seed: u64, until: Option<Time>) -> Trace {
@@ -167,12 +155,6 @@ pub(crate) fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
         rt_trace::outside::read(&mut trace);
     }
     Ok(trace)
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Refusal> {
-    let bytes = fs::read(path).map_err(|e| Refusal::io("read", path, e))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|e| Refusal::Malformed { file: path.display().to_string(), why: e.to_string() })
 }
 
 /// The digest that `events.bin` of this trace has.

@@ -33,12 +33,21 @@ pub(crate) enum Source {
     },
 }
 
-impl Source {
-    /// A run's folder; else the last run of a scenario, of which `talk` is told; else the scenario itself.
-    pub(crate) fn last_run(source: &str, talk: &mut Vec<String>) -> Result<Source, Refusal> {
+/// What a name stands for.
+pub(crate) enum Named {
+    /// A run's folder.
+    Folder(PathBuf),
+    /// A scenario that was not run yet.
+    Scenario(Box<Scenario>),
+}
+
+impl Named {
+    /// A run's folder; else the last run of a scenario, of which `talk` is told; else the scenario itself. The name of a
+    /// scenario of one's own stands for its last run as well, wherever its file is.
+    pub(crate) fn find(source: &str, talk: &mut Vec<String>) -> Result<Named, Refusal> {
         let path = Path::new(source);
         if path.is_dir() {
-            return Source::of_folder(path);
+            return Ok(Named::Folder(path.to_path_buf()));
         }
         let scenario = Scenario::load(source);
         let last = match &scenario {
@@ -48,9 +57,19 @@ impl Source {
         };
         if last.join(RUN_FILE).exists() {
             talk.push(format!("from the last run, in {}", last.display()));
-            return Source::of_folder(&last);
+            return Ok(Named::Folder(last));
         }
-        Ok(Source::of_scenario(&scenario?, 1))
+        Ok(Named::Scenario(Box::new(scenario?)))
+    }
+}
+
+impl Source {
+    /// A run's folder; else the last run of a scenario, of which `talk` is told; else the scenario itself.
+    pub(crate) fn last_run(source: &str, talk: &mut Vec<String>) -> Result<Source, Refusal> {
+        match Named::find(source, talk)? {
+            Named::Folder(folder) => Source::of_folder(&folder),
+            Named::Scenario(scenario) => Ok(Source::of_scenario(&scenario, 1)),
+        }
     }
 
     /// A run's folder, or a scenario as it is written now.
@@ -115,7 +134,7 @@ impl Source {
     }
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Refusal> {
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Refusal> {
     let bytes = fs::read(path).map_err(|e| Refusal::io("read", path, e))?;
     serde_json::from_slice(&bytes)
         .map_err(|e| Refusal::Malformed { file: path.display().to_string(), why: e.to_string() })
