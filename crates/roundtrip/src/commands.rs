@@ -237,7 +237,7 @@ fn can(command: &Command, format: Format) -> Result<Answer, Refusal> {
     });
     if *matrix {
         let (from, to, port, seed) = (from.clone(), to.clone(), *port, *seed);
-        let query = MatrixQuery { from, to, port, protocol, seed };
+        let query = MatrixQuery { from, to, port, protocol, seed, ..MatrixQuery::default() };
         return all_pairs(&scenario, &query, format);
     }
     let (Some(from), Some(to)) = (from, to) else {

@@ -27,6 +27,8 @@ pub struct MatrixQuery {
     pub port: Option<u16>,
     /// By what the port is asked; otherwise TCP.
     pub protocol: Option<Protocol>,
+    /// Machines that run services are pinged as well.
+    pub ping: bool,
     /// Chooses all random things.
     pub seed: u64,
 }
@@ -111,9 +113,14 @@ impl Column {
     /// `web:443`, `dns:53/udp`, `printer`.
     #[must_use]
     pub fn name(&self) -> String {
-        let machine = if self.machine == stranger::NAME { "internet" } else { &self.machine };
+        let machine = self.target();
         let udp = if self.protocol == Protocol::Udp { "/udp" } else { "" };
-        self.port.map_or_else(|| machine.to_owned(), |port| format!("{machine}:{port}{udp}"))
+        self.port.map_or_else(|| machine.clone(), |port| format!("{machine}:{port}{udp}"))
+    }
+
+    /// The machine, or `internet` for the stranger.
+    pub(crate) fn target(&self) -> String {
+        if self.machine == stranger::NAME { "internet".to_owned() } else { self.machine.clone() }
     }
 }
 
@@ -166,7 +173,11 @@ struct Asked {
 /// # Errors
 /// As [`super::can`]; [`Refusal::Misuse`] also for more than 20,000 probes.
 pub fn matrix(scenario: &Scenario, query: &MatrixQuery) -> Result<Matrix, Refusal> {
-    let mut model = scenario.model().clone();
+    matrix_of_model(scenario.name(), scenario.model().clone(), query)
+}
+
+/// [`matrix`] of a lowered model; `name` is what the table says of whom it is.
+pub(crate) fn matrix_of_model(name: &str, mut model: Model, query: &MatrixQuery) -> Result<Matrix, Refusal> {
     let everybody = || "everybody".to_owned();
     let (from_text, to_text) =
         (query.from.clone().unwrap_or_else(everybody), query.to.clone().unwrap_or_else(everybody));
@@ -188,7 +199,7 @@ pub fn matrix(scenario: &Scenario, query: &MatrixQuery) -> Result<Matrix, Refusa
         );
         return Err(Refusal::Misuse { why });
     }
-    Ok(Asking::new(scenario.name(), model, &rows, query.seed).table(&rows, columns))
+    Ok(Asking::new(name, model, &rows, query.seed).table(&rows, columns))
 }
 
 /// The machines that an end means; by default every one that is not the internet's own, and the stranger. And whether the
@@ -223,7 +234,7 @@ fn columns(model: &Model, query: &MatrixQuery, nodes: &[NodeId]) -> Vec<Asked> {
             Some(port) => vec![(query.protocol.unwrap_or(Protocol::Tcp), Some(port))],
             None => services(&model.nodes[node.index()].apps),
         };
-        if services.is_empty() {
+        if services.is_empty() || query.ping {
             services.push((Protocol::Icmp, None));
         }
         services.sort_unstable();
@@ -476,9 +487,18 @@ impl Matrix {
 }
 
 impl Cell {
-    /// What stood in the way first, in one line.
+    /// What stood in the way first, in one line, behind its mark.
     #[must_use]
     pub fn reason(&self) -> String {
+        format!("{} {}", self.mark.letter(), self.why())
+    }
+
+    /// What stood in the way first, in one line.
+    #[must_use]
+    pub fn why(&self) -> String {
+        if self.node.is_none() {
+            return self.mark.say().to_owned();
+        }
         let node = self.node.as_deref().unwrap_or_default();
         let answer = if self.answer { " (the answer)" } else { "" };
         let written = self.origin.as_ref().map_or_else(String::new, |o| format!("  {o}"));
@@ -486,6 +506,6 @@ impl Cell {
             Some(rule) => rule.as_str(),
             None => self.mark.say(),
         };
-        format!("{} {node}{answer}: {what}{written}", self.mark.letter())
+        format!("{node}{answer}: {what}{written}")
     }
 }

@@ -21,7 +21,7 @@ mod ways;
 use std::net::IpAddr;
 
 use rt_base::{Nanos, NodeId};
-use rt_scenario::model::{Model, Verb};
+use rt_scenario::model::Model;
 use serde::Serialize;
 
 use crate::{Refusal, Scenario};
@@ -29,6 +29,7 @@ use ends::End;
 use probe::{Prober, Question};
 use solve::Case;
 
+pub(crate) use matrix::matrix_of_model;
 pub use matrix::{Cell, Column, Mark, Matrix, MatrixQuery, matrix};
 pub use probe::Protocol;
 
@@ -266,29 +267,6 @@ impl Target {
         }
         Ok(address.to_string())
     }
-}
-
-/// Why a probe does not get through, in one sentence; empty when it does or when nobody refused it.
-pub(crate) fn reason(model: &Model, from: NodeId, verb: &Verb, seed: u64) -> String {
-    let question = match verb {
-        Verb::Probe { target, port } => {
-            Question { from, target: target.clone(), protocol: Protocol::Tcp, port: Some(*port) }
-        }
-        Verb::Ping { target, .. } => {
-            Question { from, target: target.clone(), protocol: Protocol::Icmp, port: None }
-        }
-        _ => return String::new(),
-    };
-    let blocker = solve::first(&Case { model, question, target: None, named: false, seed });
-    blocker.map_or_else(String::new, |blocker| match &blocker.rule {
-        Some(rule) => format!("{}: `{rule}`, {}", blocker.sentence, blocker.origin),
-        None => format!("{}, {}", blocker.sentence, blocker.origin),
-    })
-}
-
-/// A machine's first address: written, or reserved for its MAC by a DHCP server.
-pub(crate) fn address_of(model: &Model, node: NodeId) -> Option<IpAddr> {
-    ends::addresses(model, node.index()).first().copied()
 }
 
 /// By what is asked, as far as the port and what stands behind it allow.

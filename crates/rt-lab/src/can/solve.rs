@@ -132,22 +132,6 @@ pub(super) fn solve_with(case: &Case<'_>) -> (Verdict, Vec<Edit>) {
     (verdict, edits)
 }
 
-/// The first blocker alone; nothing is lifted.
-pub(super) fn first(case: &Case<'_>) -> Option<Blocker> {
-    let state = State::of(case);
-    let probe = state.ask();
-    if probe.ok {
-        return None;
-    }
-    match find::cause(&state.model, &probe, &state.question)? {
-        Found::Drop(cause) => Some(name::blocker(&state, &cause, None)),
-        Found::Said(said) => Some(match unsent(&state, &probe) {
-            Some(cause) => name::blocker(&state, &cause, None),
-            None => name::said(&state.model, state.question.from, &said),
-        }),
-    }
-}
-
 fn lift_all(state: &mut State, first: Probe) -> (Vec<Blocker>, Vec<Edit>, bool) {
     let (mut blockers, mut edits) = (Vec::new(), Vec::new());
     let mut last = first;

@@ -34,6 +34,9 @@ pub struct Difference {
     pub reach: Vec<ReachDiff>,
     /// Pairs that were asked about in both.
     pub pairs: usize,
+    /// Why nobody was asked who reaches whom, if nobody was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_asked: Option<String>,
     /// Machines whose tables differ.
     pub machines: Vec<MachineDiff>,
     /// Links that came, went or changed.
@@ -138,14 +141,15 @@ struct Side {
 /// As [`crate::Scenario::load`], for either.
 pub fn diff(a: &str, b: &str, seed: u64) -> Result<Difference, Refusal> {
     let (before, after) = (side(a, seed)?, side(b, seed)?);
-    let (reach, pairs) = reach::diff(&before, &after);
+    let reach = reach::diff(&before, &after);
     let mut difference = Difference {
         a: a.to_owned(),
         b: b.to_owned(),
         same: false,
         steps: story::diff(&before.story, &after.story),
-        reach,
-        pairs,
+        reach: reach.pairs,
+        pairs: reach.asked,
+        not_asked: reach.left_out,
         machines: tables::machines(&before, &after),
         links: tables::links(&before.trace.map, &after.trace.map),
     };

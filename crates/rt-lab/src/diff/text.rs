@@ -13,13 +13,17 @@ const CAUSES: usize = 4;
 
 /// The whole.
 pub(super) fn text(diff: &Difference) -> String {
+    let unasked = diff.not_asked.as_ref().map(|why| format!("who can reach whom was not asked: {why}\n"));
     if diff.same {
-        return format!(
-            "the same: stories, tables, and who reaches whom ({})\n",
-            rt_base::count(diff.pairs as u64, "pair")
-        );
+        return match unasked {
+            Some(unasked) => format!("the same: stories and tables\n{unasked}"),
+            None => format!(
+                "the same: stories, tables, and who reaches whom ({})\n",
+                rt_base::count(diff.pairs as u64, "pair")
+            ),
+        };
     }
-    let mut out = String::new();
+    let mut out = unasked.unwrap_or_default();
     if !diff.steps.is_empty() {
         out.push_str("stories\n");
         diff.steps.iter().for_each(|step| step_text(&mut out, step));
