@@ -333,9 +333,9 @@ impl Loopback {
         match self.never {}
     }
 
-    /// Takes what has come, a bounded amount.
-    pub fn take(&mut self, each: impl FnMut(u16, u32, Carried)) {
-        let _ = each;
+    /// Takes what has come, a bounded amount. `heard`: what [`Loopback::watch`] gives was readable, or may be.
+    pub fn take(&mut self, heard: bool, each: impl FnMut(u16, u32, Carried)) {
+        let _ = (heard, each);
         match self.never {}
     }
 

@@ -20,6 +20,8 @@ use crate::attach::up::Up;
 /// About so many frames are taken from one device in one turn (one read may be 64 KiB that the kernel has not cut, some 45 of
 /// them): the world must keep up with itself, and a card sends no more at one instant than its queue holds.
 const INTAKE: usize = 256;
+/// A device that had one packet at a time is asked for a second one every so many turns.
+const ASK_AGAIN: u8 = 8;
 /// What happens so soon is not slept for: falling asleep and waking up takes longer.
 const SOON: Nanos = Nanos::from_micros(10);
 /// After the last program has ended, frames on their way are waited for so long,
@@ -100,8 +102,13 @@ pub(crate) struct Real {
     poller: Poller,
     /// What was ready when last waited: everything else need not be looked at.
     ready: Vec<bool>,
-    /// Whether something else than a device was ready.
+    /// Whether something else than a device or a bridge was ready.
     called: bool,
+    /// Whether a bridge was.
+    heard: bool,
+    /// Whether a device had more than one frame when last read, and how often in a row it was read for one only.
+    many: bool,
+    singles: u8,
     interrupts: Option<Interrupts>,
     /// How often each signal has come.
     interrupted: BTreeMap<i32, u32>,
@@ -129,6 +136,9 @@ impl Real {
             poller: Poller::new(),
             ready: Vec::new(),
             called: true,
+            heard: true,
+            many: false,
+            singles: 0,
             interrupts: None,
             interrupted: BTreeMap::new(),
             late: Histogram::new(),
@@ -189,14 +199,23 @@ impl Real {
     }
 
     fn take_frames(&mut self, into: &mut Vec<Input>) -> Result<(), Refusal> {
+        if !self.ready.is_empty() && !self.ready.contains(&true) {
+            return Ok(());
+        }
+        // A program that says one thing at a time leaves nothing to find by asking again, so one asks seldom.
+        self.singles = (self.singles + 1) % ASK_AGAIN;
+        let whole = self.singles == 0 || self.many;
+        (self.many, self.singles) = (false, if whole { 0 } else { self.singles });
         let mut flags = self.ready.iter().copied().chain(std::iter::repeat(true));
         for running in &mut self.running {
             let Running { node, guest, ports, gone, .. } = running;
             for ((device, port), gone) in guest.devices.iter_mut().zip(ports.iter()).zip(gone) {
                 if flags.next().unwrap_or(true) && !*gone {
-                    *gone = take_frames(device, &mut self.buffer, |bytes| {
+                    let before = into.len();
+                    *gone = take_frames(device, &mut self.buffer, whole, |bytes| {
                         into.push(Input::Frame { node: *node, port: *port, bytes });
                     })?;
+                    self.many |= into.len() > before + 1;
                     // It goes with the program, too: look whether that is there.
                     self.called |= *gone;
                 }
@@ -245,11 +264,12 @@ impl Real {
     }
 }
 
-/// Reads what is there, in frames as a wire carries them; whether the device is gone. What the kernel inside left to its card is
-/// done here, before the first simulated link.
+/// Reads what is there (or one packet, unless `whole`), in frames as a wire carries them; whether the device is gone. What the
+/// kernel inside left to its card is done here, before the first simulated link.
 fn take_frames(
     device: &mut Device,
     buffer: &mut [u8],
+    whole: bool,
     mut each: impl FnMut(Vec<u8>),
 ) -> Result<bool, Refusal> {
     let mut frames = 0;
@@ -264,6 +284,9 @@ fn take_frames(
                     frames += 1;
                     each(std::mem::take(&mut frame));
                 }
+                if !whole && frames <= 2 {
+                    return Ok(false);
+                }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => frames += 1,
@@ -274,6 +297,12 @@ fn take_frames(
         }
     }
     Ok(false)
+}
+
+/// Whether a frame may hold a whole record of TLS: header 5 bytes, content type 1, tag 16 (RFC 8446, 5.2), behind the headers of
+/// Ethernet, IPv4 and TCP.
+fn may_be_sealed(input: &Input) -> bool {
+    matches!(input, Input::Frame { bytes, .. } if bytes.len() >= 14 + 20 + 20 + 22)
 }
 
 fn take_keys(running: &mut Running, into: &mut Vec<Input>) {
@@ -313,12 +342,14 @@ impl Outside for Real {
         if into.len() > before {
             self.moved = self.time();
             // A secret comes before the frames that it protects.
-            let mut keys = Vec::new();
-            self.running.iter_mut().for_each(|r| take_keys(r, &mut keys));
-            into.splice(before..before, keys);
+            if into[before..].iter().any(may_be_sealed) {
+                let mut keys = Vec::new();
+                self.running.iter_mut().for_each(|r| take_keys(r, &mut keys));
+                into.splice(before..before, keys);
+            }
         }
         if let Some(loopback) = &mut self.loopback {
-            loopback.take(|bridge, connection, carried| {
+            loopback.take(std::mem::take(&mut self.heard), |bridge, connection, carried| {
                 into.push(Input::Bridge { bridge, connection, carried });
             });
         }
@@ -428,7 +459,9 @@ impl Outside for Real {
             .map_err(|error| Refusal::Io { doing: "wait for the world outside".into(), error })?;
         // Flags by device, those that are gone included.
         let mut flags = ready[..devices].iter();
-        self.called = ready[devices..].contains(&true);
+        let (others, bridges) =
+            ready[devices..].split_at(watched.len() - devices - self.loopback.iter().count());
+        (self.called, self.heard) = (others.contains(&true), bridges.contains(&true));
         self.ready.clear();
         for gone in self.running.iter().flat_map(|r| &r.gone) {
             self.ready.push(!gone && flags.next().copied().unwrap_or(true));
