@@ -14,6 +14,7 @@
 //! | [`split`] | a TCP proxy on the path |
 //! | [`wireguard`], [`tcp_tunnel`] | tunnels |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
+//! | [`cache`] | what a CDN's edge keeps |
 //!
 //! A protocol is written as an async function over [`Net`]; spawn it before the run and it starts at boot. Everything it
 //! waits for has a reason ([`rt_base::Wait`]); what bytes cannot show it says with [`Net::say`].
@@ -31,6 +32,7 @@ mod tun;
 pub mod attack;
 pub mod bridge;
 pub mod browser;
+pub mod cache;
 pub mod dhcp;
 pub mod dns;
 pub mod entropy;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Nanos, ReqId, Time};
+use crate::{CacheDecision, Nanos, ReqId, Time};
 
 /// The kind of a request in an application's own words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -191,6 +191,19 @@ pub enum AppRecord {
         outcome: CacheOutcome,
         /// The answer or the reason in a few words.
         note: String,
+    },
+    /// A shared cache decided about a client's request.
+    SharedCache {
+        /// The proxy's own request that the decision led to or came from, or 0.
+        req: ReqId,
+        /// The client's connection: its other end.
+        downstream: SocketAddr,
+        /// The ordinal of the request on that connection, from 0.
+        downstream_ordinal: u32,
+        /// For a collapsed request: connection and ordinal of the one that it waits for.
+        leader: Option<(SocketAddr, u32)>,
+        /// What was decided, and why.
+        decision: CacheDecision,
     },
     /// A request travels on this connection (`stream` as in HTTP/2; 0 for protocols without streams).
     UsesConnection {

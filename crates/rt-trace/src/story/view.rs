@@ -425,6 +425,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
                 }
             }
             AppRecord::Cache { req, .. }
+            | AppRecord::SharedCache { req, .. }
             | AppRecord::UsesConnection { req, .. }
             | AppRecord::ChoseUpstream { req, .. }
             | AppRecord::Retry { req, .. }
