@@ -241,8 +241,9 @@ impl Stack {
     pub(crate) fn acl(&mut self, now: Time, hook: HookPoint, packet: &Packet, out: &mut Outbox) -> Step {
         let Some(acls) = &mut self.acls else { return Step::On };
         let flow = packet.flow();
-        let Some(verdict) = acls.judge_alone(now, hook, &flow) else { return Step::On };
-        acls.count(hook, verdict.rule, packet.ip.total_len);
+        let len = packet.ip.total_len;
+        let Some(verdict) = acls.judge_alone(now, hook, (&flow, len)) else { return Step::On };
+        acls.count(hook, verdict.rule, len);
         conclude(acls, hook, verdict, (packet, &flow), out)
     }
 

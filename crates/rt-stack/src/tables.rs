@@ -156,14 +156,14 @@ pub struct RouteEntry {
     pub packets: u64,
 }
 
-/// How often a filter rule decided.
+/// How often a filter rule decided, or logged and let go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FilterCount {
     /// The chain's hook.
     pub hook: HookPoint,
     /// Index of the rule in its chain; `None` for the policy.
     pub rule: Option<u32>,
-    /// Packets that it decided.
+    /// Packets that it decided; of a rule that only logs, those that it matched.
     pub packets: u64,
     /// Their bytes of IP.
     pub bytes: u64,

@@ -29,7 +29,7 @@ struct Guard {
     tcp_flags: u8,
     /// Of the rules that have a limit or a log.
     meters: BTreeMap<u32, Meter>,
-    /// Packets and bytes that the policy (the first place) and the rules decided.
+    /// Packets and bytes that the policy (the first place) and the rules decided, or that went on behind a rule.
     decided: Vec<(u64, u64)>,
 }
 
@@ -69,14 +69,16 @@ impl Filters {
         &mut self,
         now: Time,
         hook: HookPoint,
-        (flow, track): (&Flow, &Track),
+        (flow, track, len): (&Flow, &Track, u16),
         table: &mut Conntrack,
     ) -> Option<Verdict> {
         let guard = self.guards.iter_mut().find(|guard| guard.chain.chain().hook == hook)?;
-        let Track::Known { entry, direction, state } = *track else { return Some(guard.judge(now, flow).0) };
+        let Track::Known { entry, direction, state } = *track else {
+            return Some(guard.judge(now, (flow, len)).0);
+        };
         // An error is judged by its own addresses, not by its flow's.
         if state == CtState::Related {
-            return Some(guard.judge(now, flow).0);
+            return Some(guard.judge(now, (flow, len)).0);
         }
         let (in_port, out_port) = (flow.in_port, flow.out_port);
         let tcp_flags = flow.tcp_flags & guard.tcp_flags;
@@ -88,7 +90,7 @@ impl Filters {
             let rule = (kept.rule != u32::MAX).then_some(kept.rule);
             return Some(Verdict { action: Action::Accept, rule, logged: Vec::new() });
         }
-        let (verdict, metered) = guard.judge(now, flow);
+        let (verdict, metered) = guard.judge(now, (flow, len));
         if verdict.action == Action::Accept && !metered {
             let rule = verdict.rule.unwrap_or(u32::MAX);
             table.cache(entry, direction, CachedVerdict { rule, ..fresh });
@@ -97,9 +99,14 @@ impl Filters {
     }
 
     /// The verdict of a stateless access list.
-    pub(crate) fn judge_alone(&mut self, now: Time, hook: HookPoint, flow: &Flow) -> Option<Verdict> {
+    pub(crate) fn judge_alone(
+        &mut self,
+        now: Time,
+        hook: HookPoint,
+        (flow, len): (&Flow, u16),
+    ) -> Option<Verdict> {
         let guard = self.guards.iter_mut().find(|guard| guard.chain.chain().hook == hook)?;
-        Some(guard.judge(now, flow).0)
+        Some(guard.judge(now, (flow, len)).0)
     }
 
     /// Whether packets of a flow pass this hook without being judged anew: the rule that lets them (`u32::MAX` for the
@@ -117,12 +124,7 @@ impl Filters {
         let Some(guard) = self.guards.iter_mut().find(|guard| guard.chain.chain().hook == hook) else {
             return;
         };
-        let place = rule.map_or(0, |rule| rule as usize + 1);
-        if guard.decided.len() <= place {
-            guard.decided.resize(place + 1, (0, 0));
-        }
-        let (packets, bytes) = &mut guard.decided[place];
-        (*packets, *bytes) = (*packets + 1, *bytes + u64::from(len));
+        guard.count(rule, len);
     }
 
     /// Adds what was counted to `tables`.
@@ -171,8 +173,18 @@ impl Guard {
         Guard { chain: CompiledChain::new(chain), tcp_flags, meters, decided: Vec::new() }
     }
 
-    /// The verdict, and whether a limit or a log had a part in it.
-    fn judge(&mut self, now: Time, flow: &Flow) -> (Verdict, bool) {
+    fn count(&mut self, rule: Option<u32>, len: u16) {
+        let place = rule.map_or(0, |rule| rule as usize + 1);
+        if self.decided.len() <= place {
+            self.decided.resize(place + 1, (0, 0));
+        }
+        let (packets, bytes) = &mut self.decided[place];
+        (*packets, *bytes) = (*packets + 1, *bytes + u64::from(len));
+    }
+
+    /// The verdict, and whether a limit or a log had a part in it. Rules that only log count here what they match; what the
+    /// others decide is counted where the verdict is taken, which may be kept from an earlier packet.
+    fn judge(&mut self, now: Time, (flow, len): (&Flow, u16)) -> (Verdict, bool) {
         let (mut from, mut metered, mut logged) = (0, false, Vec::new());
         while let Some(rule) = self.chain.first(flow, from) {
             from = rule + 1;
@@ -187,6 +199,7 @@ impl Guard {
             if action != Action::Continue {
                 return (Verdict { action, rule: Some(rule), logged }, metered);
             }
+            self.count(Some(rule), len);
         }
         (Verdict { action: self.chain.chain().policy.action, rule: None, logged }, metered)
     }

@@ -270,8 +270,9 @@ impl Hooks {
         hook: HookPoint,
         (packet, flow): (&Packet, &Flow),
     ) -> Option<Verdict> {
-        let verdict = self.filters.judge(now, hook, (flow, &packet.track), &mut self.table)?;
-        self.filters.count(hook, verdict.rule, packet.ip.total_len);
+        let len = packet.ip.total_len;
+        let verdict = self.filters.judge(now, hook, (flow, &packet.track, len), &mut self.table)?;
+        self.filters.count(hook, verdict.rule, len);
         Some(verdict)
     }
 

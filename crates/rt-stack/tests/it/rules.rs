@@ -215,6 +215,9 @@ fn a_rule_that_logs_is_told_but_not_without_end() {
         w.drops().iter().all(|drop| *drop == (1, DropReason::Filtered, place, 1)),
         "it goes on behind a log"
     );
+    let counted = w.stacks[1].tables(w.now).filters;
+    let counted: Vec<_> = counted.iter().map(|c| (c.rule, c.packets, c.bytes)).collect();
+    assert_eq!(counted, [(Some(0), 26, 26 * 29), (Some(1), 26, 26 * 29)], "logged and dropped");
     let mut w = routed(|router| {
         router.chains = vec![only(HookPoint::Forward, vec![log(Action::Accept)], Action::Drop)]
     });
