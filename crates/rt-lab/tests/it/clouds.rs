@@ -31,6 +31,7 @@ sites:
       db: { in: [ tcp port 80 from group web ] }
       shy: { in: [ all ], out: [ tcp port 443 to any ] }
       open: { in: [ all ] }
+      api: { resource: aws_security_group.api, in: [ tcp port 8080 from any ] }
       closed: {}
     acls:
       wall:
@@ -42,6 +43,8 @@ sites:
       host: { subnet: public, groups: [open] }
       box: { subnet: public, groups: [open], source-dest-check: no }
       db: { subnet: private, address: 10.0.2.20, groups: [db], run: [http] }
+      both: { subnet: private, groups: [web, api] }
+      mixed: { subnet: private, groups: [api, db] }
       shut: { subnet: private, groups: [closed], run: [http] }
       twin-a: { subnet: private, run: [http] }
       twin-b: { subnet: private, run: [http] }
@@ -93,6 +96,11 @@ fn security_groups_let_in_what_a_line_allows_and_name_what_refuses() {
         no("user", "54.20.30.40:81", ("aws.web", "drop.filtered"), mismatch, "aws_security_group.web");
     let nearest = verdict.blockers[0].nearest.clone().unwrap_or_default();
     assert!(nearest.contains("aws_security_group_rule.http") && nearest.contains("81"), "{nearest}");
+    // Of several groups each could have allowed it.
+    let both = "aws_security_group.web, aws_security_group.api (by default: ";
+    no("web", "aws.both:81", ("aws.both", "drop.filtered"), mismatch, both);
+    let mixed = format!("aws_security_group.api, {} (by default: ", at("db: { in"));
+    no("bare", "aws.mixed:80", ("aws.mixed", "drop.filtered"), mismatch, &mixed);
     no("web", "aws.shut:80", ("aws.shut", "drop.filtered"), Some("SG_HAS_NO_RULES"), &at("closed:"));
     no("shy", "user:80", ("aws.shy", "drop.filtered"), mismatch, &at("shy: { in"));
 }

@@ -109,12 +109,8 @@ impl Vpc<'_> {
     fn guard(&self, world: &mut World<'_, '_>, eni: &Eni, (enters, leaves): (Vec<Filter>, Vec<Filter>)) {
         let policy = |world: &World<'_, '_>, what: &str| {
             let name = eni.groups.join(",");
-            let (span, value) = match eni.groups.first().and_then(|g| self.group(g)) {
-                Some((span, value)) => (span, Some(value)),
-                None => (eni.span, None),
-            };
             let what = if eni.groups.is_empty() { "without a security group nothing passes" } else { what };
-            let origin = default_of(world, value.filter(|_| eni.groups.len() == 1), span, what);
+            let origin = self.refusal(world, eni, what);
             Policy { construct: Some(Construct::SecurityGroup { name }), ..Policy::new(Action::Drop, origin) }
         };
         let answers = world.default_of(eni.span, "a security group is stateful: answers pass");
@@ -141,6 +137,19 @@ impl Vpc<'_> {
             chains.push(chain(HookPoint::Forward, enters, input));
         }
         world.node(eni.id).node.chains = chains;
+    }
+
+    /// Where what all groups of an interface refuse comes from: their Terraform addresses, or else the line of the first.
+    fn refusal(&self, world: &World<'_, '_>, eni: &Eni, what: &str) -> Origin {
+        let groups: Vec<(Span, &Value)> = eni.groups.iter().filter_map(|g| self.group(g)).collect();
+        let resources = groups.iter().filter(|(_, group)| group.str_at("resource").is_some()).count();
+        let first = groups.first().map_or(eni.span, |(span, _)| *span);
+        if resources == 0 {
+            return world.default_of(first, what);
+        }
+        let origins = groups.iter().map(|(span, group)| origin_of(world, group, *span).to_string());
+        let all = origins.collect::<Vec<String>>().join(", ");
+        Origin::Resource { address: format!("{all} (by default: {what})") }
     }
 
     /// No security group can keep an interface from the VPC's resolver.
