@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
 use rt_base::{InterfaceKind, NodeId, PortId};
 use rt_rules::{MssClamp, MssTarget};
 
@@ -14,6 +15,8 @@ use crate::world::{World, mtu_at};
 
 /// The keys that make an interface virtual.
 const KINDS: [&str; 6] = ["vlan", "gre", "ipip", "vxlan", "pppoe", "tun"];
+/// Those of them that have no cable below.
+const TUNNELS: [&str; 4] = ["gre", "ipip", "vxlan", "tun"];
 /// UDP port of VXLAN (RFC 7348, 5).
 const VXLAN_PORT: u16 = 4_789;
 
@@ -36,7 +39,7 @@ impl World<'_, '_> {
             if self.nodes[id.index()].node.kind == NodeKind::Switch {
                 continue;
             }
-            if let Some(kind) = self.read_kind(id, (name, key), how, options) {
+            if let Some(kind) = self.read_kind((id, value), (name, key), how, options) {
                 self.set_kind((id, port), kind, mtu_at(options).is_some(), key.span);
             }
         }
@@ -44,7 +47,7 @@ impl World<'_, '_> {
 
     fn read_kind(
         &mut self,
-        id: NodeId,
+        (id, machine): (NodeId, &Value),
         (name, key): (&Key, &Key),
         how: &Value,
         all: &Value,
@@ -61,7 +64,7 @@ impl World<'_, '_> {
             }
             "tun" => (how.text() != Some("no")).then_some(InterfaceKind::Tun),
             word => {
-                let (local, remote) = self.tunnel_ends(id, name, how)?;
+                let (local, remote) = self.tunnel_ends((id, machine), name, how)?;
                 Some(match word {
                     "gre" => {
                         let key = how.whole_at("key").and_then(|n| u32::try_from(n).ok());
@@ -122,36 +125,76 @@ impl World<'_, '_> {
         }
     }
 
-    fn tunnel_ends(&mut self, id: NodeId, name: &Key, how: &Value) -> Option<(Ipv4Addr, Ipv4Addr)> {
-        let v4 = |address: IpAddr| match address {
-            IpAddr::V4(v4) => Some(v4),
-            IpAddr::V6(_) => None,
-        };
+    fn tunnel_ends(
+        &mut self,
+        (id, machine): (NodeId, &Value),
+        name: &Key,
+        how: &Value,
+    ) -> Option<(Ipv4Addr, Ipv4Addr)> {
         let remote = how.address_at("to").and_then(v4)?;
-        let interfaces = &self.nodes[id.index()].node.interfaces;
-        let own = interfaces.iter().filter(|i| i.name != name.text && i.kind.is_physical());
-        let first = own.flat_map(|i| &i.addresses).find_map(|net| v4(net.addr()));
-        let Some(local) = how.address_at("from").and_then(v4).or(first) else {
-            self.problems
-                .add(
-                    Code::MissingKey,
-                    name.span,
-                    format!("the tunnel `{}` has no own end", name.text),
-                    "no `from`",
-                )
-                .help("write `from:`, an address of this machine");
+        if let Some(at) = how.get("from")
+            && let Some(from) = at.address()
+        {
+            self.check_own_end(id, from, at.span);
+        }
+        let written = how.address_at("from").and_then(v4);
+        let Some(local) = written.or_else(|| self.end_towards((id, machine), remote)) else {
+            let whose = self.nodes[id.index()].node.name.clone();
+            let message =
+                format!("the tunnel `{}` has no own end: `{whose}` has no address but in tunnels", name.text);
+            self.problems.add(Code::MissingKey, name.span, message, "from where?").help(format!(
+                "give the interface with the cable an `address:`, or write the end: `from: ADDRESS, to: {remote}`"
+            ));
             return None;
         };
         if local == remote {
-            self.problems.add(
-                Code::ForeignAddress,
-                name.span,
-                "both ends of this tunnel are one address",
-                "to itself",
-            );
+            let message = format!("both ends of the tunnel `{}` are {local}", name.text);
+            self.problems
+                .add(Code::ForeignAddress, name.span, message, "to itself")
+                .help("`to:` is the other machine's address, `from:` one of this machine's");
             return None;
         }
         Some((local, remote))
+    }
+
+    /// The own end of a tunnel is an address of the machine, unless it gets its addresses during the run.
+    fn check_own_end(&mut self, id: NodeId, from: IpAddr, span: Span) {
+        let node = &self.nodes[id.index()].node;
+        let own: Vec<IpAddr> = node.interfaces.iter().flat_map(|i| &i.addresses).map(IpNet::addr).collect();
+        let learns = node.interfaces.iter().any(|i| i.addresses.is_empty());
+        if own.contains(&from) || learns {
+            return;
+        }
+        let message = format!("{from} is no address of `{}`, so its tunnel cannot begin there", node.name);
+        self.problems
+            .add(Code::ForeignAddress, span, message, "somebody else's")
+            .help("write one of its own addresses, or leave `from:` away: it is then the one on the way to the other end")
+            .known("", own.iter().map(ToString::to_string));
+    }
+
+    /// The address that a machine has on its way to the other end of a tunnel: on the link with it, on that of the next hop
+    /// to it, or else its first.
+    fn end_towards(&self, (id, machine): (NodeId, &Value), remote: Ipv4Addr) -> Option<Ipv4Addr> {
+        let written = machine.get("interfaces").map(Value::entries).unwrap_or_default();
+        let is_tunnel = |name: &str| {
+            let options = written.iter().find(|(key, _)| key.text == name).map(|(_, options)| options);
+            options.is_some_and(|o| TUNNELS.iter().any(|kind| o.get(kind).is_some()))
+        };
+        let interfaces = self.nodes[id.index()].node.interfaces.iter();
+        let outer = interfaces.filter(|i| i.kind.ends().is_none() && !is_tunnel(&i.name));
+        let nets: Vec<&IpNet> = outer.flat_map(|i| &i.addresses).collect();
+        let on_link = |address: IpAddr| {
+            let found = nets.iter().filter(|net| net.contains(&address)).max_by_key(|net| net.prefix_len());
+            found.and_then(|net| v4(net.addr()))
+        };
+        let remote = IpAddr::V4(remote);
+        let routes = machine.get("routes").map(Value::items).unwrap_or_default();
+        let ways = routes.iter().filter_map(|route| Some((route.net_at("to")?, route.address_at("via")?)));
+        let route = ways.filter(|(to, _)| to.contains(&remote)).max_by_key(|(to, _)| to.prefix_len());
+        let next = route.map(|(_, via)| via).or(machine.address_at("gateway"));
+        on_link(remote)
+            .or_else(|| next.and_then(on_link))
+            .or_else(|| nets.first().and_then(|net| v4(net.addr())))
     }
 
     /// Makes an interface virtual. Unless its MTU was written, it is what the interface below leaves.
@@ -217,6 +260,13 @@ impl World<'_, '_> {
             let clamp = MssClamp { when, to: MssTarget::Mtu, origin: origin.clone() };
             self.node(id).node.clamps.push(clamp);
         }
+    }
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
     }
 }
 

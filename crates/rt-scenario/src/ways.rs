@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use rt_base::{NodeId, PortId};
 use rt_rules::{Flow, NatAction, RouteKind, Routes};
 
-use crate::model::{App, NodeKind};
+use crate::model::{App, Node, NodeKind};
 use crate::routing::Segments;
 use crate::world::World;
 
@@ -60,6 +60,10 @@ impl<'s> Ways<'s> {
             }
             target = one_to_one(world, at, |inside, outside| (outside == target).then_some(inside))
                 .unwrap_or(target);
+            // Who is behind an address of a NAT's pool only the run shows.
+            if hop > 0 && self.ports && is_outside(node, target) && !own(target) {
+                return Ok(End { node: at, source: None });
+            }
             if own(target) || target.is_loopback() || leased(world, self.segments, at) == Some(target) {
                 return Ok(End { node: at, source: if hop == 0 { None } else { source } });
             }
@@ -90,7 +94,15 @@ impl<'s> Ways<'s> {
                 false => neighbour(world, self.segments, segment, via),
             };
             let (next, port) = next.ok_or_else(|| {
-                stop(format!("nobody on the link of `{}` has the address {via}", node.name))
+                let interface = &node.interfaces[out.index()];
+                stop(match interface.kind.ends() {
+                    Some((local, remote)) => format!(
+                        "nobody has the other end of its tunnel `{}`, a {} from {remote} to {local}",
+                        interface.name,
+                        interface.kind.say()
+                    ),
+                    None => format!("nobody on the link of `{}` has the address {via}", node.name),
+                })
             })?;
             (at, arrived) = (next, Some(port));
         }
@@ -136,6 +148,15 @@ impl<'s> Ways<'s> {
 
 fn routes_of(world: &World<'_, '_>, at: NodeId) -> Vec<String> {
     world.nodes[at.index()].node.routes.iter().map(|r| r.prefix.to_string()).collect()
+}
+
+/// Whether a machine's NAT gives this address to those behind it.
+fn is_outside(node: &Node, address: IpAddr) -> bool {
+    node.nat.iter().any(|rule| match rule.action {
+        NatAction::Snat { to, .. } => to == address,
+        NatAction::Pool { to, .. } => to.contains(&address),
+        _ => false,
+    })
 }
 
 /// What a machine's 1:1 NAT makes of an address.

@@ -279,6 +279,29 @@ fn tables_and_rules_of_policy_routing() {
     }
 }
 
+/// Where a tunnel begins when nobody says it: on the link with its other end, on that of the next hop to it, or else at the
+/// first address.
+#[test]
+fn a_tunnel_begins_on_the_way_to_its_other_end() {
+    let local = |to: &str, more: &str| {
+        let text = format!(
+            "name: t\ntopology:\n  nodes:\n    a:\n      kind: router\n      interfaces:\n        lan: 192.168.1.1/24\n        \
+             t1: {{ tun: yes, address: 10.8.0.1/24 }}\n        wan: 203.0.113.1/24\n        dmz: 198.51.100.1/24\n        \
+             t0: {{ address: 10.9.0.1/30, gre: {{ to: {to} }} }}\n      {more}\n    b: {{ address: 203.0.113.2/24 }}\n  \
+             links:\n    - endpoints: [\"a:wan\", \"b:e\"]\n"
+        );
+        let model = load("t.yaml", &text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+        let tunnel = model.nodes[0].interfaces.iter().find(|i| i.name == "t0").expect("the tunnel");
+        tunnel.kind.ends().expect("its ends").0.to_string()
+    };
+    assert_eq!(local("198.51.100.9", ""), "198.51.100.1");
+    assert_eq!(local("192.0.2.9", "gateway: 203.0.113.2"), "203.0.113.1");
+    let routes = "routes: [ { to: 192.0.2.0/24, via: 198.51.100.7 }, { to: 0.0.0.0/0, via: 203.0.113.2 } ]";
+    assert_eq!(local("192.0.2.9", routes), "198.51.100.1");
+    assert_eq!(local("192.0.3.9", routes), "203.0.113.1");
+    assert_eq!(local("192.0.2.9", ""), "192.168.1.1");
+}
+
 #[test]
 fn virtual_interfaces_are_read_and_written_back() {
     let text = "name: t\ntopology:\n  nodes:\n    a:\n      kind: router\n      interfaces:\n        eth0: 10.0.0.1/24\n        \
@@ -324,7 +347,7 @@ fn virtual_interfaces_are_read_and_written_back() {
     let faults = [
         ("vlan: 10,", "vlan: 10, on: eth9,", "cannot stand on an interface `eth9`"),
         ("vlan: 10,", "vlan: 10, tun: yes,", "is a vlan already"),
-        ("{ to: 10.0.0.2, key: 7 }", "{ to: 10.0.0.1 }", "both ends of this tunnel"),
+        ("{ to: 10.0.0.2, key: 7 }", "{ to: 10.0.0.1 }", "both ends of the tunnel `g` are 10.0.0.1"),
         ("a:eth0", "a:g", "a cable ends at `g`"),
         ("p1: { vlan: 1 }", "p1: { tun: yes }", "no place at an interface of a switch"),
         ("size 1400", "size 9", "no size of a segment"),
