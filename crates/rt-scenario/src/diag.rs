@@ -148,7 +148,7 @@ codes! {
     UnknownAlias = "E050";
     /// A folder of pages that cannot be read.
     BadFolder = "E051";
-    /// Two programs on one port of one machine.
+    /// Two programs, or two port forwards, on one port of one machine.
     PortTaken = "E052";
     /// Two zones of one name.
     DuplicateZone = "E053";

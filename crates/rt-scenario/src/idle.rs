@@ -53,24 +53,22 @@ impl World<'_, '_> {
             return;
         };
         let over_udp = *verb == "streams" && words.last().is_some_and(|w| w.eq_ignore_ascii_case("udp"));
-        let help = match takes {
-            [] => format!("`{verb}` takes only `after:` and `background:`"),
-            _ => {
-                let takes: Vec<String> = takes.iter().map(|key| format!("`{key}:`")).collect();
-                format!("`{verb}` takes {}, `after:` and `background:`", takes.join(", "))
-            }
+        let taken = |key: &str| takes.contains(&key) && !(over_udp && matches!(key, "source-port" | "isn"));
+        let takes: Vec<String> =
+            takes.iter().filter(|key| taken(key)).map(|key| format!("`{key}:`")).collect();
+        let what = if over_udp { format!("`{verb}` over UDP") } else { format!("`{verb}`") };
+        let help = match takes.as_slice() {
+            [] => format!("{what} takes only `after:` and `background:`"),
+            takes => format!("{what} takes {}, `after:` and `background:`", takes.join(", ")),
         };
-        let idle = |key: &str| {
-            let pins = matches!(key, "source-port" | "isn");
-            !ALWAYS.contains(&key) && (!takes.contains(&key) || pins && over_udp)
-        };
+        let idle = |key: &str| !ALWAYS.contains(&key) && !taken(key);
         if tail_port && idle("source-port") {
             let span = self.part(sentence, "from port");
-            self.no_effect(span, "`from port`", &format!("on `{verb}`"), &help);
+            self.no_effect(span, "`from port`", &format!("on {what}"), &help);
         }
         let Kind::Map(entries) = &item.kind else { return };
         for (name, _) in entries.iter().filter(|(name, value)| idle(&name.text) && value.kind != Kind::Null) {
-            self.no_effect(name.span, &format!("`{}`", name.text), &format!("on `{verb}`"), &help);
+            self.no_effect(name.span, &format!("`{}`", name.text), &format!("on {what}"), &help);
         }
         let counted = matches!(words, ["pings", _, _, "times"]);
         if let Some((name, _)) = item.entry("count").filter(|_| counted) {

@@ -176,6 +176,12 @@ impl World<'_, '_> {
                 Ok((when, action, behaviour)) => {
                     let origin = self.line(line.span);
                     let rule = NatRule { behaviour, ..NatRule::new(when, action, origin) };
+                    if behaviour.overload && !behaviour.overloads() {
+                        let strict =
+                            "mapping address-and-port-dependent filtering address-and-port-dependent";
+                        let help = format!("add `{strict}`, or leave `overload` away");
+                        self.idle_overload(self.part(line, "overload"), &help);
+                    }
                     self.node(id).node.nat.push(rule);
                 }
                 Err(why) => self.bad_rule(line.span, text, &why, NAT_HELP),

@@ -7,7 +7,7 @@ use rt_rules::{
     Action, ConntrackOptions, Filter, NatAction, NatBehaviour, NatDepends, NatPorts, NatRule, PortRange,
 };
 
-use crate::diag::Code;
+use crate::diag::{Code, Span};
 use crate::machine::read_ports;
 use crate::rules_text::{DEPENDS, EXHAUSTED, word_of};
 use crate::tree::Value;
@@ -69,6 +69,13 @@ pub(crate) fn read_behaviour(value: Option<&Value>) -> NatBehaviour {
 impl World<'_, '_> {
     /// Reads `flow-timeout:` and `conntrack:`.
     pub(crate) fn read_conntrack(&mut self, id: NodeId, value: &Value) {
+        if let Some(options) = value.get("conntrack") {
+            let written = |key: &str| options.get(key).map(|limit| self.line(limit.span));
+            let (max, per_source) = (written("max"), written("per-source"));
+            let limits = &mut self.node(id).node.limits;
+            limits.max = max.or(limits.max.take());
+            limits.per_source = per_source.or(limits.per_source.take());
+        }
         let stack = &mut self.node(id).node.stack;
         if let Some(options) = value.get("conntrack") {
             if options.str_at("timeouts") == Some("rfc") {
@@ -95,12 +102,32 @@ impl World<'_, '_> {
     pub(crate) fn check_behaviour(&mut self, value: Option<&Value>, behaviour: NatBehaviour) {
         let Some((name, _)) = value.and_then(|v| v.entry("overload")) else { return };
         if behaviour.overload && !behaviour.overloads() {
-            let message =
-                "ports can be overloaded only where mapping and filtering depend on address and port";
-            self.problems
-                .add(Code::NoEffect, name.span, message, "no effect")
-                .help("add `type: symmetric`, or leave `overload` away");
+            self.idle_overload(name.span, "add `type: symmetric`, or leave `overload` away");
         }
+    }
+
+    /// Port overloading that cannot be.
+    pub(crate) fn idle_overload(&mut self, span: Span, help: &str) {
+        let message = "ports can be overloaded only where mapping and filtering depend on address and port";
+        self.problems.add(Code::NoEffect, span, message, "no effect").help(help);
+    }
+
+    /// Whether a port forward before this one took one of its ports; reported.
+    fn is_open(&mut self, when: &rt_rules::Match, span: Span, open: &mut Vec<Opened>) -> bool {
+        let (Some(protocol), Some(ports)) = (when.protocol, when.dport) else { return false };
+        let both = |other: &PortRange| (ports.first.max(other.first), ports.last.min(other.last));
+        let taken = |(p, other, _): &&Opened| *p == protocol && both(other).0 <= both(other).1;
+        let Some((_, other, first)) = open.iter().find(taken) else {
+            open.push((protocol, ports, span));
+            return false;
+        };
+        let (word, port) = (if protocol == 6 { "tcp" } else { "udp" }, both(other).0);
+        let message = format!("{word} port {port} is forwarded twice: the second line would never be asked");
+        self.problems
+            .add(Code::PortTaken, span, message, "second one")
+            .related(*first, "first one")
+            .help("open another port outside, or remove one of them");
+        true
     }
 
     /// The external ports of a NAT: what `value` says, or the usual ones.
@@ -123,16 +150,17 @@ impl World<'_, '_> {
         }
     }
 
-    /// Opens ports to the world: `tcp 8080 to laptop:80`. `wan` is the outer interface.
+    /// Opens ports to the world: `tcp 8080 to laptop:80`. `wan` is the outer interface, `open` what was opened before.
     pub(crate) fn read_port_forward(
         &mut self,
         (id, wan): (NodeId, PortId),
         line: &Value,
-        hairpin: bool,
+        (hairpin, open): (bool, &mut Vec<Opened>),
         find: FindAddress<'_>,
     ) {
         let Some(text) = line.text() else { return };
         match port_forward(text, find) {
+            Ok((when, ..)) if self.is_open(&when, line.span, open) => {}
             Ok((when, action, dport)) => {
                 let origin = self.line(line.span);
                 let to = match action {
@@ -162,7 +190,10 @@ impl World<'_, '_> {
     }
 }
 
-/// Finds the fixed address of a machine by its short name.
+/// Ports that are open to the world: protocol, ports, where it was written.
+pub(crate) type Opened = (u8, PortRange, Span);
+
+/// Finds the fixed address of a machine by its short name, or takes its address.
 pub(crate) type FindAddress<'f> = &'f dyn Fn(&str) -> Result<std::net::IpAddr, String>;
 
 /// Of what arrives which, to what, and the ports inside.
@@ -184,10 +215,7 @@ fn port_forward(text: &str, find: FindAddress<'_>) -> Result<Forward, String> {
     if inner.len() != outer.len() {
         return Err(format!("{} ports outside are not {} inside", outer.len(), inner.len()));
     }
-    let to = match host.parse() {
-        Ok(address) => address,
-        Err(_) => find(host)?,
-    };
+    let to = find(host)?;
     let when = rt_rules::Match { protocol: Some(protocol), dport: Some(outer), ..Default::default() };
     let action = match inner.first == inner.last {
         true => NatAction::Dnat { to, port: Some(inner.first) },

@@ -98,6 +98,10 @@ pub(crate) fn firewall(text: &str, find: FindPort<'_>) -> Result<Line, String> {
     let action = if only_logs { Action::Continue } else { action(first, &mut words)? };
     let log = if only_logs { Some(words.after("log")?.to_owned()) } else { None };
     let when = conditions(&mut words, find)?;
+    let other = when.protocol.is_some_and(|protocol| protocol != 6);
+    if action == Action::Reject(RejectWith::TcpReset) && other {
+        return Err("only TCP has resets: write `reject unreachable`".to_owned());
+    }
     let mut rule = Rule { when, action, limit: None, log, construct: None };
     if words.take("limit") {
         rule.limit = Some(limit(&mut words)?);
@@ -270,8 +274,11 @@ fn nets(text: &str) -> Result<Vec<IpNet>, String> {
 
 fn net(text: &str) -> Result<IpNet, String> {
     let whole = || text.parse::<IpAddr>().map(IpNet::from).ok();
-    let net = text.parse::<IpNet>().ok().map(|n| n.trunc()).or_else(whole);
-    net.ok_or_else(|| format!("`{text}` is not a network"))
+    match text.parse::<IpNet>().ok().map(|n| n.trunc()).or_else(whole) {
+        Some(IpNet::V6(_)) => Err(format!("`{text}` is IPv6, which no machine here speaks yet")),
+        Some(net) => Ok(net),
+        None => Err(format!("`{text}` is not a network")),
+    }
 }
 
 /// Reads the name of a group, with its members when they are written behind it: `web` or `web=10.0.0.1/32,10.0.0.2/32`.
@@ -318,6 +325,9 @@ fn flags(text: &str) -> Result<FlagsMatch, String> {
         let (name, set) = word.strip_prefix('!').map_or((word, true), |name| (name, false));
         let bit = FLAGS.iter().position(|f| *f == name);
         let bit = 1 << bit.ok_or_else(|| format!("`{name}` is not one of {}", FLAGS.join(", ")))?;
+        if flags.mask & bit != 0 {
+            return Err(format!("`{name}` is said twice: a flag is set (`{name}`) or it is not (`!{name}`)"));
+        }
         flags.mask |= bit;
         flags.value = if set { flags.value | bit } else { flags.value & !bit };
     }

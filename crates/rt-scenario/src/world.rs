@@ -13,7 +13,7 @@ use rt_rules::{Origin, Route, RouteKind};
 use crate::diag::{Code, Problems, Span};
 use crate::dns::Domain;
 use crate::model::{
-    BrowserOptions, Certificate, Direction, Interface, Node, NodeKind, PortPolicy, QueueLimit,
+    BrowserOptions, Certificate, Direction, Interface, LimitOrigins, Node, NodeKind, PortPolicy, QueueLimit,
     ResolverOptions, StackOptions, TcpOptions, Zone,
 };
 use crate::tree::Value;
@@ -427,6 +427,7 @@ fn empty_node(name: &str, kind: NodeKind, role: &str, origin: Origin) -> Node {
         chains: Vec::new(),
         nat: Vec::new(),
         stack: plain_stack(),
+        limits: LimitOrigins::default(),
         resolver: ResolverOptions {
             servers: Vec::new(),
             hosts: Vec::new(),

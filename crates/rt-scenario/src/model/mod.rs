@@ -86,6 +86,9 @@ pub struct Node {
     pub nat: Vec<NatRule>,
     /// Options of its stack.
     pub stack: StackOptions,
+    /// Where the limits of its connection table were written.
+    #[serde(default, skip_serializing_if = "LimitOrigins::is_default")]
+    pub limits: LimitOrigins,
     /// How it resolves names.
     pub resolver: ResolverOptions,
     /// Its browser.
@@ -99,6 +102,25 @@ pub struct Node {
     pub place: Option<String>,
     /// Where it was written.
     pub origin: Origin,
+}
+
+/// Where the limits of a machine's connection table (`StackOptions::conntrack`) were written; what nobody wrote is the usual.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LimitOrigins {
+    /// Of the flows of all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<Origin>,
+    /// Of the flows of one source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_source: Option<Origin>,
+}
+
+impl LimitOrigins {
+    /// Whether nobody wrote any.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == LimitOrigins::default()
+    }
 }
 
 /// A table of routes besides the main one.

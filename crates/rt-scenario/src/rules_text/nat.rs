@@ -8,7 +8,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::PortId;
-use rt_rules::{Match, NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, PortRange};
+use rt_rules::{
+    CtState, Match, NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, PortRange,
+};
 
 use super::{FindPort, Words, conditions, show_match};
 use crate::units;
@@ -52,12 +54,22 @@ pub(crate) fn nat(text: &str, find: FindPort<'_>) -> Result<(Match, NatAction, N
     if let Some(more) = words.next() {
         return Err(format!("`{more}` is not a condition"));
     }
+    let action = action((verb, target, outside), ports)?;
+    agree((verb, &when), &action, ports.is_some(), behaviour)?;
+    Ok((when, action, behaviour))
+}
+
+/// What the verb does with these addresses and ports.
+fn action(
+    (verb, target, outside): (&str, Option<&str>, Option<&str>),
+    ports: Option<NatPorts>,
+) -> Result<NatAction, String> {
     let all = NatPorts::Preserve(PortRange { first: 1024, last: 65_535 });
-    let action = match (verb, target) {
+    Ok(match (verb, target) {
         ("masquerade", _) => NatAction::Masquerade { ports: ports.unwrap_or(all) },
         ("snat", Some(to)) => match to.parse::<IpNet>() {
-            Ok(to) => NatAction::Pool { to: to.trunc(), ports: ports.unwrap_or(all) },
-            Err(_) => NatAction::Snat { to: address(to)?, ports: ports.unwrap_or(all) },
+            Ok(to) => NatAction::Pool { to: pool(to.trunc())?, ports: ports.unwrap_or(all) },
+            Err(_) => NatAction::Snat { to: source(to)?, ports: ports.unwrap_or(all) },
         },
         ("dnat", Some(to)) => match to.split_once(':') {
             None => NatAction::Dnat { to: address(to)?, port: None },
@@ -67,11 +79,61 @@ pub(crate) fn nat(text: &str, find: FindPort<'_>) -> Result<(Match, NatAction, N
             Some((host, port)) => NatAction::Dnat { to: address(host)?, port: Some(units::port(port)?) },
         },
         ("static", Some(inside)) => {
-            NatAction::Static { inside: address(inside)?, outside: address(outside.unwrap_or_default())? }
+            NatAction::Static { inside: source(inside)?, outside: source(outside.unwrap_or_default())? }
         }
         _ => NatAction::Accept,
-    };
-    Ok((when, action, behaviour))
+    })
+}
+
+/// What is right in itself and cannot be together.
+fn agree(
+    (verb, when): (&str, &Match),
+    action: &NatAction,
+    ports: bool,
+    behaviour: NatBehaviour,
+) -> Result<(), String> {
+    let of_sources = "what `masquerade` and `snat` do";
+    if ports && action.ports().is_none() {
+        return Err(format!("`{verb}` chooses no ports: `using` says {of_sources}"));
+    }
+    let usual = NatBehaviour { hairpin: behaviour.hairpin, ..NatBehaviour::default() };
+    if action.ports().is_none() && behaviour != usual {
+        return Err(format!("`{verb}` makes no mappings: `{}` says {of_sources}", first_word(behaviour)));
+    }
+    match action {
+        NatAction::Accept if behaviour.hairpin => Err("`keep` has nothing to hairpin".to_owned()),
+        NatAction::Static { inside, outside } if inside == outside => {
+            Err(format!("{inside} is translated to itself"))
+        }
+        NatAction::Static { .. } | NatAction::Accept => Ok(()),
+        _ if !when.states.is_empty() && !when.states.contains(&CtState::New) => {
+            Err("NAT is asked for the first packet of a flow only, which is `new`".to_owned())
+        }
+        NatAction::Masquerade { .. } if behaviour.exclusive && when.out_port.is_none() => {
+            Err("`exclusive` must know whose address it is: write `out IFACE`".to_owned())
+        }
+        NatAction::Dnat { port: Some(_), .. } | NatAction::DnatRange { .. }
+            if !matches!(when.protocol, Some(6 | 17)) =>
+        {
+            Err("only `tcp` and `udp` have ports: say which of them".to_owned())
+        }
+        NatAction::DnatRange { ports, .. } => match when.dport {
+            None => Err("it does not say which ports these take the place of: write `port N-M`".to_owned()),
+            Some(outer) if outer.len() < ports.len() => Err(format!(
+                "it leads {} to {}, of which the rest is never used",
+                rt_base::count(outer.len().into(), "port"),
+                ports.len()
+            )),
+            Some(_) => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// The first of these words that is not as usual.
+fn first_word(behaviour: NatBehaviour) -> String {
+    let words = show_behaviour(&NatBehaviour { hairpin: false, ..behaviour });
+    words.split_whitespace().next().unwrap_or("mapping").to_owned()
 }
 
 /// Reads how the mappings behave.
@@ -110,6 +172,10 @@ fn using(words: &mut Words<'_>) -> Result<NatPorts, String> {
         NatPorts::Preserve(range)
     } else if words.take("blocks") {
         let size = number(words, "of")?;
+        if u32::from(size) > range.len() {
+            let all = rt_base::count(range.len().into(), "port");
+            return Err(format!("a block of {size} does not fit into {all}"));
+        }
         NatPorts::Block { range, size, most: number(words, "most")? }
     } else {
         NatPorts::Sequential(range)
@@ -123,8 +189,39 @@ fn number(words: &mut Words<'_>, word: &str) -> Result<u16, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("`{text}` is not a number from 1 to 65535"))
 }
 
+/// An address that packets may be sent to.
 fn address(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("`{text}` is not an address"))
+    let address: IpAddr = text.parse().map_err(|_| format!("`{text}` is not an address"))?;
+    match nobodys(address) {
+        Some(why) => Err(format!("{address} is no machine's address: {why}")),
+        None => Ok(address),
+    }
+}
+
+/// An address that packets may come from, and answers go to.
+fn source(text: &str) -> Result<IpAddr, String> {
+    let address = address(text)?;
+    match address.is_loopback() {
+        true => Err(format!("{address} means each machine itself: no answer comes back")),
+        false => Ok(address),
+    }
+}
+
+/// A pool of such.
+fn pool(pool: IpNet) -> Result<IpNet, String> {
+    let impossible = [pool.network(), pool.broadcast()].map(|end| source(&end.to_string()));
+    impossible.into_iter().collect::<Result<Vec<IpAddr>, String>>().map(|_| pool)
+}
+
+/// Why no machine can have this address.
+fn nobodys(address: IpAddr) -> Option<&'static str> {
+    let IpAddr::V4(v4) = address else { return Some("no machine here speaks IPv6 yet") };
+    match v4.octets()[0] {
+        0 => Some("it means this network (0.0.0.0/8)"),
+        224..240 => Some("it is a multicast group (224.0.0.0/4)"),
+        240.. => Some("it is reserved (240.0.0.0/4)"),
+        _ => None,
+    }
 }
 
 /// Writes a NAT rule so that [`nat`] reads the same.

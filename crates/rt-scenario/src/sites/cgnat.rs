@@ -12,6 +12,7 @@ use rt_rules::{
     Match, NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, PortRange, Route, RouteKind,
 };
 
+use super::vpc::never_public;
 use crate::diag::Code;
 use crate::nat::read_behaviour;
 use crate::tree::Value;
@@ -31,10 +32,51 @@ pub(super) fn places(attachments: &[Attachment]) -> BTreeSet<String> {
     attachments.iter().filter(|a| SHARED.contains(&a.network)).map(|a| a.place.clone()).collect()
 }
 
-/// The pool must not hold anybody's address.
-pub(super) fn refuse_overlaps(world: &mut World<'_, '_>, attachments: &[Attachment], value: &Value) {
-    let Some(at) = value.get("cgnat").and_then(|v| v.get("pool")) else { return };
-    let Some(pool) = at.text().and_then(|t| t.parse::<IpNet>().ok()) else { return };
+/// What `cgnat:` says must be possible, and for somebody.
+pub(super) fn check(world: &mut World<'_, '_>, attachments: &[Attachment], value: &Value) {
+    let Some((name, options)) = value.entry("cgnat") else { return };
+    let places = places(attachments);
+    if places.is_empty() {
+        world
+            .problems
+            .add(Code::NoEffect, name.span, "no home is behind this carrier-grade NAT", "no effect")
+            .help("write `access: { cgnat: yes }` in a home, or leave `cgnat:` away");
+    }
+    if let Some(nat) = options.get("nat") {
+        world.check_behaviour(Some(nat), read_behaviour(Some(nat)));
+    }
+    check_blocks(world, options);
+    for nth in 0..places.len() {
+        check_pool(world, attachments, (options, nth));
+    }
+}
+
+/// A written block must fit.
+fn check_blocks(world: &mut World<'_, '_>, options: &Value) {
+    let (Some(at), Some(block)) = (options.get("block"), options.whole_at("block")) else { return };
+    let range = range(Some(options));
+    if block > u64::from(range.len()) {
+        let message =
+            format!("a block of {block} does not fit into the ports {}-{}", range.first, range.last);
+        world.problems.add(Code::NatPortsTooFew, at.span, message, "larger than all ports").help(format!(
+            "give a block {} at most, or more `ports:`",
+            rt_base::count(range.len().into(), "port")
+        ));
+    }
+}
+
+/// The pool of the nth place must be public, and must not hold anybody's address.
+fn check_pool(world: &mut World<'_, '_>, attachments: &[Attachment], (options, nth): (&Value, usize)) {
+    let Some(at) = options.get("pool") else { return };
+    let pool = pool(Some(options), nth);
+    if let Some(why) = [pool.network(), pool.broadcast()].into_iter().find_map(never_public) {
+        let message = format!("{pool} cannot be a pool of public addresses: {why}");
+        world
+            .problems
+            .add(Code::BadNetwork, at.span, message, "nobody on the internet can answer it")
+            .help("take one that is routed on the internet, such as `198.51.100.0/28`");
+        return;
+    }
     if pool.prefix_len() < WIDEST_POOL {
         let message = format!("{pool} is too wide a pool: it holds more than 256 addresses");
         world
@@ -43,7 +85,8 @@ pub(super) fn refuse_overlaps(world: &mut World<'_, '_>, attachments: &[Attachme
             .help(format!("a /{WIDEST_POOL} at most, such as `198.51.100.0/28`"));
     }
     if let Some(other) = attachments.iter().find(|a| a.network.contains(&pool) || pool.contains(&a.network)) {
-        let message = format!("the pool {pool} overlaps the network {} of a machine", other.network);
+        let whose = if nth == 0 { "" } else { " of the next place" };
+        let message = format!("the pool {pool}{whose} overlaps the network {} of a machine", other.network);
         world
             .problems
             .add(Code::OverlappingSubnets, at.span, message, "this one")
@@ -120,13 +163,17 @@ fn pool(options: Option<&Value>, index: usize) -> IpNet {
     }
 }
 
+fn range(options: Option<&Value>) -> PortRange {
+    let range = options.and_then(|v| v.str_at("ports")).and_then(|t| units::ports(t).ok());
+    range.unwrap_or(PortRange { first: 1024, last: 65_535 })
+}
+
 fn blocks(options: Option<&Value>) -> NatPorts {
     let whole = |key: &str, usual: u64| {
         let number = options.and_then(|v| v.whole_at(key)).unwrap_or(usual);
         u16::try_from(number).unwrap_or(u16::MAX).max(1)
     };
-    let range = options.and_then(|v| v.str_at("ports")).and_then(|t| units::ports(t).ok());
-    let range = range.unwrap_or(PortRange { first: 1024, last: 65_535 });
+    let range = range(options);
     let size = whole("block", BLOCK).min(u16::try_from(range.len()).unwrap_or(u16::MAX));
     NatPorts::Block { range, size, most: whole("blocks", BLOCKS) }
 }

@@ -288,13 +288,19 @@ fn forwards(
     (wan, options): (PortId, Option<&Value>),
     devices: &[Device],
 ) {
+    let is_inside = |a: IpAddr| home.lan.contains(&a) && usable(with_length(a, home.lan.prefix_len()));
     let find = |short: &str| match devices.iter().find(|d| d.short == short) {
+        None if short.parse().is_ok_and(is_inside) => short.parse().map_err(|_| String::new()),
+        None if short.parse::<IpAddr>().is_ok() => {
+            Err(format!("{short} cannot be a machine's address in {}", home.lan))
+        }
         Some(Device { address: Some(address), .. }) => Ok(*address),
         Some(_) => Err(format!("`{short}` has no fixed address: give it one")),
         None => Err(format!("there is no device `{short}` here")),
     };
     let hairpin = read_behaviour(options.and_then(|v| v.get("nat"))).hairpin;
+    let mut open = Vec::new();
     for line in options.and_then(|v| v.get("port-forwards")).map(Value::items).unwrap_or_default() {
-        world.read_port_forward((home.router, wan), line, hairpin, &find);
+        world.read_port_forward((home.router, wan), line, (hairpin, &mut open), &find);
     }
 }

@@ -279,7 +279,7 @@ pub(super) fn finish(world: &mut World<'_, '_>, plan: &Plan, mut built: Built, v
     let attachments = std::mem::take(&mut world.attachments);
     refuse_overlaps(world, &attachments);
     let shared = cgnat::places(&attachments);
-    cgnat::refuse_overlaps(world, &attachments, value);
+    cgnat::check(world, &attachments, value);
     let mut groups: Vec<Vec<Attachment>> = Vec::new();
     let mut index: BTreeMap<(IpNet, String), usize> = BTreeMap::new();
     for one in attachments {

@@ -85,7 +85,7 @@ fn peering(world: &mut World<'_, '_>, vpcs: &mut [Vpc<'_>], (name, value): (&Key
     for item in between.items() {
         match vpcs.iter().position(|v| Some(v.name) == item.text()) {
             Some(found) => ends.push(found),
-            None => return unknown(world, item, "VPC", (&name.text, vpcs.iter().map(|v| v.name))),
+            None => return unknown_vpc(world, item, vpcs),
         }
     }
     let [a, b] = ends[..] else {
@@ -116,6 +116,19 @@ fn peering(world: &mut World<'_, '_>, vpcs: &mut [Vpc<'_>], (name, value): (&Key
     let (there, back) = line(world, (vpcs[a].router, port), (vpcs[b].router, port), wire, name.span);
     vpcs[a].ways.insert(target.clone(), there);
     vpcs[b].ways.insert(target, back);
+}
+
+fn unknown_vpc(world: &mut World<'_, '_>, item: &Value, vpcs: &[Vpc<'_>]) {
+    let wanted = item.text().unwrap_or("");
+    let help = match vpcs {
+        [] => "there is none: `between:` names two sites with `kind: vpc`",
+        _ => "`between:` names two sites with `kind: vpc`",
+    };
+    world
+        .problems
+        .add(Code::UnknownReference, item.span, format!("there is no VPC `{wanted}` to peer"), "no such VPC")
+        .known(wanted, vpcs.iter().map(|v| v.name))
+        .help(help);
 }
 
 fn two_vpcs(world: &mut World<'_, '_>, at: &Value) {

@@ -24,6 +24,8 @@ mod lines;
 mod resolver;
 mod routes;
 
+pub(in crate::sites) use addresses::never_public;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -183,6 +185,12 @@ pub(super) fn default_of(world: &World<'_, '_>, value: Option<&Value>, span: Spa
 /// The networks of a VPC: each /16 to /28, none within another.
 fn cidrs(world: &mut World<'_, '_>, value: &Value) -> Option<Vec<(Ipv4Net, Span)>> {
     let written = value.get("cidr")?;
+    if written.kind == Kind::List(Vec::new()) {
+        world
+            .problems
+            .add(Code::MissingKey, written.span, "a VPC needs a network", "none here")
+            .help("write one, /16 to /28, such as `cidr: 10.0.0.0/16`");
+    }
     let items = match &written.kind {
         Kind::List(items) => items.as_slice(),
         _ => std::slice::from_ref(written),
