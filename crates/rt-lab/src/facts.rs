@@ -2,12 +2,12 @@
 
 use ipnet::IpNet;
 use rt_base::NodeId;
-use rt_rules::{Chain, Filter, Route, RouteKind};
+use rt_rules::{Chain, ConntrackOptions, Filter, Origin, Route, RouteKind};
 use rt_scenario::model::{Direction, Link, Model, Node, NodeKind};
 use rt_scenario::views;
 use rt_trace::{
-    ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts,
-    TableFacts, TraceMap,
+    ChainFacts, DirectionFacts, InterfaceFacts, LimitFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts,
+    StepFacts, TableFacts, TraceMap,
 };
 
 /// The facts of a whole model for a run with this seed.
@@ -71,6 +71,24 @@ pub(crate) fn of_node(node: &Node) -> NodeFacts {
         clamps: node.clamps.iter().map(|c| fact(views::clamp_line(node, c), &c.origin)).collect(),
         chains: node.chains.iter().map(|c| chain(node, c)).collect(),
         nat: node.nat.iter().map(|n| fact(views::nat_line(node, n), &n.origin)).collect(),
+        limits: limits(node),
+    }
+}
+
+/// How many flows it remembers: as the file says it, or as it is by default.
+fn limits(node: &Node) -> LimitFacts {
+    let ConntrackOptions { max, per_source, .. } = node.stack.conntrack;
+    let limit = |key: &str, most: u32, origin: &Option<Origin>| RuleFacts {
+        text: format!("conntrack: {{ {key}: {most} }}"),
+        origin: match origin {
+            Some(origin) => origin.to_string(),
+            None => format!("{} (by default: a connection table holds {most} flows)", node.origin),
+        },
+        explanation: None,
+    };
+    LimitFacts {
+        max: Some(limit("max", max, &node.limits.max)),
+        per_source: per_source.map(|most| limit("per-source", most, &node.limits.per_source)),
     }
 }
 

@@ -19,7 +19,7 @@ mod store;
 pub mod story;
 
 pub use map::{
-    ChainFacts, DirectionFacts, InterfaceFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts, StepFacts,
-    TableFacts, TraceMap,
+    ChainFacts, DirectionFacts, InterfaceFacts, LimitFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts,
+    StepFacts, TableFacts, TraceMap,
 };
 pub use store::{Captured, Secret, StoreLimits, Trace, TraceRecorder};

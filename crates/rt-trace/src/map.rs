@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use rt_base::{HookPoint, InterfaceKind, LinkId, MacAddr, Nanos, NodeId, PortId, RouteId};
+use rt_base::{DropReason, HookPoint, InterfaceKind, LinkId, MacAddr, Nanos, NodeId, PortId, RouteId};
 use serde::{Deserialize, Serialize};
 
 /// All facts about the world of one run. Indices are ids: `nodes[3]` is `NodeId(3)`.
@@ -71,6 +71,18 @@ pub struct NodeFacts {
     pub chains: Vec<ChainFacts>,
     /// NAT rules, indices as in events.
     pub nat: Vec<RuleFacts>,
+    /// How many flows its connection table holds.
+    #[serde(default)]
+    pub limits: LimitFacts,
+}
+
+/// The limits of a connection table.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LimitFacts {
+    /// Of all together.
+    pub max: Option<RuleFacts>,
+    /// Of those that one source began.
+    pub per_source: Option<RuleFacts>,
 }
 
 impl NodeFacts {
@@ -83,6 +95,21 @@ impl NodeFacts {
             n => &self.tables.get(n as usize - 1)?.routes,
         };
         routes.get(id.index() as usize)
+    }
+
+    /// What made it drop packets for this reason, where no rule of a table did: a limit, or that it translates addresses.
+    #[must_use]
+    pub fn behind(&self, reason: DropReason) -> Option<RuleFacts> {
+        match reason {
+            DropReason::ConntrackFull => self.limits.max.clone(),
+            DropReason::ConntrackLimit => self.limits.per_source.clone(),
+            DropReason::ConntrackInvalid => self.nat.first().map(|rule| {
+                let written = rule.origin.split(" (by default").next().unwrap_or_default();
+                let origin = format!("{written} (by default: NAT passes on only what belongs to a flow)");
+                RuleFacts { origin, ..rule.clone() }
+            }),
+            _ => None,
+        }
     }
 
     /// The name of a table.

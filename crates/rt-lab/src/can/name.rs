@@ -163,6 +163,9 @@ pub(super) fn rule_and_origin(
     if let Some(check) = check.filter(|_| cause.reason == DropReason::ReversePath) {
         return (Some(check.text.clone()), check.origin.clone());
     }
+    if let Some(found) = node.behind(cause.reason) {
+        return (Some(found.text), found.origin);
+    }
     if cause.reason == DropReason::NoRoute {
         return (None, no_route(&model.nodes[cause.node.index()], node, cause.packet.dst.ip()).to_string());
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use rt_base::{MacAddr, NodeId, PortId};
 use rt_rules::{Origin, Route, RouteKind};
-use rt_scenario::model::{App, Interface, Link, Model, Node, NodeKind};
+use rt_scenario::model::{App, Interface, LimitOrigins, Link, Model, Node, NodeKind};
 
 use super::ways;
 use crate::Refusal;
@@ -98,6 +98,7 @@ fn connect(model: &mut Model, router: NodeId, address: Ipv4Addr) -> NodeId {
         nat: Vec::new(),
         apps: Vec::new(),
         exec: Vec::new(),
+        limits: LimitOrigins::default(),
         origin: origin(),
         ..near.clone()
     };

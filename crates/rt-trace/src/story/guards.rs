@@ -70,6 +70,12 @@ pub(super) fn logged(facts: Option<&NodeFacts>, hook: HookPoint, rule: u32, unto
         .with("rule", rule)
 }
 
+/// What made a machine drop a packet where no rule did.
+pub(super) fn behind(facts: &NodeFacts, drop: &Event) -> Option<(String, String)> {
+    let What::Drop { reason, .. } = drop.what else { return None };
+    facts.behind(reason).map(|found| (found.text, found.origin))
+}
+
 /// The words and the origin of the reverse-path check that dropped a packet: the check, and the route that leads elsewhere.
 pub(super) fn reverse_path(facts: &NodeFacts, drop: &Event) -> Option<(String, String)> {
     let What::Drop { reason: DropReason::ReversePath, port, rule, .. } = drop.what else { return None };

@@ -308,7 +308,7 @@ pub(crate) fn rule_at(
     rule: u32,
 ) -> Option<(String, String)> {
     let facts = view.trace.map.nodes.get(event.node().index())?;
-    if let Some(found) = guards::reverse_path(facts, event) {
+    if let Some(found) = guards::reverse_path(facts, event).or_else(|| guards::behind(facts, event)) {
         return Some(found);
     }
     let rule = match place {
