@@ -9,6 +9,7 @@ mod hostile;
 mod judges;
 mod laws;
 mod plots;
+mod rule_kinds;
 mod shipped;
 mod stories;
 mod support;
