@@ -60,7 +60,7 @@ impl Card {
         mut packet: Packet,
         (flow, out): (Flow, &mut Outbox),
     ) -> Option<Frame> {
-        let verdict = self.hooks.filter(now, hook, (&packet, &flow));
+        let verdict = self.hooks.filter(now, hook, (&mut packet, &flow));
         let step =
             verdict.map_or(Step::On, |v| conclude(self.hooks.filters(), hook, v, (&packet, &flow), out));
         if let Step::Stop(stop) = step {

@@ -207,7 +207,7 @@ fn tuple(ip: &Ipv4Header, payload: &[u8]) -> Option<Tuple> {
         (protocol::UDP | protocol::TCP | protocol::ICMP, _) => return None,
         _ => (0, 0),
     };
-    Some(Tuple { protocol: ip.protocol, src: ip.src.into(), dst: ip.dst.into(), sport, dport })
+    Some(Tuple { protocol: ip.protocol, src: ip.src, dst: ip.dst, sport, dport })
 }
 
 /// The IPv4 address, or `None` for IPv6.

@@ -356,7 +356,7 @@ impl Stack {
                 Stage::Dnat => self.dnat(&mut packet, out),
                 Stage::Route => self.route(&mut packet, out),
                 Stage::Ttl => self.ttl(now, &mut packet),
-                Stage::Filter(hook) => self.filter(now, hook, &packet, out),
+                Stage::Filter(hook) => self.filter(now, hook, &mut packet, out),
                 Stage::Mss => {
                     self.clamp_mss(&mut packet, out);
                     Step::On
@@ -478,8 +478,9 @@ impl Stack {
         let Some(nic) = self.nics.get(in_port.index()) else { return };
         let (arrived_at, macs) = (nic.mac, (mac, self.nics[hop.out.index()].mac));
         if let Some(hooks) = &mut self.hooks {
-            let way = Way { arrived_at, macs, out: hop.out, mtu: hop.mtu, route: hop.rule, until };
-            return hooks.remember((in_port, self.shortcuts.era()), &packet.track, way);
+            let (out, mtu, route) = (hop.out, hop.mtu, hop.rule);
+            let way = Way { in_port, arrived_at, macs, out, mtu, route, until };
+            return hooks.remember(self.shortcuts.era(), &packet.track, way);
         }
         let (src, dst) = (packet.ip.src.octets(), packet.ip.dst.octets());
         self.shortcuts.insert(Shortcut { in_port, arrived_at, src, dst, hop, macs, until, packets: 0 });

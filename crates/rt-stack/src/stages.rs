@@ -230,10 +230,16 @@ impl Stack {
     }
 
     /// Stage Filter.
-    pub(crate) fn filter(&mut self, now: Time, hook: HookPoint, packet: &Packet, out: &mut Outbox) -> Step {
+    pub(crate) fn filter(
+        &mut self,
+        now: Time,
+        hook: HookPoint,
+        packet: &mut Packet,
+        out: &mut Outbox,
+    ) -> Step {
         let Some(hooks) = &mut self.hooks else { return Step::On };
         let flow = packet.flow();
-        let Some(verdict) = hooks.filter(now, hook, (packet, &flow)) else { return Step::On };
+        let Some(verdict) = hooks.filter(now, hook, (&mut *packet, &flow)) else { return Step::On };
         conclude(hooks.filters(), hook, verdict, (packet, &flow), out)
     }
 
@@ -327,6 +333,6 @@ fn masquerade(nics: &[Nic], packet: &Packet) -> Option<IpAddr> {
         return nics.get(hop.out.index())?.address_towards(hop.next).map(IpAddr::V4);
     };
     let nic = nics.get(outer.unwrap_or(hop.out).index())?;
-    let called = draft.original.dst;
+    let called = draft.original.dst.into();
     if nic.owns(called) { Some(called) } else { nic.addresses.first().map(|net| net.addr()) }
 }

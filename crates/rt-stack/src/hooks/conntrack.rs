@@ -2,23 +2,25 @@
 //!
 //! Not for deciding (that is `filter.rs`) nor for choosing addresses (`nat.rs`). Main type: [`Conntrack`], a slab of
 //! entries that two keys point into, one for each direction. A [`Draft`] travels with the first packet of a flow and
-//! becomes an entry only when that packet passes, as in netfilter.
+//! becomes an entry only when that packet passes, as in netfilter. An entry has two halves: the [`Line`] that every packet
+//! touches, and the [`Rest`].
 //!
 //! Simplified against Linux: TCP's numbers are not checked; a TCP flow must begin with a SYN (Linux: `nf_conntrack_tcp_loose`
 //! set to 0) unless `tcp_loose` says otherwise; no helpers, so FTP's second connection is a new flow. A flow whose time is up is gone as
 //! soon as somebody asks: a packet of it, or any packet that begins a flow.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rt_base::{FixedMap, HookPoint, Nanos, PortId, Time};
 use rt_rules::{ConntrackOptions, CtState};
 use rt_wire::TcpFlags;
 
 use super::expiry::Expiry;
-use super::known::Known;
+use super::index::{Index, NUMBERS};
+use super::line::{Key, Line};
 use super::tcp_track::{Step, TcpTrack};
 use super::tuple::ECHO_REQUEST;
-pub(crate) use super::tuple::{Direction, Tuple};
+pub(crate) use super::tuple::{DIRECTIONS, Direction, Tuple};
 use crate::packet::protocol;
 use crate::tables::{FlowEntry, FlowState};
 
@@ -39,6 +41,8 @@ pub(crate) struct Draft {
     tcp: Option<TcpTrack>,
     /// Bytes of the packet.
     len: u16,
+    /// What the filter said that is good for the next packet as well.
+    pub(crate) verdict: Option<CachedVerdict>,
 }
 
 /// What conntrack says of one packet.
@@ -94,21 +98,16 @@ pub(crate) struct CachedVerdict {
     pub(crate) rule: u32,
 }
 
+/// What only some packets of a flow touch.
 #[derive(Clone, Debug)]
-struct Entry {
-    live: bool,
-    replied: bool,
+struct Rest {
     /// Some address or port is changed on the way.
     rewrites: bool,
-    tcp: Option<TcpTrack>,
-    expires: Time,
-    /// When it is looked at next.
-    queued: Time,
     serial: u32,
-    /// Packets and bytes of each [`Direction`].
+    /// When it is looked at next; never later than it expires.
+    queued: Time,
+    /// Packets and bytes of each [`Direction`], beside those that the line has.
     counted: [(u64, u64); 2],
-    /// Indexed by [`Direction`].
-    tuples: [Tuple; 2],
     verdicts: [Option<CachedVerdict>; 2],
     /// NAT mappings in use: see [`Draft`].
     holds: [Option<u32>; 2],
@@ -128,15 +127,17 @@ pub(crate) enum Refusal {
 /// The connection table.
 #[derive(Debug)]
 pub(crate) struct Conntrack {
-    entries: Vec<Entry>,
+    lines: Vec<Line>,
+    /// Beside each line.
+    rests: Vec<Rest>,
     free: Vec<u32>,
-    keys: FixedMap<Tuple, (u32, Direction)>,
+    keys: Index,
     expiry: Expiry,
     /// Which flow of those that had the same place the next one is.
     serial: u32,
     options: ConntrackOptions,
     /// Flows begun by each source, where that is limited.
-    sources: FixedMap<IpAddr, u32>,
+    sources: FixedMap<Ipv4Addr, u32>,
     /// NAT mappings whose flows are gone, with the other end's address; the caller gives them back.
     released: Vec<(u32, IpAddr)>,
 }
@@ -145,9 +146,10 @@ impl Conntrack {
     /// An empty table.
     pub(crate) fn new(options: ConntrackOptions) -> Conntrack {
         Conntrack {
-            entries: Vec::new(),
+            lines: Vec::new(),
+            rests: Vec::new(),
             free: Vec::new(),
-            keys: FixedMap::default(),
+            keys: Index::default(),
             expiry: Expiry::default(),
             serial: 0,
             options,
@@ -158,8 +160,8 @@ impl Conntrack {
 
     /// A filter answered a packet of this flow with a reset (Linux's `nf_ct_set_closing`).
     pub(crate) fn close(&mut self, entry: u32) {
-        let entry = &mut self.entries[entry as usize];
-        entry.tcp = entry.tcp.map(TcpTrack::closed);
+        let line = &mut self.lines[entry as usize];
+        line.tcp = line.tcp.map(TcpTrack::closed);
     }
 
     /// Finds the flow of a packet of so many bytes, counts it and moves the flow's state on.
@@ -176,34 +178,56 @@ impl Conntrack {
             self.expire(now);
             return self.first_of_flow(tuple, flags, len);
         };
-        let entry = &mut self.entries[index as usize];
+        let line = &mut self.lines[index as usize];
         let (mut believed, mut over) = (true, false);
-        if let (Some(flags), Some(tcp)) = (flags, entry.tcp) {
+        if let (Some(flags), Some(tcp)) = (flags, line.tcp) {
             match tcp.step(direction, flags) {
                 Step::Invalid => return Track::Invalid,
                 Step::Begins => {
                     self.remove(index);
                     return self.first_of_flow(tuple, flags.into(), len);
                 }
-                Step::Passes(tcp) => (entry.tcp, believed) = (Some(tcp), false),
+                Step::Passes(tcp) => (line.tcp, believed) = (Some(tcp), false),
                 // Refused at once: nothing of it needs to be remembered.
-                Step::Goes(tcp) => (entry.tcp, over) = (Some(tcp), tcp.was_reset() && !entry.replied),
+                Step::Goes(tcp) => (line.tcp, over) = (Some(tcp), tcp.was_reset() && !line.is_replied()),
             }
         }
-        let counted = &mut entry.counted[direction.index()];
-        *counted = (counted.0 + 1, counted.1 + u64::from(len));
-        entry.replied |= direction == Direction::Reply;
-        if over {
-            entry.expires = now;
-        } else if believed {
-            entry.expires = now + entry.timeout(&self.options);
+        if direction == Direction::Reply && !line.is_replied() {
+            line.reply();
         }
-        if entry.expires < entry.queued {
-            entry.queued = entry.expires;
-            self.expiry.push(entry.expires, (index, entry.serial));
-        }
-        let state = if entry.replied { CtState::Established } else { CtState::New };
+        let expires = match (over, believed) {
+            (true, _) => now,
+            (false, true) => now + timeout(line, &self.options),
+            (false, false) => line.expires,
+        };
+        let state = if line.is_replied() { CtState::Established } else { CtState::New };
+        self.count(index, direction, len);
+        self.expire_at(index, expires);
         Track::Known { entry: index, direction, state }
+    }
+
+    #[inline]
+    fn count(&mut self, index: u32, direction: Direction, len: u16) {
+        let line = &mut self.lines[index as usize];
+        if !line.count(direction, len) {
+            self.rests[index as usize].add(line.take_counted());
+            line.count(direction, len);
+        }
+    }
+
+    /// Another end of its time; the queue learns of it only when it is sooner than before.
+    #[inline]
+    fn expire_at(&mut self, index: u32, at: Time) {
+        let line = &mut self.lines[index as usize];
+        let sooner = at < line.expires;
+        line.expires = at;
+        if sooner {
+            let rest = &mut self.rests[index as usize];
+            if at < rest.queued {
+                rest.queued = at;
+                self.expiry.push(at, (index, rest.serial));
+            }
+        }
     }
 
     /// The first packet of a flow, if it may be one.
@@ -226,6 +250,7 @@ impl Conntrack {
             rules: [None; 2],
             tcp,
             len,
+            verdict: None,
         }))
     }
 
@@ -238,23 +263,31 @@ impl Conntrack {
     }
 
     fn find(&mut self, now: Time, tuple: &Tuple) -> Option<(u32, Direction)> {
-        let &(index, direction) = self.keys.get(tuple)?;
-        if self.entries[index as usize].expires <= now {
+        let (index, direction) = self.look_up(Key::of(tuple))?;
+        if self.lines[index as usize].expires <= now {
             self.remove(index);
             return None;
         }
         Some((index, direction))
     }
 
+    /// The flow that packets with this key belong to, unless it has expired unseen.
+    #[inline]
+    pub(crate) fn look_up(&self, key: Key) -> Option<(u32, Direction)> {
+        let is = |number: u32| self.lines[number as usize / 2].direction(key).is_some();
+        let index = self.keys.find(key.hash(), is)? / 2;
+        Some((index, self.lines[index as usize].direction(key)?))
+    }
+
     /// The destination that the first packet of a flow had, whose answers leave this machine with `answer`.
     pub(crate) fn original_destination(&self, answer: &Tuple) -> Option<SocketAddr> {
-        let &(index, _) = self.keys.get(answer)?;
+        let (index, _) = self.look_up(Key::of(answer))?;
         Some(self.tuple(index, Direction::Original).destination())
     }
 
     /// Whether an answer with this tuple would already belong to a flow.
     pub(crate) fn knows(&self, tuple: &Tuple) -> bool {
-        self.keys.contains_key(tuple)
+        self.look_up(Key::of(tuple)).is_some()
     }
 
     /// Makes the entry of a flow whose first packet passed.
@@ -266,49 +299,62 @@ impl Conntrack {
         if self.options.per_source.is_some() {
             *self.sources.entry(draft.original.src).or_insert(0) += 1;
         }
-        let mut entry = Entry {
-            live: true,
-            replied: false,
+        let keys = [Key::of(&draft.original), Key::of(&draft.reply)];
+        let mut line = Line::new(keys, draft.tcp, now);
+        line.expires = now + timeout(&line, &self.options);
+        line.count(Direction::Original, draft.len);
+        let (queued, serial) = (line.expires, self.serial);
+        let rest = Rest {
             rewrites: draft.reply != draft.original.reversed(),
-            tcp: draft.tcp,
-            expires: now,
-            queued: now,
-            serial: self.serial,
-            counted: [(1, u64::from(draft.len)), (0, 0)],
-            tuples: [draft.original, draft.reply],
-            verdicts: [None; 2],
+            serial,
+            queued,
+            counted: [(0, 0); 2],
+            verdicts: [draft.verdict, None],
             holds: draft.holds,
             began: now,
             rules: draft.rules,
         };
-        entry.expires = now + entry.timeout(&self.options);
-        entry.queued = entry.expires;
-        let (queued, serial) = (entry.queued, entry.serial);
         self.serial = self.serial.wrapping_add(1);
         let index = match self.free.pop() {
             Some(index) => {
-                self.entries[index as usize] = entry;
+                (self.lines[index as usize], self.rests[index as usize]) = (line, rest);
                 index
             }
             None => {
-                self.entries.push(entry);
-                u32::try_from(self.entries.len() - 1).expect("invariant: max is below 2^32")
+                self.lines.push(line);
+                self.rests.push(rest);
+                u32::try_from(self.lines.len() - 1).expect("invariant: max is below 2^32")
             }
         };
         self.expiry.push(queued, (index, serial));
-        let entries = &self.entries;
-        self.expiry.tidy(entries.len() - self.free.len(), |at, (index, serial)| {
-            entries[index as usize].is_queued(at, serial)
+        let (lines, rests) = (&self.lines, &self.rests);
+        self.expiry.tidy(lines.len() - self.free.len(), |at, (index, serial)| {
+            lines[index as usize].is_live() && rests[index as usize].is_queued(at, serial)
         });
-        // What already belongs to a flow goes on belonging to it.
-        self.keys.entry(draft.original).or_insert((index, Direction::Original));
-        self.keys.entry(draft.reply).or_insert((index, Direction::Reply));
+        self.enter(index, keys);
         Ok(index)
+    }
+
+    /// From now on packets with these keys belong to this entry, but for those that already belong to another. One number does for
+    /// both directions of a flow that is not rewritten.
+    fn enter(&mut self, index: u32, keys: [Key; 2]) {
+        let mut entered = None;
+        for (key, direction) in keys.into_iter().zip(DIRECTIONS) {
+            if self.look_up(key).is_some() {
+                continue;
+            }
+            self.lines[index as usize].own(direction);
+            if entered != Some(key.hash()) {
+                let lines = &self.lines;
+                self.keys.insert(key.hash(), number(index, direction), |number| hash_of(lines, number));
+            }
+            entered = Some(key.hash());
+        }
     }
 
     /// Why this flow may not be entered, as things stand.
     fn refusal(&self, draft: &Draft) -> Option<Refusal> {
-        if self.len() >= self.options.max as usize {
+        if self.len() >= (self.options.max as usize).min(NUMBERS / 2) {
             return Some(Refusal::Full);
         }
         let most = self.options.per_source?;
@@ -319,38 +365,37 @@ impl Conntrack {
     /// Forgets every flow whose time is up.
     fn expire(&mut self, now: Time) {
         while let Some((at, (index, serial))) = self.expiry.pop_due(now) {
-            let entry = &mut self.entries[index as usize];
-            if !entry.is_queued(at, serial) {
+            let (line, rest) = (&self.lines[index as usize], &mut self.rests[index as usize]);
+            if !line.is_live() || !rest.is_queued(at, serial) {
                 continue;
             }
-            if entry.expires <= now {
+            if line.expires <= now {
                 self.remove(index);
             } else {
-                entry.queued = entry.expires;
-                self.expiry.push(entry.expires, (index, serial));
+                rest.queued = line.expires;
+                self.expiry.push(line.expires, (index, serial));
             }
         }
     }
 
     fn remove(&mut self, index: u32) {
-        let entry = &mut self.entries[index as usize];
-        if !entry.live {
+        let line = &mut self.lines[index as usize];
+        if !line.is_live() {
             return;
         }
-        entry.live = false;
-        let tuples = entry.tuples;
-        self.released.extend(held(entry.holds, &tuples));
+        line.end();
+        let tuples = DIRECTIONS.map(|direction| line.tuple(direction));
+        let numbers = DIRECTIONS.map(|direction| (line.key(direction).hash(), number(index, direction)));
+        self.released.extend(held(self.rests[index as usize].holds, &tuples));
         if let Some(begun) = self.sources.get_mut(&tuples[0].src) {
             *begun -= 1;
             if *begun == 0 {
                 self.sources.remove(&tuples[0].src);
             }
         }
-        for tuple in tuples {
-            // A flow whose two tuples clash with another's must not take that one's key with it.
-            if self.keys.get(&tuple).is_some_and(|(at, _)| *at == index) {
-                self.keys.remove(&tuple);
-            }
+        // Those that it has: see `enter`.
+        for (hash, number) in numbers {
+            self.keys.remove(hash, number, |number| hash_of(&self.lines, number));
         }
         self.free.push(index);
     }
@@ -360,72 +405,72 @@ impl Conntrack {
         self.released.drain(..)
     }
 
-    /// Which flow of those that had this place is there, and whether it was answered.
-    pub(crate) fn identity(&self, entry: u32) -> (u32, bool) {
-        let entry = &self.entries[entry as usize];
-        (entry.serial, entry.replied)
-    }
-
-    /// Whether this flow is still there.
-    pub(crate) fn is_there(&self, index: u32, serial: u32) -> bool {
-        self.entries.get(index as usize).is_some_and(|entry| entry.live && entry.serial == serial)
-    }
-
-    /// As [`Conntrack::track`] for a packet whose flow was found another way; false, and nothing is done, when the flow is gone
-    /// or no longer where it was.
+    /// How packets of this direction go on; 0 for the long way.
     #[inline]
-    pub(crate) fn go_on(&mut self, now: Time, known: &Known, flags: Option<TcpFlags>, len: u16) -> bool {
-        let Some(entry) = self.entries.get_mut(known.entry as usize) else { return false };
-        let same = entry.live && entry.serial == known.serial && entry.replied == known.answered;
-        if !same || entry.expires <= now {
-            return false;
+    pub(crate) fn way(&self, entry: u32, direction: Direction) -> u32 {
+        self.lines[entry as usize].ways[direction.index()]
+    }
+
+    /// Remembers how packets of this direction go on, as long as the flow is in this state.
+    pub(crate) fn set_way(&mut self, entry: u32, direction: Direction, state: CtState, way: u32) {
+        let line = &mut self.lines[entry as usize];
+        if line.is_live() && line.is_replied() == (state == CtState::Established) {
+            line.ways[direction.index()] = way;
         }
-        if let (Some(flags), Some(tcp)) = (flags, entry.tcp) {
+    }
+
+    /// As [`Conntrack::track`] for a packet whose flow was looked up before; `None`, and nothing is done, when the flow's time is
+    /// up or the packet changes more than a counter. What the packet must leave with.
+    #[inline]
+    pub(crate) fn go_on(
+        &mut self,
+        now: Time,
+        (entry, direction): (u32, Direction),
+        (flags, len): (Option<TcpFlags>, u16),
+    ) -> Option<Key> {
+        let line = self.lines.get_mut(entry as usize).filter(|line| line.expires > now)?;
+        if let (Some(flags), Some(tcp)) = (flags, line.tcp) {
             // Anything out of the ordinary goes the long way.
-            match tcp.step(known.direction, flags) {
-                Step::Goes(tcp) if !tcp.was_reset() => entry.tcp = Some(tcp),
-                _ => return false,
+            match tcp.step(direction, flags) {
+                Step::Goes(tcp) if !tcp.was_reset() => line.tcp = Some(tcp),
+                _ => return None,
             }
         }
-        let counted = &mut entry.counted[known.direction.index()];
-        *counted = (counted.0 + 1, counted.1 + u64::from(len));
-        entry.expires = now + entry.timeout(&self.options);
-        if entry.expires < entry.queued {
-            entry.queued = entry.expires;
-            self.expiry.push(entry.expires, (known.entry, entry.serial));
-        }
-        true
+        let (left, expires) = (line.left(direction), now + timeout(line, &self.options));
+        self.count(entry, direction, len);
+        self.expire_at(entry, expires);
+        Some(left)
     }
 
     /// How a packet that came as `direction` of this entry must look when it leaves.
     pub(crate) fn target(&self, entry: u32, direction: Direction) -> Tuple {
-        self.entries[entry as usize].tuples[1 - direction.index()].reversed()
+        self.tuple(entry, direction.opposite()).reversed()
     }
 
     /// Whether NAT changes anything in this flow.
     pub(crate) fn rewrites(&self, entry: u32) -> bool {
-        self.entries[entry as usize].rewrites
+        self.rests[entry as usize].rewrites
     }
 
     /// How packets of this direction come in.
     pub(crate) fn tuple(&self, entry: u32, direction: Direction) -> Tuple {
-        self.entries[entry as usize].tuples[direction.index()]
+        self.lines[entry as usize].tuple(direction)
     }
 
     /// The verdict kept for this direction.
     pub(crate) fn cached(&self, entry: u32, direction: Direction) -> Option<CachedVerdict> {
-        self.entries[entry as usize].verdicts[direction.index()]
+        self.rests[entry as usize].verdicts[direction.index()]
     }
 
     /// Keeps a verdict.
     pub(crate) fn cache(&mut self, entry: u32, direction: Direction, verdict: CachedVerdict) {
-        self.entries[entry as usize].verdicts[direction.index()] = Some(verdict);
+        self.rests[entry as usize].verdicts[direction.index()] = Some(verdict);
     }
 
     /// Ends every flow that NAT rewrites, whatever its state.
     pub(crate) fn forget_rewritten(&mut self) {
-        for index in 0..self.entries.len() {
-            if self.entries[index].rewrites {
+        for index in 0..self.rests.len() {
+            if self.rests[index].rewrites {
                 self.remove(index as u32);
             }
         }
@@ -433,13 +478,14 @@ impl Conntrack {
 
     /// The flows that are alive, as tables show them, in the order of their places.
     pub(crate) fn shown(&self, now: Time) -> impl Iterator<Item = (FlowEntry, [Option<u32>; 2])> {
-        let live = self.entries.iter().filter(move |entry| entry.live && entry.expires > now);
-        live.map(|entry| (entry.shown(), entry.holds))
+        let all = self.lines.iter().zip(&self.rests);
+        let live = all.filter(move |(line, _)| line.is_live() && line.expires > now);
+        live.map(|(line, rest)| (shown(line, rest), rest.holds))
     }
 
     /// Flows in the table (some may have expired unseen).
     pub(crate) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+        self.lines.len() - self.free.len()
     }
 }
 
@@ -447,56 +493,76 @@ impl Conntrack {
 /// to the other.
 pub(crate) fn held(holds: [Option<u32>; 2], tuples: &[Tuple; 2]) -> impl Iterator<Item = (u32, IpAddr)> {
     let ends = [tuples[0].src, tuples[1].src];
-    holds.into_iter().zip(ends).filter_map(|(slot, end)| Some((slot?, end)))
+    holds.into_iter().zip(ends).filter_map(|(slot, end)| Some((slot?, end.into())))
 }
 
-impl Entry {
+/// How the index calls a direction of an entry.
+fn number(entry: u32, direction: Direction) -> u32 {
+    entry << 1 | direction.index() as u32
+}
+
+fn hash_of(lines: &[Line], number: u32) -> u64 {
+    lines[number as usize / 2].key(DIRECTIONS[number as usize % 2]).hash()
+}
+
+impl Rest {
     /// Whether it is the flow that was put into the queue so, and was not put there anew.
     fn is_queued(&self, at: Time, serial: u32) -> bool {
-        self.live && self.serial == serial && self.queued == at
+        self.serial == serial && self.queued == at
     }
 
-    fn timeout(&self, options: &ConntrackOptions) -> Nanos {
-        match self.tuples[0].protocol {
-            protocol::TCP => match self.shown_tcp() {
-                FlowState::SynSent => options.tcp_syn_sent,
-                FlowState::SynReceived => options.tcp_syn_received,
-                FlowState::FinWait => options.tcp_fin_wait,
-                FlowState::LastAck => options.tcp_last_ack,
-                FlowState::TimeWait => options.tcp_time_wait,
-                FlowState::Closed => options.tcp_closed,
-                _ => options.tcp_established,
-            },
-            protocol::UDP if self.replied => options.udp_answered,
-            protocol::UDP => options.udp,
-            protocol::ICMP => options.icmp,
-            _ => options.other,
+    /// Adds packets and bytes.
+    fn add(&mut self, counted: [(u64, u64); 2]) {
+        for (sum, (packets, bytes)) in self.counted.iter_mut().zip(counted) {
+            *sum = (sum.0 + packets, sum.1 + bytes);
         }
     }
+}
 
-    fn shown_tcp(&self) -> FlowState {
-        self.tcp.map_or(FlowState::Established, TcpTrack::shown)
+/// How long a flow in this state may be silent.
+#[inline]
+fn timeout(line: &Line, options: &ConntrackOptions) -> Nanos {
+    match line.protocol() {
+        protocol::TCP => match shown_tcp(line) {
+            FlowState::SynSent => options.tcp_syn_sent,
+            FlowState::SynReceived => options.tcp_syn_received,
+            FlowState::FinWait => options.tcp_fin_wait,
+            FlowState::LastAck => options.tcp_last_ack,
+            FlowState::TimeWait => options.tcp_time_wait,
+            FlowState::Closed => options.tcp_closed,
+            _ => options.tcp_established,
+        },
+        protocol::UDP if line.is_replied() => options.udp_answered,
+        protocol::UDP => options.udp,
+        protocol::ICMP => options.icmp,
+        _ => options.other,
     }
+}
 
-    fn shown(&self) -> FlowEntry {
-        let [original, reply] = self.tuples;
-        let state = match (original.protocol, self.replied) {
-            (protocol::TCP, _) => self.shown_tcp(),
-            (_, true) => FlowState::Answered,
-            (_, false) => FlowState::Unanswered,
-        };
-        FlowEntry {
-            protocol: original.protocol,
-            state,
-            original: (original.source(), original.destination()),
-            reply: (reply.source(), reply.destination()),
-            began: self.began,
-            expires: self.expires,
-            packets: self.counted.map(|(packets, _)| packets),
-            bytes: self.counted.map(|(_, bytes)| bytes),
-            destination_rule: self.rules[0],
-            source_rule: self.rules[1],
-        }
+fn shown_tcp(line: &Line) -> FlowState {
+    line.tcp.map_or(FlowState::Established, TcpTrack::shown)
+}
+
+fn shown(line: &Line, rest: &Rest) -> FlowEntry {
+    let [original, reply] = DIRECTIONS.map(|direction| line.tuple(direction));
+    let state = match (original.protocol, line.is_replied()) {
+        (protocol::TCP, _) => shown_tcp(line),
+        (_, true) => FlowState::Answered,
+        (_, false) => FlowState::Unanswered,
+    };
+    let mut all = rest.clone();
+    all.add(line.counted());
+    FlowEntry {
+        protocol: original.protocol,
+        state,
+        original: (original.source(), original.destination()),
+        reply: (reply.source(), reply.destination()),
+        began: rest.began,
+        expires: line.expires,
+        packets: all.counted.map(|(packets, _)| packets),
+        bytes: all.counted.map(|(_, bytes)| bytes),
+        destination_rule: rest.rules[0],
+        source_rule: rest.rules[1],
     }
 }
 

@@ -69,22 +69,22 @@ impl Filters {
         &mut self,
         now: Time,
         hook: HookPoint,
-        (flow, track, len): (&Flow, &Track, u16),
+        (flow, track, len): (&Flow, &mut Track, u16),
         table: &mut Conntrack,
     ) -> Option<Verdict> {
         let guard = self.guards.iter_mut().find(|guard| guard.chain.chain().hook == hook)?;
-        let Track::Known { entry, direction, state } = *track else {
-            return Some(guard.judge(now, (flow, len)).0);
+        let state = track.state();
+        let known = match *track {
+            // An error is judged by its own addresses, not by its flow's.
+            Track::Known { entry, direction, .. } if state != CtState::Related => Some((entry, direction)),
+            Track::New(_) => None,
+            _ => return Some(guard.judge(now, (flow, len)).0),
         };
-        // An error is judged by its own addresses, not by its flow's.
-        if state == CtState::Related {
-            return Some(guard.judge(now, (flow, len)).0);
-        }
         let (in_port, out_port) = (flow.in_port, flow.out_port);
         let tcp_flags = flow.tcp_flags & guard.tcp_flags;
         let generation = self.generation;
         let fresh = CachedVerdict { generation, hook, state, in_port, out_port, tcp_flags, rule: 0 };
-        if let Some(kept) = table.cached(entry, direction)
+        if let Some(kept) = known.and_then(|(entry, direction)| table.cached(entry, direction))
             && (CachedVerdict { rule: 0, ..kept }) == fresh
         {
             let rule = (kept.rule != u32::MAX).then_some(kept.rule);
@@ -92,8 +92,12 @@ impl Filters {
         }
         let (verdict, metered) = guard.judge(now, (flow, len));
         if verdict.action == Action::Accept && !metered {
-            let rule = verdict.rule.unwrap_or(u32::MAX);
-            table.cache(entry, direction, CachedVerdict { rule, ..fresh });
+            let kept = CachedVerdict { rule: verdict.rule.unwrap_or(u32::MAX), ..fresh };
+            match (known, track) {
+                (Some((entry, direction)), _) => table.cache(entry, direction, kept),
+                (None, Track::New(draft)) => draft.verdict = Some(kept),
+                _ => {}
+            }
         }
         Some(verdict)
     }

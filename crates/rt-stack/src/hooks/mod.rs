@@ -11,7 +11,9 @@
 pub(crate) mod conntrack;
 mod expiry;
 pub(crate) mod filter;
+mod index;
 pub(crate) mod known;
+mod line;
 mod mappings;
 pub(crate) mod nat;
 mod rewrite;
@@ -29,7 +31,7 @@ use crate::packet::{Packet, protocol};
 use crate::tables::Tables;
 use conntrack::{Conntrack, Direction, Draft, Refusal, Track, Tuple};
 use filter::{Filters, Verdict};
-use known::{Head, Key, Known, KnownFlows, Way};
+use known::{Head, Way, Ways};
 use nat::{Choice, Nat};
 
 /// Proof that a packet went through every hook before leaving. Only this module makes one.
@@ -81,7 +83,7 @@ pub(crate) struct Hooks {
     table: Conntrack,
     filters: Filters,
     nat: Nat,
-    known: KnownFlows,
+    ways: Ways,
 }
 
 /// A flow whose source no rule changes and whose answers would look like those of a flow that is there already (two port
@@ -101,7 +103,7 @@ fn tell_apart(table: &Conntrack, draft: &mut Draft) {
 impl Hooks {
     pub(crate) fn new(chains: Vec<Chain>, nat: Vec<NatRule>, options: ConntrackOptions, rng: Rng) -> Hooks {
         let (table, filters) = (Conntrack::new(options), Filters::new(chains));
-        Hooks { table, filters, nat: Nat::new(nat, rng), known: KnownFlows::default() }
+        Hooks { table, filters, nat: Nat::new(nat, rng), ways: Ways::default() }
     }
 
     /// Replaces the rules; flows stay, verdicts kept for them do not.
@@ -119,48 +121,32 @@ impl Hooks {
         (in_port, era): (PortId, u32),
         bytes: &mut [u8],
     ) -> Option<(PortId, u32)> {
-        let head = Head::read(in_port, bytes)?;
-        let known = self.known.find(era, head.key)?;
-        let way = &known.way;
-        let fits = head.total <= way.mtu && bytes[..6] == way.arrived_at.0 && way.until > now;
-        if !fits || !self.table.go_on(now, known, head.flags, head.total) {
+        let head = Head::read(bytes)?;
+        let (entry, direction) = self.table.look_up(head.key)?;
+        let (way, rule) = self.ways.get(era, self.table.way(entry, direction))?;
+        let fits = head.total <= way.mtu && way.in_port == in_port;
+        if !fits || bytes[..6] != way.arrived_at.0 || way.until <= now {
             return None;
         }
-        if let Some(rule) = known.rule {
+        let left = self.table.go_on(now, (entry, direction), (head.flags, head.total))?;
+        if let Some(rule) = rule {
             self.filters.count(HookPoint::Forward, (rule != u32::MAX).then_some(rule), head.total);
         }
-        known::send_on(known, bytes);
+        known::send_on(way, (head.key, left), bytes);
         Some((way.out, way.route))
     }
 
     /// Remembers the way of a packet of a known flow, if all packets of the flow go it.
-    pub(crate) fn remember(&mut self, (in_port, era): (PortId, u32), track: &Track, way: Way) {
+    pub(crate) fn remember(&mut self, era: u32, track: &Track, way: Way) {
         let Track::Known { entry, direction, state } = *track else { return };
         let Some(rule) = self.filters.settled(HookPoint::Forward, self.table.cached(entry, direction)) else {
             return;
         };
-        let came = self.table.tuple(entry, direction);
-        let ports = matches!(came.protocol, protocol::UDP | protocol::TCP);
-        let (IpAddr::V4(src), IpAddr::V4(dst), true) =
-            (came.src, came.dst, ports && state != CtState::Related)
-        else {
-            return;
-        };
-        let goes = self.table.target(entry, direction);
-        let (IpAddr::V4(to_src), IpAddr::V4(to_dst)) = (goes.src, goes.dst) else { return };
-        let (serial, answered) = self.table.identity(entry);
-        let known = Known {
-            key: Key::new(in_port, came.protocol, (src, came.sport), (dst, came.dport)),
-            entry,
-            serial,
-            direction,
-            answered,
-            rule,
-            left: ((to_src, goes.sport), (to_dst, goes.dport)),
-            way,
-        };
-        let table = &self.table;
-        self.known.insert(era, known, |known| table.is_there(known.entry, known.serial));
+        let ports = matches!(self.table.tuple(entry, direction).protocol, protocol::UDP | protocol::TCP);
+        if ports && state != CtState::Related {
+            let number = self.ways.number(era, way, rule);
+            self.table.set_way(entry, direction, state, number);
+        }
     }
 
     /// Adds flows, mappings and rules to `tables`.
@@ -197,7 +183,7 @@ impl Hooks {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> Option<SocketAddr> {
-        self.table.original_destination(&Tuple::between(protocol, local, remote))
+        self.table.original_destination(&Tuple::between(protocol, local, remote)?)
     }
 
     /// Stage Conntrack: finds the flow and rewrites the destination of a known one.
@@ -268,10 +254,10 @@ impl Hooks {
         &mut self,
         now: Time,
         hook: HookPoint,
-        (packet, flow): (&Packet, &Flow),
+        (packet, flow): (&mut Packet, &Flow),
     ) -> Option<Verdict> {
         let len = packet.ip.total_len;
-        let verdict = self.filters.judge(now, hook, (flow, &packet.track, len), &mut self.table)?;
+        let verdict = self.filters.judge(now, hook, (flow, &mut packet.track, len), &mut self.table)?;
         self.filters.count(hook, verdict.rule, len);
         Some(verdict)
     }
@@ -359,7 +345,7 @@ impl Hooks {
     /// The mapping that a new flow came in through stays while it is decided on.
     fn hold(&mut self, draft: &Draft) {
         if let Some(slot) = draft.holds[0] {
-            self.nat.hold(slot, draft.original.src);
+            self.nat.hold(slot, draft.original.src.into());
         }
     }
 

@@ -338,7 +338,7 @@ impl Nat {
             Some(slot) => {
                 draft.reply.set_destination(self.mappings.get(slot).external);
                 (draft.rules[1], draft.holds[1]) = (Some(rule), Some(slot));
-                self.mappings.hold(slot, draft.reply.src);
+                self.mappings.hold(slot, draft.reply.src.into());
                 self.rewritten(rule)
             }
             None => refused(DropReason::NatExhausted),

@@ -67,7 +67,7 @@ pub(crate) fn error(packet: &mut Packet, tuple: Tuple, target: Tuple) -> Rewritt
         wire::rewrite_quoted_dst(ip, dst, port_of(target, quoted_destination.port()));
     }
     if tuple.dst != target.dst {
-        packet.set_destination(target.dst, None);
+        packet.set_destination(target.dst.into(), None);
     }
     let after = (before.0, SocketAddr::new(packet.dst(), 0));
     changed(NatSide::Destination, None, protocol::ICMP, before, after)

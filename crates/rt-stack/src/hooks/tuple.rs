@@ -1,16 +1,15 @@
 //! One direction of a flow: what identifies it, and what its answers look like.
 
-use core::hash::{Hash, Hasher};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::packet::protocol;
+use crate::packet::{protocol, v4};
 
 /// One direction of a flow. ICMP echo has its identifier in `sport` and type and code in `dport`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tuple {
     pub(crate) protocol: u8,
-    pub(crate) src: IpAddr,
-    pub(crate) dst: IpAddr,
+    pub(crate) src: Ipv4Addr,
+    pub(crate) dst: Ipv4Addr,
     pub(crate) sport: u16,
     pub(crate) dport: u16,
 }
@@ -25,52 +24,38 @@ impl Tuple {
         Tuple { protocol: self.protocol, src: self.dst, dst: self.src, sport, dport }
     }
 
-    /// Of packets from `src` to `dst`.
-    pub(crate) fn between(protocol: u8, src: SocketAddr, dst: SocketAddr) -> Tuple {
-        Tuple { protocol, src: src.ip(), dst: dst.ip(), sport: src.port(), dport: dst.port() }
+    /// Of packets from `src` to `dst`; `None` for IPv6, which the stack does not speak.
+    pub(crate) fn between(protocol: u8, src: SocketAddr, dst: SocketAddr) -> Option<Tuple> {
+        let (from, to) = (v4(src.ip())?, v4(dst.ip())?);
+        Some(Tuple { protocol, src: from, dst: to, sport: src.port(), dport: dst.port() })
     }
 
     /// Source address and port.
     pub(crate) fn source(self) -> SocketAddr {
-        SocketAddr::new(self.src, self.sport)
+        SocketAddr::new(self.src.into(), self.sport)
     }
 
     /// Destination address and port; for ICMP the port is the identifier, which belongs to both ends.
     pub(crate) fn destination(self) -> SocketAddr {
         let port = if self.protocol == protocol::ICMP { self.sport } else { self.dport };
-        SocketAddr::new(self.dst, port)
+        SocketAddr::new(self.dst.into(), port)
     }
 
-    /// Moves its source elsewhere.
+    /// Moves its source elsewhere; to an IPv6 address nothing is moved, as in a packet.
     pub(crate) fn set_source(&mut self, to: SocketAddr) {
-        (self.src, self.sport) = (to.ip(), to.port());
+        let IpAddr::V4(address) = to.ip() else { return };
+        (self.src, self.sport) = (address, to.port());
     }
 
-    /// Moves its destination elsewhere.
+    /// Moves its destination elsewhere, likewise.
     pub(crate) fn set_destination(&mut self, to: SocketAddr) {
-        self.dst = to.ip();
+        let IpAddr::V4(address) = to.ip() else { return };
+        self.dst = address;
         if self.protocol == protocol::ICMP {
             self.sport = to.port();
         } else {
             self.dport = to.port();
         }
-    }
-}
-
-impl Hash for Tuple {
-    /// Two words for IPv4: the derived hash would feed the hasher byte strings.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let low = (u64::from(self.sport) << 24) | (u64::from(self.dport) << 8) | u64::from(self.protocol);
-        match (self.src, self.dst) {
-            (IpAddr::V4(src), IpAddr::V4(dst)) => {
-                state.write_u64((u64::from(src.to_bits()) << 32) | u64::from(dst.to_bits()));
-            }
-            (src, dst) => {
-                src.hash(state);
-                dst.hash(state);
-            }
-        }
-        state.write_u64(low);
     }
 }
 
@@ -91,7 +76,19 @@ pub(crate) enum Direction {
     Reply,
 }
 
+/// Both, in the order of [`Direction::index`].
+pub(crate) const DIRECTIONS: [Direction; 2] = [Direction::Original, Direction::Reply];
+
 impl Direction {
+    /// The other one.
+    #[inline]
+    pub(crate) fn opposite(self) -> Direction {
+        match self {
+            Direction::Original => Direction::Reply,
+            Direction::Reply => Direction::Original,
+        }
+    }
+
     /// For tables with a place for each.
     pub(crate) fn index(self) -> usize {
         self as usize

@@ -8,7 +8,7 @@ const FIN: TcpFlags = TcpFlags::FIN;
 const RST: TcpFlags = TcpFlags::RST;
 
 fn tuple(protocol: u8, sport: u16, dport: u16) -> Tuple {
-    let (src, dst) = ("192.168.1.10".parse().expect("an address"), "8.8.8.8".parse().expect("an address"));
+    let (src, dst) = (Ipv4Addr::new(192, 168, 1, 10), Ipv4Addr::new(8, 8, 8, 8));
     Tuple { protocol, src, dst, sport, dport }
 }
 
@@ -142,4 +142,49 @@ fn a_full_table_refuses_until_something_expires() {
     assert_eq!(table.confirm(seconds(1), *draft), Err(Refusal::Full));
     assert!(table.confirm(seconds(31), *draft).is_ok());
     assert_eq!(table.len(), 1, "the sweep took both");
+}
+
+/// Two flows whose answers look alike: the first one's stay its own, and are nobody's when it is gone.
+#[test]
+fn what_belongs_to_a_flow_goes_on_belonging_to_it() {
+    let mut table = table_of(10);
+    let (inner, own) = (tuple(protocol::UDP, 5000, 53), tuple(protocol::UDP, 7, 53));
+    let own = Tuple { src: Ipv4Addr::new(203, 0, 113, 5), ..own };
+    let Track::New(mut draft) = table.track(seconds(0), Sight::Packet(inner, None), 100) else {
+        panic!("not new")
+    };
+    draft.reply = own.reversed();
+    let first = table.confirm(seconds(0), *draft).expect("room");
+    open(&mut table, seconds(0), own, None);
+    let whose = |table: &mut Conntrack, now, tuple| match table.track(now, Sight::Packet(tuple, None), 100) {
+        Track::Known { entry, direction, .. } => Some((entry, direction)),
+        _ => None,
+    };
+    assert_eq!(whose(&mut table, seconds(1), own.reversed()), Some((first, Direction::Reply)));
+    assert_eq!(whose(&mut table, seconds(1), inner), Some((first, Direction::Original)));
+    // Its reply is another's, and answers to the inner end itself have never been anybody's.
+    let second = whose(&mut table, seconds(20), own).expect("the other flow");
+    assert_eq!((second.0 == first, second.1), (false, Direction::Original));
+    assert_eq!(whose(&mut table, seconds(20), inner.reversed()), None);
+    let mut now = 20;
+    while table.knows(&inner) {
+        now += 20;
+        assert_eq!(whose(&mut table, seconds(now), own), Some(second));
+        table.expire(seconds(now));
+    }
+    assert_eq!(whose(&mut table, seconds(now), own.reversed()), None);
+    assert_eq!((whose(&mut table, seconds(now), own), table.len()), (Some(second), 1));
+}
+
+/// More than the counters of a line have room for.
+#[test]
+fn packets_and_bytes_are_counted_beyond_four_gigabytes() {
+    let mut table = table_of(10);
+    let flow = tuple(protocol::UDP, 5000, 53);
+    open(&mut table, seconds(0), flow, None);
+    for _ in 0..70_000 {
+        let _ = table.track(seconds(1), Sight::Packet(flow, None), u16::MAX);
+    }
+    let (shown, _) = table.shown(seconds(1)).next().expect("the flow");
+    assert_eq!((shown.packets, shown.bytes), ([70_001, 0], [70_000 * 65_535 + 100, 0]));
 }
