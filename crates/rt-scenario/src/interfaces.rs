@@ -1,14 +1,15 @@
 //! Interfaces that are no ports with a cable: `vlan`, `gre`, `ipip`, `vxlan`, `pppoe`, `tun`. Read when the machine's other
 //! interfaces, addresses and links are known.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use rt_base::{InterfaceKind, NodeId, PortId};
 use rt_rules::{MssClamp, MssTarget};
 
 use crate::diag::{Code, Span};
-use crate::model::NodeKind;
+use crate::model::{Node, NodeKind};
 use crate::rules_text;
 use crate::tree::{Key, Value};
 use crate::world::{World, mtu_at};
@@ -23,6 +24,7 @@ const VXLAN_PORT: u16 = 4_789;
 impl World<'_, '_> {
     /// Reads the kinds of a machine's interfaces.
     pub(crate) fn read_kinds(&mut self, id: NodeId, value: &Value) {
+        let ways = OuterWays::of(&self.nodes[id.index()].node, value);
         for (name, options) in value.get("interfaces").map(Value::entries).unwrap_or_default() {
             let written: Vec<&(Key, Value)> =
                 options.entries().iter().filter(|(k, _)| KINDS.contains(&k.text.as_str())).collect();
@@ -39,7 +41,7 @@ impl World<'_, '_> {
             if self.nodes[id.index()].node.kind == NodeKind::Switch {
                 continue;
             }
-            if let Some(kind) = self.read_kind((id, value), (name, key), how, options) {
+            if let Some(kind) = self.read_kind((id, &ways), (name, key), how, options) {
                 self.set_kind((id, port), kind, mtu_at(options).is_some(), key.span);
             }
         }
@@ -47,7 +49,7 @@ impl World<'_, '_> {
 
     fn read_kind(
         &mut self,
-        (id, machine): (NodeId, &Value),
+        (id, ways): (NodeId, &OuterWays),
         (name, key): (&Key, &Key),
         how: &Value,
         all: &Value,
@@ -64,7 +66,7 @@ impl World<'_, '_> {
             }
             "tun" => (how.text() != Some("no")).then_some(InterfaceKind::Tun),
             word => {
-                let (local, remote) = self.tunnel_ends((id, machine), name, how)?;
+                let (local, remote) = self.tunnel_ends((id, ways), name, how)?;
                 Some(match word {
                     "gre" => {
                         let key = how.whole_at("key").and_then(|n| u32::try_from(n).ok());
@@ -127,7 +129,7 @@ impl World<'_, '_> {
 
     fn tunnel_ends(
         &mut self,
-        (id, machine): (NodeId, &Value),
+        (id, ways): (NodeId, &OuterWays),
         name: &Key,
         how: &Value,
     ) -> Option<(Ipv4Addr, Ipv4Addr)> {
@@ -138,7 +140,7 @@ impl World<'_, '_> {
             self.check_own_end(id, from, at.span);
         }
         let written = how.address_at("from").and_then(v4);
-        let Some(local) = written.or_else(|| self.end_towards((id, machine), remote)) else {
+        let Some(local) = written.or_else(|| ways.end_towards(remote)) else {
             let whose = self.nodes[id.index()].node.name.clone();
             let message =
                 format!("the tunnel `{}` has no own end: `{whose}` has no address but in tunnels", name.text);
@@ -160,41 +162,17 @@ impl World<'_, '_> {
     /// The own end of a tunnel is an address of the machine, unless it gets its addresses during the run.
     fn check_own_end(&mut self, id: NodeId, from: IpAddr, span: Span) {
         let node = &self.nodes[id.index()].node;
-        let own: Vec<IpAddr> = node.interfaces.iter().flat_map(|i| &i.addresses).map(IpNet::addr).collect();
+        let own = node.interfaces.iter().flat_map(|i| &i.addresses).map(IpNet::addr);
         let learns = node.interfaces.iter().any(|i| i.addresses.is_empty());
-        if own.contains(&from) || learns {
+        if learns || own.clone().any(|address| address == from) {
             return;
         }
+        let own: Vec<String> = own.map(|address| address.to_string()).collect();
         let message = format!("{from} is no address of `{}`, so its tunnel cannot begin there", node.name);
         self.problems
             .add(Code::ForeignAddress, span, message, "somebody else's")
             .help("write one of its own addresses, or leave `from:` away: it is then the one on the way to the other end")
-            .known("", own.iter().map(ToString::to_string));
-    }
-
-    /// The address that a machine has on its way to the other end of a tunnel: on the link with it, on that of the next hop
-    /// to it, or else its first.
-    fn end_towards(&self, (id, machine): (NodeId, &Value), remote: Ipv4Addr) -> Option<Ipv4Addr> {
-        let written = machine.get("interfaces").map(Value::entries).unwrap_or_default();
-        let is_tunnel = |name: &str| {
-            let options = written.iter().find(|(key, _)| key.text == name).map(|(_, options)| options);
-            options.is_some_and(|o| TUNNELS.iter().any(|kind| o.get(kind).is_some()))
-        };
-        let interfaces = self.nodes[id.index()].node.interfaces.iter();
-        let outer = interfaces.filter(|i| i.kind.ends().is_none() && !is_tunnel(&i.name));
-        let nets: Vec<&IpNet> = outer.flat_map(|i| &i.addresses).collect();
-        let on_link = |address: IpAddr| {
-            let found = nets.iter().filter(|net| net.contains(&address)).max_by_key(|net| net.prefix_len());
-            found.and_then(|net| v4(net.addr()))
-        };
-        let remote = IpAddr::V4(remote);
-        let routes = machine.get("routes").map(Value::items).unwrap_or_default();
-        let ways = routes.iter().filter_map(|route| Some((route.net_at("to")?, route.address_at("via")?)));
-        let route = ways.filter(|(to, _)| to.contains(&remote)).max_by_key(|(to, _)| to.prefix_len());
-        let next = route.map(|(_, via)| via).or(machine.address_at("gateway"));
-        on_link(remote)
-            .or_else(|| next.and_then(on_link))
-            .or_else(|| nets.first().and_then(|net| v4(net.addr())))
+            .known("", own);
     }
 
     /// Makes an interface virtual. Unless its MTU was written, it is what the interface below leaves.
@@ -260,6 +238,47 @@ impl World<'_, '_> {
             let clamp = MssClamp { when, to: MssTarget::Mtu, origin: origin.clone() };
             self.node(id).node.clamps.push(clamp);
         }
+    }
+}
+
+/// The ways of a machine that lead through no tunnel, as its file says them.
+struct OuterWays {
+    /// Its addresses with their networks.
+    nets: Vec<IpNet>,
+    /// Networks and the next hops to them; the gateway last.
+    hops: Vec<(IpNet, IpAddr)>,
+}
+
+impl OuterWays {
+    fn of(node: &Node, machine: &Value) -> OuterWays {
+        let written = machine.get("interfaces").map(Value::entries).unwrap_or_default();
+        let tunnels = written.iter().filter(|(_, o)| TUNNELS.iter().any(|kind| o.get(kind).is_some()));
+        let tunnels: BTreeSet<&str> = tunnels.map(|(name, _)| name.text.as_str()).collect();
+        if tunnels.is_empty() {
+            return OuterWays { nets: Vec::new(), hops: Vec::new() };
+        }
+        let outer = node.interfaces.iter().filter(|i| !tunnels.contains(i.name.as_str()));
+        let routes = machine.get("routes").map(Value::items).unwrap_or_default();
+        let routes = routes.iter().filter_map(|route| Some((route.net_at("to")?, route.address_at("via")?)));
+        let gateway = machine.address_at("gateway").map(|via| (IpNet::V4(Ipv4Net::default()), via));
+        OuterWays {
+            nets: outer.flat_map(|i| i.addresses.clone()).collect(),
+            hops: routes.chain(gateway).collect(),
+        }
+    }
+
+    /// The address that the machine has on its way to the other end of a tunnel: on the link with it, on that of the next hop
+    /// to it, or else its first.
+    fn end_towards(&self, remote: Ipv4Addr) -> Option<Ipv4Addr> {
+        let on_link = |address: IpAddr| {
+            let found = self.nets.iter().filter(|net| net.contains(&address));
+            found.max_by_key(|net| net.prefix_len()).and_then(|net| v4(net.addr()))
+        };
+        let remote = IpAddr::V4(remote);
+        let hops = self.hops.iter().filter(|(to, _)| to.contains(&remote));
+        on_link(remote)
+            .or_else(|| on_link(hops.max_by_key(|(to, _)| to.prefix_len())?.1))
+            .or_else(|| self.nets.first().and_then(|net| v4(net.addr())))
     }
 }
 

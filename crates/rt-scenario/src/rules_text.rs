@@ -229,8 +229,8 @@ fn is_of(when: &mut Match, protocol: u8) -> Result<(), String> {
 fn condition(when: &mut Match, word: &str, value: &str, find: FindPort<'_>) -> Result<(), String> {
     let port = || find(value).map(Some).ok_or_else(|| format!("there is no interface `{value}` here"));
     let said = match word {
-        "from" => !when.src.is_empty(),
-        "to" => !when.dst.is_empty(),
+        "from" => !when.src.is_empty() || when.src_group.is_some(),
+        "to" => !when.dst.is_empty() || when.dst_group.is_some(),
         "flags" => when.tcp_flags.is_some(),
         "port" => when.dport.is_some(),
         "from-port" => when.sport.is_some(),
@@ -289,6 +289,11 @@ fn group(when: &mut Match, word: &str, text: &str) -> Result<(), String> {
         "from" => (&mut when.src_group, &mut when.src),
         _ => (&mut when.dst_group, &mut when.dst),
     };
+    if group.is_some() || !nets.is_empty() {
+        return Err(format!(
+            "`{word}` is said twice: write a line for each, or put the networks into the group"
+        ));
+    }
     (*group, *nets) = (Some(name.to_owned()), members);
     Ok(())
 }
