@@ -28,15 +28,21 @@ const PRINTING: usize = 95;
 /// Characters of a line, without its end.
 const LINE: usize = 72;
 
-/// Serves `port` for ever.
+/// Serves `port` for ever, over UDP alone where another program of the machine has the TCP port.
 ///
 /// # Errors
-/// `AddrInUse` when somebody else has the port.
+/// `AddrInUse` when somebody else has the port, by UDP or with nothing left to serve.
 pub async fn small_service(net: Net, which: Small, port: u16) -> io::Result<()> {
-    let listener = net.tcp_listen(port)?;
+    let listener = net.tcp_listen(port);
     if which != Small::Chargen {
-        drop(net.spawn(datagrams(net.udp_bind(None, port, None)?, which)));
+        let socket = net.udp_bind(None, port, None)?;
+        let Ok(_) = &listener else {
+            datagrams(socket, which).await;
+            return Ok(());
+        };
+        drop(net.spawn(datagrams(socket, which)));
     }
+    let listener = listener?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true);
