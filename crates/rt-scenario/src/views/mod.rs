@@ -11,7 +11,11 @@ mod text;
 pub use crate::guard::reverse_path_word;
 pub use diagram::{dot, mermaid};
 pub use plain_yaml::plain_yaml;
-pub use text::{clamp_line, filter_line, nat_line, policy_line, policy_route_line, text};
+pub(crate) use text::PENDING_PEERING;
+pub use text::{
+    acl_direction, clamp_line, filter_line, is_pending_peering, is_vpc_router, nat_line, policy_line,
+    policy_route_line, text,
+};
 
 use crate::model::{Model, Node, NodeKind};
 

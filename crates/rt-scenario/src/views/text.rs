@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{by_site, kind_word, table_name};
-use crate::model::{App, Change, Interface, Issuer, Link, Model, Node, Pages};
+use crate::model::{App, Change, Interface, Issuer, Link, Model, Node, NodeKind, Pages};
 use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
 use crate::units::{show_duration, show_loss, show_rate, show_share};
 use rt_base::{HookPoint, InterfaceKind, PortId};
@@ -249,10 +249,35 @@ pub fn filter_line(node: &Node, rule: &Filter) -> String {
     rule.construct.as_ref().map_or_else(|| line.clone(), |c| format!("{line} ({}{border})", whose(c)))
 }
 
-/// A network ACL is about a subnet's border: what comes in by the router's port goes out of the subnet. So the direction is said
-/// with the list, and not as the port's.
+/// Whether this is the router of a VPC, whose interfaces are the borders of subnets.
+#[must_use]
+pub fn is_vpc_router(node: &Node) -> bool {
+    node.kind == NodeKind::Router && node.role == "VPC router"
+}
+
+/// The direction that the access list at this hook has in the file. A cloud's list is about a subnet's border: what comes in by
+/// the router's port goes out of the subnet. Other lists are about the interface.
+#[must_use]
+pub fn acl_direction(node: &Node, hook: HookPoint) -> &'static str {
+    if (hook == HookPoint::Prerouting) == is_vpc_router(node) { "out" } else { "in" }
+}
+
+/// The route of a peering that nobody accepted leads nowhere, and this is its origin.
+#[must_use]
+pub fn is_pending_peering(origin: &Origin) -> bool {
+    match origin {
+        Origin::DefaultOf { what, .. } => what == PENDING_PEERING,
+        Origin::Resource { address } => address.ends_with(&format!("(by default: {PENDING_PEERING})")),
+        _ => false,
+    }
+}
+
+/// Said of the routes of a peering that nobody accepted.
+pub(crate) const PENDING_PEERING: &str = "nobody accepted this peering, so nothing passes it";
+
+/// A network ACL of a cloud is about a subnet's border: the direction is said with the list, and not as the port's.
 fn border(node: &Node, rule: &Filter) -> (Match, String) {
-    let acl = matches!(rule.construct, Some(Construct::NetworkAcl { .. }));
+    let acl = matches!(rule.construct, Some(Construct::NetworkAcl { .. })) && is_vpc_router(node);
     let text = match (acl, rule.when.in_port, rule.when.out_port) {
         (true, Some(port), None) => format!(", outbound from {}", port_name(node, port)),
         (true, None, Some(port)) => format!(", inbound to {}", port_name(node, port)),

@@ -99,8 +99,7 @@ fn peering(world: &mut World<'_, '_>, vpcs: &mut [Vpc<'_>], (name, value): (&Key
     }
     let target = format!("peering {}", name.text);
     if value.flag_at("accepted") == Some(false) {
-        let origin =
-            default_of(world, Some(value), name.span, "nobody accepted this peering, so nothing passes it");
+        let origin = default_of(world, Some(value), name.span, crate::views::PENDING_PEERING);
         for end in [a, b] {
             vpcs[end].dead.insert(target.clone(), origin.clone());
         }
