@@ -317,6 +317,13 @@ impl World {
         outcome
     }
 
+    /// Changes the network now.
+    pub(crate) fn happen_now(&mut self, change: &Change) {
+        let origin = Origin::Resource { address: "can".into() };
+        let happening = Happening { at: self.built.sim.now(), change: change.clone(), origin };
+        happen(&mut self.built.sim, &happening);
+    }
+
     /// What was recorded since the last time, without the facts about the world.
     pub(crate) fn take_trace(&mut self) -> Trace {
         self.recorder.clone().into_trace(rt_trace::TraceMap::default())

@@ -162,24 +162,28 @@ fn nodes_where(model: &Model, holds: impl Fn(usize) -> bool) -> Vec<NodeId> {
     all.filter_map(|i| u32::try_from(i).ok().map(NodeId)).collect()
 }
 
-/// Hosts on a switch; a router is on it only to leave it.
+/// A machine that is asked and asks: a host, and an instance without the cloud's source/destination check, which passes on
+/// packets of others and is a machine all the same.
+pub(super) fn is_machine(node: &Node) -> bool {
+    let group = |c: &rt_rules::Chain| matches!(c.policy.construct, Some(Construct::SecurityGroup { .. }));
+    node.kind == NodeKind::Host || node.chains.iter().any(group)
+}
+
+/// Machines on a switch; a router is on it only to leave it.
 fn on_switch(model: &Model, switch: NodeId) -> Vec<NodeId> {
     let near: Vec<NodeId> = ways::links_of(model, switch).into_iter().map(|(_, n)| n).collect();
-    nodes_where(model, |i| model.nodes[i].kind == NodeKind::Host && near.iter().any(|n| n.index() == i))
+    nodes_where(model, |i| is_machine(&model.nodes[i]) && near.iter().any(|n| n.index() == i))
 }
 
 fn in_network(model: &Model, net: IpNet) -> Vec<NodeId> {
     let inside = |i: usize| addresses(model, i).iter().any(|a| net.contains(a));
     let all = nodes_where(model, inside);
-    let hosts: Vec<NodeId> =
-        all.iter().copied().filter(|n| model.nodes[n.index()].kind == NodeKind::Host).collect();
+    let hosts: Vec<NodeId> = all.iter().copied().filter(|n| is_machine(&model.nodes[n.index()])).collect();
     if hosts.is_empty() { all } else { hosts }
 }
 
 fn in_site(model: &Model, name: &str) -> Vec<NodeId> {
-    nodes_where(model, |i| {
-        model.nodes[i].site.as_deref() == Some(name) && model.nodes[i].kind == NodeKind::Host
-    })
+    nodes_where(model, |i| model.nodes[i].site.as_deref() == Some(name) && is_machine(&model.nodes[i]))
 }
 
 /// Machines that wear a security group: by its name, or `VPC.NAME`.

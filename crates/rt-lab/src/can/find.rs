@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rt_base::{
-    AppRecord, DropReason, Event, FrameId, LinkId, NearMiss, NodeId, Place, PortId, Time, Way, What,
+    AppRecord, DropReason, Event, FrameId, InterfaceKind, LinkId, NearMiss, NodeId, Place, PortId, RouteId,
+    Time, Way, What,
 };
-use rt_scenario::model::Model;
+use rt_scenario::model::{App, Model};
 use rt_trace::Trace;
-use rt_wire::{EthernetHeader, Ipv4Header, TcpHeader, UdpHeader};
 
+use super::bytes;
+use super::lift;
 use super::probe::{Probe, Protocol, Question};
 
 /// An IP packet's ends. Ports are 0 where there are none.
@@ -19,6 +21,17 @@ pub(super) struct Packet {
     pub(super) dst: SocketAddr,
     /// An ICMP error.
     pub(super) complains: bool,
+}
+
+/// What a packet was for that did not arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum About {
+    /// What was asked, or its answer.
+    Question,
+    /// It asked a name server, or answered for one.
+    Lookup,
+    /// It carries others through a tunnel.
+    Tunnel,
 }
 
 /// What stood in the way.
@@ -34,12 +47,16 @@ pub(super) struct Cause {
     pub(super) packet: Packet,
     /// Interface it arrived by, if it did.
     pub(super) arrived: Option<PortId>,
+    /// Interface that it was to leave by, if a route was chosen.
+    pub(super) out: Option<PortId>,
     /// It was an answer.
     pub(super) answer: bool,
-    /// It asked a name server.
-    pub(super) lookup: bool,
+    /// What it was for.
+    pub(super) about: About,
     /// Machines that the packet passed before (a routing loop shows here).
     pub(super) passed: Vec<NodeId>,
+    /// The machines before that led it on, in order, and by which of their routes.
+    pub(super) led: Vec<(NodeId, RouteId)>,
     /// The rule that came nearest, and what kept it from matching.
     pub(super) nearest: Option<Box<NearMiss>>,
 }
@@ -55,11 +72,24 @@ pub(super) enum Found {
 /// Finds the first cause after the probe began.
 pub(super) fn cause(model: &Model, probe: &Probe, question: &Question) -> Option<Found> {
     let trace = &probe.trace;
-    let drops = || trace.events.iter().filter(|e| e.at >= probe.begun);
-    // Names are looked up first; their packets matter only when nothing else was sent or lost.
-    let mut asked = drops().filter_map(|e| of_drop(model, trace, question, e));
-    let asked = asked.next();
-    let asked = asked.or_else(|| drops().find_map(|e| of_lookup(model, trace, question, e)));
+    let drops = || {
+        let all = trace.events.iter().filter(|e| e.at >= probe.begun);
+        all.filter_map(|e| dropped(model, trace, question, e))
+    };
+    // Names are looked up first, and tunnels carry what was asked: their packets matter only when nothing else was lost.
+    let asks = |packet: &Packet| asks(packet, question);
+    let asked = drops().find(|(cause, born)| asks(&cause.packet) || asks(born)).map(|(cause, _)| cause);
+    // Who is at the other end of a VXLAN is asked through it: when nobody answers, the tunnel's packets say why.
+    let through = asked.as_ref().is_some_and(|cause| {
+        let interfaces = &model.nodes[cause.node.index()].interfaces;
+        let interface = cause.out.and_then(|port| interfaces.get(port.index()));
+        let vxlan = interface.is_some_and(|i| matches!(i.kind, InterfaceKind::Vxlan { .. }));
+        vxlan && cause.reason == DropReason::NeighborUnreachable
+    });
+    let tunnel = || drops().map(|(cause, _)| cause).find(|c| c.about == About::Tunnel);
+    let asked = if through { tunnel().or(asked) } else { asked };
+    let asked = asked.or_else(|| drops().find_map(|(cause, _)| of_lookup(cause, question)));
+    let asked = asked.or_else(tunnel);
     if let Some(cause) = asked {
         return Some(Found::Drop(Box::new(cause)));
     }
@@ -73,84 +103,192 @@ pub(super) fn cause(model: &Model, probe: &Probe, question: &Question) -> Option
     })
 }
 
-fn of_drop(model: &Model, trace: &Trace, question: &Question, event: &Event) -> Option<Cause> {
-    let cause = dropped(model, trace, question, event)?;
-    let about = cause.packet.protocol == question.protocol.number() || cause.packet.protocol == 1;
-    let own = question.protocol != Protocol::Udp
-        || question.port.is_some_and(|p| p == cause.packet.dst.port() || p == cause.packet.src.port())
-        || cause.packet.protocol == 1;
-    (about && own).then_some(cause)
+/// Whether a packet may be what was asked, its answer, or an ICMP error about either.
+fn asks(packet: &Packet, question: &Question) -> bool {
+    let ports = [packet.dst.port(), packet.src.port()];
+    let own = question.protocol != Protocol::Udp || question.port.is_some_and(|p| ports.contains(&p));
+    packet.protocol == 1 || packet.protocol == question.protocol.number() && own
 }
 
-fn of_lookup(model: &Model, trace: &Trace, question: &Question, event: &Event) -> Option<Cause> {
-    let cause = dropped(model, trace, question, event)?;
+fn of_lookup(cause: Cause, question: &Question) -> Option<Cause> {
     let dns = cause.packet.protocol == 17 && [cause.packet.src.port(), cause.packet.dst.port()].contains(&53);
-    (dns && question.address().is_none()).then_some(Cause { lookup: true, ..cause })
+    (dns && question.address().is_none()).then_some(Cause { about: About::Lookup, ..cause })
 }
 
-fn dropped(model: &Model, trace: &Trace, question: &Question, event: &Event) -> Option<Cause> {
+/// Whether a packet carries others through a tunnel, of the stack or of a program.
+fn carries(model: &Model, packet: &Packet, question: &Question) -> bool {
+    let ports = [packet.src.port(), packet.dst.port()];
+    if matches!(packet.protocol, bytes::GRE | bytes::IPIP)
+        || question.port.is_some_and(|p| ports.contains(&p))
+    {
+        return !asks(packet, question);
+    }
+    let vxlan = |port: u16| packet.protocol == 17 && ports.contains(&port);
+    let kinds = model.nodes.iter().flat_map(|n| &n.interfaces).map(|i| i.kind);
+    let app = |app: &App| match app {
+        App::Wireguard { port, .. } => packet.protocol == 17 && ports.contains(port),
+        App::TcpTunnel { port, to, .. } => {
+            let to = to.map_or(*port, |to| to.port());
+            packet.protocol == 6 && (ports.contains(port) || ports.contains(&to))
+        }
+        _ => false,
+    };
+    kinds.into_iter().any(|kind| matches!(kind, InterfaceKind::Vxlan { port, .. } if vxlan(port)))
+        || model.nodes.iter().flat_map(|n| &n.apps).any(app)
+}
+
+/// A drop, and its packet as it was when it was first seen.
+fn dropped(model: &Model, trace: &Trace, question: &Question, event: &Event) -> Option<(Cause, Packet)> {
     let What::Drop { reason, place, port, rule } = event.what else { return None };
     if reason == DropReason::NotForThisStation {
         return None; // flooded by a switch that did not know better
     }
+    // What an earlier question left behind: it waited for a neighbour since before this one.
+    let mut others = trace.events_of(event.frame).filter(|e| e.id != event.id);
+    if reason == DropReason::NeighborUnreachable && others.next().is_none() {
+        return None;
+    }
+    let event = &Event { frame: subject(trace, event), ..event.clone() };
     let node = event.node();
-    let packet = seen_by(trace, (event, place), question)?;
-    let passed = passed(trace, event.frame);
-    let mut there = trace.events_of(event.frame).filter(|e| e.node() == node && e.at == event.at);
-    let nearest =
-        there.find_map(|e| if let What::NearMiss(miss) = &e.what { Some(miss.clone()) } else { None });
     let here = trace.sightings(event.frame).rev().find(|s| s.node == node && s.way == Way::In);
-    Some(Cause {
+    let seen = seen_by(model, trace, event, question)?;
+    let nearest = there(trace, event)
+        .find_map(|e| if let What::NearMiss(miss) = &e.what { Some(miss.clone()) } else { None });
+    let routes = trace.events_of(event.frame).filter_map(|e| match e.what {
+        What::Route { rule, out, .. } => Some((e.node(), RouteId(rule), out)),
+        _ => None,
+    });
+    let (here_led, before): (Vec<_>, Vec<_>) = routes.partition(|(at, ..)| *at == node);
+    let from = root(trace, event.frame);
+    let cause = Cause {
         node,
         reason,
         place,
         port,
         rule: Some(rule).filter(|r| *r != u32::MAX),
         link: link_at(model, node, port),
-        packet,
-        arrived: here.map(|s| s.port),
-        answer: root(trace, event.frame).node() != question.from,
-        lookup: false,
-        passed,
+        packet: seen.packet,
+        arrived: seen.port.or(here.map(|s| s.port)),
+        answer: is_answer(trace, event, question),
+        about: if carries(model, &seen.packet, question) { About::Tunnel } else { About::Question },
+        passed: passed(trace, event.frame),
+        led: before.into_iter().map(|(at, route, _)| (at, route)).collect(),
+        out: here_led.last().map(|(.., out)| *out),
         nearest,
-    })
+    };
+    Some((cause, packet(trace, from).unwrap_or(seen.packet)))
 }
 
-/// The packet as the table saw it that dropped it: after what NAT did here before.
-fn seen_by(trace: &Trace, (event, place): (&Event, Place), question: &Question) -> Option<Packet> {
-    let on_wire = last_packet(trace, event, question)?;
-    if place == Place::Hook(rt_base::HookPoint::Prerouting) {
-        return Some(on_wire);
+/// The frame that a drop is about: where the machine lost its question for a neighbour's MAC, the packet that waits for that.
+fn subject(trace: &Trace, drop: &Event) -> FrameId {
+    let of_ip = trace.sightings(drop.frame).any(|s| bytes::ip(&s.bytes).is_some());
+    let on_link = matches!(drop.what, What::Drop { reason: DropReason::LinkDown | DropReason::LinkLoss, .. });
+    let routed = |frame| trace.events_of(frame).any(|e| matches!(e.what, What::Route { .. }));
+    if of_ip || routed(drop.frame) || !on_link {
+        return drop.frame;
     }
-    let rewritten = trace.events_of(event.frame).filter(|e| e.node() == event.node() && e.at == event.at);
-    let last = rewritten.filter_map(|e| if let What::Nat(nat) = &e.what { Some(nat) } else { None }).last();
-    Some(last.map_or(on_wire, |nat| Packet { src: nat.src_after, dst: nat.dst_after, ..on_wire }))
+    let mut same = trace.events_at(drop.node()).filter(|e| e.because == drop.because);
+    same.find(|e| matches!(e.what, What::Route { .. })).map_or(drop.frame, |e| e.frame)
 }
 
-/// The packet as it was last on a wire before the event; of one that never was, as its socket opened it.
-fn last_packet(trace: &Trace, event: &Event, question: &Question) -> Option<Packet> {
-    let seen = trace.sightings(event.frame).rev().find(|s| s.at <= event.at);
-    seen.and_then(|s| parse(&s.bytes))
-        .or_else(|| packet(trace, event.frame))
-        .or_else(|| unsent(trace, event, question))
+/// Whether it was not the asker who sent a packet. Of one that a program took out of a tunnel and that bears no frame's id
+/// from before, nobody knows who did: what arrives at the asker is an answer.
+fn is_answer(trace: &Trace, event: &Event, question: &Question) -> bool {
+    let first = trace.events_of(event.frame).next();
+    let unknown =
+        first.is_some_and(|e| e.node() == event.node() && matches!(e.what, What::Tun { inward: true, .. }));
+    if unknown && trace.sightings(event.frame).next().is_none() {
+        return event.node() == question.from;
+    }
+    root(trace, event.frame).node() != question.from
 }
 
-/// A packet that was dropped before it left the machine that made it: what was asked, or the mirror of what came last.
-fn unsent(trace: &Trace, event: &Event, question: &Question) -> Option<Packet> {
-    let filtered = trace.events_of(event.frame).find_map(|e| match &e.what {
+/// What happened to a frame at the machine and the moment of a drop.
+fn there<'t>(trace: &'t Trace, drop: &Event) -> impl Iterator<Item = &'t Event> {
+    let (node, at) = (drop.node(), drop.at);
+    trace.events_of(drop.frame).filter(move |e| e.node() == node && e.at == at)
+}
+
+/// A packet as a table of a machine sees it.
+struct Seen {
+    packet: Packet,
+    /// The virtual interface by which it came.
+    port: Option<PortId>,
+}
+
+/// The packet as the table saw it that dropped it: after what this machine took from it, put around it and rewrote.
+fn seen_by(model: &Model, trace: &Trace, drop: &Event, question: &Question) -> Option<Seen> {
+    let wire = trace.sightings(drop.frame).rev().find(|s| s.at <= drop.at);
+    let mut rest = wire.and_then(|s| bytes::ip(&s.bytes));
+    let first = rest.and_then(bytes::packet).or_else(|| packet(trace, drop.frame));
+    let packet = first.or_else(|| unsent(trace, drop, question))?;
+    let mut seen = Seen { packet, port: None };
+    let interfaces = &model.nodes.get(drop.node().index())?.interfaces;
+    for event in there(trace, drop).take_while(|e| e.id != drop.id) {
+        match &event.what {
+            What::Nat(nat) => seen.packet = Packet { src: nat.src_after, dst: nat.dst_after, ..seen.packet },
+            What::Unwrapped { port, .. } => {
+                seen.port = Some(*port);
+                let kind = interfaces.get(port.index()).map_or(InterfaceKind::Ethernet, |i| i.kind);
+                if let Some(inner) = rest.and_then(|outer| bytes::inside(kind, outer)) {
+                    rest = Some(inner);
+                    seen.packet = bytes::packet(inner)?;
+                }
+            }
+            What::Wrapped { port, .. } => {
+                let kind = interfaces.get(port.index()).map_or(InterfaceKind::Ethernet, |i| i.kind);
+                if let Some(outer) = bytes::around(kind) {
+                    seen.packet = outer;
+                }
+            }
+            What::Tun { port, inward: true } => {
+                let packet = clear(trace, drop, question)?;
+                seen = Seen { packet, port: Some(*port) };
+            }
+            _ => {}
+        }
+    }
+    Some(seen)
+}
+
+/// A packet that a program took out of its tunnel: what the filter saw, what it was before another program took it in, or
+/// what was asked.
+fn clear(trace: &Trace, drop: &Event, question: &Question) -> Option<Packet> {
+    let before = || {
+        let tun = trace.events_of(drop.frame).find(|e| matches!(e.what, What::Tun { inward: false, .. }))?;
+        let seen = trace.sightings(drop.frame).take_while(|s| s.at <= tun.at).last()?;
+        bytes::ip(&seen.bytes).and_then(bytes::packet)
+    };
+    let told = || {
+        let asked = asked(question);
+        if is_answer(trace, drop, question) {
+            Packet { src: asked.dst, dst: asked.src, ..asked }
+        } else {
+            asked
+        }
+    };
+    near_miss(trace, drop).or_else(before).or_else(|| Some(told()))
+}
+
+fn near_miss(trace: &Trace, drop: &Event) -> Option<Packet> {
+    trace.events_of(drop.frame).find_map(|e| match &e.what {
         What::NearMiss(miss) => {
             Some(Packet { protocol: miss.protocol, src: miss.src, dst: miss.dst, complains: false })
         }
         _ => None,
-    });
-    if let Some(packet) = filtered {
+    })
+}
+
+/// A packet that was dropped before it left the machine that made it: what was asked, or the mirror of what came last.
+fn unsent(trace: &Trace, event: &Event, question: &Question) -> Option<Packet> {
+    if let Some(packet) = near_miss(trace, event) {
         return Some(packet);
     }
     if event.node() == question.from {
         return Some(asked(question));
     }
     let came = trace.frames_at(event.node()).rev().find(|f| f.at <= event.at && f.way == Way::In);
-    let came = came.and_then(|f| parse(&f.bytes))?;
+    let came = came.and_then(|f| bytes::ip(&f.bytes)).and_then(bytes::packet)?;
     Some(Packet { src: came.dst, dst: came.src, ..came })
 }
 
@@ -176,39 +314,7 @@ pub(super) fn root(trace: &Trace, frame: FrameId) -> FrameId {
 
 /// A frame's packet as it was first seen.
 pub(super) fn packet(trace: &Trace, frame: FrameId) -> Option<Packet> {
-    parse(&trace.sightings(frame).next()?.bytes)
-}
-
-/// The IP packet in a frame: behind VLAN tags and PPPoE too.
-fn parse(bytes: &[u8]) -> Option<Packet> {
-    let (ethernet, mut rest) = EthernetHeader::parse(bytes).ok()?;
-    let mut kind = ethernet.ethertype;
-    while kind == 0x8100 || kind == 0x88a8 {
-        kind = u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]);
-        rest = rest.get(4..)?;
-    }
-    if kind == 0x8864 {
-        rest = rest.get(8..)?;
-        kind = 0x0800;
-    }
-    if kind != 0x0800 {
-        return None;
-    }
-    let (ip, payload) = Ipv4Header::parse(rest).ok()?;
-    let tcp = (ip.protocol == 6).then(|| TcpHeader::parse(payload).ok()).flatten();
-    let udp = (ip.protocol == 17).then(|| UdpHeader::parse(payload).ok()).flatten();
-    let (sport, dport) = match (&tcp, &udp) {
-        (Some((tcp, _)), _) => (tcp.src, tcp.dst),
-        (_, Some((udp, _))) => (udp.src, udp.dst),
-        _ => (0, 0),
-    };
-    let complains = ip.protocol == 1 && payload.first().is_some_and(|t| matches!(t, 3 | 11 | 12));
-    Some(Packet {
-        protocol: ip.protocol,
-        src: SocketAddr::new(IpAddr::V4(ip.src), sport),
-        dst: SocketAddr::new(IpAddr::V4(ip.dst), dport),
-        complains,
-    })
+    bytes::ip(&trace.sightings(frame).next()?.bytes).and_then(bytes::packet)
 }
 
 /// Machines that the first packet of the probe passed, the asking one first.
@@ -235,6 +341,21 @@ pub(super) fn reached(trace: &Trace, question: &Question, begun: Time, node: Nod
         What::Nat(nat) => nat.dst_before != nat.dst_after && is_own(trace, e, question),
         _ => false,
     })
+}
+
+/// The question as it came to the machine that answered it.
+pub(super) fn delivered(trace: &Trace, question: &Question, begun: Time, node: NodeId) -> Option<Packet> {
+    let mut taken = trace.events_at(node).filter(|e| {
+        let delivered =
+            matches!(e.what, What::Deliver { protocol, .. } if protocol == question.protocol.number());
+        delivered && e.at >= begun && is_own(trace, e, question)
+    });
+    let taken = taken.next()?;
+    let came = trace
+        .sightings(taken.frame)
+        .rev()
+        .find(|s| s.node == node && s.way == Way::In && s.at <= taken.at)?;
+    bytes::ip(&came.bytes).and_then(bytes::packet)
 }
 
 /// The first machine that took the question.
@@ -267,16 +388,19 @@ fn link_at(model: &Model, node: NodeId, port: PortId) -> Option<LinkId> {
     u32::try_from(at).ok().map(LinkId)
 }
 
-/// Where a packet of `from` to `to` came out on the internet: the source address that it bore there, and for each machine
-/// that rewrote it, the source that it had before.
+/// Where a packet of `from` came out on the internet: the public source address that it bore there (behind a carrier's NAT not
+/// yet at the first router), and for each machine that rewrote it, the source that it had before.
 pub(super) fn face(
     trace: &Trace,
     from: NodeId,
     internet: &dyn Fn(NodeId) -> bool,
 ) -> Option<(IpAddr, Vec<(NodeId, IpAddr)>)> {
-    let outside = trace.frames.iter().find(|f| internet(f.node) && root(trace, f.frame).node() == from)?;
-    let address = parse(&outside.bytes)?.src.ip();
-    let nats = trace.events_of(outside.frame).filter_map(|e| match &e.what {
+    let mut outside = trace.frames.iter().filter(|f| internet(f.node) && root(trace, f.frame).node() == from);
+    let (frame, address) = outside.find_map(|f| {
+        let source = bytes::ip(&f.bytes).and_then(bytes::packet)?.src.ip();
+        (!lift::is_private(source)).then_some((f.frame, source))
+    })?;
+    let nats = trace.events_of(frame).filter_map(|e| match &e.what {
         What::Nat(nat) if nat.src_before.ip() != nat.src_after.ip() => Some((e.node(), nat.src_before.ip())),
         _ => None,
     });

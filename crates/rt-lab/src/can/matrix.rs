@@ -3,14 +3,14 @@
 
 use std::net::IpAddr;
 
-use rt_base::{DropReason, NodeId, Place};
+use rt_base::{DropReason, NodeId, Place, Time};
 use rt_rules::{Construct, NatAction};
-use rt_scenario::model::{App, Model, NodeKind};
+use rt_scenario::model::{App, Model};
 use serde::Serialize;
 
 use super::ends::{self, End};
 use super::find::{self, Found};
-use super::probe::{Probe, Prober, Protocol, Question};
+use super::probe::{self, Probe, Prober, Protocol, Question};
 use super::{lift, name, solve, stranger, ways};
 use crate::{Refusal, Scenario};
 
@@ -29,6 +29,8 @@ pub struct MatrixQuery {
     pub protocol: Option<Protocol>,
     /// Machines that run services are pinged as well.
     pub ping: bool,
+    /// Of which moment of the run, as in [`super::CanQuery::at`].
+    pub at: Time,
     /// Chooses all random things.
     pub seed: u64,
 }
@@ -178,6 +180,7 @@ pub fn matrix(scenario: &Scenario, query: &MatrixQuery) -> Result<Matrix, Refusa
 
 /// [`matrix`] of a lowered model; `name` is what the table says of whom it is.
 pub(crate) fn matrix_of_model(name: &str, mut model: Model, query: &MatrixQuery) -> Result<Matrix, Refusal> {
+    probe::at(&mut model, query.at);
     let everybody = || "everybody".to_owned();
     let (from_text, to_text) =
         (query.from.clone().unwrap_or_else(everybody), query.to.clone().unwrap_or_else(everybody));
@@ -187,7 +190,7 @@ pub(crate) fn matrix_of_model(name: &str, mut model: Model, query: &MatrixQuery)
         let stranger = ends::the_stranger(&mut model, None)?;
         if let Some(port) = query.port {
             let protocol = query.protocol.unwrap_or(Protocol::Tcp);
-            model.nodes[stranger.index()].apps.push(lift::listener(protocol, port));
+            model.nodes[stranger.index()].apps.push(super::edit::listener(protocol, port));
         }
     }
     let columns = columns(&model, query, &asked);
@@ -218,7 +221,7 @@ fn machines(model: &mut Model, end: Option<&str>) -> Result<(Vec<NodeId>, bool),
     let mut found: Vec<NodeId> = all
         .iter()
         .copied()
-        .filter(|n| model.nodes[n.index()].kind == NodeKind::Host && !own(n))
+        .filter(|n| ends::is_machine(&model.nodes[n.index()]) && !own(n))
         .filter(|n| model.nodes[n.index()].name != stranger::NAME)
         .collect();
     if internet.is_some() {

@@ -3,8 +3,12 @@
 //!
 //! Not a proof over all packets: it answers for the packets that were sent. What lifts a blocker is a change of the
 //! lowered model, and the same engine runs it; nothing is guessed from the rules. A world is asked when every machine has
-//! its address and every service listens; what the timeline changes later is not seen.
+//! its address and every service listens; of the timeline that is there which was by the moment that is asked about.
 
+mod add;
+mod bytes;
+mod cloud;
+mod edit;
 mod ends;
 mod find;
 mod lift;
@@ -20,7 +24,7 @@ mod ways;
 
 use std::net::IpAddr;
 
-use rt_base::{Nanos, NodeId};
+use rt_base::{Nanos, NodeId, Time};
 use rt_scenario::model::Model;
 use serde::Serialize;
 
@@ -97,6 +101,8 @@ pub struct CanQuery {
     pub to: String,
     /// By what; otherwise TCP with a port and ICMP without.
     pub protocol: Option<Protocol>,
+    /// Of which moment of the run: what the timeline has done by then is done. Zero: what it has at the beginning.
+    pub at: Time,
     /// Chooses all random things.
     pub seed: u64,
 }
@@ -105,7 +111,7 @@ impl CanQuery {
     /// From here to there, with seed 1.
     #[must_use]
     pub fn new(from: &str, to: &str) -> CanQuery {
-        CanQuery { from: from.to_owned(), to: to.to_owned(), protocol: None, seed: 1 }
+        CanQuery { from: from.to_owned(), to: to.to_owned(), protocol: None, at: Time::ZERO, seed: 1 }
     }
 }
 
@@ -134,6 +140,7 @@ const MOST_PAIRS: usize = 64;
 /// where there is no internet, or more than 64 pairs.
 pub fn can(scenario: &Scenario, query: &CanQuery) -> Result<Answers, Refusal> {
     let mut model = scenario.model().clone();
+    probe::at(&mut model, query.at);
     let (text, port, suffix) = ends::split_port(&query.to)?;
     let protocol = protocol(query.protocol, port, suffix)?;
     let (from, to) = (End::read(&model, &query.from)?, End::read(&model, text)?);
@@ -230,7 +237,7 @@ fn targets(
         End::Internet => {
             let node = ends::the_stranger(model, None)?;
             if let Some(port) = port {
-                model.nodes[node.index()].apps.push(lift::listener(protocol, port));
+                model.nodes[node.index()].apps.push(edit::listener(protocol, port));
             }
             vec![machine(model, node, Some(text))]
         }

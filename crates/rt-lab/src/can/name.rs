@@ -9,10 +9,11 @@ use rt_rules::{Construct, Origin};
 use rt_scenario::model::{Model, Node, NodeKind};
 use rt_scenario::views;
 
-use super::Blocker;
-use super::find::Cause;
-use super::lift::{self, Edit};
+use super::cloud::NAT_GATEWAY;
+use super::edit::Edit;
+use super::find::{About, Cause};
 use super::solve::{self, State};
+use super::{Blocker, lift, ways};
 
 /// What the asker says, when no packet was dropped.
 pub(super) fn said(model: &Model, from: NodeId, said: &str) -> Blocker {
@@ -87,9 +88,10 @@ fn sentence(state: &State, cause: &Cause, edit: Option<&Edit>) -> String {
         port => format!("{}:{port}", cause.packet.dst.ip()),
     };
     match edit {
-        Some(Edit::Face(_) | Edit::Routes(_)) if cause.reason != DropReason::TtlExceeded => {
+        _ if is_unroutable(&state.model, cause) => {
+            let what = if cause.answer { " for the answer" } else { "" };
             return format!(
-                "{} is not routable on the internet: {} knows no way to a private address",
+                "{} is not routable on the internet: {} knows no way{what} to a private address",
                 cause.packet.dst.ip(),
                 node.name
             );
@@ -105,11 +107,16 @@ fn sentence(state: &State, cause: &Cause, edit: Option<&Edit>) -> String {
         }
         _ => {}
     }
-    let what = match (cause.lookup, cause.answer) {
-        (true, false) => "the question to the name server",
-        (true, true) => "the name server's answer to",
-        (false, true) => "the answer to",
-        (false, false) => "the packet to",
+    if let Some((by, _)) = lift::came_back(cause) {
+        let by = &state.model.nodes[by.index()].name;
+        return format!("{by} leads the packet to {to} back to {}, from which it has it", node.name);
+    }
+    let what = match (cause.about, cause.answer) {
+        (About::Lookup, false) => "the question to the name server",
+        (About::Lookup, true) => "the name server's answer to",
+        (About::Tunnel, _) => "the tunnel's packet to",
+        (About::Question, true) => "the answer to",
+        (About::Question, false) => "the packet to",
     };
     let what = if cause.packet.complains { "the ICMP error to" } else { what };
     match construct(node, cause) {
@@ -122,7 +129,8 @@ fn sentence(state: &State, cause: &Cause, edit: Option<&Edit>) -> String {
             format!("{name} of {} refuses {what} {to}", node.name)
         }
         Some(Construct::NetworkAcl { name }) => {
-            let way = if cause.place == Place::Hook(HookPoint::Prerouting) { "out" } else { "in" };
+            let hook = if let Place::Hook(hook) = cause.place { hook } else { HookPoint::Prerouting };
+            let way = views::acl_direction(node, hook);
             format!("the network ACL `{name}` ({way}) refuses {what} {to}: it keeps no state")
         }
         Some(Construct::InternetGateway) => {
@@ -135,6 +143,18 @@ fn sentence(state: &State, cause: &Cause, edit: Option<&Edit>) -> String {
         }
         None => format!("{} dropped {what} {to}: {}", node.name, cause.reason.say()),
     }
+}
+
+/// Nobody on the internet has a way to a private address.
+fn is_unroutable(model: &Model, cause: &Cause) -> bool {
+    let no_way = matches!(
+        cause.reason,
+        DropReason::NoRoute
+            | DropReason::RouteUnreachable
+            | DropReason::Blackhole
+            | DropReason::NeighborUnreachable
+    );
+    no_way && ways::is_internet(model, cause.node) && lift::is_private(cause.packet.dst.ip())
 }
 
 /// The cloud's construct that decided: the rule's, or the policy's.
@@ -166,6 +186,12 @@ pub(super) fn rule_and_origin(
     if let Some(found) = node.behind(cause.reason) {
         return (Some(found.text), found.origin);
     }
+    if let Some((by, route)) = lift::came_back(cause) {
+        let facts = crate::facts::of_node(&model.nodes[by.index()]);
+        if let Some(fact) = facts.route(route.0) {
+            return (Some(fact.text.clone()), fact.origin.clone());
+        }
+    }
     if cause.reason == DropReason::NoRoute {
         return (None, no_route(&model.nodes[cause.node.index()], node, cause.packet.dst.ip()).to_string());
     }
@@ -188,7 +214,7 @@ fn nearest(node: &Node, cause: &Cause) -> Option<String> {
     let miss = cause.nearest.as_ref()?;
     let Place::Hook(hook) = miss.place else { return None };
     let rule = node.chains.iter().find(|c| c.hook == hook)?.rules.get(miss.rule as usize)?;
-    if rule.origin == super::stranger::origin() {
+    if rule.origin == super::add::origin() {
         return None; // a line of our own
     }
     let name =
@@ -204,10 +230,10 @@ fn no_route(node: &Node, facts: &rt_trace::NodeFacts, to: IpAddr) -> Origin {
         }
         _ => 0,
     };
-    let routes = node.routes.iter().enumerate().filter(|(_, r)| r.origin != super::stranger::origin());
+    let routes = node.routes.iter().enumerate().filter(|(_, r)| r.origin != super::add::origin());
     let best = routes.max_by_key(|(index, route)| (common(&route.prefix), usize::MAX - index));
     // Nobody's routes on the internet come near to a private address.
-    let far = lift::is_private(to) && matches!(node.role.as_str(), "backbone router" | "ISP router");
+    let far = lift::is_private(to) && ways::is_internet_router(node);
     let nearest = best.filter(|_| !far).map(|(index, route)| {
         let text = facts.routes.get(index).map_or("?", |fact| fact.text.as_str());
         format!("`{text}`, {}: {to} is not in {}", route.origin, route.prefix)
@@ -223,7 +249,7 @@ fn no_route(node: &Node, facts: &rt_trace::NodeFacts, to: IpAddr) -> Origin {
 /// AWS's code for the same thing. Defaults of the cloud's constructs have it in their origin.
 fn explanation(node: &Node, cause: &Cause, (origin, no_mapping): (&str, bool)) -> Option<String> {
     if no_mapping {
-        return (node.role == "NAT gateway").then(|| "NGW_REQUIRES_SOURCE_IN_VPC".to_owned());
+        return (node.role == NAT_GATEWAY).then(|| "NGW_REQUIRES_SOURCE_IN_VPC".to_owned());
     }
     let written = origin.split(|c: char| !(c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit()));
     let mut written =
@@ -236,6 +262,7 @@ fn explanation(node: &Node, cause: &Cause, (origin, no_mapping): (&str, bool)) -
         DropReason::NoRoute => "NO_ROUTE_TO_DESTINATION",
         DropReason::Blackhole => "BLACKHOLE_ROUTE_FOR_DESTINATION_FOUND",
         DropReason::TtlExceeded if circles(cause) => "CYCLIC_PATH_DETECTED",
+        DropReason::BadSource if lift::came_back(cause).is_some() => "CYCLIC_PATH_DETECTED",
         DropReason::NotARouter if is_checked(node) => "ENI_SOURCE_DEST_CHECK_RESTRICTION",
         DropReason::ReversePath => "GATEWAY_REJECTS_SPOOFED_TRAFFIC",
         _ => return None,

@@ -2,13 +2,16 @@
 //!
 //! Between two questions every machine forgets its flows and NAT mappings. What stays is what does not decide whether a
 //! packet arrives: neighbours' MACs, caches of names, the count of random ports.
+//!
+//! Nothing else goes on meanwhile: there are no steps, and the timeline stands still. What it has at time zero is so from the
+//! beginning; what it has done since, up to the moment that is asked about ([`at`]), is done when every machine is ready.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use rt_apps::{ConnectOptions, StepFn, probe};
 use rt_base::{Nanos, NodeId, PortId, Time, What};
-use rt_scenario::model::{App, FastOpen, Model, Verb};
+use rt_scenario::model::{App, FastOpen, Happening, Model, Verb};
 use rt_trace::Trace;
 use serde::Serialize;
 
@@ -62,6 +65,11 @@ pub(super) struct Question {
 }
 
 impl Question {
+    /// Asks nothing: for changes that are tried for their own sake.
+    pub(super) fn nothing() -> Question {
+        Question { from: NodeId(0), target: String::new(), protocol: Protocol::Icmp, port: None }
+    }
+
     /// The address asked for; `None` for a name.
     pub(super) fn address(&self) -> Option<IpAddr> {
         self.target.parse().ok()
@@ -90,6 +98,12 @@ pub(super) struct Probe {
     pub(super) trace: Trace,
 }
 
+/// The model as it is at a moment of its run: what the timeline does later never happens.
+pub(super) fn at(model: &mut Model, moment: Time) {
+    model.timeline.retain(|happening| happening.at <= moment);
+    model.timeline.sort_by_key(|happening| happening.at);
+}
+
 /// A booted world that takes questions.
 pub(super) struct Prober {
     world: World,
@@ -105,8 +119,13 @@ impl Prober {
         let nothing = || Verb::Ping { target: String::new(), count: 0 };
         model.steps = askers.iter().map(|node| step_at(*node, "can".to_owned(), nothing(), "can")).collect();
         plain(&mut model);
+        let (begun, since) =
+            std::mem::take(&mut model.timeline).into_iter().partition(|h| h.at == Time::ZERO);
+        model.timeline = begun;
         let mut world = World::of_model(&model, seed);
         world.boot();
+        let since: Vec<Happening> = since;
+        since.iter().for_each(|happening| world.happen_now(&happening.change));
         Prober { world, fresh: true }
     }
 

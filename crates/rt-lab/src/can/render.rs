@@ -42,7 +42,8 @@ impl Verdict {
         if self.reachable {
             return None;
         }
-        if self.blockers.last().is_some_and(|b| b.code == super::name::OTHER_MACHINE) {
+        let stuck = |b: &Blocker| b.code == super::name::OTHER_MACHINE && b.lifted.is_none();
+        if self.blockers.last().is_some_and(stuck) {
             return Some("  two machines have this address: no packet can choose between them".into());
         }
         Some(match (self.blockers.len(), self.reachable_when_lifted) {

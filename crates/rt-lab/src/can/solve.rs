@@ -6,10 +6,10 @@ use std::net::IpAddr;
 use rt_base::{DropReason, HookPoint, NodeId, Place};
 use rt_scenario::model::Model;
 
-use super::find::{self, Cause, Found};
-use super::lift::{self, Edit};
+use super::edit::Edit;
+use super::find::{self, About, Cause, Found};
 use super::probe::{Probe, Prober, Protocol, Question};
-use super::{Blocker, Verdict, ends, name, ways};
+use super::{Blocker, Verdict, add, cloud, ends, lift, name, ways};
 
 /// At most so many blockers are lifted one after the other.
 const MOST_BLOCKERS: usize = 16;
@@ -86,7 +86,7 @@ pub(super) fn other_machine(
     let address = question.address()?;
     let Some(Found::Drop(cause)) = find::cause(model, probe, question) else { return None };
     let has = |node: NodeId| ends::addresses(model, node.index()).contains(&address);
-    let asked = !cause.answer && !cause.lookup && cause.packet.dst.ip() == address;
+    let asked = !cause.answer && cause.about == About::Question && cause.packet.dst.ip() == address;
     (asked && cause.node != meant && has(cause.node) && has(meant)).then_some(cause.node)
 }
 
@@ -140,8 +140,15 @@ fn lift_all(state: &mut State, first: Probe) -> (Vec<Blocker>, Vec<Edit>, bool) 
         let other = state.meant().filter(|_| in_place.is_none());
         let other = other.and_then(|n| other_machine(&state.model, &state.question, (n, &last)));
         if let Some(other) = other {
-            blockers.push(name::other_machine(state, other));
-            break;
+            let mut blocker = name::other_machine(state, other);
+            let edit = apart(state).filter(|edit| !edits.contains(edit));
+            blocker.lifted = edit.as_ref().map(|e| e.words(&state.model));
+            blockers.push(blocker);
+            let Some(edit) = edit else { break };
+            edit.apply(&mut state.model, &mut state.question);
+            edits.push(edit);
+            last = state.ask();
+            continue;
         }
         let cause = match in_place.or_else(|| find::cause(&state.model, &last, &state.question)) {
             Some(Found::Drop(cause)) => *cause,
@@ -172,21 +179,35 @@ fn lift_all(state: &mut State, first: Probe) -> (Vec<Blocker>, Vec<Edit>, bool) 
     (blockers, edits, ok)
 }
 
-/// The changes without which the answer is no although all others are made.
+/// The changes without which the answer is no although all others are made. A change that was needed while there were more may
+/// be needless without them, so what is left is tried again until none can go.
 fn needed(case: &Case<'_>, edits: &[Edit], state: &State) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..edits.len()).collect();
-    if kept.len() > 1 {
-        for index in 0..edits.len() {
+    loop {
+        let before = kept.len();
+        for index in kept.clone() {
             let without: Vec<usize> = kept.iter().copied().filter(|i| *i != index).collect();
-            let (mut model, mut question) = (case.model.clone(), case.question.clone());
-            without.iter().for_each(|i| edits[*i].apply(&mut model, &mut question));
-            let probe = Prober::new(&model, &[question.from], case.seed).ask(&question);
-            if state.is_answer_to(&probe, &question) {
+            if kept.len() > 1 && is_enough(case, (edits, &without), state) {
                 kept = without;
             }
         }
+        if kept.len() == before {
+            return kept;
+        }
     }
-    kept
+}
+
+/// Whether these changes are enough.
+fn is_enough(case: &Case<'_>, (edits, made): (&[Edit], &[usize]), state: &State) -> bool {
+    let (mut model, mut question) = (case.model.clone(), case.question.clone());
+    for (index, edit) in edits.iter().enumerate() {
+        match made.contains(&index) {
+            true => edit.apply(&mut model, &mut question),
+            false => edit.brace(&mut model),
+        }
+    }
+    let probe = Prober::new(&model, &[question.from], case.seed).ask(&question);
+    state.is_answer_to(&probe, &question)
 }
 
 /// A NAT answers in place of the machine behind it: no mapping leads inside.
@@ -195,7 +216,8 @@ fn in_place_of(state: &State, probe: &Probe) -> Option<Found> {
     let face = state.face.as_ref()?;
     face.nats.iter().find(|(nat, _)| *nat == node)?;
     let (reason, place) = (DropReason::NatNoMapping, Place::Nat);
-    let packet = find::asked(&state.question);
+    let packet = find::delivered(&probe.trace, &state.question, probe.begun, node);
+    let packet = packet.unwrap_or_else(|| find::asked(&state.question));
     let passed = probe.path.clone();
     let cause = Cause { node, reason, place, packet, passed, ..nothing_sent(&state.question) };
     Some(Found::Drop(Box::new(cause)))
@@ -221,8 +243,10 @@ fn nothing_sent(question: &Question) -> Cause {
         packet: find::asked(question),
         arrived: None,
         answer: false,
-        lookup: false,
+        about: About::Question,
         passed: vec![question.from],
+        led: Vec::new(),
+        out: None,
         nearest: None,
     }
 }
@@ -241,6 +265,7 @@ fn lift(state: &mut State, cause: &Cause) -> Option<Edit> {
         | DropReason::Blackhole
         | DropReason::NeighborUnreachable => lift_route(state, cause),
         DropReason::TtlExceeded => lift::unloop(&state.model, cause),
+        DropReason::BadSource => lift::not_back(&state.model, cause),
         DropReason::NotARouter if name::is_checked(&state.model.nodes[cause.node.index()]) => {
             Some(Edit::Unchecked(cause.node))
         }
@@ -250,7 +275,7 @@ fn lift(state: &mut State, cause: &Cause) -> Option<Edit> {
         DropReason::ReversePath => Some(Edit::AnySource(cause.node, cause.arrived.unwrap_or(cause.port))),
         DropReason::NoSocket => {
             let (protocol, port) = (state.question.protocol, cause.packet.dst.port());
-            let asked = protocol != Protocol::Icmp && !cause.answer && !cause.lookup;
+            let asked = protocol != Protocol::Icmp && !cause.answer && cause.about == About::Question;
             asked.then_some(Edit::Listen { node: cause.node, protocol, port })
         }
         _ => None,
@@ -290,7 +315,7 @@ fn the_only_one_behind(state: &State, cause: &Cause) -> Option<IpAddr> {
 
 /// It ended at a NAT because nobody behind that had asked for it.
 pub(super) fn is_unmapped(model: &Model, cause: &Cause) -> bool {
-    let gateway = model.nodes[cause.node.index()].role == "NAT gateway";
+    let gateway = model.nodes[cause.node.index()].role == cloud::NAT_GATEWAY;
     let said = matches!(cause.reason, DropReason::NatNoMapping | DropReason::NatFiltered);
     !cause.answer && (said || gateway && ends_at_nat(cause))
 }
@@ -299,8 +324,8 @@ fn lift_filter(state: &State, cause: &Cause) -> Option<Edit> {
     let Place::Hook(hook) = cause.place else { return None };
     let node = &state.model.nodes[cause.node.index()];
     let private = lift::is_private(cause.packet.src.ip()) && !lift::is_private(cause.packet.dst.ip());
-    if node.role == "internet gateway" && private {
-        return lift::public(&state.model, cause, cause.packet.src.ip());
+    if node.role == cloud::INTERNET_GATEWAY && private {
+        return cloud::out_of(&state.model, cause);
     }
     Some(lift::allow(cause, hook, &state.question, name::construct(node, cause)))
 }
@@ -308,27 +333,46 @@ fn lift_filter(state: &State, cause: &Cause) -> Option<Edit> {
 fn lift_route(state: &mut State, cause: &Cause) -> Option<Edit> {
     let to = cause.packet.dst.ip();
     if !ways::is_internet(&state.model, cause.node) || !lift::is_private(to) {
-        return lift::route(&state.model, cause);
+        return cloud::missing(&state.model, cause).or_else(|| lift::route(&state.model, cause));
     }
-    if !cause.answer && state.face.is_none() && state.target.is_some() {
-        state.face = find_face(state, cause);
+    let meant = state.target.filter(|_| !cause.answer && state.face.is_none());
+    if let Some(meant) = meant {
+        state.face = find_face(state, meant, cause.packet.src.ip());
+        if let Some(face) = &state.face {
+            return Some(Edit::Face(face.address));
+        }
+        if let Some((edit, address)) = cloud::public_face(&state.model, meant, to) {
+            state.face = Some(Face { address, nats: Vec::new() });
+            return Some(edit);
+        }
+    }
+    let internet: Vec<NodeId> =
+        add::all(&state.model).filter(|n| ways::is_internet(&state.model, *n)).collect();
+    lift::routes(&state.model, &internet, to)
+}
+
+/// What tells the machine that is meant from another one with its address: how it is known on the internet, else an address
+/// of its own.
+fn apart(state: &mut State) -> Option<Edit> {
+    let meant = state.meant()?;
+    let outside = add::all(&state.model).find(|n| ways::is_internet(&state.model, *n));
+    let outside = outside
+        .and_then(|n| ends::addresses(&state.model, n.index()).into_iter().find(|a| !lift::is_private(*a)));
+    if let (Some(outside), None) = (outside, &state.face) {
+        state.face = find_face(state, meant, outside);
         if let Some(face) = &state.face {
             return Some(Edit::Face(face.address));
         }
     }
-    let all = (0..state.model.nodes.len()).filter_map(|i| u32::try_from(i).ok().map(NodeId));
-    let internet: Vec<NodeId> = all.filter(|n| ways::is_internet(&state.model, *n)).collect();
-    lift::routes(&state.model, &internet, to)
+    lift::own_address(&state.model, state.question.from, meant)
 }
 
-/// What the machine that is meant looks like from outside: it sends a packet the other way, and where that comes out on the
-/// internet, its source is read.
-fn find_face(state: &State, cause: &Cause) -> Option<Face> {
-    let from = state.target?;
-    let question =
-        Question { from, target: cause.packet.src.ip().to_string(), protocol: Protocol::Icmp, port: None };
+/// What a machine looks like from outside: it sends a packet there, and where that comes out on the internet, its source is
+/// read.
+fn find_face(state: &State, from: NodeId, outside: IpAddr) -> Option<Face> {
+    let question = Question { from, target: outside.to_string(), protocol: Protocol::Icmp, port: None };
     let probe = Prober::new(&state.model, &[from], state.seed).ask(&question);
     let internet = |node| ways::is_internet(&state.model, node);
     let (address, nats) = find::face(&probe.trace, from, &internet)?;
-    (!lift::is_private(address)).then_some(Face { address, nats })
+    Some(Face { address, nats })
 }

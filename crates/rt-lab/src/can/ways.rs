@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use rt_base::{NodeId, PortId};
-use rt_scenario::model::{Model, NodeKind};
+use rt_base::{InterfaceKind, NodeId, PortId};
+use rt_scenario::model::{Model, Node, NodeKind};
 
 /// Who has an address on an interface.
 pub(super) fn owners(model: &Model, address: IpAddr) -> Vec<NodeId> {
@@ -14,9 +14,13 @@ pub(super) fn owners(model: &Model, address: IpAddr) -> Vec<NodeId> {
     (0..model.nodes.len()).filter(has).filter_map(|i| u32::try_from(i).ok().map(NodeId)).collect()
 }
 
-/// The machines at the routers of the internet.
+/// Whether this is one of the internet's routers.
 pub(super) fn is_internet(model: &Model, node: NodeId) -> bool {
-    let node = &model.nodes[node.index()];
+    is_internet_router(&model.nodes[node.index()])
+}
+
+/// The same for the machine itself.
+pub(super) fn is_internet_router(node: &Node) -> bool {
     node.kind == NodeKind::Router && matches!(node.role.as_str(), "backbone router" | "ISP router")
 }
 
@@ -53,13 +57,30 @@ pub(super) fn next_hop(model: &Model, at: NodeId, to: IpAddr) -> Option<(PortId,
         hops.push(before);
     }
     let next = *hops.iter().rev().find(|n| model.nodes[n.index()].kind != NodeKind::Switch)?;
-    let nets = &model.nodes[at.index()].interfaces.get(out.index())?.addresses;
-    let nets: Vec<ipnet::IpNet> = nets.iter().map(ipnet::IpNet::trunc).collect();
-    let all = model.nodes[next.index()].interfaces.iter().flat_map(|i| &i.addresses).map(ipnet::IpNet::addr);
-    let mut reachable = all.filter(|a| nets.iter().any(|net| net.contains(a)));
-    let via = reachable.next();
-    let on_link = via == Some(to) || reachable.any(|a| a == to);
-    if on_link { Some((out, None, next)) } else { via.map(|v| (out, Some(v), next)) }
+    let (near, next_node) = (&model.nodes[at.index()], &model.nodes[next.index()]);
+    let far = || next_node.interfaces.iter().flat_map(|i| &i.addresses).map(ipnet::IpNet::addr);
+    // The addresses of a line may be on a VLAN or a PPPoE session of it.
+    let on_line = (0..near.interfaces.len()).filter(|port| cable_of(near, *port) == Some(out.index()));
+    on_line.into_iter().find_map(|port| {
+        let nets = near.interfaces[port].addresses.iter().map(ipnet::IpNet::trunc).collect::<Vec<_>>();
+        let mut reachable = far().filter(|a| nets.iter().any(|net| net.contains(a)));
+        let via = reachable.next()?;
+        let on_link = via == to || reachable.any(|a| a == to);
+        Some((PortId(u16::try_from(port).ok()?), Some(via).filter(|_| !on_link), next))
+    })
+}
+
+/// The port whose cable an interface uses: its own, or that of the interface below.
+fn cable_of(node: &Node, port: usize) -> Option<usize> {
+    let mut at = port;
+    for _ in 0..node.interfaces.len() {
+        match node.interfaces.get(at)?.kind {
+            InterfaceKind::Ethernet => return Some(at),
+            InterfaceKind::Vlan { parent, .. } | InterfaceKind::Pppoe { parent, .. } => at = parent.index(),
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// A node's links: the port, and who is at the other end.

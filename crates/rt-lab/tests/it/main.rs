@@ -8,6 +8,7 @@ mod guards;
 mod hostile;
 mod judges;
 mod laws;
+mod lifts;
 mod plots;
 mod rule_kinds;
 mod shipped;

@@ -7,7 +7,7 @@ mod walker;
 use rt_base::NodeId;
 use rt_scenario::model::{Model, NodeKind, Verb};
 
-use super::lift::Edit;
+use super::edit::Edit;
 use super::probe::{Prober, Protocol, Question};
 use super::solve::{self, Case};
 use crate::World;
@@ -56,10 +56,13 @@ fn described(model: &Model, question: &Question) -> String {
 #[test]
 fn probes_agree_with_a_walker_over_the_model() {
     let (mut asked, mut yes) = (0_usize, 0_usize);
+    let (mut public, mut by_policy) = (0_usize, 0_usize);
     let mut reasons = std::collections::BTreeMap::new();
     let mut wrong: Vec<String> = Vec::new();
     for seed in 0..NETWORKS {
         let model = networks::random(seed);
+        public += usize::from(!super::ends::public_addresses(&model).is_empty());
+        by_policy += usize::from(model.nodes.iter().any(|n| !n.policies.is_empty()));
         let mut prober = Prober::new(&model, &hosts(&model), seed);
         for question in questions(&model) {
             let probe = prober.ask(&question);
@@ -87,7 +90,11 @@ fn probes_agree_with_a_walker_over_the_model() {
     assert!(wrong.is_empty(), "{} of {asked}:\n{first}", wrong.len());
     assert!(asked > 3_000, "{asked} pairs are not thousands");
     assert!(yes > asked / 10 && yes < asked * 9 / 10, "{yes} of {asked} are too easy a test");
-    assert!(reasons.len() >= 7, "too few kinds of ends: {reasons:?}");
+    assert!(reasons.len() >= 8, "too few kinds of ends: {reasons:?}");
+    assert!(reasons.contains_key(&rt_base::DropReason::ReversePath), "no source was doubted: {reasons:?}");
+    for (kind, count) in [("1:1 NAT", public), ("policy routing", by_policy)] {
+        assert!(count > NETWORKS as usize / 10, "{count} networks with {kind} are too few");
+    }
 }
 
 /// A step of an ordinary run comes to the same as a probe between many others.
@@ -140,7 +147,8 @@ fn every_reason_is_needed_and_all_together_are_enough() {
 /// What the walker says after these changes but one.
 fn after(model: &Model, question: &Question, edits: &[Edit], left: Option<usize>) -> walker::Walked {
     let (mut model, mut question) = (model.clone(), question.clone());
-    let made = edits.iter().enumerate().filter(|(i, _)| Some(*i) != left);
-    made.for_each(|(_, edit)| edit.apply(&mut model, &mut question));
+    for (index, edit) in edits.iter().enumerate() {
+        if Some(index) == left { edit.brace(&mut model) } else { edit.apply(&mut model, &mut question) }
+    }
     walker::walk(&model, &question)
 }

@@ -1,4 +1,5 @@
-//! Small random networks: a tree of routers with hosts, then firewalls, access lists, NAT, lost and wrong routes.
+//! Small random networks: a tree of routers with hosts, then firewalls, access lists, NAT, 1:1 NAT, lost and wrong routes,
+//! policy routing and reverse-path checks.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -7,9 +8,9 @@ use ipnet::IpNet;
 use rt_base::{HookPoint, PortId, Rng};
 use rt_rules::{
     Action, Chain, CtState, Filter, Match, NatAction, NatPorts, NatRule, Origin, Policy, PortRange,
-    RejectWith, Route, RouteKind,
+    RejectWith, ReversePath, Route, RouteKind, RoutePolicy, SourceCheck,
 };
-use rt_scenario::model::{Model, Node, NodeKind};
+use rt_scenario::model::{Model, Node, NodeKind, RouteTableModel};
 
 use crate::Scenario;
 
@@ -24,7 +25,12 @@ fn origin() -> Origin {
 pub(super) fn outside_addresses(model: &Model) -> Vec<String> {
     let mut routers = model.nodes.iter().rev().filter(|n| n.kind == NodeKind::Router);
     let last = routers.next().and_then(|n| n.interfaces.first()).map(|i| i.addresses[0].addr().to_string());
-    last.into_iter().chain([NOBODY.to_owned()]).collect()
+    let rules = model.nodes.iter().flat_map(|n| &n.nat);
+    let public = rules.filter_map(|r| match r.action {
+        NatAction::Static { outside, .. } => Some(outside.to_string()),
+        _ => None,
+    });
+    last.into_iter().chain([NOBODY.to_owned()]).chain(public).collect()
 }
 
 /// A network of this seed.
@@ -83,6 +89,88 @@ fn spoil(model: &mut Model, dice: &mut Rng) {
             spoil_router(node, dice, &nets);
         }
     }
+    // What came later has dice of its own, so that the networks before it stay what they were.
+    let mut dice = Rng::stream(dice.below(u64::MAX), "networks", "later");
+    for index in 0..model.nodes.len() {
+        if model.nodes[index].kind == NodeKind::Router {
+            make_public(model, index, &mut dice);
+            let node = &mut model.nodes[index];
+            choose_by_policy(node, &mut dice, &nets);
+            doubt_sources(node, &mut dice);
+        }
+    }
+}
+
+/// 1:1 NAT for a host of a router's first network, and a way to its public address at the router above.
+fn make_public(model: &mut Model, index: usize, dice: &mut Rng) {
+    let node = &mut model.nodes[index];
+    let Some(up) = node.interfaces.iter().position(|i| i.name == "up") else { return };
+    if dice.below(4) > 0 {
+        return;
+    }
+    let (IpAddr::V4(lan), own) = (node.interfaces[0].addresses[0].addr(), node.interfaces[up].addresses[0])
+    else {
+        return;
+    };
+    let [a, b, c, _] = lan.octets();
+    let (inside, outside) = (IpAddr::from([a, b, c, 10]), IpAddr::from([10, 101, b, 1]));
+    let out_port = Some(PortId(up as u16)).filter(|_| dice.below(2) == 0);
+    let action = NatAction::Static { inside, outside };
+    let at = dice.below(node.nat.len() as u64 + 1) as usize;
+    node.nat.insert(at, NatRule::new(Match { out_port, ..Match::default() }, action, origin()));
+    let above = own.hosts().find(|h| *h != own.addr()).unwrap();
+    let parent = model
+        .nodes
+        .iter_mut()
+        .find(|n| n.interfaces.iter().any(|i| i.addresses.iter().any(|x| x.addr() == above)));
+    let parent = parent.unwrap();
+    let out = parent.interfaces.iter().position(|i| i.addresses[0].addr() == above).unwrap();
+    parent.routes.push(unicast(outside.into(), own.addr(), out));
+}
+
+/// A table with some of the machine's routes, or another default, for what one policy names.
+fn choose_by_policy(node: &mut Node, dice: &mut Rng, nets: &[IpNet]) {
+    if dice.below(3) > 0 {
+        return;
+    }
+    let mut routes: Vec<Route> = node.routes.iter().filter(|_| dice.below(2) == 0).cloned().collect();
+    if dice.below(3) == 0
+        && let Some(route) = routes.first_mut()
+    {
+        route.kind = if dice.below(2) == 0 { RouteKind::Blackhole } else { RouteKind::Unreachable };
+    }
+    if dice.below(3) == 0 {
+        let out = dice.below(node.interfaces.len() as u64) as usize;
+        let net = node.interfaces[out].addresses[0];
+        let via = net.hosts().find(|h| *h != net.addr()).unwrap_or(net.addr());
+        routes.retain(|r| r.prefix.prefix_len() > 0);
+        routes.push(unicast("0.0.0.0/0".parse().unwrap(), via, out));
+    }
+    node.tables.push(RouteTableModel { name: "other".into(), routes });
+    let mut when = Match::default();
+    match dice.below(3) {
+        0 => when.in_port = Some(PortId(dice.below(node.interfaces.len() as u64) as u16)),
+        1 => when.src = vec![nets[dice.below(nets.len() as u64) as usize].trunc()],
+        _ => when.protocol = Some(6),
+    }
+    node.policies.push(RoutePolicy { when, table: 1, origin: origin() });
+}
+
+/// Reverse-path checks of some interfaces.
+fn doubt_sources(node: &mut Node, dice: &mut Rng) {
+    for interface in &mut node.interfaces {
+        let mode = match dice.below(8) {
+            0 => ReversePath::Strict,
+            1 => ReversePath::Loose,
+            _ => continue,
+        };
+        interface.reverse_path = Some(SourceCheck { mode, origin: origin() });
+    }
+}
+
+fn unicast(prefix: IpNet, via: IpAddr, out: usize) -> Route {
+    let (out, kind) = (PortId(out as u16), RouteKind::Unicast);
+    Route { prefix, via: Some(via), out, kind, metric: 0, source: None, origin: origin() }
 }
 
 fn spoil_router(node: &mut Node, dice: &mut Rng, nets: &[IpNet]) {
@@ -124,17 +212,7 @@ fn spoil_router(node: &mut Node, dice: &mut Rng, nets: &[IpNet]) {
         let interface = dice.below(node.interfaces.len() as u64) as usize;
         let net = node.interfaces[interface].addresses[0];
         let via = net.hosts().find(|h| *h != net.addr()).unwrap_or(IpAddr::from([10, 200, 0, 1]));
-        let prefix = "0.0.0.0/0".parse().unwrap();
-        let (out, kind) = (PortId(interface as u16), RouteKind::Unicast);
-        node.routes.push(Route {
-            prefix,
-            via: Some(via),
-            out,
-            kind,
-            metric: 0,
-            source: None,
-            origin: origin(),
-        });
+        node.routes.push(unicast("0.0.0.0/0".parse().unwrap(), via, interface));
     }
 }
 

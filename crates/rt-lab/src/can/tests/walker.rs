@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{DropReason, HookPoint, NodeId, PortId};
-use rt_rules::{Action, CtState, Match, NatAction, RouteKind};
+use rt_rules::{Action, CtState, Match, NatAction, ReversePath, Route, RouteKind};
 use rt_scenario::model::{App, Model, Node, NodeKind};
 
 use crate::can::probe::{Protocol, Question};
@@ -84,14 +84,39 @@ fn listens(node: &Node, protocol: Protocol, port: u16) -> bool {
 
 /// The address of the interface that a host sends by.
 fn source(node: &Node, to: IpAddr) -> Option<IpAddr> {
-    let (out, _) = best_route(node, to)?.ok()?;
+    let (out, _) = best_route(&node.routes, to)?.ok()?;
     node.interfaces[out].addresses.first().map(IpNet::addr)
 }
 
+type Way = Result<(usize, IpAddr), DropReason>;
+
+/// The first policy that matches and whose table has a route, then the main table.
+fn way(node: &Node, packet: Packet, came: Option<usize>) -> Option<Way> {
+    let mut chosen = node.policies.iter().filter(|p| matches(&p.when, packet, CtState::New, (came, None)));
+    let found = chosen.find_map(|p| match p.table {
+        0 => best_route(&node.routes, packet.dst.0),
+        n => best_route(&node.tables[n as usize - 1].routes, packet.dst.0),
+    });
+    found.or_else(|| best_route(&node.routes, packet.dst.0))
+}
+
+/// The reverse-path check: whether the way to the source is by the interface (strict) or there is one (loose).
+fn believes(node: &Node, source: IpAddr, port: usize) -> bool {
+    let Some(check) = &node.interfaces[port].reverse_path else { return true };
+    let nobody = (IpAddr::from([0, 0, 0, 0]), 0);
+    let back = way(node, Packet { protocol: 0, src: nobody, dst: (source, 0) }, None);
+    match (check.mode, back) {
+        (ReversePath::Off, _) => true,
+        (ReversePath::Strict, Some(Ok((out, _)))) => out == port,
+        (ReversePath::Loose, Some(Ok(_))) => true,
+        _ => false,
+    }
+}
+
 /// The longest prefix, then the lowest metric, then the first: the way out and the next hop.
-fn best_route(node: &Node, to: IpAddr) -> Option<Result<(usize, IpAddr), DropReason>> {
-    let mut best: Option<&rt_rules::Route> = None;
-    for route in node.routes.iter().filter(|r| r.prefix.contains(&to)) {
+fn best_route(routes: &[Route], to: IpAddr) -> Option<Way> {
+    let mut best: Option<&Route> = None;
+    for route in routes.iter().filter(|r| r.prefix.contains(&to)) {
         let better = best
             .is_none_or(|b| (route.prefix.prefix_len(), b.metric) > (b.prefix.prefix_len(), route.metric));
         if better {
@@ -140,18 +165,22 @@ impl Walker<'_> {
             if came.is_some() && has(node, packet.src.0) {
                 return Err(stop(DropReason::BadSource));
             }
+            if came.is_some_and(|port| !believes(node, packet.src.0, port)) {
+                return Err(stop(DropReason::ReversePath));
+            }
             if came.is_some() {
                 self.judge(at, HookPoint::Prerouting, (packet, state), (came, None))?;
             }
             let tracked =
                 !node.chains.iter().all(|c| matches!(c.hook, HookPoint::Prerouting | HookPoint::Postrouting))
                     || !node.nat.is_empty();
-            let (seen, known) = self.enter(at, packet, came.is_some());
+            let known = self.known(at, packet);
             let here = match known {
                 Known::Answer => CtState::Established,
                 Known::New if state == CtState::Established && packet.protocol != 17 => CtState::Invalid,
-                Known::New => CtState::New,
+                Known::New | Known::Again => CtState::New,
             };
+            let seen = self.enter(at, packet, (came, known, here));
             let original = packet;
             packet = seen;
             if has(node, packet.dst.0) {
@@ -165,7 +194,7 @@ impl Walker<'_> {
             if came.is_some() && node.kind == NodeKind::Host {
                 return Err(stop(DropReason::NotARouter));
             }
-            let (out, next) = match best_route(node, packet.dst.0) {
+            let (out, next) = match way(node, packet, came) {
                 Some(Ok(way)) => way,
                 Some(Err(reason)) => return Err(stop(reason)),
                 None => return Err(stop(DropReason::NoRoute)),
@@ -178,7 +207,7 @@ impl Walker<'_> {
             }
             let hook = if came.is_some() { HookPoint::Forward } else { HookPoint::Output };
             self.judge(at, hook, (packet, here), (came, Some(out)))?;
-            packet = self.leave(at, packet, (out, known, here, came.is_some())).map_err(stop)?;
+            packet = self.leave(at, (original, packet), (out, known, here, came.is_some())).map_err(stop)?;
             self.remember(at, (original, packet), (known, tracked, here));
             self.judge(at, HookPoint::Postrouting, (packet, here), (came, Some(out)))?;
             let (there, port) = self.neighbour(at, out, next).ok_or(stop(DropReason::NeighborUnreachable))?;
@@ -205,48 +234,99 @@ impl Walker<'_> {
         }
     }
 
-    /// Connection tracking and destination NAT.
-    fn enter(&self, at: usize, packet: Packet, arrived: bool) -> (Packet, Known) {
-        let flow = self.flows.iter().find(|f| f.node == at && f.answer == packet);
-        if let Some(flow) = flow {
-            return (Packet { dst: flow.came.src, ..packet }, Known::Answer);
+    /// Connection tracking.
+    fn known(&self, at: usize, packet: Packet) -> Known {
+        let mut here = self.flows.iter().filter(|f| f.node == at);
+        match here.clone().any(|f| f.answer == packet) {
+            true => Known::Answer,
+            false if here.any(|f| f.came == packet) => Known::Again,
+            false => Known::New,
         }
-        for rule in &self.model.nodes[at].nat {
-            if let NatAction::Dnat { to, port } = &rule.action
-                && arrived
-                && matches(&rule.when, packet, CtState::New, (None, None))
-            {
-                return (Packet { dst: (*to, port.unwrap_or(packet.dst.1)), ..packet }, Known::New);
+    }
+
+    /// Destination NAT.
+    fn enter(
+        &self,
+        at: usize,
+        packet: Packet,
+        (came, known, state): (Option<usize>, Known, CtState),
+    ) -> Packet {
+        let mut here = self.flows.iter().filter(|f| f.node == at);
+        match known {
+            Known::Answer => {
+                let flow = here.find(|f| f.answer == packet).unwrap();
+                return Packet { dst: flow.came.src, ..packet };
+            }
+            Known::Again => {
+                let flow = here.find(|f| f.came == packet).unwrap();
+                return Packet { dst: flow.answer.src, ..packet };
+            }
+            Known::New => {}
+        }
+        for rule in self.model.nodes[at].nat.iter().filter(|_| came.is_some()) {
+            match &rule.action {
+                NatAction::Dnat { to, port }
+                    if state != CtState::Invalid
+                        && matches(&rule.when, packet, CtState::New, (came, None)) =>
+                {
+                    return Packet { dst: (*to, port.unwrap_or(packet.dst.1)), ..packet };
+                }
+                // Both ways: as if the inside had sent the answer.
+                NatAction::Static { inside, outside } if packet.dst.0 == *outside => {
+                    let answer = Packet { src: (*inside, packet.dst.1), ..packet.back() };
+                    if matches(&rule.when, answer, state, (None, came)) {
+                        return Packet { dst: (*inside, packet.dst.1), ..packet };
+                    }
+                }
+                _ => {}
             }
         }
-        (packet, Known::New)
+        packet
     }
 
     /// Source NAT.
     fn leave(
         &self,
         at: usize,
-        packet: Packet,
+        (original, packet): (Packet, Packet),
         (out, known, state, arrived): (usize, Known, CtState, bool),
     ) -> Result<Packet, DropReason> {
         let node = &self.model.nodes[at];
-        if known == Known::Answer {
-            let flow = self.flows.iter().find(|f| f.node == at && f.answer.src == packet.src);
-            return Ok(flow.map_or(packet, |f| Packet { src: f.came.dst, ..packet }));
+        let mut here = self.flows.iter().filter(|f| f.node == at);
+        match known {
+            Known::Answer => {
+                let flow = here.find(|f| f.answer == original).unwrap();
+                return Ok(Packet { src: flow.came.dst, ..packet });
+            }
+            Known::Again => {
+                let flow = here.find(|f| f.came == original).unwrap();
+                return Ok(Packet { src: flow.answer.dst, ..packet });
+            }
+            Known::New => {}
         }
-        if node.nat.is_empty() {
+        if node.nat.is_empty() || state == CtState::Invalid && !arrived {
             return Ok(packet);
         }
-        if state == CtState::Invalid {
-            return if arrived { Err(DropReason::ConntrackInvalid) } else { Ok(packet) };
-        }
         for rule in &node.nat {
-            if let NatAction::Masquerade { .. } = rule.action
-                && matches(&rule.when, packet, state, (None, Some(out)))
-            {
-                let own = node.interfaces[out].addresses[0].addr();
-                return Ok(Packet { src: (own, packet.src.1), ..packet });
+            match &rule.action {
+                NatAction::Masquerade { .. }
+                    if state != CtState::Invalid && matches(&rule.when, packet, state, (None, Some(out))) =>
+                {
+                    let own = node.interfaces[out].addresses[0].addr();
+                    return Ok(Packet { src: (own, packet.src.1), ..packet });
+                }
+                NatAction::Static { inside, outside }
+                    if packet.src.0 == *inside && matches(&rule.when, packet, state, (None, Some(out))) =>
+                {
+                    return Ok(Packet { src: (*outside, packet.src.1), ..packet });
+                }
+                _ => {}
             }
+        }
+        let of_static =
+            |a: &NatAction| matches!(a, NatAction::Static { inside, .. } if *inside == packet.dst.0);
+        if state == CtState::Invalid && !node.nat.iter().any(|rule| of_static(&rule.action)) {
+            return Err(DropReason::ConntrackInvalid);
         }
         Ok(packet)
     }
@@ -279,5 +359,7 @@ impl Walker<'_> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Known {
     New,
+    /// The first direction of a flow that was seen here before.
+    Again,
     Answer,
 }
