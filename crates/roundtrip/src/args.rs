@@ -221,12 +221,16 @@ FLOW is a connection's number, MACHINE:PORT, or part of an end's name or address
         /// All pairs as a table; FROM and TO narrow it.
         #[arg(long)]
         matrix: bool,
-        /// The port that the table asks everywhere; otherwise the services that each machine runs.
-        #[arg(long, requires = "matrix", value_parser = clap::value_parser!(u16).range(1..))]
+        /// The port: the same as :PORT behind TO. With --matrix the one that is asked everywhere; otherwise the services that each
+        /// machine runs.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         port: Option<u16>,
         /// By what is asked.
         #[arg(long, value_enum)]
         protocol: Option<ProtocolArg>,
+        /// The moment of the run, such as 1.2s: what the timeline has cut, healed or impaired by then is so.
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
         /// What must come out (for CI): exit code 0 when it does, 1 when not. In a group every pair counts.
         #[arg(long, value_enum, conflicts_with = "matrix")]
         expect: Option<ExpectArg>,
@@ -434,6 +438,7 @@ Examples:
   roundtrip can home 'site home' internet:443           a group: every machine of a site, of a security group (group NAME),
                                                         of a subnet (its name or its prefix)
   roundtrip can home internet laptop:80 --expect no     in CI: fails when it can
+  roundtrip can cable-cut laptop 9.9.9.9 --at 300ms     after a change of the timeline
   roundtrip can home --matrix                           all pairs: who reaches which service
   roundtrip can home --matrix --port 443 --format html  the same as a page, every machine asked at one port
 

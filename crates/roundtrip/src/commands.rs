@@ -226,7 +226,7 @@ fn plot(command: &Command, json: bool) -> Result<Answer, Refusal> {
 }
 
 fn can(command: &Command, format: Format) -> Result<Answer, Refusal> {
-    let Command::Can { scenario, from, to, matrix, port, protocol, expect, seed } = command else {
+    let Command::Can { scenario, from, to, matrix, port, protocol, at, expect, seed } = command else {
         return Ok(Answer::default());
     };
     let scenario = Scenario::load(scenario)?;
@@ -235,16 +235,26 @@ fn can(command: &Command, format: Format) -> Result<Answer, Refusal> {
         ProtocolArg::Udp => Protocol::Udp,
         ProtocolArg::Icmp => Protocol::Icmp,
     });
+    let at = at.as_deref().map(rt_lab::parse_time).transpose()?.unwrap_or_default();
     if *matrix {
         let (from, to, port, seed) = (from.clone(), to.clone(), *port, *seed);
-        let query = MatrixQuery { from, to, port, protocol, seed, ..MatrixQuery::default() };
+        let query = MatrixQuery { from, to, port, protocol, at, seed, ..MatrixQuery::default() };
         return all_pairs(&scenario, &query, format);
     }
     let (Some(from), Some(to)) = (from, to) else {
         let why = "who asks whom? write FROM and TO, or --matrix for all pairs".to_owned();
         return Err(Refusal::Misuse { why });
     };
-    let answers = rt_lab::can(&scenario, &CanQuery { protocol, seed: *seed, ..CanQuery::new(from, to) })?;
+    let to = match port {
+        None => to.clone(),
+        Some(port) if !to.contains(':') => format!("{to}:{port}"),
+        Some(port) => {
+            let why = format!("two ports were given, behind `{to}` and by --port {port}: leave one away");
+            return Err(Refusal::Misuse { why });
+        }
+    };
+    let query = CanQuery { protocol, at, seed: *seed, ..CanQuery::new(from, &to) };
+    let answers = rt_lab::can(&scenario, &query)?;
     let data = if format == Format::Json { answers.json() } else { answers.text() };
     let met = answers.are_all(*expect != Some(ExpectArg::No));
     let talk = match expect {
