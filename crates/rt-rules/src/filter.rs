@@ -126,7 +126,7 @@ pub struct Match {
     pub dport: Option<PortRange>,
     /// Arriving interface.
     pub in_port: Option<PortId>,
-    /// Leaving interface.
+    /// Leaving interface. An access list on the way in asks the routes for it (nftables: `fib daddr oif`).
     pub out_port: Option<PortId>,
     /// Any of these states.
     pub states: Vec<CtState>,
@@ -162,6 +162,12 @@ impl Match {
     #[must_use]
     pub fn is_for_everything(&self) -> bool {
         *self == Match { in_port: self.in_port, out_port: self.out_port, ..Match::default() }
+    }
+
+    /// Whether it is for whatever comes by an interface and leaves by it again: what turns round at a border.
+    #[must_use]
+    pub fn is_for_what_turns_round(&self) -> bool {
+        self.in_port.is_some() && self.in_port == self.out_port && self.is_for_everything()
     }
 
     /// The conditions that do not hold for `flow`.
@@ -376,7 +382,15 @@ impl Chain {
             }
         };
         let passes = |action: Action| action == Action::Accept;
-        let other = |rule: &Filter| rule.action != Action::Continue && passes(rule.action) != passes(action);
+        // Of a border nothing about the packet is near: it crosses it or not. Nor is what a cloud's list cannot block at all,
+        // which has no number.
+        let fixed = |rule: &Filter| {
+            let cloud = matches!(rule.construct, Some(Construct::NetworkAcl { .. })) && rule.number.is_none();
+            cloud || rule.when.is_for_what_turns_round()
+        };
+        let other = |rule: &Filter| {
+            rule.action != Action::Continue && passes(rule.action) != passes(action) && !fixed(rule)
+        };
         let rules = (0_u32..).zip(&self.rules[..before]).filter(|(_, rule)| other(rule));
         rules
             .map(|(index, rule)| Miss { rule: index, failed: rule.when.misses(flow) })

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{HookPoint, NodeId, PortId};
-use rt_rules::{Action, Chain, Construct, Filter, Match, Policy, ReversePath, SourceCheck};
+use rt_rules::{Action, Chain, Construct, Filter, Match, Origin, Policy, ReversePath, SourceCheck};
 
 use crate::diag::{Code, Span};
 use crate::rules_text::{self, Line};
@@ -36,7 +36,10 @@ impl World<'_, '_> {
             let construct = lists.str_at("name").map(|name| Construct::NetworkAcl { name: name.to_owned() });
             for (key, hook) in [("in", HookPoint::Prerouting), ("out", HookPoint::Postrouting)] {
                 if let Some((name, lines)) = lists.entry(key) {
-                    let mut rules = self.read_always(id, lists.get(&format!("always-{key}")));
+                    let border = lists.entry("border").filter(|_| lists.flag_at("border") == Some(true));
+                    let border = border.map(|(name, _)| border_rule(port, self.line(name.span)));
+                    let mut rules: Vec<Filter> = border.into_iter().collect();
+                    rules.extend(self.read_always(id, lists.get(&format!("always-{key}"))));
                     rules.extend(self.read_numbered(id, lines));
                     rules.iter_mut().for_each(|rule| rule.construct.clone_from(&construct));
                     let rest = self.default_of(name.span, "an access list denies what no line names");
@@ -203,6 +206,12 @@ impl World<'_, '_> {
 }
 
 /// A line of an access list, which knows no connections and no policy.
+/// The rule of a list that stands at a border: what comes by its interface and leaves by it again stays on one side.
+pub(crate) fn border_rule(port: PortId, origin: Origin) -> Filter {
+    let when = Match { in_port: Some(port), out_port: Some(port), ..Match::default() };
+    Filter::new(when, Action::Accept, origin)
+}
+
 fn stateless(line: Line) -> Result<rules_text::Rule, String> {
     match line {
         Line::Otherwise(..) => Err("an access list denies the rest by itself".to_owned()),

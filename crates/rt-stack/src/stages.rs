@@ -246,8 +246,14 @@ impl Stack {
     /// Stage Acl.
     pub(crate) fn acl(&mut self, now: Time, hook: HookPoint, packet: &Packet, out: &mut Outbox) -> Step {
         let Some(acls) = &mut self.acls else { return Step::On };
-        let flow = packet.flow();
         let len = packet.ip.total_len;
+        let mut flow = packet.flow();
+        if hook == HookPoint::Prerouting
+            && acls.asks_the_way()
+            && let (Where::Beyond(hop), _) = self.destinations.choose(&flow, &self.nics)
+        {
+            flow.out_port = Some(hop.out);
+        }
         let Some(verdict) = acls.judge_alone(now, hook, (&flow, len)) else { return Step::On };
         acls.count(hook, verdict.rule, len);
         conclude(acls, hook, verdict, (packet, &flow), out)

@@ -191,6 +191,12 @@ pub(super) static ACL: Shape = Shape {
         key("out", Ty::Map("number", &Ty::Text), "For packets that leave by this interface."),
         key("always-in", Ty::List(&Ty::Text), "Lines before those of `in`: what it cannot block."),
         key("always-out", Ty::List(&Ty::Text), "Lines before those of `out`."),
+        key(
+            "border",
+            Ty::Flag,
+            "Whether both lists stand at the border of the network behind this interface, and do not ask what comes from it and \
+             goes back into it (no by default).",
+        ),
         key("name", Ty::Text, "The network ACL that it is called in stories."),
     ]],
 };

@@ -18,7 +18,7 @@ pub(super) fn write_acls(line: &mut dyn FnMut(usize, &str), node: &Node, name: &
         let of = |hook| {
             let chain = lists.iter().find(|chain| chain.hook == hook);
             let rules = chain.map(|chain| chain.rules.as_slice()).unwrap_or_default();
-            rules.iter().filter(|rule| on(rule) == Some(PortId(port))).collect::<Vec<&Filter>>()
+            rules.iter().filter(|rule| on(rule, hook) == Some(PortId(port))).collect::<Vec<&Filter>>()
         };
         let both = [("in", of(HookPoint::Prerouting)), ("out", of(HookPoint::Postrouting))];
         if both.iter().all(|(_, rules)| rules.is_empty()) {
@@ -28,7 +28,11 @@ pub(super) fn write_acls(line: &mut dyn FnMut(usize, &str), node: &Node, name: &
         if let Some(name) = both.iter().flat_map(|(_, rules)| rules).find_map(|rule| list_name(rule)) {
             line(5, &format!("name: {}", q(name)));
         }
-        for (key, rules) in both {
+        if both.iter().flat_map(|(_, rules)| rules).any(|rule| rule.when.is_for_what_turns_round()) {
+            line(5, "border: yes");
+        }
+        for (key, mut rules) in both {
+            rules.retain(|rule| !rule.when.is_for_what_turns_round());
             write_always(line, (key, &rules), name);
             let numbered: Vec<&Filter> = rules.iter().copied().filter(|rule| rule.number.is_some()).collect();
             match (rules.is_empty(), numbered.is_empty()) {
@@ -68,8 +72,8 @@ fn list_name(rule: &Filter) -> Option<&str> {
 }
 
 /// The interface that a rule of an access list is for.
-fn on(rule: &Filter) -> Option<PortId> {
-    rule.when.in_port.or(rule.when.out_port)
+fn on(rule: &Filter, hook: HookPoint) -> Option<PortId> {
+    if hook == HookPoint::Prerouting { rule.when.in_port } else { rule.when.out_port }
 }
 
 fn without_interface(rule: &Filter) -> Filter {

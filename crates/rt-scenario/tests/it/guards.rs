@@ -114,3 +114,21 @@ fn what_cannot_be_a_guard_is_refused() {
         assert!(render_all(&problems).contains(why), "{to}: {}", render_all(&problems));
     }
 }
+
+#[test]
+fn a_list_at_a_border_passes_what_turns_round() {
+    let text = TEXT.replacen(
+        "        wan:\n          out:",
+        "        wan:\n          border: yes\n          out:",
+        1,
+    );
+    let first = model(&text);
+    let wan = Some(PortId(1));
+    let outbound = &first.nodes[2].chains[2].rules;
+    let turning = outbound.iter().find(|r| r.when.is_for_what_turns_round()).expect("a rule for it");
+    assert_eq!((turning.when.in_port, turning.when.out_port, turning.action), (wan, wan, Action::Accept));
+    assert_eq!(turning.origin.to_string(), "t.yaml:21");
+    let plain = views::plain_yaml(&first);
+    assert!(plain.contains("border: yes"), "{plain}");
+    assert_eq!(essence(&first), essence(&model(&plain)), "{plain}");
+}

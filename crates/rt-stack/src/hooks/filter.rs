@@ -19,6 +19,8 @@ pub(crate) struct Filters {
     guards: Vec<Guard>,
     /// Goes up with every change of the rules, so that kept verdicts die.
     generation: u32,
+    /// A list on the way in wants to know by which interface packets will leave.
+    asks_the_way: bool,
 }
 
 /// One chain and what it counts.
@@ -55,11 +57,18 @@ const LOG: Limit = Limit { packets: 10, per: Nanos::from_secs(1), burst: 10 };
 
 impl Filters {
     pub(crate) fn new(chains: Vec<Chain>) -> Filters {
-        Filters { guards: chains.into_iter().map(Guard::new).collect(), generation: 0 }
+        let asks_the_way = asks_the_way(&chains);
+        Filters { guards: chains.into_iter().map(Guard::new).collect(), generation: 0, asks_the_way }
+    }
+
+    /// Whether a list on the way in wants to know by which interface packets will leave.
+    pub(crate) fn asks_the_way(&self) -> bool {
+        self.asks_the_way
     }
 
     /// Replaces the chains.
     pub(crate) fn set_chains(&mut self, chains: Vec<Chain>) {
+        self.asks_the_way = asks_the_way(&chains);
         self.guards = chains.into_iter().map(Guard::new).collect();
         self.generation += 1;
     }
@@ -166,6 +175,11 @@ impl Filters {
             out_port: flow.out_port,
         })
     }
+}
+
+fn asks_the_way(chains: &[Chain]) -> bool {
+    let inward = chains.iter().filter(|chain| chain.hook == HookPoint::Prerouting);
+    inward.flat_map(|chain| &chain.rules).any(|rule| rule.when.out_port.is_some())
 }
 
 impl Guard {

@@ -293,6 +293,38 @@ fn a_stateless_list_is_asked_in_each_direction_by_its_interface() {
     assert_eq!(near, Some((0, vec![Condition::Protocol, Condition::DestinationPort])));
 }
 
+/// What comes by an interface and leaves by it again crosses no border, and its list is not asked.
+#[test]
+fn a_list_at_a_border_does_not_ask_what_turns_round() {
+    for border in [false, true] {
+        let mut w = routed(|router| {
+            // To 198.51.100.0/24 through the inner network itself.
+            router.routes.push(route("198.51.100.0/24", Some("192.168.1.10"), 0));
+            router.chains = acl(0, vec![], vec![]);
+            for chain in router.chains.iter_mut().filter(|_| border) {
+                let here = Some(PortId(0));
+                let turns = Match { in_port: here, out_port: here, ..Match::default() };
+                chain.rules.insert(0, filter(turns, Action::Accept));
+            }
+        });
+        w.inject(1, 0, udp_frame(mac(1, 0), ("192.168.1.20", 7), ("198.51.100.9", 53), b"x"));
+        w.run();
+        let on = Place::Hook(HookPoint::Prerouting);
+        let (refused, none) = ((1, DropReason::Filtered, on, 0), (0, DropReason::NotARouter));
+        let first = w.drops().first().copied();
+        match border {
+            false => assert_eq!(first, Some(refused)),
+            true => assert_eq!(first.map(|(at, reason, ..)| (at, reason)), Some(none), "it came back in"),
+        }
+        // What crosses is asked as before, and the border is nothing that it would nearly have matched.
+        let before = w.drops().len();
+        w.inject(1, 0, udp(INSIDE, 7, 53));
+        let rule = u32::from(border);
+        assert_eq!(w.drops()[before..], [(1, DropReason::Filtered, on, rule)]);
+        assert_eq!(w.count(1, |what| matches!(what, What::NearMiss(_))), 0);
+    }
+}
+
 #[test]
 fn own_packets_and_reassembled_ones_meet_the_access_list() {
     let mut w = pair_of(|config| {

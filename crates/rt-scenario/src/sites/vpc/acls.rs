@@ -1,7 +1,8 @@
 //! Network ACLs: stateless access lists at the ports of the VPC's router, one for each subnet.
 //!
 //! What leaves a subnet comes in by the router's port; what enters it goes out there. Each packet is judged alone, so answers
-//! need a line of their own. Traffic inside a subnet does not pass the router and is not asked.
+//! need a line of their own. Traffic inside a subnet is not asked, also where a route leads it over the router (to a NAT
+//! gateway or an instance of the same subnet): it crosses no border.
 
 use std::net::IpAddr;
 
@@ -12,7 +13,7 @@ use rt_rules::{Action, Construct, Filter, Match, Origin};
 use super::lines::{self, End, Toward};
 use super::{Subnet, Vpc, default_of, fine_name, origin_of, unknown};
 use crate::diag::Code;
-use crate::guard::LAST_NUMBER;
+use crate::guard::{LAST_NUMBER, border_rule};
 use crate::tree::{Key, Value};
 use crate::world::World;
 
@@ -58,10 +59,16 @@ impl Vpc<'_> {
         for (hook, rules) in hooks.into_iter().zip(both) {
             let mut rules = rules.clone();
             let rest = rules.pop().expect("invariant: every list ends with its denial");
-            if let Some(rule) = self.unblockable(world, subnet, hook) {
-                let construct = Some(Construct::NetworkAcl { name: name.to_owned() });
-                rules.insert(0, Filter { construct, ..rule });
-            }
+            let inside = default_of(
+                world,
+                Some(subnet.value),
+                subnet.span,
+                "a network ACL stands at its subnet's border: what stays in the subnet passes",
+            );
+            let inside = border_rule(subnet.port, inside);
+            let before = [Some(inside), self.unblockable(world, subnet, hook)].into_iter().flatten();
+            let construct = Some(Construct::NetworkAcl { name: name.to_owned() });
+            rules.splice(0..0, before.map(|rule| Filter { construct: construct.clone(), ..rule }));
             world.add_list(self.router, (hook, subnet.port), rules, rest);
         }
     }
