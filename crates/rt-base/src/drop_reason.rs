@@ -114,6 +114,8 @@ drop_reasons! {
     CongestionUnsayable = "congestion_unsayable", "it met congestion in a tunnel and does not speak ECN";
     /// The interface has no connection to its other side (PPPoE without a session, a tun without a program).
     InterfaceDown = "interface_down", "the interface is not connected";
+    /// A ping for a machine that passes packets on unseen and answers nobody.
+    AnswersNobody = "answers_nobody", "this machine passes packets on and answers nobody";
     /// The run ended with the frame on its way.
     RunEnded = "run_ended", "the run ended first";
 }

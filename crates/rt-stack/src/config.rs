@@ -29,7 +29,7 @@ pub struct StackConfig {
     pub nat: Vec<NatRule>,
     /// Whether packets for others are passed on.
     pub forwarding: bool,
-    /// Passes packets on without taking one from their TTL: nobody sees it in a traceroute.
+    /// Passes packets on unseen: takes nothing from their TTL, answers no ping, and complains only of packets that are too long.
     pub transparent: bool,
     /// How ephemeral ports are chosen.
     pub port_policy: PortPolicy,

@@ -71,6 +71,9 @@ impl Stack {
         })?;
         match message {
             // RFC 1122 3.2.2.6 lets a host keep silent when everybody is asked.
+            Icmpv4::EchoRequest { .. } if self.passed_unseen.is_some() => {
+                Err(stop(DropReason::AnswersNobody))
+            }
             Icmpv4::EchoRequest { id, seq } => {
                 if !packet.from_group && !packet.ip.dst.is_broadcast() {
                     self.answer_echo(packet, id, seq, out);

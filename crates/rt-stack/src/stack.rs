@@ -37,7 +37,7 @@ use crate::shortcut::{Shortcut, Shortcuts};
 use crate::socket::Sockets;
 use crate::syn_cookie::SynCookieJar;
 use crate::tcp::{Cx, TcpConfig};
-use crate::unseen::Unseen;
+use crate::unseen::{Unseen, silenced};
 use crate::wrap::Virtuals;
 
 /// The TCP/IP of one machine, without I/O, clock or dice of its own.
@@ -488,6 +488,8 @@ impl Stack {
 
     /// The end of a packet that goes no further: who must know is told, then it is dropped with its reason.
     pub(crate) fn refuse(&mut self, now: Time, mut packet: Packet, stop: Stop, out: &mut Outbox) {
+        let unseen = self.passed_unseen.is_some() && packet.in_port.is_some();
+        let stop = if unseen { silenced(stop) } else { stop };
         let port = packet.in_port.or(packet.hop.map(|hop| hop.out)).unwrap_or_default();
         if let Some(hooks) = self.hooks.as_mut().filter(|_| stop.reset || stop.complaint.is_some()) {
             // The answer quotes what the sender sent, and goes to the sender.

@@ -295,7 +295,11 @@ fn a_resolver_answers_its_own_vpc_only() {
     assert!(!verdict.reachable, "{}", verdict.text());
     let first = &verdict.blockers[0];
     assert_eq!((first.node.as_str(), first.code.as_str()), ("two.resolver", "drop.filtered"));
-    assert!(first.origin.contains("nobody outside the VPC can ask its resolver"), "{}", verdict.text());
+    assert!(
+        first.origin.contains("takes DNS questions of its own VPC and nothing else"),
+        "{}",
+        verdict.text()
+    );
     assert!(among(PEERS, "one.app", "store.example:80").reachable);
 }
 
@@ -361,4 +365,59 @@ fn a_subnet_is_named_as_in_the_file_and_two_of_that_name_are_told() {
     let both = names(&two, "subnet private").unwrap_err();
     assert!(both.contains("`subnet aws.private`, `subnet gcp.private`"), "{both}");
     assert_eq!(names(&two, "subnet gcp.private").unwrap(), ["gcp.far"]);
+}
+
+/// A subnet whose network ACL lets nothing through, with routes to an instance in it and to one elsewhere.
+const BORDER: &str = r"name: border
+sites:
+  internet: { kind: internet, places: [paris] }
+  aws:
+    kind: vpc
+    cidr: 10.0.0.0/16
+    subnets:
+      shut: { cidr: 10.0.1.0/24, acl: wall, routes: { 10.98.0.0/16: instance near, 10.99.0.0/16: instance far } }
+      open: { cidr: 10.0.2.0/24, routes: { 10.98.0.0/16: blackhole } }
+    acls: { wall: {} }
+    security-groups: { open: { in: [ all ] } }
+    instances:
+      app: { subnet: shut, groups: [open] }
+      near: { subnet: shut, groups: [open], source-dest-check: no }
+      far: { subnet: open, groups: [open], source-dest-check: no }
+";
+
+#[test]
+fn a_network_acl_stands_at_the_border_and_not_inside() {
+    // Over the router and back into the same subnet: no border is crossed, as with AWS.
+    let inside = among(BORDER, "aws.app", "10.98.0.1:80");
+    assert!(inside.path.iter().any(|n| n == "aws.near"), "{}", inside.text());
+    let acl = Some("SUBNET_ACL_RESTRICTION");
+    assert!(inside.blockers.iter().all(|b| b.explanation.as_deref() != acl), "{}", inside.text());
+    let across = among(BORDER, "aws.app", "10.99.0.1:80");
+    let first = &across.blockers[0];
+    assert_eq!((first.node.as_str(), first.explanation.as_deref()), ("aws.router", acl), "{}", across.text());
+    assert!(first.nearest.is_none(), "the border is nothing that it came near: {}", across.text());
+}
+
+#[test]
+fn nobody_answers_for_the_cloud_itself() {
+    let verdict = among(PEERS, "one.app", "10.1.1.1");
+    let first = &verdict.blockers[0];
+    assert_eq!((first.node.as_str(), first.code.as_str()), ("one.router", "drop.answers_nobody"));
+    let verdict = among(PEERS, "two.app", "10.2.0.2");
+    let first = &verdict.blockers[0];
+    assert_eq!((first.node.as_str(), first.code.as_str()), ("two.resolver", "drop.filtered"));
+    assert!(among(PEERS, "two.app", "10.2.0.2:53/udp").reachable);
+}
+
+/// Who has no way out hears nothing at all, as with AWS: no router says so.
+#[test]
+fn a_missing_route_is_silent() {
+    let text = format!(
+        "{CLOUD}steps: [ aws.lonely connects to 198.51.100.7:80 ]\nexpect: [ step 1: {{ fails: yes }} ]\n"
+    );
+    let scenario = Scenario::of_text("cloud.yaml", &text).unwrap_or_else(|e| panic!("{e}"));
+    let mut world = rt_lab::World::of_model(scenario.model(), 1);
+    let outcomes = world.run_all_steps();
+    assert!(!outcomes[0].ok, "{outcomes:?}");
+    assert!(outcomes[0].summary.contains("no answer within"), "{outcomes:?}");
 }

@@ -137,7 +137,8 @@ pub(super) const NODE_KEYS: &[Key] = &[
     key(
         "transparent",
         Ty::Flag,
-        "Whether it passes packets on without taking one from their TTL, so that no traceroute sees it.",
+        "Whether it passes packets on unseen, as a cloud's router does: takes nothing from their TTL, answers no ping, and \
+             complains only of packets that are too long.",
     ),
     key(
         "nat",

@@ -245,7 +245,7 @@ pub struct StackOptions {
     pub ports_last: u16,
     /// TTL of own packets.
     pub ttl: u8,
-    /// Passes packets on without taking one from their TTL.
+    /// Passes packets on unseen: takes nothing from their TTL, answers no ping, and complains only of packets that are too long.
     #[serde(default, skip_serializing_if = "is_no")]
     pub transparent: bool,
     /// How long its filters and NAT remember an open TCP connection on which nothing is said.

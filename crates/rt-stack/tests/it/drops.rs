@@ -230,6 +230,7 @@ const ELSEWHERE: &[DropReason] = &[
     DropReason::NoTunnel,
     DropReason::CongestionUnsayable,
     DropReason::InterfaceDown,
+    DropReason::AnswersNobody,
 ];
 
 #[test]

@@ -84,6 +84,26 @@ fn a_transparent_router_leaves_the_ttl_alone_and_ends_what_circles() {
         world.wire.iter().filter(|s| s.from == 1 && s.bytes[12..14] == [8, 0]).map(|s| s.bytes[22]).collect();
     assert_eq!(ttls[0], 64);
 
+    let said = |w: &World| {
+        w.wire.iter().filter(|s| s.from == 1 && s.bytes[12..14] == [8, 0] && s.bytes[23] != 17).count()
+    };
+    let before = said(&world);
+    // Nobody sees it: no answer to pings, nothing of what nobody listens for or of what it has no way for. A packet that is too
+    // long is the exception.
+    for to in ["192.168.1.1", "192.0.2.9"] {
+        world.app(0, |s| s.icmp_echo(ip(to), 7, 1, vec![])).unwrap();
+    }
+    let socket = world.udp(0, 5_001);
+    world.say(0, socket, "192.168.1.1:9", b"to the router itself");
+    let connection = world.connect(0, "192.168.1.1:80");
+    world.run_for(Nanos::from_millis(100));
+    let reasons = world.drop_reasons();
+    for reason in [DropReason::AnswersNobody, DropReason::NoRoute, DropReason::NoSocket] {
+        assert!(reasons.contains(&reason), "{reason:?}: {reasons:?}");
+    }
+    assert_eq!(world.stacks[0].tcp_phase(connection), rt_base::TcpPhase::SynSent);
+    assert_eq!(said(&world), before, "it said something");
+
     let end = |node: u8, own: &str, other: &str| {
         let mut config = machine(node, &[own], vec![route("0.0.0.0/0", Some(other), 0)]);
         (config.forwarding, config.transparent) = (true, true);

@@ -1,13 +1,13 @@
 //! The VPC's own resolver: at the base address plus two, and at 169.254.169.253.
 //!
 //! It reaches the DNS tree by a line of its own, as Amazon's does: a VPC without an internet gateway resolves names too. It takes
-//! questions from its own VPC only.
+//! questions from its own VPC only, and answers nothing else: no ping either.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use rt_base::{HookPoint, NodeId};
-use rt_rules::{Action, Chain, CtState, Filter, Match, Policy};
+use rt_rules::{Action, Chain, CtState, Filter, Match, Policy, PortRange};
 
 use super::super::{Plan, Public, attach, server_wire, with_length};
 use super::{Vpc, Way, default_of, nth, set_up};
@@ -91,12 +91,14 @@ impl Vpc<'_> {
         let states = vec![CtState::Established, CtState::Related];
         let answers = why("answers find their way back to the VPC's resolver");
         let own = why("the VPC's resolver takes questions from its own VPC");
-        let nobody = why("nobody outside the VPC can ask its resolver");
-        let src = self.cidrs.iter().map(|(net, _)| IpNet::V4(*net)).collect();
-        let rules = vec![
-            Filter::new(Match { states, ..Match::default() }, Action::Accept, answers),
-            Filter::new(Match { src, ..Match::default() }, Action::Accept, own),
-        ];
+        let nobody = why("the VPC's resolver takes DNS questions of its own VPC and nothing else");
+        let src: Vec<IpNet> = self.cidrs.iter().map(|(net, _)| IpNet::V4(*net)).collect();
+        let mut rules = vec![Filter::new(Match { states, ..Match::default() }, Action::Accept, answers)];
+        for protocol in [17, 6] {
+            let dport = Some(PortRange { first: 53, last: 53 });
+            let when = Match { protocol: Some(protocol), src: src.clone(), dport, ..Match::default() };
+            rules.push(Filter::new(when, Action::Accept, own.clone()));
+        }
         let policy = Policy::new(Action::Drop, nobody);
         world.node(id).node.chains.push(Chain { hook: HookPoint::Input, rules, policy });
     }
