@@ -119,11 +119,7 @@ static ENDPOINT: Shape = Shape {
             Ty::OneOf(&["gateway", "interface"]),
             "`gateway` (a target in route tables; the default) or `interface` (an address in subnets).",
         ),
-        must(
-            "service",
-            Ty::Name,
-            "The service: a site of kind `service` or `host`, or `VPC.INSTANCE` of another VPC.",
-        ),
+        must("service", Ty::Name, "The service: a site of kind `service` or `host`."),
         key("subnets", *NAMES, "Where an interface endpoint has addresses."),
         key(
             "addresses",

@@ -10,6 +10,8 @@ mod internet;
 mod service;
 mod vpc;
 
+pub(crate) use vpc::{MOST_GROUPS, MOST_RULES, MOST_SUBNETS, never_private, never_public};
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;

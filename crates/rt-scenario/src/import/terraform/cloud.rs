@@ -2,7 +2,7 @@
 //!
 //! Every `resource` is a Terraform address; `None` for what AWS makes by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
@@ -50,7 +50,9 @@ pub(super) struct Subnet {
     /// In the VPC's `acls`.
     pub(super) acl: Option<usize>,
     /// Addresses that are taken.
-    pub(super) taken: Vec<Ipv4Addr>,
+    pub(super) taken: BTreeSet<Ipv4Addr>,
+    /// Behind the last address that was chosen.
+    pub(super) next: u32,
 }
 
 pub(super) struct Table {

@@ -56,9 +56,26 @@ pub(super) struct Graph<'d> {
     pub(super) doubtful: Vec<(String, &'static str)>,
     by_name: BTreeMap<(usize, bool, &'d str, &'d str), Vec<At>>,
     by_id: BTreeMap<&'d str, Vec<At>>,
+    /// By what other attributes ([`OTHER_IDS`]) name a resource: the kind's place there, the resource, the attribute.
+    by_other_id: BTreeMap<&'d str, Vec<(usize, At, &'static str)>>,
     by_kind: BTreeMap<&'d str, Vec<At>>,
     called: BTreeMap<(usize, String), Vec<usize>>,
 }
+
+/// Attributes by which other resources name one, beside its id: the main route table of a VPC has an id of its own.
+const OTHER_IDS: &[(&str, &[&str])] = &[
+    ("aws_vpc", OF_A_VPC),
+    ("aws_default_vpc", OF_A_VPC),
+    ("aws_eip", &["allocation_id", "public_ip"]),
+    ("aws_instance", &["primary_network_interface_id"]),
+    (
+        "aws_ec2_transit_gateway",
+        &["association_default_route_table_id", "propagation_default_route_table_id"],
+    ),
+    ("aws_vpc_endpoint", &["prefix_list_id"]),
+];
+const OF_A_VPC: &[&str] =
+    &["main_route_table_id", "default_route_table_id", "default_security_group_id", "default_network_acl_id"];
 
 static NOTHING: std::sync::LazyLock<Map<String, Value>> = std::sync::LazyLock::new(Map::new);
 
@@ -79,6 +96,7 @@ impl<'d> Graph<'d> {
             doubtful: Vec::new(),
             by_name: BTreeMap::new(),
             by_id: BTreeMap::new(),
+            by_other_id: BTreeMap::new(),
             by_kind: BTreeMap::new(),
             called: BTreeMap::new(),
         };
@@ -143,6 +161,15 @@ impl<'d> Graph<'d> {
         if let Some(Value::String(id)) = values.get("id") {
             self.by_id.entry(id).or_default().push(at);
         }
+        if let Some((rank, (_, attributes))) =
+            OTHER_IDS.iter().enumerate().find(|(_, (of, _))| *of == kind && !data)
+        {
+            for attribute in *attributes {
+                if let Some(Value::String(id)) = values.get(*attribute) {
+                    self.by_other_id.entry(id).or_default().push((rank, at, *attribute));
+                }
+            }
+        }
         self.by_name.entry((scope, data, kind, name)).or_default().push(at);
         self.by_kind.entry(kind).or_default().push(at);
         self.instances.push(Instance {
@@ -165,6 +192,12 @@ impl<'d> Graph<'d> {
     /// The instances with that id.
     pub(super) fn with_id(&self, id: &str) -> &[At] {
         self.by_id.get(id).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The instance of one of `kinds` that another of its attributes names, with that attribute.
+    pub(super) fn with_other_id(&self, id: &str, kinds: &[&str]) -> Option<(At, &'static str)> {
+        let all = self.by_other_id.get(id)?.iter().filter(|(rank, ..)| kinds.contains(&OTHER_IDS[*rank].0));
+        all.min_by_key(|(rank, at, _)| (*rank, *at)).map(|(_, at, attribute)| (*at, *attribute))
     }
 
     /// The instances of a module call.

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::cloud::{Attachment, Endpoint, Hub, Peering, Route, Service, Table};
 use super::graph::At;
-use super::reader::{Reader, network, shown};
+use super::reader::{Reader, shown};
+use super::vpcs::overlap;
+use crate::sites::MOST_GROUPS;
 
 const HUB: &[&str] = &["aws_ec2_transit_gateway"];
 const ATTACHMENT: &[&str] = &["aws_ec2_transit_gateway_vpc_attachment"];
@@ -28,6 +30,14 @@ impl Reader<'_> {
             };
             if a == b {
                 self.left_out(at, "it joins a VPC with itself");
+                continue;
+            }
+            let [one, other] = [&self.cloud.vpcs[a], &self.cloud.vpcs[b]];
+            let both = one.cidrs.iter().flat_map(|x| other.cidrs.iter().map(move |y| (*x, *y)));
+            if let Some((x, y)) = both.into_iter().find(|(x, y)| overlap(*x, *y)) {
+                let (one, other) = (&one.resource, &other.resource);
+                let why = format!("AWS refuses it: {x} of {one} and {y} of {other} overlap");
+                self.left_out(at, why);
                 continue;
             }
             self.carry(at);
@@ -91,6 +101,11 @@ impl Reader<'_> {
         if subnets.is_empty() {
             self.left_out(at, "it has no subnet that is in this file");
             return;
+        }
+        let name = &self.cloud.vpcs[vpc].name;
+        if let Some(first) = self.cloud.hubs[hub].attachments.iter().find(|a| a.vpc == *name) {
+            let why = format!("its VPC is attached to that transit gateway already: {}", first.resource);
+            return self.left_out(at, why);
         }
         if self.text(at, "appliance_mode_support") == Some("enable") {
             self.left_out(at, "its appliance mode");
@@ -168,9 +183,12 @@ impl Reader<'_> {
 
     fn read_hub_routes(&mut self) {
         for at in self.graph.of("aws_ec2_transit_gateway_route") {
-            let Some(destination) = self.text(at, "destination_cidr_block").and_then(network) else {
-                self.left_out(at, "its destination_cidr_block is no IPv4 network that is known before apply");
-                continue;
+            let destination = match self.network_at(at, "destination_cidr_block") {
+                Ok(destination) => destination,
+                Err(why) => {
+                    self.left_out(at, why);
+                    continue;
+                }
             };
             let Some((table_at, _)) = self.one(at, "transit_gateway_route_table_id", HUB_TABLE) else {
                 continue;
@@ -194,8 +212,14 @@ impl Reader<'_> {
                     }
                 }
             };
-            self.carry(at);
             let route = Route { destination: destination.to_string(), target, resource: self.address(at) };
+            let tables = &self.cloud.hubs[hub].tables;
+            let known = tables.iter().filter(|t| t.name == table).flat_map(|t| &t.routes);
+            if known.into_iter().any(|r| r.destination == route.destination) {
+                self.left_out(at, format!("its table has a route to {destination} already"));
+                continue;
+            }
+            self.carry(at);
             let tables = &mut self.cloud.hubs[hub].tables;
             match tables.iter_mut().find(|t| t.name == table) {
                 Some(found) => found.routes.push(route),
@@ -227,6 +251,10 @@ impl Reader<'_> {
             let known = &mut self.cloud.vpcs[vpc].endpoints[index].groups;
             known.retain(|g| g != "default");
             known.extend(groups);
+            if known.len() > MOST_GROUPS {
+                known.truncate(MOST_GROUPS);
+                self.left_out(at, format!("an interface has at most {MOST_GROUPS} security groups"));
+            }
         }
     }
 
@@ -246,9 +274,12 @@ impl Reader<'_> {
             Some(other) => return self.left_out(at, format!("an endpoint of type {}", shown(other))),
         };
         let Some(vpc) = self.vpc_at(at, "vpc_id") else { return };
-        let Some(service) = self.text(at, "service_name").and_then(|name| self.service(name)) else {
-            self.left_out(at, "its service is no AWS service whose name is known before apply");
-            return;
+        let Some(name) = self.text(at, "service_name") else {
+            let why = self.unknown(at, "service_name");
+            return self.left_out(at, why);
+        };
+        let Some(service) = self.service(name) else {
+            return self.left_out(at, format!("its service {} is none of AWS's own", shown(name)));
         };
         if self.text(at, "policy").is_some_and(|p| !allows_all(p))
             || (self.text(at, "policy").is_none() && self.is_written(at, "policy"))
@@ -321,7 +352,11 @@ impl Reader<'_> {
         let used = |third: &u8| {
             let net = [52, 94, *third];
             let public = self.eips.values().any(|a| a.octets()[..3] == net);
-            public || self.cloud.services.iter().any(|s| s.address.octets()[..3] == net)
+            let private =
+                self.cloud.vpcs.iter().flat_map(|vpc| &vpc.cidrs).any(|cidr| {
+                    overlap(*cidr, ipnet::Ipv4Net::new_assert(Ipv4Addr::new(52, 94, *third, 0), 24))
+                });
+            public || private || self.cloud.services.iter().any(|s| s.address.octets()[..3] == net)
         };
         let address = Ipv4Addr::new(52, 94, (0..=u8::MAX).find(|third| !used(third))?, 10);
         self.cloud.services.push(Service { name: site.clone(), address, host });

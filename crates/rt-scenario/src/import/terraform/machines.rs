@@ -1,10 +1,11 @@
 //! Instances with their interfaces, elastic IPs and NAT gateways.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde_json::Value;
 
-use super::cloud::{Eip, Machine, Nat, Public};
+use super::cloud::{Eip, Machine, Nat, Public, Subnet};
 use super::graph::At;
 use super::reader::{Inside, Reader, SUBNETS, shown};
 
@@ -14,16 +15,26 @@ const EIP: &[&str] = &["aws_eip"];
 impl Reader<'_> {
     pub(super) fn read_elastic_ips(&mut self) {
         let all = self.graph.of("aws_eip");
+        let mut refused: BTreeMap<At, String> = BTreeMap::new();
         for at in &all {
-            if let Some(address) = self.text(*at, "public_ip").and_then(public) {
-                self.eips.insert(*at, address);
+            match self.text(*at, "public_ip").map(|text| self.take_public(text)) {
+                Some(Ok(address)) => {
+                    self.eips.insert(*at, address);
+                }
+                Some(Err(why)) => {
+                    refused.insert(*at, why);
+                }
+                None => {}
             }
+            let instances = self.graph.meaning(*at, "instance", &["aws_instance"]).found;
+            self.with_eip.extend(instances.into_iter().map(|(instance, _)| instance));
         }
         for at in all {
             if !self.eips.contains_key(&at) {
                 let address = self.public_address();
                 self.eips.insert(at, address);
-                self.assumed(at, format!("its address is known only after apply; {address} was chosen"));
+                let why = refused.remove(&at).unwrap_or_else(|| self.unknown(at, "address"));
+                self.assumed(at, format!("{why}; {address} was chosen"));
             }
         }
     }
@@ -56,7 +67,7 @@ impl Reader<'_> {
                 self.left_out(at, "its VPC has no internet gateway, so it has no public address");
                 continue;
             }
-            let written = self.text(at, "private_ip").and_then(|t| t.parse().ok());
+            let written = self.text(at, "private_ip");
             let Some(address) = self.address_in((vpc, subnet), written, at) else { continue };
             let eip = self.graph.meaning(at, "allocation_id", EIP);
             let eip = if eip.written { self.the_one(at, "allocation_id", eip) } else { None };
@@ -84,20 +95,19 @@ impl Reader<'_> {
     }
 
     /// The address written, or the next free one of the subnet. Says when it was chosen, or why there is none.
-    pub(super) fn address_in(&mut self, at: Inside, written: Option<Ipv4Addr>, of: At) -> Option<Ipv4Addr> {
+    pub(super) fn address_in(&mut self, at: Inside, written: Option<&str>, of: At) -> Option<Ipv4Addr> {
         let subnet = &mut self.cloud.vpcs[at.0].subnets[at.1];
-        let mut why = "its private address is known only after apply".to_owned();
-        if let Some(address) = written {
-            let free = subnet.cidr.contains(&address) && !subnet.taken.contains(&address);
-            if free {
-                subnet.taken.push(address);
-                return Some(address);
-            }
-            why = match subnet.cidr.contains(&address) {
-                true => format!("its private address {address} is another's already"),
-                false => format!("its private address {address} is not in {}", subnet.cidr),
-            };
-        }
+        let why = match written.map(|text| (text, text.parse::<Ipv4Addr>())) {
+            None => self.unknown(of, "private address"),
+            Some((text, Err(_))) => format!("its private address `{}` is no IPv4 address", shown(text)),
+            Some((_, Ok(address))) => match subnet.refuses(address) {
+                None => {
+                    subnet.taken.insert(address);
+                    return Some(address);
+                }
+                Some(why) => format!("its private address {address} {why}"),
+            },
+        };
         let chosen = self.private_address(at);
         match chosen {
             Some(address) => self.assumed(of, format!("{why}; {address} was chosen")),
@@ -151,7 +161,7 @@ impl Reader<'_> {
             return None;
         };
         let listed = |key: &str| self.list(home, key).first().and_then(Value::as_str);
-        let written = self.text(home, "private_ip").or(listed("private_ips")).and_then(|t| t.parse().ok());
+        let written = self.text(home, "private_ip").or(listed("private_ips"));
         let address = self.address_in((vpc, subnet), written, at)?;
         let more = self.list(home, "secondary_private_ips").len()
             + self.list(home, "private_ips").len().saturating_sub(1);
@@ -183,14 +193,24 @@ impl Reader<'_> {
 
     /// What it has before elastic IPs are given out.
     fn public_of(&mut self, at: At, (vpc, subnet): Inside, own_interface: bool) -> Public {
-        let known = self.text(at, "public_ip").and_then(public);
+        let known = self.text(at, "public_ip");
+        let of_an_eip = known
+            .and_then(|t| t.parse::<Ipv4Addr>().ok())
+            .is_some_and(|a| self.eips.values().any(|e| *e == a));
         let wanted = self.flag(at, "associate_public_ip_address");
         let inherits = self.cloud.vpcs[vpc].subnets[subnet].public;
         if self.cloud.vpcs[vpc].gateway.is_none() {
             return Public::No;
         }
-        match known.filter(|address| !self.eips.values().any(|a| a == address)) {
-            Some(address) => Public::Address(address),
+        match known.filter(|_| !of_an_eip) {
+            Some(text) => match self.take_public(text) {
+                Ok(address) => Public::Address(address),
+                Err(why) => {
+                    let address = self.public_address();
+                    self.assumed(at, format!("{why}; {address} was chosen"));
+                    Public::Address(address)
+                }
+            },
             // AWS gives a public address only to interfaces that it makes itself.
             None if own_interface => Public::No,
             // In a state it would be known.
@@ -202,10 +222,7 @@ impl Reader<'_> {
 
     /// A public address for an instance that no elastic IP is for.
     fn chosen_public(&mut self, at: At) -> Public {
-        let meant = |eip: &At| {
-            self.graph.meaning(*eip, "instance", &["aws_instance"]).found.iter().any(|(i, _)| *i == at)
-        };
-        if self.graph.of("aws_eip").iter().any(meant) {
+        if self.with_eip.contains(&at) {
             return Public::Yes;
         }
         let address = self.public_address();
@@ -280,14 +297,18 @@ impl Reader<'_> {
     }
 }
 
-/// An address that can be seen on an internet.
-fn public(text: &str) -> Option<Ipv4Addr> {
-    let address: Ipv4Addr = text.parse().ok()?;
-    let never = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.is_unspecified();
-    (!never).then_some(address)
+impl Subnet {
+    /// Why an address cannot be a machine's here.
+    fn refuses(&self, address: Ipv4Addr) -> Option<String> {
+        let place = u32::from(address).wrapping_sub(u32::from(self.cidr.network()));
+        if !self.cidr.contains(&address) {
+            Some(format!("is not in {}", self.cidr))
+        } else if place < 4 || address == self.cidr.broadcast() {
+            Some(format!("is one of the five that AWS keeps of {}", self.cidr))
+        } else if self.taken.contains(&address) {
+            Some("is another's already".to_owned())
+        } else {
+            None
+        }
+    }
 }

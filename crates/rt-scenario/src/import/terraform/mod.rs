@@ -160,4 +160,6 @@ impl fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 #[cfg(test)]
+mod refused_tests;
+#[cfg(test)]
 mod tests;

@@ -64,11 +64,21 @@ fn modules(graph: &Graph<'_>, scope: usize) -> Vec<String> {
 /// `wanted`, or the first of `wanted-2`, `wanted-3` that is free.
 pub(super) fn free(wanted: String, taken: &mut BTreeSet<String>) -> String {
     let mut name = wanted.clone();
-    let mut next = 2;
-    while !taken.insert(name.clone()) {
-        name = format!("{wanted}-{next}");
-        next += 1;
+    let numbered = |n: u32| format!("{wanted}-{n}");
+    if taken.contains(&name) {
+        // Numbers are given one after the other: the first that is free lies where a search by halves ends.
+        let mut above = 2;
+        while taken.contains(&numbered(above)) {
+            above *= 2;
+        }
+        let mut below = above / 2;
+        while above - below > 1 {
+            let middle = below + (above - below) / 2;
+            *(if taken.contains(&numbered(middle)) { &mut below } else { &mut above }) = middle;
+        }
+        name = numbered(above);
     }
+    taken.insert(name.clone());
     name
 }
 

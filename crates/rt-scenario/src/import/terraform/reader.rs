@@ -11,6 +11,7 @@ use super::graph::{At, Graph};
 use super::names;
 use super::resolve::Meaning;
 use super::{Note, What};
+use crate::sites::never_public;
 
 /// Where a part of a VPC stands: the VPC's index and its own in the VPC's list.
 pub(super) type Inside = (usize, usize);
@@ -45,6 +46,14 @@ pub(super) struct Reader<'d> {
     /// Names in each VPC or transit gateway, per kind of thing.
     pub(super) part_names: BTreeMap<(usize, &'static str), BTreeSet<String>>,
     pub(super) next_public: u32,
+    /// Public addresses that something has.
+    pub(super) publics: BTreeSet<Ipv4Addr>,
+    /// Instances that an elastic IP names.
+    pub(super) with_eip: BTreeSet<At>,
+    /// Networks of managed prefix lists that stand in resources of their own; read when the first list is named.
+    pub(super) list_entries: Option<BTreeMap<At, Vec<Ipv4Net>>>,
+    /// Prefix lists with their names; `None` for those whose networks are not in the file.
+    pub(super) lists: BTreeMap<At, Option<String>>,
 }
 
 impl<'d> Reader<'d> {
@@ -74,6 +83,10 @@ impl<'d> Reader<'d> {
             site_names: names.into(),
             part_names: BTreeMap::new(),
             next_public: 10,
+            publics: BTreeSet::new(),
+            with_eip: BTreeSet::new(),
+            list_entries: None,
+            lists: BTreeMap::new(),
         }
     }
 
@@ -102,6 +115,7 @@ impl<'d> Reader<'d> {
         self.read_endpoints();
         self.read_routes();
         self.read_group_rules();
+        self.limit_rules();
         self.read_acls();
         self.read_elastic_ip_associations();
         self.read_others();
@@ -161,6 +175,23 @@ impl<'d> Reader<'d> {
     /// A list, empty when it is not known.
     pub(super) fn list(&self, at: At, attribute: &str) -> &'d [Value] {
         self.value(at, attribute).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What to say of an attribute without a value.
+    pub(super) fn unknown(&self, at: At, attribute: &str) -> String {
+        match self.graph.is_plan && !self.graph.instances[at].data {
+            true => format!("its {attribute} is known only after apply"),
+            false => format!("its {attribute} is not in this file"),
+        }
+    }
+
+    /// The IPv4 network that an attribute says, or why there is none.
+    pub(super) fn network_at(&self, at: At, attribute: &str) -> Result<Ipv4Net, String> {
+        let text = self.text(at, attribute).ok_or_else(|| self.unknown(at, attribute))?;
+        network(text).ok_or_else(|| match text.parse::<ipnet::Ipv6Net>() {
+            Ok(net) => format!("its {attribute} is {net}: clouds speak IPv4 here"),
+            Err(_) => format!("its {attribute} `{}` is no network", shown(text)),
+        })
     }
 
     /// The one resource that an attribute means. When it means none or several, the note says so.
@@ -245,10 +276,37 @@ impl<'d> Reader<'d> {
         loop {
             let next = Ipv4Addr::from(u32::from(Ipv4Addr::new(54, 93, 0, 0)) + self.next_public);
             self.next_public += 1;
-            if !self.eips.values().any(|a| *a == next) {
+            if is_host(next) && !self.is_in_a_vpc(next) && self.publics.insert(next) {
                 return next;
             }
         }
+    }
+
+    /// A public address as it is written, taken; or why it cannot be one here.
+    pub(super) fn take_public(&mut self, text: &str) -> Result<Ipv4Addr, String> {
+        let Ok(address) = text.parse::<Ipv4Addr>() else {
+            return Err(format!("its address `{}` is no IPv4 address", shown(text)));
+        };
+        if let Some(why) = never_public(address.into()) {
+            return Err(format!("its address {address} cannot be public: {why}"));
+        }
+        if !is_host(address) {
+            return Err(format!("its address {address} is a router's of the internet here, or nobody's"));
+        }
+        if self.is_in_a_vpc(address) {
+            return Err(format!("its address {address} is in the networks of a VPC"));
+        }
+        match self.publics.insert(address) {
+            true => Ok(address),
+            false => Err(format!("its address {address} is another's already")),
+        }
+    }
+
+    /// Whether the network that a public address is announced in is a VPC's own.
+    fn is_in_a_vpc(&self, address: Ipv4Addr) -> bool {
+        let announced = Ipv4Net::new_assert(address, 24).trunc();
+        let mut own = self.cloud.vpcs.iter().flat_map(|vpc| &vpc.cidrs);
+        own.any(|cidr| cidr.contains(&announced) || announced.contains(cidr))
     }
 
     /// The next private address of a subnet that nothing has: from the tenth on, then those before. AWS keeps the first
@@ -257,15 +315,21 @@ impl<'d> Reader<'d> {
         let subnet = &mut self.cloud.vpcs[vpc].subnets[subnet];
         let (first, last) = (u32::from(subnet.cidr.network()), u32::from(subnet.cidr.broadcast()));
         let size = last - first;
-        let free = (10..size).chain(4..10.min(size)).map(|n| Ipv4Addr::from(first + n));
-        let found = free.into_iter().find(|a| !subnet.taken.contains(a) && !self.written.contains(a))?;
-        subnet.taken.push(found);
+        let mut free = (subnet.next.max(10)..size).chain(4..10.min(size)).map(|n| Ipv4Addr::from(first + n));
+        let found = free.find(|a| !subnet.taken.contains(a) && !self.written.contains(a))?;
+        subnet.next = subnet.next.max(u32::from(found) - first + 1);
+        subnet.taken.insert(found);
         Some(found)
     }
 }
 
 pub(super) const VPCS: &[&str] = &["aws_vpc", "aws_default_vpc"];
 pub(super) const SUBNETS: &[&str] = &["aws_subnet", "aws_default_subnet"];
+
+/// Whether an address of an announced /24 can be a machine's: the first one is the internet's router.
+fn is_host(address: Ipv4Addr) -> bool {
+    (2..=254).contains(&address.octets()[3])
+}
 
 /// Text from the file, short and without control characters.
 pub(super) fn shown(text: &str) -> String {

@@ -5,6 +5,8 @@
 //! only what they refer to, and no locals: where that leaves several answers the caller is told so, and nothing is
 //! guessed; where a local leaves only one resource of the type in the module, that one is taken and said to be assumed.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::address::{Key, Part, Reference, heads};
@@ -29,6 +31,8 @@ pub(super) struct Meaning {
     pub(super) unclear: Vec<At>,
     /// Known text that is no resource here: an id from outside, an address.
     pub(super) texts: Vec<String>,
+    /// The same, to be found.
+    said: BTreeSet<String>,
     /// What was taken for granted on the way.
     pub(super) assumed: Option<String>,
     /// Whether anything was written at all.
@@ -121,9 +125,9 @@ impl<'d> Graph<'d> {
                     .collect();
                 match mine.first() {
                     Some(at) => push(&mut out.found, (*at, "id".to_owned())),
-                    None => match self.by_attribute(text, kinds) {
-                        Some(found) => push(&mut out.found, found),
-                        None => push(&mut out.texts, text.clone()),
+                    None => match self.with_other_id(text, kinds) {
+                        Some((at, attribute)) => push(&mut out.found, (at, attribute.to_owned())),
+                        None => out.say(text),
                     },
                 }
             }
@@ -133,47 +137,6 @@ impl<'d> Graph<'d> {
             }
             _ => {}
         }
-    }
-
-    /// A resource that another of its attributes names: the main route table of a VPC has an id of its own.
-    fn by_attribute(&self, text: &str, kinds: &[&str]) -> Option<(At, String)> {
-        const OTHERS: &[(&str, &[&str])] = &[
-            (
-                "aws_vpc",
-                &[
-                    "main_route_table_id",
-                    "default_route_table_id",
-                    "default_security_group_id",
-                    "default_network_acl_id",
-                ],
-            ),
-            (
-                "aws_default_vpc",
-                &[
-                    "main_route_table_id",
-                    "default_route_table_id",
-                    "default_security_group_id",
-                    "default_network_acl_id",
-                ],
-            ),
-            ("aws_eip", &["allocation_id", "public_ip"]),
-            ("aws_instance", &["primary_network_interface_id"]),
-            (
-                "aws_ec2_transit_gateway",
-                &["association_default_route_table_id", "propagation_default_route_table_id"],
-            ),
-            ("aws_vpc_endpoint", &["prefix_list_id"]),
-        ];
-        for (kind, attributes) in OTHERS.iter().filter(|(kind, _)| kinds.contains(kind)) {
-            for at in self.of(kind) {
-                let same =
-                    |a: &&&str| self.instances[at].values.get(**a).and_then(Value::as_str) == Some(text);
-                if let Some(attribute) = attributes.iter().find(same) {
-                    return Some((at, (*attribute).to_owned()));
-                }
-            }
-        }
-        None
     }
 
     /// Follows an expression: `{ "constant_value": ... }` or `{ "references": [...] }`, or blocks of these.
@@ -477,9 +440,16 @@ impl<'d> Graph<'d> {
 }
 
 impl Meaning {
+    /// Adds a known text, once.
+    fn say(&mut self, text: &str) {
+        if self.said.insert(text.to_owned()) {
+            self.texts.push(text.to_owned());
+        }
+    }
+
     fn join(&mut self, other: Meaning) {
         other.found.into_iter().for_each(|one| push(&mut self.found, one));
-        other.texts.into_iter().for_each(|one| push(&mut self.texts, one));
+        other.texts.iter().for_each(|one| self.say(one));
         self.written |= other.written;
         if self.assumed.is_none() {
             self.assumed = other.assumed;

@@ -1,5 +1,7 @@
 //! Route tables, routes, and which subnet has which table.
 
+use std::collections::BTreeMap;
+
 use ipnet::Ipv4Net;
 use serde_json::{Map, Value};
 
@@ -177,7 +179,18 @@ impl Reader<'_> {
     }
 
     fn add_route(&mut self, at: At, (vpc, table): Inside, destination: String, target: Found) {
+        let own = destination.parse::<Ipv4Net>().ok().map(|net| self.cloud.vpcs[vpc].cidrs.contains(&net));
         match target {
+            Found::Target(target) if target == "local" && own != Some(true) => {
+                self.left_out(
+                    at,
+                    format!("its route to {destination}: only the VPC's own networks are local"),
+                );
+            }
+            Found::Target(target) if target != "local" && own == Some(true) => {
+                let why = "the VPC's own network stays local here, whatever leads to it";
+                self.left_out(at, format!("its route to {destination}: {why}"));
+            }
             Found::Target(target) => {
                 self.carry(at);
                 let resource = self.address(at);
@@ -337,32 +350,40 @@ impl Reader<'_> {
             let (vpc, index) = self.endpoints.get(&at)?;
             return Some(self.cloud.vpcs[*vpc].endpoints[*index].name.clone());
         }
-        let name = super::names::clean(instance.name);
-        let name = format!("{name}-list");
+        if let Some(known) = self.lists.get(&at) {
+            return known.clone();
+        }
+        let own_name = instance.name;
         let mut cidrs: Vec<Ipv4Net> = Vec::new();
         let own = self.list(at, "entry").iter().chain(self.list(at, "entries")).filter_map(|e| e.get("cidr"));
         cidrs.extend(own.chain(self.list(at, "cidr_blocks")).filter_map(|v| network(v.as_str()?)));
-        for entry in self.graph.of("aws_ec2_managed_prefix_list_entry") {
-            if self
-                .graph
-                .meaning(entry, "prefix_list_id", &LISTS[..1])
-                .found
-                .iter()
-                .any(|(list, _)| *list == at)
-            {
-                cidrs.extend(self.text(entry, "cidr").and_then(network));
-            }
-        }
-        if cidrs.is_empty() {
-            return None;
-        }
+        cidrs.extend(self.entries_of_lists().get(&at).into_iter().flatten());
+        let name = (!cidrs.is_empty()).then(|| {
+            let wanted = format!("{}-list", super::names::clean(own_name));
+            super::names::free(wanted, self.part_names.entry((0, "prefix list")).or_default())
+        });
+        self.lists.insert(at, name.clone());
+        let name = name?;
         self.carry(at);
         for vpc in &mut self.cloud.vpcs {
-            if !vpc.lists.iter().any(|l| l.name == name) {
-                vpc.lists.push(PrefixList { name: name.clone(), cidrs: cidrs.clone() });
-            }
+            vpc.lists.push(PrefixList { name: name.clone(), cidrs: cidrs.clone() });
         }
         Some(name)
+    }
+
+    /// The networks that stand in resources of their own, by prefix list.
+    fn entries_of_lists(&mut self) -> &BTreeMap<At, Vec<Ipv4Net>> {
+        let entries = self.list_entries.take().unwrap_or_else(|| {
+            let mut all: BTreeMap<At, Vec<Ipv4Net>> = BTreeMap::new();
+            for entry in self.graph.of("aws_ec2_managed_prefix_list_entry") {
+                let Some(cidr) = self.text(entry, "cidr").and_then(network) else { continue };
+                for (list, _) in self.graph.meaning(entry, "prefix_list_id", &LISTS[..1]).found {
+                    all.entry(list).or_default().push(cidr);
+                }
+            }
+            all
+        });
+        self.list_entries.insert(entries)
     }
 }
 

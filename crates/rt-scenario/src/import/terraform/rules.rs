@@ -1,5 +1,7 @@
 //! Security groups and network ACLs, in all the ways in which Terraform writes their rules.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::cloud::{Acl, Group, Line};
@@ -7,6 +9,8 @@ use super::graph::At;
 use super::reader::{Inside, Reader, VPCS, network, shown};
 use super::resolve::Meaning;
 use super::routes::LISTS;
+use crate::guard::LAST_NUMBER;
+use crate::sites::{MOST_GROUPS, MOST_RULES};
 
 /// Kinds that a security group's id may name: a group, or the default one of a VPC.
 pub(super) const GROUPS: &[&str] =
@@ -97,7 +101,42 @@ impl Reader<'_> {
                 format!("what its {attribute} refer to is not in this file; it has the group `default`"),
             );
         }
-        if names.is_empty() { vec!["default".into()] } else { names }
+        if names.len() > MOST_GROUPS {
+            let rest = names[MOST_GROUPS..].join(", ");
+            self.left_out(
+                at,
+                format!("of its {attribute} all but {MOST_GROUPS}, as AWS takes no more: {rest}"),
+            );
+        }
+        match names.is_empty() {
+            true => vec!["default".into()],
+            false => names.into_iter().take(MOST_GROUPS).collect(),
+        }
+    }
+
+    /// Together the groups of an instance have no more rules than AWS takes: the last groups go first.
+    pub(super) fn limit_rules(&mut self) {
+        for (at, (vpc, index)) in self.instances.clone() {
+            let vpc = &mut self.cloud.vpcs[vpc];
+            let most = |names: &[String]| {
+                let mine = || names.iter().filter_map(|n| vpc.groups.iter().find(|g| g.name == *n));
+                let (ins, outs): (usize, usize) =
+                    (mine().map(|g| g.ins.len()).sum(), mine().map(|g| g.outs.len()).sum());
+                ins.max(outs)
+            };
+            let mut kept = vpc.instances[index].groups.clone();
+            let mut gone = Vec::new();
+            while kept.len() > 1 && most(&kept) > MOST_RULES {
+                gone.extend(kept.pop());
+            }
+            if !gone.is_empty() {
+                vpc.instances[index].groups = kept;
+                let gone = gone.join(", ");
+                let why =
+                    format!("of its security groups {gone}: AWS takes {MOST_RULES} rules of them together");
+                self.left_out(at, why);
+            }
+        }
     }
 
     pub(super) fn read_group_rules(&mut self) {
@@ -298,12 +337,23 @@ impl Reader<'_> {
         let resource = self.address(at);
         let group = &mut self.cloud.vpcs[vpc].groups[group];
         let lines = if way == Way::In { &mut group.ins } else { &mut group.outs };
+        let mut known: BTreeSet<String> = lines.iter().map(|line| line.text.clone()).collect();
+        let mut more = 0;
         for peer in peers.words {
-            let line =
-                Line { text: format!("{what} {} {peer}", way.word()), resource: resource.clone(), port };
-            if !lines.iter().any(|l| l.text == line.text) {
-                lines.push(line);
+            let text = format!("{what} {} {peer}", way.word());
+            if !known.insert(text.clone()) {
+                continue;
             }
+            match lines.len() < MOST_RULES {
+                true => lines.push(Line { text, resource: resource.clone(), port }),
+                false => more += 1,
+            }
+        }
+        if more > 0 {
+            self.left_out(
+                at,
+                format!("{more} more {block} rules: AWS takes {MOST_RULES} of a group at most"),
+            );
         }
     }
 
@@ -382,6 +432,10 @@ impl Reader<'_> {
         let Some(number) = item.get(number).and_then(whole).and_then(|n| u16::try_from(n).ok()) else {
             return self.left_out(at, format!("an {block} entry without a number"));
         };
+        if !(1..=LAST_NUMBER).contains(&u32::from(number)) {
+            let why = format!("{block} entry {number}: numbers go from 1 to {LAST_NUMBER}");
+            return self.left_out(at, why);
+        }
         let action = match item.get(action).and_then(Value::as_str).map(str::to_ascii_lowercase).as_deref() {
             Some("allow") => "allow",
             Some("deny") => "deny",

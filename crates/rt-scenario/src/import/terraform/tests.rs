@@ -11,12 +11,12 @@ const PLANS: &[(&str, &[u8])] = &[
     ("hub", include_bytes!("../../../../../examples/terraform/hub/plan.json")),
 ];
 
-fn imported(bytes: &[u8]) -> Import {
+pub(super) fn imported(bytes: &[u8]) -> Import {
     import(bytes, "test", "plan.json").expect("an import")
 }
 
 /// A plan of these resources in the root module: type, name, values, expressions.
-fn plan(resources: &[(&str, &str, Value, Value)]) -> Vec<u8> {
+pub(super) fn plan(resources: &[(&str, &str, Value, Value)]) -> Vec<u8> {
     let values: Vec<Value> = resources
         .iter()
         .map(|(kind, name, values, _)| {
@@ -37,15 +37,15 @@ fn plan(resources: &[(&str, &str, Value, Value)]) -> Vec<u8> {
     serde_json::to_vec(&plan).expect("JSON")
 }
 
-fn refs(to: &str) -> Value {
+pub(super) fn refs(to: &str) -> Value {
     json!({ "references": [format!("{to}.id"), to] })
 }
 
-fn vpc() -> (&'static str, &'static str, Value, Value) {
+pub(super) fn vpc() -> (&'static str, &'static str, Value, Value) {
     ("aws_vpc", "main", json!({ "cidr_block": "10.0.0.0/16" }), json!({}))
 }
 
-fn notes(import: &Import, what: What) -> Vec<String> {
+pub(super) fn notes(import: &Import, what: What) -> Vec<String> {
     import.notes.iter().filter(|n| n.what == what).map(|n| format!("{}: {}", n.address, n.why)).collect()
 }
 

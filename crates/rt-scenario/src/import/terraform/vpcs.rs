@@ -1,10 +1,29 @@
 //! VPCs, subnets and internet gateways.
 
+use std::collections::BTreeSet;
+
 use ipnet::Ipv4Net;
 
 use super::cloud::{Subnet, Vpc};
 use super::graph::At;
-use super::reader::{Reader, SUBNETS, VPCS, network, shown};
+use super::reader::{Reader, SUBNETS, VPCS, shown};
+use crate::sites::{MOST_SUBNETS, never_private};
+
+/// Whether two networks have an address in common.
+pub(super) fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+/// A network that AWS takes for a VPC, or why it does not.
+fn of_a_vpc(cidr: Ipv4Net) -> Result<Ipv4Net, String> {
+    match never_private(cidr) {
+        Some(why) => Err(format!("{cidr} is no network of a VPC: {why}")),
+        None if !(16..=28).contains(&cidr.prefix_len()) => {
+            Err(format!("{cidr} is no network of a VPC: they are /16 to /28"))
+        }
+        None => Ok(cidr),
+    }
+}
 
 impl Reader<'_> {
     pub(super) fn read_vpcs(&mut self) {
@@ -12,9 +31,12 @@ impl Reader<'_> {
             .filter(|at| VPCS.contains(&self.graph.instances[*at].kind))
             .collect::<Vec<At>>()
         {
-            let Some(cidr) = self.text(at, "cidr_block").and_then(network) else {
-                self.left_out(at, "its cidr_block is known only after apply");
-                continue;
+            let cidr = match self.network_at(at, "cidr_block").and_then(of_a_vpc) {
+                Ok(cidr) => cidr,
+                Err(why) => {
+                    self.left_out(at, why);
+                    continue;
+                }
             };
             let data = self.graph.instances[at].data;
             if data {
@@ -42,12 +64,17 @@ impl Reader<'_> {
         }
         for at in self.graph.of("aws_vpc_ipv4_cidr_block_association") {
             let Some(vpc) = self.vpc_at(at, "vpc_id") else { continue };
-            match self.text(at, "cidr_block").and_then(network) {
-                Some(cidr) => {
+            let cidrs = &self.cloud.vpcs[vpc].cidrs;
+            let apart = |cidr: Ipv4Net| match cidrs.iter().find(|c| overlap(**c, cidr)) {
+                Some(other) => Err(format!("{cidr} overlaps {other} of the same VPC")),
+                None => Ok(cidr),
+            };
+            match self.network_at(at, "cidr_block").and_then(of_a_vpc).and_then(apart) {
+                Ok(cidr) => {
                     self.carry(at);
                     self.cloud.vpcs[vpc].cidrs.push(cidr);
                 }
-                None => self.left_out(at, "its cidr_block is known only after apply"),
+                Err(why) => self.left_out(at, why),
             }
         }
     }
@@ -58,9 +85,16 @@ impl Reader<'_> {
             .collect::<Vec<At>>()
         {
             let Some(vpc) = self.vpc_at(at, "vpc_id") else { continue };
-            let Some(cidr) = self.text(at, "cidr_block").and_then(network) else {
-                self.left_out(at, "it has no IPv4 cidr_block that is known before apply");
+            if self.text(at, "cidr_block").is_none() && self.text(at, "ipv6_cidr_block").is_some() {
+                self.left_out(at, "it has IPv6 only: clouds speak IPv4 here");
                 continue;
+            }
+            let cidr = match self.network_at(at, "cidr_block") {
+                Ok(cidr) => cidr,
+                Err(why) => {
+                    self.left_out(at, why);
+                    continue;
+                }
             };
             if let Some(why) = self.unfit(vpc, cidr) {
                 self.left_out(at, why);
@@ -83,7 +117,8 @@ impl Reader<'_> {
                 public: self.flag(at, "map_public_ip_on_launch").unwrap_or(false),
                 table: None,
                 acl: None,
-                taken: Vec::new(),
+                taken: BTreeSet::new(),
+                next: 0,
             };
             self.subnets.insert(at, (vpc, self.cloud.vpcs[vpc].subnets.len()));
             self.cloud.vpcs[vpc].subnets.push(subnet);
@@ -93,13 +128,16 @@ impl Reader<'_> {
     /// Why AWS would refuse a subnet.
     fn unfit(&self, vpc: usize, cidr: Ipv4Net) -> Option<String> {
         let vpc = &self.cloud.vpcs[vpc];
+        if vpc.subnets.len() >= MOST_SUBNETS {
+            return Some(format!("a VPC has at most {MOST_SUBNETS} subnets here"));
+        }
         if !(16..=28).contains(&cidr.prefix_len()) {
             return Some(format!("{cidr} is no network of a subnet: they are /16 to /28"));
         }
         if !vpc.cidrs.iter().any(|c| c.contains(&cidr)) {
             return Some(format!("{cidr} is not within the networks of its VPC {}", vpc.resource));
         }
-        let other = vpc.subnets.iter().find(|s| s.cidr.contains(&cidr) || cidr.contains(&s.cidr))?;
+        let other = vpc.subnets.iter().find(|s| overlap(s.cidr, cidr))?;
         Some(format!("{cidr} overlaps {} of {}", other.cidr, other.resource))
     }
 

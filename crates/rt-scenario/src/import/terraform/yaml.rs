@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
 use super::cloud::{Acl, Cloud, Endpoint, Group, Hub, Line, Machine, Peering, Public, Route, Table, Vpc};
+use super::vpcs::overlap;
 use super::{Note, What};
 
 /// Longest line with a mapping in it.
@@ -471,7 +474,11 @@ fn write_outside(out: &mut Text, cloud: &Cloud, place: &str) {
 /// An address of a documentation network (RFC 5737) that none of the cloud's own is in.
 fn stranger(cloud: &Cloud) -> Ipv4Addr {
     let networks = [[198, 51, 100], [192, 0, 2], [203, 0, 113], [198, 18, 200]];
-    let taken = |net: &[u8; 3]| public_addresses(cloud).any(|a| a.octets()[..3] == *net);
+    let taken = |net: &[u8; 3]| {
+        let own = Ipv4Net::new_assert(Ipv4Addr::new(net[0], net[1], net[2], 0), 24);
+        public_addresses(cloud).any(|a| own.contains(&a))
+            || cloud.vpcs.iter().flat_map(|vpc| &vpc.cidrs).any(|cidr| overlap(*cidr, own))
+    };
     let [a, b, c] = networks.into_iter().find(|net| !taken(net)).unwrap_or(networks[0]);
     Ipv4Addr::new(a, b, c, 7)
 }

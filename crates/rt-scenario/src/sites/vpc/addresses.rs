@@ -262,7 +262,7 @@ impl Plan {
 
 /// Why an address can never be reached on the internet (RFC 6890 names the networks). Those for documentation can be: examples
 /// live on them.
-pub(in crate::sites) fn never_public(address: IpAddr) -> Option<&'static str> {
+pub(crate) fn never_public(address: IpAddr) -> Option<&'static str> {
     let IpAddr::V4(v4) = address else { return Some("no machine here speaks IPv6 yet") };
     let [first, second, ..] = v4.octets();
     Some(match v4 {

@@ -23,9 +23,9 @@ use crate::world::World;
 /// The group that is there unless it is written.
 const DEFAULT: &str = "default";
 /// Groups of one interface at most (AWS: 5, on request 16).
-const MOST_GROUPS: usize = 16;
+pub(crate) const MOST_GROUPS: usize = 16;
 /// Rules that the groups of one interface come to at most (AWS: 1000).
-const MOST_RULES: usize = 1_000;
+pub(crate) const MOST_RULES: usize = 1_000;
 
 /// An interface with security groups.
 pub(in crate::sites) struct Eni {

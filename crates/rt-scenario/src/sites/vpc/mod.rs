@@ -33,6 +33,9 @@ use ipnet::{IpNet, Ipv4Net};
 use rt_base::{Nanos, NodeId, PortId};
 use rt_rules::Origin;
 
+pub(crate) use addresses::never_public;
+pub(crate) use groups::{MOST_GROUPS, MOST_RULES};
+
 use super::{Plan, place_of, with_length};
 use crate::diag::{Code, Span};
 use crate::model::NodeKind;
@@ -42,7 +45,7 @@ use crate::world::{Wire, World};
 /// Largest IP packet inside a VPC, and on a peering within a region (AWS: 9001 bytes).
 pub(super) const INSIDE_MTU: u16 = 9001;
 /// Subnets of one VPC at most (AWS's quota is 200).
-const MOST_SUBNETS: usize = 500;
+pub(crate) const MOST_SUBNETS: usize = 500;
 
 /// A VPC under construction.
 pub(super) struct Vpc<'v> {
@@ -216,6 +219,14 @@ fn cidrs(world: &mut World<'_, '_>, value: &Value) -> Option<Vec<(Ipv4Net, Span)
 /// A network of a size that AWS allows; /16 to /28.
 fn network(world: &mut World<'_, '_>, value: &Value, whose: &str) -> Option<Ipv4Net> {
     let IpNet::V4(net) = value.host(32)?.trunc() else { return None };
+    if let Some(why) = never_private(net) {
+        let message = format!("{net} is no network for {whose}: {why}");
+        world
+            .problems
+            .add(Code::BadNetwork, value.span, message, "no machine can have its addresses")
+            .help("take one that is private (RFC 1918), such as `10.0.0.0/16`");
+        return None;
+    }
     if (16..=28).contains(&net.prefix_len()) {
         return Some(net);
     }
@@ -225,6 +236,27 @@ fn network(world: &mut World<'_, '_>, value: &Value, whose: &str) -> Option<Ipv4
         .add(Code::BadNetwork, value.span, message, "too large or too small")
         .help("use a prefix length from /16 to /28, such as `10.0.0.0/16`");
     None
+}
+
+/// Why no machine can have an address of a network (RFC 6890 names these; AWS refuses them too).
+pub(crate) fn never_private(net: Ipv4Net) -> Option<&'static str> {
+    let never = [
+        (Ipv4Addr::UNSPECIFIED, 8, "it means this network (0.0.0.0/8)"),
+        (Ipv4Addr::new(127, 0, 0, 0), 8, "it means the machine itself (127.0.0.0/8)"),
+        (Ipv4Addr::new(169, 254, 0, 0), 16, "it is link-local (169.254.0.0/16)"),
+        (Ipv4Addr::new(224, 0, 0, 0), 4, "these are multicast groups (224.0.0.0/4)"),
+        (Ipv4Addr::new(240, 0, 0, 0), 4, "it is reserved (240.0.0.0/4)"),
+        (
+            Ipv4Addr::new(198, 18, 0, 0),
+            15,
+            "the lines between routers here have these addresses (198.18.0.0/15)",
+        ),
+    ];
+    let holds = |(base, length, _): &&(Ipv4Addr, u8, &str)| {
+        let one = Ipv4Net::new_assert(*base, *length);
+        one.contains(&net) || net.contains(&one)
+    };
+    never.iter().find(holds).map(|(_, _, why)| *why)
 }
 
 impl<'v> Vpc<'v> {

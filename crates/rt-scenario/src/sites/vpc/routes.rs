@@ -169,6 +169,8 @@ impl<'v> Vpc<'v> {
                 match (text, local) {
                     ("local", true) => {}
                     ("local", false) => not_local(world, (key, prefix)),
+                    // Of a prefix list only the rest counts: the local route is always there and cannot be replaced.
+                    (_, true) if key.text.parse::<IpNet>().is_err() => {}
                     (_, true) => stays_local(world, (key, prefix)),
                     ("blackhole", _) => routes.push(blackhole(prefix, origin.clone())),
                     _ if self.dead.contains_key(text) => {
