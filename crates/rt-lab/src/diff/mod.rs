@@ -6,6 +6,7 @@
 //!
 //! Main types: [`Difference`], [`diff()`].
 
+mod hidden;
 mod reach;
 mod story;
 mod tables;
@@ -133,6 +134,7 @@ struct Side {
     seed: u64,
     trace: Trace,
     story: rt_trace::story::Story,
+    hidden: hidden::Hidden,
 }
 
 /// Runs both and compares. A scenario is run with `seed`, a run's folder with its own.
@@ -146,7 +148,7 @@ pub fn diff(a: &str, b: &str, seed: u64) -> Result<Difference, Refusal> {
         a: a.to_owned(),
         b: b.to_owned(),
         same: false,
-        steps: story::diff(&before.story, &after.story),
+steps: story::diff(&before, &after),
         reach: reach.pairs,
         pairs: reach.asked,
         not_asked: reach.left_out,
@@ -185,7 +187,8 @@ fn side(name: &str, seed: u64) -> Result<Side, Refusal> {
         Source::Attached { .. } => (crate::follow::trace_of_folder(Path::new(name))?, seed),
     };
     let story = rt_trace::story::tell(&trace);
-    Ok(Side { model, seed, trace, story })
+    let hidden = hidden::Hidden::of(&model);
+    Ok(Side { model, seed, trace, story, hidden })
 }
 
 /// What only one of two lists has, counting repetitions, each in its own order.

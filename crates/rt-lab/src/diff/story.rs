@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use rt_trace::story::{Line, RequestStory, StepStory, Story};
+use rt_trace::story::{Line, RequestStory, StepStory};
 
-use super::{RequestDiff, StepDiff, TimeDiff, lines};
+use super::hidden::Hidden;
+use super::{RequestDiff, Side, StepDiff, TimeDiff, lines};
 
 /// More steps than this are paired by their place alone.
 const MOST_ALIGNED: usize = 1_000;
 
 /// Steps whose story differs, in order.
-pub(super) fn diff(a: &Story, b: &Story) -> Vec<StepDiff> {
+pub(super) fn diff(a: &Side, b: &Side) -> Vec<StepDiff> {
+    let (hidden, a, b) = ((&a.hidden, &b.hidden), &a.story, &b.story);
     let key = |step: &StepStory| format!("{} {}", step.node, step.text);
     let pairs = align(&a.steps, &b.steps, key);
-    let mut out: Vec<StepDiff> = pairs.into_iter().filter_map(|(a, b)| step(a, b)).collect();
+    let mut out: Vec<StepDiff> = pairs.into_iter().filter_map(|(a, b)| step((a, b), hidden)).collect();
     let (gone, added): (Vec<String>, Vec<String>) =
         (a.timeline.iter().map(happened).collect(), b.timeline.iter().map(happened).collect());
     let timeline = lines(&gone, &added);
@@ -62,11 +64,13 @@ fn align<'s, T>(a: &'s [T], b: &'s [T], key: impl Fn(&T) -> String) -> Vec<Pair<
     out
 }
 
-fn step(a: Option<&StepStory>, b: Option<&StepStory>) -> Option<StepDiff> {
+fn step((a, b): Pair<'_, StepStory>, (named_a, named_b): (&Hidden, &Hidden)) -> Option<StepDiff> {
     let either = a.or(b)?;
     let outcome = |step: Option<&StepStory>| step.map_or_else(String::new, said);
     let duration = |step: Option<&StepStory>| step.map_or(0, |s| s.duration_ns);
-    let facts = |step: Option<&StepStory>| step.map_or_else(Vec::new, decisions);
+    let facts = |step: Option<&StepStory>, hidden: &Hidden| -> Vec<String> {
+        step.map_or_else(Vec::new, decisions).iter().map(|line| hidden.name(line)).collect()
+    };
     let empty = Vec::new();
     let requests = |step: Option<&'_ StepStory>| step.map_or(&empty, |s| &s.requests).clone();
     let (ra, rb) = (requests(a), requests(b));
@@ -77,7 +81,7 @@ fn step(a: Option<&StepStory>, b: Option<&StepStory>) -> Option<StepDiff> {
         outcome: (outcome(a), outcome(b)),
         duration_ns: (duration(a), duration(b)),
         times: if both { times(a, b) } else { Vec::new() },
-        decisions: if both { lines(&facts(a), &facts(b)) } else { super::Lines::default() },
+        decisions: if both { lines(&facts(a, named_a), &facts(b, named_b)) } else { super::Lines::default() },
         requests: if both { request_diffs(&ra, &rb) } else { Vec::new() },
     };
     let same = both

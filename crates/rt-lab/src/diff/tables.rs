@@ -43,12 +43,13 @@ fn all(side: &Side, index: usize) -> [(&'static str, Vec<String>); 5] {
         let each = i.addresses.iter().map(|(address, length)| format!("{} {address}/{length}", i.name));
         each.chain([mtu]).collect::<Vec<_>>()
     });
+    let named = |lines: Vec<String>| lines.iter().map(|line| side.hidden.name(line)).collect::<Vec<String>>();
     [
-        ("addresses", addresses.collect()),
-        ("routes", routes(node)),
-        ("rules", rules(node)),
-        ("nat", node.nat.iter().map(text).collect()),
-        ("mappings", mappings(side, &node.name)),
+        ("addresses", named(addresses.collect())),
+        ("routes", named(routes(node))),
+        ("rules", named(rules(node))),
+        ("nat", named(node.nat.iter().map(text).collect())),
+        ("mappings", named(mappings(side, &node.name))),
     ]
 }
 

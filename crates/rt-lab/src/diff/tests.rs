@@ -98,3 +98,50 @@ fn repeated_lines_count() {
     let d = lines(&list(&["a", "a", "b"]), &list(&["a", "c"]));
     assert_eq!((d.gone, d.added), (list(&["a", "b"]), list(&["c"])));
 }
+
+/// Two clouds that are peered; a third one before them moves the numbers of all lines between routers.
+const CLOUDS: &str = "name: t
+sites:
+  internet: { kind: internet, places: [paris] }
+  user: { kind: host, place: paris, address: 198.51.100.7, run: [http] }
+  one:
+    kind: vpc
+    cidr: 10.1.0.0/16
+    internet-gateway: yes
+    subnets: { a: { cidr: 10.1.1.0/24, routes: { 0.0.0.0/0: internet-gateway, 10.2.0.0/16: peering p } } }
+    security-groups: { open: { in: [ all ] } }
+    instances: { app: { subnet: a, groups: [open], public: yes, run: [http] } }
+  two:
+    kind: vpc
+    cidr: 10.2.0.0/16
+    subnets: { a: { cidr: 10.2.1.0/24, routes: { 10.1.0.0/16: peering p } } }
+    security-groups: { open: { in: [ all ] } }
+    instances: { app: { subnet: a, groups: [open], run: [http] } }
+  p: { kind: peering, between: [one, two] }
+steps: [ one.app connects to 198.51.100.7:80, one.app connects to 10.2.1.4:80 ]
+";
+
+#[test]
+fn numbers_of_lines_that_nobody_wrote_are_no_difference() {
+    let third = "  before: { kind: vpc, cidr: 10.3.0.0/16, internet-gateway: yes, subnets: { a: { cidr: 10.3.1.0/24 } } }\n";
+    let d = between(CLOUDS, &CLOUDS.replace("  one:\n", &format!("{third}  one:\n")));
+    let told: Vec<&str> = d.machines.iter().filter(|m| m.only.is_none()).map(|m| &*m.machine).collect();
+    assert_eq!(told, ["internet.paris"], "{}", d.text());
+    assert!(d.steps.is_empty() && d.reach.is_empty(), "{}", d.text());
+    let added = &d.machines.iter().find(|m| m.machine == "internet.paris").unwrap().tables;
+    assert!(added.iter().all(|(_, lines)| lines.gone.is_empty()), "{}", d.text());
+    // A peering that leads elsewhere is one.
+    let to_before = CLOUDS
+        .replace("  one:\n", &format!("{third}  one:\n"))
+        .replace("  p: {", "  q: { kind: peering, between: [one, before] }\n  p: {")
+        .replace("10.2.0.0/16: peering p }", "10.2.0.0/16: peering q }")
+        .replace(", one.app connects to 10.2.1.4:80", "");
+    let d = between(CLOUDS, &to_before);
+    let router = d.machines.iter().find(|m| m.machine == "one.router").unwrap();
+    let routes = &router.tables.iter().find(|(name, _)| *name == "routes").unwrap().1;
+    assert!(routes.gone.contains(&"table a: 10.2.0.0/16 via two.router:p dev p".to_owned()), "{routes:?}");
+    assert!(
+        routes.added.contains(&"table a: 10.2.0.0/16 via before.router:q dev q".to_owned()),
+        "{routes:?}"
+    );
+}

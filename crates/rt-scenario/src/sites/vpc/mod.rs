@@ -24,8 +24,6 @@ mod lines;
 mod resolver;
 mod routes;
 
-pub(in crate::sites) use addresses::never_public;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
