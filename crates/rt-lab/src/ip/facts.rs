@@ -52,12 +52,9 @@ pub(super) fn prefix(net: IpNet, host: Option<IpAddr>) -> (String, Value) {
     if let IpNet::V4(v4) = net {
         rows.push(("mask", format!("{}, wildcard {}", v4.netmask(), v4.hostmask())));
     }
-    rows.push((
-        "range",
-        format!("{} to {}: {} addresses", net.network(), net.broadcast(), count_text(bits, 0)),
-    ));
+    rows.push(("range", format!("{} to {}: {}", net.network(), net.broadcast(), addresses(bits))));
     rows.push(("hosts", hosts_line(net, first, last)));
-    rows.push(("in AWS", aws_line(net)));
+    rows.push(("in AWS", aws_line(net, aws(net))));
     rows.push(("is", meaning(net)));
     let inside = special::inside(net);
     if !inside.is_empty() && special::of(net).is_none() {
@@ -75,7 +72,11 @@ pub(super) fn prefix(net: IpNet, host: Option<IpAddr>) -> (String, Value) {
         IpNet::V4(v4) => json!(f(v4)),
         IpNet::V6(_) => Value::Null,
     };
-    let has_broadcast = net.prefix_len() < 31;
+    let has_broadcast = net.prefix_len() < 31 && special::of_no_machine(net).is_none();
+    let hosts = match special::of_no_machine(net) {
+        Some(why) => json!({ "first": null, "last": null, "count": 0, "why": why }),
+        None => json!({ "first": first, "last": last, "count": count_json(bits, not_usable(net)) }),
+    };
     let json = json!({
         "prefix": net,
         "host": host,
@@ -86,8 +87,8 @@ pub(super) fn prefix(net: IpNet, host: Option<IpAddr>) -> (String, Value) {
         "wildcard": v4(|n| n.hostmask()),
         "broadcast": if has_broadcast { v4(|n| n.broadcast()) } else { Value::Null },
         "addresses": count_json(bits, 0),
-        "hosts": { "first": first, "last": last, "count": count_json(bits, not_usable(net)) },
-        "aws": aws_json(net),
+        "hosts": hosts,
+        "aws": aws_json(aws(net)),
         "special": special::of(net),
         "holds": inside,
         "global": is_global(net),
@@ -107,7 +108,8 @@ pub(super) fn range(first: IpAddr, last: IpAddr) -> (String, Value) {
         _ => None,
     };
     let count = count.map_or_else(|| "2^128".to_owned(), |n| n.to_string());
-    let title = format!("{first} to {last}: {count} addresses, {what}");
+    let counted = if count == "1" { "1 address".to_owned() } else { format!("{count} addresses") };
+    let title = format!("{first} to {last}: {counted}, {what}");
     (
         format!("{title}\n{lines}"),
         json!({ "first": first, "last": last, "addresses": count, "prefixes": nets }),
@@ -118,32 +120,30 @@ pub(super) fn range(first: IpAddr, last: IpAddr) -> (String, Value) {
 pub(super) fn length(length: u8) -> (String, Value) {
     let Some(net) = Ipv4Net::new(Ipv4Addr::UNSPECIFIED, length).ok() else {
         let bits = 128 - length;
-        let rows = [("IPv6", format!("{} addresses", count_text(bits, 0)))];
+        let rows = [("IPv6", addresses(bits))];
         let json = json!({ "length": length, "ipv6": { "addresses": count_json(bits, 0) } });
         return (table(&format!("/{length}"), &rows), json);
     };
     let any = IpNet::V4(net);
     let rows = [
         ("mask", format!("{}, wildcard {}", net.netmask(), net.hostmask())),
-        (
-            "IPv4",
-            format!(
-                "{} addresses, {} usable",
-                count_text(bits(any), 0),
-                count_text(bits(any), not_usable(any))
-            ),
-        ),
-        ("in AWS", aws_line(any)),
-        ("IPv6", format!("{} addresses", count_text(128 - length, 0))),
+        ("IPv4", format!("{}, {} usable", addresses(bits(any)), count_text(bits(any), not_usable(any)))),
+        ("in AWS", aws_line(any, aws_size(any))),
+        ("IPv6", addresses(128 - length)),
     ];
     let json = json!({
         "length": length,
         "mask": net.netmask(),
         "wildcard": net.hostmask(),
-        "ipv4": { "addresses": count_json(bits(any), 0), "hosts": count_json(bits(any), not_usable(any)), "aws": aws_json(any) },
+        "ipv4": { "addresses": count_json(bits(any), 0), "hosts": count_json(bits(any), not_usable(any)), "aws": aws_json(aws_size(any)) },
         "ipv6": { "addresses": count_json(128 - length, 0) },
     });
     (table(&format!("/{length}"), &rows), json)
+}
+
+/// `1 address`, `256 addresses`, `2^64 addresses`.
+pub(super) fn addresses(bits: u8) -> String {
+    format!("{} {}", count_text(bits, 0), if bits == 0 { "address" } else { "addresses" })
 }
 
 /// Host bits of a prefix.
@@ -160,7 +160,7 @@ pub(super) fn not_usable(net: IpNet) -> u64 {
 /// The first and the last address that a machine can have.
 pub(super) fn hosts(net: IpNet) -> (IpAddr, IpAddr) {
     match net {
-        IpNet::V4(v4) if v4.prefix_len() < 31 => {
+        IpNet::V4(v4) if v4.prefix_len() < 31 && special::of_no_machine(net).is_none() => {
             let inner = |base: Ipv4Addr, by: i64| Ipv4Addr::from((i64::from(u32::from(base)) + by) as u32);
             (inner(v4.network(), 1).into(), inner(v4.broadcast(), -1).into())
         }
@@ -170,6 +170,9 @@ pub(super) fn hosts(net: IpNet) -> (IpAddr, IpAddr) {
 
 fn hosts_line(net: IpNet, first: IpAddr, last: IpAddr) -> String {
     let count = count_text(bits(net), not_usable(net));
+    if let Some(why) = special::of_no_machine(net) {
+        return format!("none: {why}");
+    }
     match (net, bits(net)) {
         (_, 0) => "1 usable: one machine, as in a route to it or a rule about it".to_owned(),
         (IpNet::V4(_), 1) => "2 usable: the two ends of a link; there is no broadcast (RFC 3021)".to_owned(),
@@ -185,6 +188,14 @@ fn hosts_line(net: IpNet, first: IpAddr, last: IpAddr) -> String {
 
 /// Whether AWS would take it as a subnet, and what a user gets of it.
 fn aws(net: IpNet) -> Result<u8, &'static str> {
+    if special::of_no_machine(net).is_some() || special::is_link_local(net) {
+        return Err("no network of a VPC: no instance can have these addresses");
+    }
+    aws_size(net)
+}
+
+/// The same by its length alone.
+fn aws_size(net: IpNet) -> Result<u8, &'static str> {
     match (net, net.prefix_len()) {
         (IpNet::V4(_), 16..=28) | (IpNet::V6(_), 44 | 48 | 52 | 56 | 60 | 64) => Ok(bits(net)),
         (IpNet::V4(_), 0..=15) => Err("too large for a VPC or a subnet: /16 is the largest"),
@@ -193,8 +204,8 @@ fn aws(net: IpNet) -> Result<u8, &'static str> {
     }
 }
 
-fn aws_line(net: IpNet) -> String {
-    let bits = match aws(net) {
+fn aws_line(net: IpNet, size: Result<u8, &'static str>) -> String {
+    let bits = match size {
         Ok(bits) => bits,
         Err(why) => return why.to_owned(),
     };
@@ -216,8 +227,8 @@ fn aws_line(net: IpNet) -> String {
     }
 }
 
-fn aws_json(net: IpNet) -> Value {
-    match aws(net) {
+fn aws_json(size: Result<u8, &'static str>) -> Value {
+    match size {
         Ok(bits) => json!({ "subnet": true, "addresses": count_json(bits, AWS_RESERVED) }),
         Err(why) => json!({ "subnet": false, "why": why }),
     }

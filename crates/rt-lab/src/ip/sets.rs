@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use serde_json::{Value, json};
 
-use super::facts::{bits, hosts, not_usable};
+use super::facts::{addresses, bits, hosts, not_usable};
 use super::read::{self, Thing};
-use super::{IpAnswer, IpQuery, count_text};
+use super::{IpAnswer, IpQuery, count_text, special};
 
 /// So many subnets are listed at most.
 const MOST_LISTED: u128 = 4096;
@@ -73,13 +73,16 @@ pub(super) fn together(things: &[Thing]) -> Result<IpAnswer, String> {
 }
 
 fn overlap_line(a: IpNet, b: IpNet) -> String {
-    let size = |net: IpNet| count_text(bits(net), 0);
+    let inside = |net: IpNet, which: &str, other: &str| match bits(net) {
+        0 => format!("the one address of the {which} is in the {other}"),
+        bits => format!("all {} of the {which} are in the {other}", addresses(bits)),
+    };
     if a == b {
         format!("{a} stands twice\n")
     } else if a.contains(&b) {
-        format!("{a} overlaps {b}: all {} addresses of the second are in the first\n", size(b))
+        format!("{a} overlaps {b}: {}\n", inside(b, "second", "first"))
     } else {
-        format!("{a} overlaps {b}: all {} addresses of the first are in the second\n", size(a))
+        format!("{a} overlaps {b}: {}\n", inside(a, "first", "second"))
     }
 }
 
@@ -183,8 +186,8 @@ pub(super) fn cut(things: &[Thing], query: &IpQuery) -> Result<IpAnswer, String>
             let more = u8::try_from(u64::from(wanted).next_power_of_two().trailing_zeros()).unwrap_or(32);
             let length = net.prefix_len().saturating_add(more);
             if length > net.max_prefix_len() {
-                let most = count_text(bits(net), 0);
-                return Err(format!("{net} cannot be cut into {wanted}\nhelp: it has {most} addresses"));
+                let most = addresses(bits(net));
+                return Err(format!("{net} cannot be cut into {wanted}\nhelp: it has {most}"));
             }
             equal(net, length, Some(wanted))
         }
@@ -216,14 +219,20 @@ fn equal(net: IpNet, length: u8, wanted: Option<u32>) -> Result<IpAnswer, String
     }
     let parts: Vec<IpNet> = net.subnets(length).map(Iterator::collect).unwrap_or_default();
     let used = wanted.map_or(parts.len(), |n| n as usize);
-    let usable = parts.first().map_or_else(String::new, |p| count_text(bits(*p), not_usable(*p)));
+    let usable = match (special::of_no_machine(net), parts.first()) {
+        (None, Some(part)) => {
+            let usable = count_text(bits(*part), not_usable(*part));
+            let what = if usable == "1" { "address" } else { "addresses" };
+            format!("{usable} usable {what} each")
+        }
+        _ => "none of them for machines".to_owned(),
+    };
     let spare = if used < parts.len() {
         format!(", {used} asked for and {} spare", parts.len() - used)
     } else {
         String::new()
     };
-    let mut text =
-        format!("{net} into {} of /{length}, {usable} usable addresses each{spare}\n", parts.len());
+    let mut text = format!("{net} into {} of /{length}, {usable}{spare}\n", parts.len());
     text += &rows(&parts, |i, _| if i < used { String::new() } else { "  (spare)".to_owned() });
     let json = json!({ "of": net, "length": length, "subnets": parts_json(&parts), "asked": used });
     Ok(IpAnswer { text, json, no: false })
@@ -231,6 +240,16 @@ fn equal(net: IpNet, length: u8, wanted: Option<u32>) -> Result<IpAnswer, String
 
 /// One subnet for each number of hosts, the largest first so that none is cut needlessly; what is left over at the end.
 fn by_hosts(net: IpNet, wanted: &[u64]) -> Result<IpAnswer, String> {
+    if wanted.contains(&0) {
+        return Err(
+            "a subnet for 0 hosts is none\nhelp: write how many machines each subnet is for".to_owned()
+        );
+    }
+    if let Some(why) = special::of_no_machine(net) {
+        return Err(format!(
+            "no machine can have an address of {net}: {why}\nhelp: take a network of one's own, such as 10.0.0.0/16"
+        ));
+    }
     let mut order: Vec<u64> = wanted.to_vec();
     order.sort_unstable_by(|a, b| b.cmp(a));
     let mut free = vec![net];
@@ -239,8 +258,9 @@ fn by_hosts(net: IpNet, wanted: &[u64]) -> Result<IpAnswer, String> {
         let length = length_for(net, *hosts);
         let found = length.and_then(|l| free.iter().position(|f| f.prefix_len() <= l));
         let (Some(length), Some(at)) = (length, found) else {
+            let hosts = rt_base::count(*hosts, "host");
             return Err(format!(
-                "{net} has no room left for {hosts} hosts\nhelp: take a wider prefix, or fewer hosts"
+                "{net} has no room left for {hosts}\nhelp: take a wider prefix, or fewer hosts"
             ));
         };
         let from = free.remove(at);
@@ -250,10 +270,10 @@ fn by_hosts(net: IpNet, wanted: &[u64]) -> Result<IpAnswer, String> {
         free.sort_by_key(|f| (std::cmp::Reverse(f.prefix_len()), *f));
     }
     free.sort();
-    let mut text = format!("{net}: {} subnets\n", parts.len());
+    let mut text = format!("{net}: {}\n", rt_base::count(parts.len() as u64, "subnet"));
     text += &rows(&parts, |i, part| {
         let usable = count_text(bits(part), not_usable(part));
-        format!("  for {} hosts, {usable} usable", order[i])
+        format!("  for {}, {usable} usable", rt_base::count(order[i], "host"))
     });
     text += &format!("left over: {}\n", listed(&free));
     let json = json!({ "of": net, "for": order, "subnets": parts_json(&parts), "left": free });
@@ -269,7 +289,7 @@ fn length_for(net: IpNet, hosts: u64) -> Option<u8> {
             let all = 1_u128.checked_shl(u32::from(bits(part))).unwrap_or(u128::MAX);
             all - u128::from(not_usable(part))
         });
-        room >= u128::from(hosts.max(1))
+        room >= u128::from(hosts)
     })
 }
 

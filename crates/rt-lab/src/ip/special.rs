@@ -32,6 +32,29 @@ impl Special {
     }
 }
 
+/// Why no machine can have an address of a prefix, if that is so of all of them.
+pub(super) fn of_no_machine(net: IpNet) -> Option<&'static str> {
+    let never = [
+        ("0.0.0.0/8", "they mean this network, and only as a source before a machine knows its address"),
+        ("127.0.0.0/8", "all of them mean the machine itself"),
+        ("224.0.0.0/4", "they are groups of receivers"),
+        ("240.0.0.0/4", "they are reserved, and most machines refuse them"),
+        ("::/128", "it means that there is no address"),
+        ("::1/128", "it means the machine itself"),
+        ("ff00::/8", "they are groups of receivers"),
+    ];
+    never.iter().find(|(prefix, _)| holds(prefix, net)).map(|(_, why)| *why)
+}
+
+/// Whether a prefix is of addresses that mean something on one link only.
+pub(super) fn is_link_local(net: IpNet) -> bool {
+    holds("169.254.0.0/16", net) || holds("fe80::/10", net)
+}
+
+fn holds(prefix: &str, net: IpNet) -> bool {
+    prefix.parse::<IpNet>().is_ok_and(|prefix| prefix.contains(&net))
+}
+
 /// The narrowest entry that holds the whole prefix.
 pub(super) fn of(net: IpNet) -> Option<&'static Special> {
     TABLE.iter().filter(|s| s.net().contains(&net)).max_by_key(|s| s.net().prefix_len())

@@ -239,3 +239,53 @@ fn a_length_and_a_mask_are_read_alone() {
     assert_eq!(json_of("0.0.0.15")["mask_length"], 28);
     assert_eq!(json_of("10.0.0.1")["mask_length"], Value::Null);
 }
+
+#[test]
+fn no_machine_has_a_group_a_loopback_or_a_reserved_address() {
+    for prefix in [
+        "224.0.0.0/24",
+        "239.1.0.0/16",
+        "127.0.0.0/8",
+        "127.0.0.0/24",
+        "0.0.0.0/24",
+        "240.0.0.0/20",
+        "ff02::/16",
+        "::1/128",
+    ] {
+        let answer = json_of(prefix);
+        assert_eq!(answer["hosts"]["count"], 0, "{prefix}");
+        assert!(answer["hosts"]["first"].is_null() && answer["broadcast"].is_null(), "{prefix}");
+        assert_eq!(answer["aws"]["subnet"], false, "{prefix}");
+        let text = ask(&[prefix], |_| ()).unwrap().text;
+        assert!(text.contains("hosts    none: ") && text.contains("no network of a VPC"), "{text}");
+        assert!(ask(&[prefix], |q| q.hosts = vec![2]).is_err(), "{prefix}");
+    }
+    let text = ask(&["224.0.0.0/24"], |q| q.split = Some("26".into())).unwrap().text;
+    assert!(text.contains("224.0.0.0/24 into 4 of /26, none of them for machines"), "{text}");
+    assert!(text.contains("224.0.0.0 to 224.0.0.63"), "{text}");
+    // Link-local addresses are machines' own, but no VPC's.
+    assert_eq!(json_of("169.254.1.0/24")["hosts"]["count"], 254);
+    assert_eq!(json_of("169.254.1.0/24")["aws"]["subnet"], false);
+    // What a length alone comes to does not depend on where it is.
+    assert_eq!(json_of("/24")["ipv4"]["hosts"], 254);
+    assert_eq!(json_of("/24")["ipv4"]["aws"]["addresses"], 251);
+}
+
+#[test]
+fn one_is_one_and_none_is_refused() {
+    for (what, line) in [
+        ("10.0.0.1/32", "10.0.0.1 to 10.0.0.1: 1 address\n"),
+        ("/32", "1 address, 1 usable"),
+        ("/128", "1 address\n"),
+        ("10.0.0.1-10.0.0.1", "10.0.0.1 to 10.0.0.1: 1 address, 1 prefix"),
+    ] {
+        let text = ask(&[what], |_| ()).unwrap().text;
+        assert!(text.contains(line), "{text}");
+    }
+    let overlap = ask(&["10.0.0.0/24", "10.0.0.9"], |_| ()).unwrap().text;
+    assert!(overlap.contains("the one address of the second is in the first"), "{overlap}");
+    let one = ask(&["10.0.0.0/30"], |q| q.hosts = vec![1]).unwrap().text;
+    assert!(one.contains(": 1 subnet\n") && one.contains("for 1 host, "), "{one}");
+    let none = ask(&["10.0.0.0/30"], |q| q.hosts = vec![0]).unwrap_err().to_string();
+    assert!(none.contains("a subnet for 0 hosts is none"), "{none}");
+}
