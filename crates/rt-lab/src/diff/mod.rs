@@ -148,7 +148,7 @@ pub fn diff(a: &str, b: &str, seed: u64) -> Result<Difference, Refusal> {
         a: a.to_owned(),
         b: b.to_owned(),
         same: false,
-steps: story::diff(&before, &after),
+        steps: story::diff(&before, &after),
         reach: reach.pairs,
         pairs: reach.asked,
         not_asked: reach.left_out,

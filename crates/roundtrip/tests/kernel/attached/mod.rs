@@ -3,6 +3,7 @@
 //!
 //! One runs at a time, since what they judge is time and what is left of them.
 
+mod between;
 mod bulk;
 mod capture;
 mod cases;
