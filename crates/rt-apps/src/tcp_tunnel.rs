@@ -2,6 +2,9 @@
 //! length and itself. What TCP means to repeat, the TCP inside means to repeat as well: with losses both back off, and the tunnel
 //! melts down.
 //!
+//! One packet may lie in several segments and several in one. Both ends say where in the stream each packet is, so that the
+//! story can join what went in with what came out, and name the segments that carried it.
+//!
 //! Deliberate simplifications. Nothing is sealed; no keepalives of its own; one peer. At most [`QUEUE`] packets wait for a
 //! connection that is stuck, the newest are dropped then, as by a device's queue. Whoever connects waits a second after a failure.
 
@@ -12,8 +15,8 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rt_base::{AppRecord, FrameId, Nanos, ReqId, Wait};
-use rt_stack::ConnectOptions;
+use rt_base::{AppRecord, DropReason, FrameId, Nanos, ReqId, Wait};
+use rt_stack::{CameBy, ConnectOptions};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::TcpStream;
@@ -68,10 +71,13 @@ pub async fn run(net: Net, name: String, end: End) -> io::Result<()> {
             stream,
             out: VecDeque::new(),
             sent: 0,
+            written: 0,
             came: Vec::new(),
+            taken: 0,
             lost: 0,
         };
         let ended = carrier.carry().await;
+        carrier.give_up();
         let why = ended.err().map_or_else(|| "the other end closed it".to_owned(), |error| error.to_string());
         note(&net, "tunnel.down", format!("the tunnel {name} is down: {why}"));
     }
@@ -86,10 +92,14 @@ struct Carrier<'n> {
     net: &'n Net,
     tun: &'n TunDevice,
     stream: TcpStream,
-    /// Packets with their lengths before them; of the first, `sent` bytes have gone.
-    out: VecDeque<Vec<u8>>,
+    /// Packets with their lengths before them and their frames; of the first, `sent` bytes have gone.
+    out: VecDeque<(Vec<u8>, FrameId)>,
     sent: usize,
+    /// Bytes of the packets before the first.
+    written: u64,
     came: Vec<u8>,
+    /// Bytes of the stream before `came`.
+    taken: u64,
     lost: u64,
 }
 
@@ -97,32 +107,32 @@ impl Carrier<'_> {
     /// Until the connection ends.
     async fn carry(&mut self) -> io::Result<()> {
         loop {
-            let mut read = Box::pin(self.tun.read());
-            let (stream, out, sent) = (&mut self.stream, &mut self.out, &mut self.sent);
-            let came = &mut self.came;
+            let tun = self.tun;
+            let mut read = Box::pin(tun.read());
             let packet = poll_fn(|cx| {
-                if let Poll::Ready(ended) = receive(stream, came, cx) {
+                if let Poll::Ready(ended) = receive(&mut self.stream, &mut self.came, cx) {
                     return Poll::Ready(ended.map(|()| None));
                 }
-                if let Poll::Ready(Err(error)) = flush(stream, out, sent, cx) {
+                if let Poll::Ready(Err(error)) = self.flush(cx) {
                     return Poll::Ready(Err(error));
                 }
-                read.as_mut().poll(cx).map(|(packet, _)| Ok(Some(packet)))
+                read.as_mut().poll(cx).map(|packet| Ok(Some(packet)))
             })
             .await?;
             drop(read);
             match packet {
-                Some(packet) => self.queue(&packet),
+                Some((packet, frame)) => self.queue(&packet, frame),
                 None if self.came.is_empty() => return Ok(()),
                 None => self.deliver()?,
             }
         }
     }
 
-    fn queue(&mut self, packet: &[u8]) {
+    fn queue(&mut self, packet: &[u8], frame: FrameId) {
         let Ok(length) = u16::try_from(packet.len()) else { return };
         if self.out.len() >= QUEUE {
             self.lost += 1;
+            self.tun.refuse(self.tun.carried(frame, packet.len()), DropReason::QueueFull, true);
             if self.lost.is_power_of_two() {
                 let text = format!("{} packets found the tunnel's queue full", self.lost);
                 note(self.net, "tunnel.queue-full", text);
@@ -131,7 +141,15 @@ impl Carrier<'_> {
         }
         let mut bytes = length.to_be_bytes().to_vec();
         bytes.extend(packet);
-        self.out.push_back(bytes);
+        self.out.push_back((bytes, frame));
+    }
+
+    /// What has not gone into the stream never will.
+    fn give_up(&mut self) {
+        for (packet, frame) in self.out.drain(..) {
+            let carried = self.tun.carried(frame, packet.len() - HEADER);
+            self.tun.refuse(carried, DropReason::InterfaceDown, true);
+        }
     }
 
     /// Gives whole packets to the machine.
@@ -143,11 +161,33 @@ impl Carrier<'_> {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "no packet has that length"));
             }
             let Some(packet) = self.came.get(at + HEADER..at + HEADER + length) else { break };
-            self.tun.write(packet, FrameId::NONE);
+            let (conn, offset) = (self.stream.id().conn(), self.taken + (at + HEADER) as u64);
+            self.tun.write(packet, CameBy::Stream { conn, offset, around: HEADER as u16 });
             at += HEADER + length;
         }
         self.came.drain(..at);
+        self.taken += at as u64;
         Ok(())
+    }
+
+    /// Writes what waits, as far as there is room.
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some((first, frame)) = self.out.front() {
+            let polled = Pin::new(&mut self.stream).poll_write(cx, &first[self.sent..]);
+            let Poll::Ready(Ok(n)) = polled else { return polled.map_ok(drop) };
+            if self.sent == 0 && n > 0 {
+                let carried = self.tun.carried(*frame, first.len() - HEADER);
+                let offset = self.written + HEADER as u64;
+                self.tun.streamed(carried, self.stream.id(), offset, HEADER);
+            }
+            self.sent += n;
+            if self.sent >= first.len() {
+                self.written += first.len() as u64;
+                self.out.pop_front();
+                self.sent = 0;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -167,24 +207,4 @@ fn receive(stream: &mut TcpStream, came: &mut Vec<u8>, cx: &mut Context<'_>) -> 
         Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
         Poll::Pending => Poll::Pending,
     }
-}
-
-/// Writes what waits, as far as there is room.
-fn flush(
-    stream: &mut TcpStream,
-    out: &mut VecDeque<Vec<u8>>,
-    sent: &mut usize,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
-    while let Some(first) = out.front() {
-        match Pin::new(&mut *stream).poll_write(cx, &first[*sent..]) {
-            Poll::Ready(Ok(n)) => *sent += n,
-            other => return other.map_ok(drop),
-        }
-        if *sent >= first.len() {
-            out.pop_front();
-            *sent = 0;
-        }
-    }
-    Poll::Ready(Ok(()))
 }

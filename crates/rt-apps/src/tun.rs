@@ -2,15 +2,16 @@
 //! written here arrives at the machine by the interface, as with Linux's `/dev/net/tun`.
 //!
 //! A tunnel that carries one packet in one datagram passes the frame's id along ([`UdpSocket::send_carrying`],
-//! [`UdpSocket::recv_carrying`]): then the packet inside and the one around it are one journey in the story.
+//! [`UdpSocket::recv_carrying`]): then the packet inside and the one around it are one journey in the story. One that carries
+//! packets in a TCP stream says where in the stream they are ([`TunDevice::streamed`], [`CameBy::Stream`]).
 
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::task::Poll;
 
-use rt_base::{FrameId, PortId};
-use rt_stack::SocketId;
+use rt_base::{DropReason, FrameId, PortId};
+use rt_stack::{CameBy, Carried, SocketId};
 
 use crate::net::Net;
 use crate::socket::{UdpSocket, io_error};
@@ -52,9 +53,32 @@ impl TunDevice {
         .await
     }
 
-    /// An IP packet arrives at the machine by the interface. `frame` is the id of the frame that carried it, or `NONE`.
-    pub fn write(&self, packet: &[u8], frame: FrameId) {
-        self.net.core().stack.tun_write(self.port, packet, frame);
+    /// An IP packet arrives at the machine by the interface.
+    pub fn write(&self, packet: &[u8], by: CameBy) {
+        self.net.core().stack.tun_write(self.port, packet, by);
+    }
+
+    /// What this socket sends carries what was read here, and must not come back.
+    pub fn sends_by(&self, socket: &UdpSocket) {
+        let outer = socket.with_stack(|_, id| id);
+        self.net.core().stack.tun_outer(self.port, outer);
+    }
+
+    /// A packet of this length that was read here, or that the frame brought.
+    #[must_use]
+    pub fn carried(&self, frame: FrameId, len: usize) -> Carried {
+        Carried { port: self.port, frame, len: u16::try_from(len).unwrap_or(u16::MAX) }
+    }
+
+    /// A packet, behind `header` bytes, begins to go into a stream; its first byte is the stream's byte `offset`.
+    pub fn streamed(&self, carried: Carried, stream: SocketId, offset: u64, header: usize) {
+        let header = u16::try_from(header).unwrap_or(u16::MAX);
+        self.net.core().stack.tun_streamed(carried, stream.conn(), offset, header);
+    }
+
+    /// A packet that was read here (outward) or that a datagram brought is thrown away.
+    pub fn refuse(&self, carried: Carried, reason: DropReason, outward: bool) {
+        self.net.core().stack.tun_refuse(carried, reason, outward);
     }
 }
 
@@ -67,11 +91,11 @@ impl Drop for TunDevice {
 }
 
 impl UdpSocket {
-    /// Sends a datagram that carries the packet of the frame `carries`: both are one journey.
+    /// Sends a datagram that carries a packet of a tun interface: both are one journey.
     ///
     /// # Errors
     /// As [`UdpSocket::send_to`].
-    pub fn send_carrying(&self, data: &[u8], to: SocketAddr, carries: FrameId) -> io::Result<()> {
+    pub fn send_carrying(&self, data: &[u8], to: SocketAddr, carries: Option<Carried>) -> io::Result<()> {
         self.with_stack(|stack, id| stack.udp_send_carrying(id, to, data, carries)).map_err(io_error)
     }
 

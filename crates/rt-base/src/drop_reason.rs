@@ -112,6 +112,8 @@ drop_reasons! {
     NoTunnel = "no_tunnel", "no tunnel or VLAN here is for it";
     /// Congestion was marked on the outside and the packet inside cannot say so (RFC 6040).
     CongestionUnsayable = "congestion_unsayable", "it met congestion in a tunnel and does not speak ECN";
+    /// The program behind a tunnel interface threw it away: no peer is for it, or it must not come from that peer.
+    TunnelRefused = "tunnel_refused", "the tunnel's program does not take it";
     /// The interface has no connection to its other side (PPPoE without a session, a tun without a program).
     InterfaceDown = "interface_down", "the interface is not connected";
     /// A ping for a machine that passes packets on unseen and answers nobody.

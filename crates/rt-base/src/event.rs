@@ -1,8 +1,7 @@
 //! What happened: one [`Event`] per step of the walk, each with the input that caused it.
 //!
-//! The causal register (DESIGN section 6): everything a node does inside one `handle` is caused by that input. A frame's
-//! arrival is caused by its [`What::Transmit`]; a timer's firing carries its kind and the event that armed it. From
-//! this alone `rt-trace` walks back from the end of a request to its start.
+//! The causal register (DESIGN section 6): all that a node does inside one `handle` is caused by that input. A frame's arrival is
+//! caused by its [`What::Transmit`], a timer carries the event that armed it. From this alone `rt-trace` walks back to the start.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,8 +17,7 @@ use crate::{
 pub struct Event {
     /// Its id: the node that recorded it and that node's counter.
     pub id: EventId,
-    /// The input event inside whose handling it happened: a [`What::Transmit`] (arrival), [`What::TimerFired`],
-    /// [`What::Command`], [`What::Boot`] or [`What::FromOutside`]. `NONE` for inputs from outside.
+    /// The input in whose handling it happened: a [`What::Transmit`] (arrival), a timer, a command...; `NONE` from outside.
     pub because: EventId,
     /// When.
     pub at: Time,
@@ -58,9 +56,8 @@ pub enum What {
         /// When it was armed.
         armed_at: Time,
     },
-    /// A frame was given to a link by `port`. Recorded by the sending node at the time of its `handle`; the arrival at
-    /// the other end has this event as its cause. Contiguous: at, offered (processing done), start (left the queue),
-    /// done (last bit sent), arrive (last bit there).
+    /// A frame was given to a link by `port`, at the time of the node's `handle`; its arrival at the other end is caused by
+    /// this. Contiguous: at, offered (processing done), start (left the queue), done (last bit sent), arrive.
     Transmit {
         /// The link.
         link: LinkId,
@@ -104,11 +101,9 @@ pub enum What {
         /// The table: 0 is the main one.
         table: u32,
     },
-    /// Several routes to the destination are equally good (ECMP); the flow's hash chose one, which the next
-    /// [`What::Route`] names.
+    /// Several routes are equally good (ECMP); the flow's hash chose one, which the next [`What::Route`] names.
     Multipath(Box<Multipath>),
-    /// A packet was wrapped by a virtual interface of this machine: from here on it is this much longer. It keeps its
-    /// frame's id, so inside and outside are one journey.
+    /// A virtual interface wrapped a packet: from here on it is longer, and keeps its frame's id (one journey).
     Wrapped {
         /// The virtual interface.
         port: PortId,
@@ -339,6 +334,17 @@ pub enum What {
         /// So many.
         mappings: u32,
     },
+    /// A tunnel's program carries a packet as these bytes of a TCP stream. After the run the two ends are joined by them.
+    InStream {
+        /// The connection, at this machine.
+        conn: ConnId,
+        /// Stream offset of the packet's first byte.
+        offset: u64,
+        /// Its length.
+        len: u32,
+        /// Whether it came out of the stream here.
+        inward: bool,
+    },
 }
 
 /// A choice among equally good routes.
@@ -369,8 +375,7 @@ pub struct TcpSendRecord {
     pub offset: u64,
     /// Why it was sent.
     pub why: SendWhy,
-    /// For new data: the event in whose handling its last byte was written. For a retransmission: the `TcpSend`
-    /// before it. Else `NONE`.
+    /// For new data: the event in which its last byte was written. For a copy: the `TcpSend` before it. Else `NONE`.
     pub origin: EventId,
     /// The time of `origin`.
     pub origin_at: Time,

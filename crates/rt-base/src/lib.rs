@@ -37,7 +37,7 @@ pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId, RouteId};
 pub use interface::{InterfaceKind, SwitchPort};
 pub use map::{FixedHasher, FixedMap};
 pub use outbox::{Input, Outbox, Signal};
-pub use recorder::{Recorder, Way};
+pub use recorder::{Inside, Recorder, Way};
 pub use rng::Rng;
 pub use rt_wire::MacAddr;
 pub use shared_cache::{CacheDecision, CacheVerdict};

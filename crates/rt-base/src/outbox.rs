@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppRecord, ConnId, DropReason, Event, EventId, Frame, FrameId, NodeId, Place, PortId, Time, TimerKind,
-    What,
+    AppRecord, ConnId, DropReason, Event, EventId, Frame, FrameId, Inside, NodeId, Place, PortId, Time,
+    TimerKind, Way, What,
 };
 
 /// What a node is told.
@@ -69,6 +69,8 @@ pub struct Outbox {
     pub events: Vec<Event>,
     /// Signals to the laboratory.
     pub signals: Vec<Signal>,
+    /// Packets that passed virtual interfaces, in order.
+    pub inside: Vec<Inside>,
     /// When the node wants its next [`Input::Timer`]: `None` leaves the wish as it was, `Some(Time::MAX)` takes it back.
     pub wake: Option<Time>,
     node: NodeId,
@@ -191,6 +193,14 @@ impl Outbox {
         let id = EventId::new(self.node, self.events_made);
         self.events.push(Event { id, because: self.cause, at: self.now, frame, what: make() });
         id
+    }
+
+    /// Shows a packet that passes a virtual interface, which no link shows, if recording; `event` says so.
+    pub fn show_inside(&mut self, port: PortId, way: Way, frame: &Frame, event: EventId) {
+        if self.recording {
+            let (at, node, frame) = (self.now, self.node, frame.clone());
+            self.inside.push(Inside { at, node, port, way, frame, event });
+        }
     }
 
     /// Records that an application said something.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use rt_base::{AppRecord, Event, EventId, Frame, NodeId, PortId, Recorder, Time, Way, What};
+use rt_base::{AppRecord, Event, EventId, Frame, Inside, NodeId, PortId, Recorder, Time, Way, What};
 use rt_files::events::EventWriter;
 use rt_files::pcapng::{Capture, Interface, Packet};
 use rt_scenario::Model;
@@ -35,6 +35,12 @@ impl Recorder for Fan {
     fn frame(&mut self, at: Time, node: NodeId, port: PortId, way: Way, frame: &Frame, event: EventId) {
         for recorder in &mut self.all {
             recorder.frame(at, node, port, way, frame, event);
+        }
+    }
+
+    fn inside(&mut self, seen: &Inside) {
+        for recorder in &mut self.all {
+            recorder.inside(seen);
         }
     }
 }

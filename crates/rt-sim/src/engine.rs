@@ -549,8 +549,10 @@ impl Sim {
     fn tell(&mut self) {
         if let Some(recorder) = &mut self.recorder {
             self.out.events.iter().for_each(|event| recorder.event(event));
+            self.out.inside.iter().filter(|_| self.shows_frames).for_each(|seen| recorder.inside(seen));
         }
         self.out.events.clear();
+        self.out.inside.clear();
     }
 
     /// Hands a frame that passes an interface on.

@@ -18,6 +18,7 @@ use crate::output::Pending;
 use crate::packet::{protocol, v4};
 use crate::socket::{Socket, SocketId};
 use crate::stack::Stack;
+use crate::wrap::Carried;
 
 /// Metric of routes learnt at run time: those that were written win.
 const LEARNED_METRIC: u32 = 100;
@@ -365,11 +366,10 @@ impl Stack {
     /// `MessageTooLong`, `NetUnreachable` when no route leads there, `AddrNotAvailable` when there is no source address,
     /// `AddressFamily`, `BadSocket`.
     pub fn udp_send_to(&mut self, id: SocketId, to: SocketAddr, payload: &[u8]) -> Result<(), SocketError> {
-        self.udp_send_carrying(id, to, payload, FrameId::NONE)
+        self.udp_send_carrying(id, to, payload, None)
     }
 
-    /// The same for a tunnel: the datagram carries the packet of the frame `carries` ([`Stack::tun_read`]), and the two are
-    /// one journey.
+    /// The same for a tunnel: the datagram carries this packet ([`Stack::tun_read`]), and the two are one journey.
     ///
     /// # Errors
     /// As [`Stack::udp_send_to`].
@@ -378,7 +378,7 @@ impl Stack {
         id: SocketId,
         to: SocketAddr,
         payload: &[u8],
-        carries: FrameId,
+        carries: Option<Carried>,
     ) -> Result<(), SocketError> {
         let socket = self.sockets.udp_ref(id).ok_or(SocketError::BadSocket)?;
         let (local, port, device) = (socket.local, socket.port, socket.device);

@@ -69,3 +69,4 @@ pub use tables::{
     FilterCount, FlowEntry, FlowState, NatEntry, NatRuleEntry, NeighborEntry, NeighborState, RouteEntry,
     Tables,
 };
+pub use wrap::{CameBy, Carried};

@@ -23,6 +23,7 @@ use crate::probes::Probe;
 use crate::socket::{Socket, SocketId};
 use crate::stack::{Stack, Stop};
 use crate::tcp::{Family, IcmpError, MtuDiscovery, TcpError, reset_for};
+use crate::wrap::{CameBy, Carried};
 
 /// Something that waits for `send`.
 #[derive(Debug)]
@@ -36,8 +37,8 @@ pub(crate) enum Pending {
         src: SocketAddr,
         dst: SocketAddr,
         payload: Vec<u8>,
-        /// The frame that travels inside, whose id it bears then; or `NONE`.
-        carries: FrameId,
+        /// The packet that travels inside, whose frame's id it bears then.
+        carries: Option<Carried>,
     },
     /// An ICMP echo request.
     Echo { src: Ipv4Addr, dst: Ipv4Addr, id: u16, seq: u16, payload: Vec<u8> },
@@ -47,8 +48,10 @@ pub(crate) enum Pending {
     Probe { source: IpAddr, probe: Probe },
     /// A frame of a protocol below IP: its EtherType and what follows.
     Below { port: PortId, dst: MacAddr, kind: u16, payload: Vec<u8> },
-    /// An IP packet from the program behind a tun interface, behind room for Ethernet; the frame that carried it, or `NONE`.
-    FromTun { port: PortId, bytes: Vec<u8>, frame: FrameId },
+    /// An IP packet from the program behind a tun interface, behind room for Ethernet.
+    FromTun { port: PortId, bytes: Vec<u8>, by: CameBy },
+    /// What a program did to a packet that it has.
+    Tell { frame: FrameId, what: Vec<What> },
     /// An ARP packet to everybody.
     Arp { port: PortId, packet: ArpPacket },
 }
@@ -75,16 +78,24 @@ impl Stack {
             Pending::Datagram { socket, device, src, dst, payload, carries } => {
                 let Some(mut packet) = self.datagram(src, dst, &payload, out) else { return };
                 (packet.socket, packet.device) = (socket.conn(), device);
-                if !carries.is_none() {
-                    packet.frame.id = carries;
+                if let Some(carried) = carries {
+                    packet.frame.id = carried.frame;
+                    let around = packet.ip.total_len.saturating_sub(carried.len);
+                    out.record(carried.frame, || self.wrapped_by_program(carried, around));
                 }
                 packet
             }
             Pending::Below { port, dst, kind, payload } => {
                 return self.send_below(port, dst, (kind, payload), out);
             }
-            Pending::FromTun { port, bytes, frame } => {
-                return self.take_from_program(port, bytes, frame, out);
+            Pending::FromTun { port, bytes, by } => {
+                return self.take_from_program(port, bytes, by, out);
+            }
+            Pending::Tell { frame, what } => {
+                for what in what {
+                    out.record(frame, || what);
+                }
+                return;
             }
             Pending::Echo { src, dst, id, seq, payload } => {
                 let ip = self.header(src, dst, protocol::ICMP, Icmpv4::LEN + payload.len());

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use rt_base::{FrameId, Nanos, Rng, Time};
+use rt_base::{DropReason, FrameId, Nanos, Rng, Time};
 use snow::HandshakeState;
 
 use super::crypto::{self, Key, public_key};
@@ -94,7 +94,8 @@ impl Interface {
         if peer.endpoint.is_none() {
             return Err(Refused::NoEndpoint(peer.config.name.clone()));
         }
-        if peer.stage(packet, frame).is_some() {
+        if let Some((_, gone)) = peer.stage(packet, frame) {
+            self.out.push(Output::Lost(gone, DropReason::QueueFull));
             let text = format!("a packet for {} waited for a key and went for a newer one", peer.config.name);
             self.out.push(Output::Note("wireguard.queue-full", text));
         }
@@ -132,7 +133,7 @@ impl Interface {
         let bytes = session.seal(packet, self.mtu);
         let old = session.initiator && now.since(session.born) >= REKEY_AFTER_TIME;
         let renew = old || session.counter > REKEY_AFTER_MESSAGES;
-        self.out.push(Output::Datagram { to, bytes, inner });
+        self.out.push(Output::Datagram { to, bytes, inner, len: packet.len() });
         peer.alarms.clear(Due::Keepalive);
         if !packet.is_empty() && !peer.alarms.is_set(Due::Renew) {
             let jitter = self.rng.below(JITTER_MS);
@@ -181,7 +182,7 @@ impl Interface {
             n => format!("asks {} at {to} for a new key again (attempt {})", peer.config.name, n + 1),
         };
         self.out.push(Output::Note("wireguard.initiation", text));
-        self.out.push(Output::Datagram { to, bytes, inner: FrameId::NONE });
+        self.out.push(Output::Datagram { to, bytes, inner: FrameId::NONE, len: 0 });
         let jitter = self.rng.below(JITTER_MS);
         peer.alarms.set(Due::Retransmit, now + REKEY_TIMEOUT + Nanos::from_millis(jitter));
         self.passed(now, index);
@@ -234,8 +235,8 @@ impl Interface {
     }
 
     fn odd(&mut self, from: SocketAddr, why: &str) {
-        self.out
-            .push(Output::Note("wireguard.dropped", format!("a datagram from {from} is not taken: {why}")));
+        let text = format!("a datagram from {from} is not taken: {why}");
+        self.out.extend([Output::Note("wireguard.dropped", text), Output::NotTaken]);
     }
 
     fn may_enter(&mut self, now: Time, from: SocketAddr, message: (&[u8], u32, Macs)) -> bool {
@@ -246,7 +247,7 @@ impl Interface {
                 false
             }
             Knock::ShowCookie(bytes) => {
-                self.out.push(Output::Datagram { to: from, bytes, inner: FrameId::NONE });
+                self.out.push(Output::Datagram { to: from, bytes, inner: FrameId::NONE, len: 0 });
                 false
             }
         }
@@ -288,7 +289,7 @@ impl Interface {
             "wireguard.response",
             format!("agrees with {} on a new key", peer.config.name),
         ));
-        self.out.push(Output::Datagram { to: from, bytes, inner: FrameId::NONE });
+        self.out.push(Output::Datagram { to: from, bytes, inner: FrameId::NONE, len: 0 });
         self.passed(now, index);
     }
 
@@ -395,7 +396,7 @@ impl Interface {
             let name = &self.peers[index].config.name;
             let text =
                 format!("a packet of {name} is not taken: {source} is not among its allowed addresses");
-            self.out.push(Output::Note("wireguard.not-allowed", text));
+            self.out.extend([Output::Note("wireguard.not-allowed", text), Output::NotTaken]);
             return;
         }
         self.out.push(Output::Packet(text));
@@ -415,7 +416,8 @@ impl Interface {
         match due {
             Due::Retransmit if peer.attempts >= ATTEMPTS => {
                 let lost = peer.waiting.len();
-                peer.waiting.clear();
+                let reason = DropReason::TunnelRefused;
+                self.out.extend(peer.waiting.drain(..).map(|(_, frame)| Output::Lost(frame, reason)));
                 peer.begun = None;
                 peer.alarms.set(Due::Forget, now + Nanos(REJECT_AFTER_TIME.0 * 3));
                 let text = format!(

@@ -24,7 +24,7 @@ mod tests;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use rt_base::{FrameId, Nanos};
+use rt_base::{DropReason, FrameId, Nanos};
 
 pub use crypto::public_key;
 pub use door::BUSY;
@@ -90,9 +90,15 @@ pub enum Output {
         bytes: Vec<u8>,
         /// The packet inside; none for handshakes and keepalives.
         inner: FrameId,
+        /// Its length.
+        len: usize,
     },
     /// A packet that came out of the tunnel.
     Packet(Vec<u8>),
+    /// A packet that does not go into the tunnel.
+    Lost(FrameId, DropReason),
+    /// What came last is not taken.
+    NotTaken,
     /// A line of a key log, as Wireshark reads it.
     Secret(String),
     /// Something for the story: its code and a sentence.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use rt_base::{FrameId, Nanos, Rng, Time};
+use rt_base::{DropReason, FrameId, Nanos, Rng, Time};
 
 use super::*;
 
@@ -55,6 +55,9 @@ struct Pair {
     packets: [Vec<Vec<u8>>; 2],
     datagrams: Vec<(usize, Vec<u8>)>,
     notes: Vec<String>,
+    /// Packets that did not go into the tunnel, and datagrams that were not taken.
+    lost: Vec<DropReason>,
+    untaken: usize,
     /// Lose everything.
     cut: bool,
 }
@@ -66,7 +69,8 @@ impl Pair {
 
     fn of(ends: [Interface; 2]) -> Pair {
         let (packets, datagrams, notes) = ([Vec::new(), Vec::new()], Vec::new(), Vec::new());
-        Pair { now: Time(1_000_000_000), ends, packets, datagrams, notes, cut: false }
+        let (lost, untaken) = (Vec::new(), 0);
+        Pair { now: Time(1_000_000_000), ends, packets, datagrams, notes, lost, untaken, cut: false }
     }
 
     fn send(&mut self, from: usize, len: usize) {
@@ -92,6 +96,8 @@ impl Pair {
                         Output::Packet(bytes) => self.packets[side].push(bytes),
                         Output::Note(code, text) => self.notes.push(format!("{code}: {text}")),
                         Output::Secret(_) => {}
+                        Output::Lost(_, reason) => self.lost.push(reason),
+                        Output::NotTaken => self.untaken += 1,
                     }
                 }
             }
@@ -189,6 +195,10 @@ fn silence_makes_a_new_handshake_and_ninety_seconds_of_it_an_end() {
     pair.pass(200);
     assert_eq!(tries(&mut pair), 18, "again every 5 s for 90 s");
     assert!(pair.notes.iter().any(|n| n.starts_with("wireguard.given-up")), "{:?}", pair.notes);
+    assert_eq!(pair.lost, [], "what the old key sealed is gone on the wire, and nothing waited");
+    pair.send(0, 100);
+    pair.pass(100);
+    assert_eq!(pair.lost, [DropReason::TunnelRefused], "this one waited for a key that never came");
 }
 
 #[test]
@@ -246,7 +256,7 @@ fn addresses_that_a_peer_may_not_have_are_refused_both_ways() {
         "{:?}",
         pair.notes
     );
-    assert_eq!(pair.packets[1].len(), 0);
+    assert_eq!((pair.packets[1].len(), pair.untaken), (0, 1));
 }
 
 #[test]

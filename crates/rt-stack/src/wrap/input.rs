@@ -1,6 +1,6 @@
 //! What arrives wrapped: VLAN tags and PPPoE in frames, GRE, IP-in-IP and VXLAN in packets for this machine.
 
-use rt_base::{DropReason, Frame, InterfaceKind, Outbox, Place, PortId, Time, What};
+use rt_base::{DropReason, Frame, InterfaceKind, Outbox, Place, PortId, Time, Way, What};
 use rt_wire::{Ipv4Header, checksum, ethertype};
 
 use super::{GRE, VXLAN_LEN};
@@ -47,7 +47,8 @@ impl Stack {
             return out.drop_frame(frame, DropReason::NoTunnel, Place::Ingress, port, None);
         };
         frame.bytes.drain(12..16);
-        out.record(frame.id, || What::Unwrapped { port: vlan, overhead: 4 });
+        let event = out.record(frame.id, || What::Unwrapped { port: vlan, overhead: 4 });
+        out.show_inside(vlan, Way::In, &frame, event);
         match self.accept_frame(vlan, &frame) {
             Err(reason) => out.drop_frame(frame, reason, Place::Ingress, vlan, None),
             Ok((ethertype::ARP, _)) => self.receive_arp(now, vlan, frame, out),
@@ -148,7 +149,8 @@ impl Stack {
             Err(reason) => Err(stop(reason)),
             Ok((ethertype::ARP, _)) => {
                 let overhead = InterfaceKind::overhead(self.nics[port.index()].kind);
-                out.record(frame.id, || What::Unwrapped { port, overhead });
+                let event = out.record(frame.id, || What::Unwrapped { port, overhead });
+                out.show_inside(port, Way::In, &frame, event);
                 self.receive_arp(self.cx.now, port, frame, out);
                 Ok(NOBODY)
             }
@@ -160,7 +162,9 @@ impl Stack {
     pub(crate) fn note_unwrapped(&self, packet: &Packet, out: &mut Outbox) {
         let Some(port) = packet.in_port.filter(|port| *port != LOOPBACK) else { return };
         if let Some(nic) = self.nics.get(port.index()).filter(|nic| nic.kind.overhead() > 0) {
-            out.record(packet.frame.id, || What::Unwrapped { port, overhead: nic.kind.overhead() });
+            let overhead = nic.kind.overhead();
+            let event = out.record(packet.frame.id, || What::Unwrapped { port, overhead });
+            out.show_inside(port, Way::In, &packet.frame, event);
         }
     }
 }

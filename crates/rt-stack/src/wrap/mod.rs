@@ -19,7 +19,7 @@ mod tun;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use rt_base::{DropReason, Frame, FrameId, InterfaceKind, MacAddr, Outbox, Place, PortId, Time, What};
+use rt_base::{DropReason, Frame, FrameId, InterfaceKind, MacAddr, Outbox, Place, PortId, Time, Way, What};
 use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, UdpHeader, ethertype, rewrite};
 
 use crate::hooks::EgressProof;
@@ -32,6 +32,7 @@ use pppoe::Session;
 use tun::Tun;
 
 pub(crate) use rt_wire::protocol::{GRE, IPIP};
+pub use tun::{CameBy, Carried};
 
 /// Tunnels of one machine around a packet at most: more means that a tunnel leads into itself.
 const DEEPEST: u8 = 4;
@@ -106,7 +107,8 @@ impl Stack {
         match self.nics.get(port.index()).map(|nic| (nic.kind, nic.mtu)) {
             Some((InterfaceKind::Vlan { parent, id }, mtu)) if self.is_cable(parent) => {
                 let len = frame.bytes.len().saturating_sub(ETHERNET) as u16;
-                out.record(frame.id, || What::Wrapped { port, overhead: 4, len, mtu });
+                let event = out.record(frame.id, || What::Wrapped { port, overhead: 4, len, mtu });
+                out.show_inside(port, Way::Out, &frame, event);
                 let [a, b] = (id & 0x0fff).to_be_bytes();
                 let [c, d] = ethertype::VLAN.to_be_bytes();
                 frame.bytes.splice(12..12, [c, d, a, b]);
@@ -115,7 +117,9 @@ impl Stack {
             Some((InterfaceKind::Vxlan { vni, local, remote, port: to }, mtu)) => {
                 let len = frame.bytes.len().saturating_sub(ETHERNET) as u16;
                 let kind = InterfaceKind::Vxlan { vni, local, remote, port: to };
-                out.record(frame.id, || What::Wrapped { port, overhead: kind.overhead(), len, mtu });
+                let overhead = kind.overhead();
+                let event = out.record(frame.id, || What::Wrapped { port, overhead, len, mtu });
+                out.show_inside(port, Way::Out, &frame, event);
                 let packet = self.vxlan(&frame, (vni, to), (local, remote), out);
                 self.queue_outer(packet, frame, wrapped, out);
             }
@@ -162,17 +166,18 @@ impl Stack {
     ) {
         let (port, nic) = (hop.out, &self.nics[hop.out.index()]);
         let (kind, mtu, len) = (nic.kind, nic.mtu, packet.ip.total_len);
-        let wrapped = |out: &mut Outbox, id: FrameId| {
-            out.record(id, || What::Wrapped { port, overhead: kind.overhead(), len, mtu });
+        let wrapped = |out: &mut Outbox, frame: &Frame| {
+            let event = out.record(frame.id, || What::Wrapped { port, overhead: kind.overhead(), len, mtu });
+            out.show_inside(port, Way::Out, frame, event);
         };
         match kind {
             InterfaceKind::Gre { local, remote, key } => {
-                wrapped(out, packet.frame.id);
+                wrapped(out, &packet.frame);
                 let outer = self.gre(&packet, (local, remote), key, out);
                 self.queue_outer(outer, packet.frame, packet.wrapped, out);
             }
             InterfaceKind::Ipip { local, remote } => {
-                wrapped(out, packet.frame.id);
+                wrapped(out, &packet.frame);
                 let outer = self.outer(&packet, (local, remote), IPIP, &[], out);
                 self.queue_outer(outer, packet.frame, packet.wrapped, out);
             }

@@ -8,7 +8,9 @@
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use rt_base::{DropReason, EventId, Frame, MacAddr, Nanos, Outbox, Place, PortId, Time, TimerKind, What};
+use rt_base::{
+    DropReason, EventId, Frame, MacAddr, Nanos, Outbox, Place, PortId, Time, TimerKind, Way, What,
+};
 use rt_wire::ethertype;
 
 use super::ethernet_frame;
@@ -324,8 +326,9 @@ impl Stack {
                 let mut bytes = out.buffer(EMPTY_ETHERNET.len() + body.len());
                 bytes.extend_from_slice(&EMPTY_ETHERNET);
                 bytes.extend_from_slice(body);
-                out.record(frame.id, || What::Unwrapped { port: ppp, overhead: 8 });
                 let inner = Frame { id: frame.id, parent: frame.parent, bytes };
+                let event = out.record(inner.id, || What::Unwrapped { port: ppp, overhead: 8 });
+                out.show_inside(ppp, Way::In, &inner, event);
                 out.recycle(frame.bytes);
                 self.receive_ip(now, ppp, inner, false, out);
             }
@@ -373,7 +376,8 @@ impl Stack {
         let macs = (session.peer, mac);
         let frame = ethernet_frame(macs, ethertype::PPPOE_SESSION, &payload, packet.frame.id, out);
         let frame = Frame { parent: packet.frame.parent, ..frame };
-        out.record(frame.id, || What::Wrapped { port, overhead: 8, len, mtu });
+        let event = out.record(frame.id, || What::Wrapped { port, overhead: 8, len, mtu });
+        out.show_inside(port, Way::Out, &packet.frame, event);
         out.recycle(packet.frame.bytes);
         self.send_frame(parent, frame, out);
     }

@@ -229,6 +229,7 @@ const ELSEWHERE: &[DropReason] = &[
     DropReason::TunnelLoop,
     DropReason::NoTunnel,
     DropReason::CongestionUnsayable,
+    DropReason::TunnelRefused,
     DropReason::InterfaceDown,
     DropReason::AnswersNobody,
 ];

@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use rt_base::{DropReason, FrameId, InterfaceKind, Nanos, PortId, What};
+use rt_base::{ConnId, DropReason, InterfaceKind, Nanos, PortId, What};
 use rt_rules::Action;
-use rt_stack::{IfaceConfig, SocketId, StackConfig};
+use rt_stack::{CameBy, Carried, IfaceConfig, SocketId, StackConfig};
 use rt_wire::Ipv4Header;
 
 use crate::fixture::*;
@@ -326,10 +326,29 @@ fn a_program_reads_and_writes_packets_of_a_tun() {
     Ipv4Header { src: ip.dst, dst: ip.src, ..ip }.emit(&mut answer);
     answer.extend_from_slice(&[0, 5, 0x03, 0xe8]);
     answer.extend_from_slice(&rest[4..]);
-    world.app(0, |s| s.tun_write(port, &answer, FrameId::NONE));
+    world.app(0, |s| s.tun_write(port, &answer, CameBy::Program));
     assert_eq!(world.hear(0, socket), Some((b"hello".to_vec(), "172.16.0.9:5".into())));
-    world.app(0, |s| s.tun_write(port, b"junk", FrameId::NONE));
+    world.app(0, |s| s.tun_write(port, b"junk", CameBy::Program));
     assert_eq!(world.drop_reasons().last(), Some(&DropReason::Malformed));
+    world.app(0, |s| s.tun_outer(port, socket));
+    world.say(0, socket, "172.16.0.9:5", b"again");
+    assert_eq!(world.drop_reasons().last(), Some(&DropReason::TunnelLoop), "the program's own socket");
+    let other = world.udp(0, 1_001);
+    world.app(0, |s| s.tun_outer(port, other));
+    let carried = Carried { port, frame, len: packet.len() as u16 };
+    world.app(0, |s| s.tun_streamed(carried, ConnId(7), 2, 2));
+    let came = CameBy::Stream { conn: ConnId(7), offset: 40, around: 2 };
+    world.app(0, |s| s.tun_write(port, &answer, came));
+    let tells = |what: &What| match what {
+        What::InStream { offset, len, inward, .. } => Some((*offset, *len, *inward)),
+        _ => None,
+    };
+    let told: Vec<_> = world.events.iter().filter_map(|e| Some((e.frame, tells(&e.what)?))).collect();
+    assert_eq!(told[0], (frame, (2, 33, false)), "the packet's place in the stream");
+    assert_eq!(told[1].1, (40, 33, true));
+    assert_ne!(told[1].0, frame, "what comes out has a frame of its own until the run is over");
+    world.app(0, |s| s.tun_refuse(carried, DropReason::TunnelRefused, true));
+    assert_eq!(world.drop_reasons().last(), Some(&DropReason::TunnelRefused));
     for _ in 0..501 {
         world.say(0, socket, "172.16.0.9:5", b"x");
     }
