@@ -1,13 +1,14 @@
 //! Model to the facts that the story needs: names, places, and the text and origin of every rule.
 
 use ipnet::IpNet;
-use rt_base::NodeId;
+use rt_apps::{tcp_tunnel, wireguard};
+use rt_base::{NodeId, PortId};
 use rt_rules::{Chain, ConntrackOptions, Filter, Origin, Route, RouteKind};
-use rt_scenario::model::{Direction, Link, Model, Node, NodeKind};
+use rt_scenario::model::{App, Direction, Link, Model, Node, NodeKind};
 use rt_scenario::views;
 use rt_trace::{
-    ChainFacts, DirectionFacts, InterfaceFacts, LimitFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts,
-    StepFacts, TableFacts, TraceMap,
+    ChainFacts, DirectionFacts, InterfaceFacts, LimitFacts, LinkFacts, NodeClass, NodeFacts, ProgramFacts,
+    RuleFacts, StepFacts, TableFacts, TraceMap,
 };
 
 /// The facts of a whole model for a run with this seed.
@@ -44,7 +45,8 @@ pub(crate) fn of_node(node: &Node) -> NodeFacts {
         interfaces: node
             .interfaces
             .iter()
-            .map(|i| InterfaceFacts {
+            .zip(0..)
+            .map(|(i, port)| InterfaceFacts {
                 name: i.name.clone(),
                 mac: i.mac,
                 addresses: i.addresses.iter().map(|a| (a.addr(), a.prefix_len())).collect(),
@@ -56,6 +58,7 @@ pub(crate) fn of_node(node: &Node) -> NodeFacts {
                     )
                 }),
                 kind: i.kind,
+                program: program(node, PortId(port)),
             })
             .collect(),
         routes: node.routes.iter().map(|r| fact(route_text(node, r), &r.origin)).collect(),
@@ -90,6 +93,21 @@ fn limits(node: &Node) -> LimitFacts {
         max: Some(limit("max", max, &node.limits.max)),
         per_source: per_source.map(|most| limit("per-source", most, &node.limits.per_source)),
     }
+}
+
+/// The program that carries a tun interface's packets.
+fn program(node: &Node, port: PortId) -> Option<ProgramFacts> {
+    node.apps.iter().find_map(|app| match app {
+        App::Wireguard { on, .. } if *on == port => Some(ProgramFacts {
+            say: "WireGuard".into(),
+            overhead: wireguard::OVERHEAD as u16,
+            stream: false,
+        }),
+        App::TcpTunnel { on, .. } if *on == port => {
+            Some(ProgramFacts { say: "TCP tunnel".into(), overhead: tcp_tunnel::HEADER as u16, stream: true })
+        }
+        _ => None,
+    })
 }
 
 fn fact(text: String, origin: &rt_rules::Origin) -> RuleFacts {

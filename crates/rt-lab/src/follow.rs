@@ -161,8 +161,8 @@ pub(crate) fn trace_of_folder(folder: &Path) -> Result<Trace, Refusal> {
 fn events_digest(trace: &Trace) -> Result<String, Refusal> {
     let encode = || -> std::io::Result<Vec<u8>> {
         let mut writer = EventWriter::new(Vec::new())?;
-        for event in &trace.events {
-            writer.push(event)?;
+        for event in trace.recorded() {
+            writer.push(&event)?;
         }
         writer.finish()
     };

@@ -17,9 +17,10 @@ pub mod read;
 pub mod render;
 mod store;
 pub mod story;
+mod streams;
 
 pub use map::{
-    ChainFacts, DirectionFacts, InterfaceFacts, LimitFacts, LinkFacts, NodeClass, NodeFacts, RuleFacts,
-    StepFacts, TableFacts, TraceMap,
+    ChainFacts, DirectionFacts, InterfaceFacts, LimitFacts, LinkFacts, NodeClass, NodeFacts, ProgramFacts,
+    RuleFacts, StepFacts, TableFacts, TraceMap,
 };
 pub use store::{Captured, Secret, StoreLimits, Trace, TraceRecorder};

@@ -147,6 +147,20 @@ pub struct InterfaceFacts {
     pub reverse_path: Option<RuleFacts>,
     /// What it is.
     pub kind: InterfaceKind,
+    /// The program behind a tun interface, if one carries its packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramFacts>,
+}
+
+/// A program that carries a tun interface's packets.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ProgramFacts {
+    /// What people call it: `WireGuard`.
+    pub say: String,
+    /// Bytes that it puts around a packet, padding left out, from the outer IP header on; in a stream, before it.
+    pub overhead: u16,
+    /// Whether packets go in a TCP stream, which no link's MTU limits.
+    pub stream: bool,
 }
 
 /// One rule in words, and where it was written.
@@ -237,6 +251,18 @@ impl TraceMap {
     pub fn kind_of(&self, node: NodeId, port: PortId) -> InterfaceKind {
         let facts = self.nodes.get(node.index()).and_then(|n| n.interfaces.get(port.index()));
         facts.map_or(InterfaceKind::Ethernet, |i| i.kind)
+    }
+
+    /// The program behind an interface.
+    #[must_use]
+    pub fn program_of(&self, node: NodeId, port: PortId) -> Option<&ProgramFacts> {
+        self.nodes.get(node.index())?.interfaces.get(port.index())?.program.as_ref()
+    }
+
+    /// What people call what an interface does to packets: `VXLAN`, `WireGuard`.
+    #[must_use]
+    pub fn wrapping(&self, node: NodeId, port: PortId) -> &str {
+        self.program_of(node, port).map_or_else(|| self.kind_of(node, port).say(), |p| p.say.as_str())
     }
 
     /// `home.router:wan`.

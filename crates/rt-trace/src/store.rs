@@ -6,15 +6,17 @@
 //! Memory is bounded by [`StoreLimits`]: the first so many events and the first so many bytes of frames are kept, later ones
 //! are counted. A story made from a trace that is not complete says so.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 use rt_base::{
-    AppRecord, BRIDGE_PORT, ConnId, Event, EventId, FixedMap, Frame, FrameId, NodeId, PortId, Recorder,
-    SendWhy, Time, Way, What,
+    AppRecord, BRIDGE_PORT, ConnId, Event, EventId, FixedMap, Frame, FrameId, Inside, NodeId, PortId,
+    Recorder, SendWhy, Time, Way, What,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::TraceMap;
+use crate::streams::{self, Streams};
 
 /// A frame as one interface saw it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -31,11 +33,31 @@ pub struct Captured {
     pub frame: FrameId,
     /// What it was derived from, or `NONE`.
     pub parent: FrameId,
-    /// The [`What::Transmit`] that carried it.
+    /// The [`What::Transmit`] that carried it; inside a tunnel (at a virtual interface), what tells of its passing.
     pub event: EventId,
     /// Ethernet bytes, shared between the two ends of a link when nothing was corrupted.
     #[serde(with = "hex")]
     pub bytes: Arc<[u8]>,
+}
+
+impl Captured {
+    /// Whether it has no link layer: it passed an interface that has none, and the MACs are zeros.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.bytes.get(..12) == Some(&[0; 12])
+    }
+
+    /// Its length with what link layer it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(if self.is_bare() { 14 } else { 0 })
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// How much a [`TraceRecorder`] keeps.
@@ -69,6 +91,9 @@ pub struct Trace {
     pub events_lost: u64,
     /// Frames that came after the store was full.
     pub frames_lost: u64,
+    /// Ids that events had before the two ends of streams were joined.
+    #[serde(skip)]
+    joined: FixedMap<EventId, FrameId>,
     #[serde(skip)]
     index: Index,
 }
@@ -95,6 +120,7 @@ struct Index {
     blocked: FixedMap<(NodeId, ConnId), Vec<u32>>,
     again: FixedMap<(NodeId, ConnId), Vec<u32>>,
     played: FixedMap<NodeId, Time>,
+    streams: Streams,
 }
 
 impl Trace {
@@ -109,7 +135,8 @@ impl Trace {
 
     /// Makes the indexes anew; needed after reading a trace from a file or changing its lists.
     pub fn reindex(&mut self) {
-        let mut index = Index::default();
+        streams::join(&mut self.events, &mut self.frames, &mut self.joined);
+        let mut index = Index { streams: Streams::new(&self.events), ..Index::default() };
         for (i, event) in self.events.iter().enumerate() {
             let Ok(at) = u32::try_from(i) else { break };
             index.event.insert(event.id, at);
@@ -144,6 +171,23 @@ impl Trace {
             push_at(&mut index.frames_at, frame.node, at);
         }
         self.index = index;
+    }
+
+    /// The events as they were recorded, and as `events.bin` has them: what came out of a tunnel's stream with an id of its own.
+    pub fn recorded(&self) -> impl Iterator<Item = Cow<'_, Event>> {
+        self.events.iter().map(|event| match self.joined.get(&event.id) {
+            Some(frame) => Cow::Owned(Event { frame: *frame, ..event.clone() }),
+            None => Cow::Borrowed(event),
+        })
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.index.streams
+    }
+
+    /// Whether a sighting is one of a link, and not of what passed inside a tunnel.
+    pub(crate) fn on_link(&self, seen: &Captured) -> bool {
+        self.event(seen.event).is_none_or(|e| matches!(e.what, What::Transmit { .. }))
     }
 
     /// The event with this id.
@@ -340,6 +384,19 @@ impl Recorder for TraceRecorder {
         if way == Way::Out {
             kept.under_way.insert(event, Arc::clone(&bytes));
         }
+        let (frame, parent) = (frame.id, frame.parent);
+        kept.frames.push(Captured { at, node, port, way, frame, parent, event, bytes });
+    }
+
+    fn inside(&mut self, seen: &Inside) {
+        let mut kept = self.lock();
+        let Inside { at, node, port, way, ref frame, event } = *seen;
+        if kept.frame_bytes + frame.len() > kept.limits.frame_bytes {
+            kept.frames_lost += 1;
+            return;
+        }
+        kept.frame_bytes += frame.len();
+        let bytes = Arc::from(&frame.bytes[..]);
         let (frame, parent) = (frame.id, frame.parent);
         kept.frames.push(Captured { at, node, port, way, frame, parent, event, bytes });
     }

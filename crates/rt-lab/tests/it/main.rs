@@ -18,4 +18,5 @@ mod tables;
 mod terraform;
 mod told;
 mod traces;
+mod tunnels;
 mod verdicts;

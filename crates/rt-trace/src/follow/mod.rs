@@ -4,19 +4,18 @@
 //! A query over the events and frames of the trace, never a second tracer. Each answer is data (with a JSON Schema by
 //! its types) and can be printed with [`packet_text`] and its siblings. The packet numbers are those of [`crate::story::RequestStory::packets`].
 
-mod budget;
 mod text;
 
 use rt_base::{Event, FrameId, Nanos, NodeId, SendWhy, Time, Way, What};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Trace;
 use crate::read::Side;
 use crate::story::view::{Leg, View};
 use crate::story::{self, Line, RequestStory, Story};
+use crate::{Captured, Trace};
 
-pub use budget::Room;
+pub use crate::story::Room;
 pub use text::{at_text, packet_text, request_text};
 
 /// Why a question has no answer.
@@ -275,23 +274,23 @@ fn path(view: &View<'_>, frame: FrameId, (request, packet): (u32, u32)) -> Packe
         _ => None,
     });
     let delivered = view.delivered(frame).is_some();
-    let budget = budget::budget(view, frame, &way);
+    let budget = story::room::budget(view, frame, &way);
     PacketPath {
         request,
         packet,
         frame: format!("{frame:?}"),
         carries: story::carries(view, frame),
         summary: first.map_or_else(String::new, |c| rt_wire::summary(&c.bytes)),
-        len: first.map_or(0, |c| u32::try_from(c.bytes.len()).unwrap_or(u32::MAX)),
+        len: first.map_or(0, |c| u32::try_from(c.len()).unwrap_or(u32::MAX)),
         why: why(view, frame),
         hops,
         end: if delivered { "delivered".into() } else { dropped.last().unwrap_or("under way").into() },
         budget,
-        layers: layers(first.map_or(&[][..], |c| &c.bytes), last.map_or(&[][..], |c| &c.bytes)),
+        layers: layers(first, last),
     }
 }
 
-fn sighting(trace: &Trace, frame: FrameId, node: NodeId, way: Way) -> Option<&crate::Captured> {
+fn sighting(trace: &Trace, frame: FrameId, node: NodeId, way: Way) -> Option<&Captured> {
     trace.sightings(frame).rev().find(|c| c.node == node && c.way == way)
 }
 
@@ -303,13 +302,24 @@ fn hop(
 ) -> PacketHop {
     let trace = view.trace;
     let facts = trace.map.nodes.get(node.index());
-    let before = came.and_then(|_| sighting(trace, frame, node, Way::In));
-    let after = goes.and_then(|_| sighting(trace, frame, node, Way::Out));
-    let start = came.map(|l| l.arrive).or(goes.map(|l| l.event.at)).unwrap_or(Time::ZERO);
+    let on_link = |leg: &Leg<'_>, way| {
+        trace.sightings(leg.event.frame).rev().find(|c| c.node == node && c.way == way && trace.on_link(c))
+    };
+    let (before, after) = (came.and_then(|l| on_link(l, Way::In)), goes.and_then(|l| on_link(l, Way::Out)));
+    let began = goes.filter(|_| came.is_none()).and_then(|_| view.began(frame, node));
+    let sent = goes.map(|l| l.event.at);
+    let start = came.map(|l| l.arrive).or(began).or(sent).unwrap_or(Time::ZERO);
     let end = goes.map_or(Time::MAX, |l| l.out);
-    let here = trace.events_of(frame).filter(|e| e.node() == node && e.at >= start && e.at <= end);
-    let port =
-        |c: Option<&crate::Captured>| c.map_or_else(String::new, |c| trace.map.port_name(node, c.port));
+    let legs: Vec<Leg<'_>> = [came, goes].into_iter().flatten().copied().collect();
+    let here = view.events_along(frame, &legs).into_iter();
+    let here = here.filter(|e| e.node() == node && e.at >= start && e.at <= end);
+    // What a tunnel's end has before it wraps, or after it has unwrapped, is what can be compared.
+    let inside = |way| {
+        let mut of_node = trace.sightings(frame).filter(move |c| c.node == node && c.way == way);
+        of_node.find(|c| !trace.on_link(c) && c.at >= start && c.at <= end)
+    };
+    let bare = (inside(Way::In).or(before), inside(Way::Out).or(after));
+    let port = |c: Option<&Captured>| c.map_or_else(String::new, |c| trace.map.port_name(node, c.port));
     PacketHop {
         node: view.name(node),
         role: facts.map_or_else(String::new, |f| f.role.clone()),
@@ -319,8 +329,8 @@ fn hop(
         out_by: port(after),
         out_ns: goes.map(|l| l.out.0),
         walk: here.filter_map(|e| story::did(view, e)).collect(),
-        changed: match (before, after) {
-            (Some(before), Some(after)) => changes(&before.bytes, &after.bytes),
+        changed: match bare {
+            (Some(before), Some(after)) if came.is_some() && goes.is_some() => changes(before, after),
             _ => Vec::new(),
         },
         link: goes.and_then(|l| link_time(l.event)),
@@ -338,9 +348,9 @@ fn link_time(event: &Event) -> Option<LinkTime> {
     })
 }
 
-fn changes(before: &[u8], after: &[u8]) -> Vec<Change> {
+fn changes(before: &Captured, after: &Captured) -> Vec<Change> {
     let mut all = Vec::new();
-    for layer in layers(before, after) {
+    for layer in layers(Some(before), Some(after)) {
         for field in layer.fields {
             if let Some(arrived) = field.arrived {
                 all.push(Change {
@@ -355,11 +365,19 @@ fn changes(before: &[u8], after: &[u8]) -> Vec<Change> {
     all
 }
 
-fn layers(sent: &[u8], arrived: &[u8]) -> Vec<Layer> {
-    let there = rt_wire::layers(arrived);
-    let here = rt_wire::layers(sent);
+fn layers(sent: Option<&Captured>, arrived: Option<&Captured>) -> Vec<Layer> {
+    let of = |seen: Option<&Captured>| {
+        let mut layers = seen.map_or_else(Vec::new, |c| rt_wire::layers(&c.bytes));
+        layers.retain(|l| l.name != "Ethernet" || seen.is_none_or(|c| !c.is_bare()));
+        layers
+    };
+    let (here, there) = (of(sent), of(arrived));
+    let link_layers = |all: &[rt_wire::LayerView]| all.iter().take_while(|l| l.name == "Ethernet").count();
+    let shift = (link_layers(&here), link_layers(&there));
     let layer = |(i, view): (usize, rt_wire::LayerView)| {
-        let other = there.get(i).filter(|o| o.name == view.name);
+        // Where one of them has no link layer, the others are compared.
+        let i = if shift.0 == shift.1 { Some(i) } else { (i + shift.1).checked_sub(shift.0) };
+        let other = i.and_then(|i| there.get(i)).filter(|o| o.name == view.name);
         let field = |(name, value): (String, String)| {
             let now = other.and_then(|o| o.fields.iter().find(|f| f.0 == name)).map(|f| f.1.clone());
             LayerField { name, arrived: now.filter(|n| *n != value), sent: value }
@@ -446,7 +464,7 @@ fn seen_packet(view: &View<'_>, frame: FrameId, node: NodeId, number: u32) -> Op
         carries: story::carries(view, frame),
         walk: here.filter_map(|e| story::did(view, e)).collect(),
         changed: match (came, left) {
-            (Some(came), Some(left)) => changes(&came.bytes, &left.bytes),
+            (Some(came), Some(left)) => changes(came, left),
             _ => Vec::new(),
         },
     })

@@ -4,6 +4,7 @@ use rt_base::Nanos;
 
 use super::{Change, PacketHop, PacketPath, SeenAt};
 use crate::render::Page;
+use crate::story::room;
 use crate::story::words::{bytes, count, ms};
 use crate::story::{RequestStory, StepStory, Story};
 
@@ -133,27 +134,13 @@ pub fn packet_text(path: &PacketPath) -> String {
 
 /// Link by link what is left of its MTU for the packet.
 fn budget_text(path: &PacketPath, page: &mut Page) {
-    let Some(narrowest) = path.budget.iter().map(|r| r.room).min() else { return };
+    let Some(narrowest) = room::narrowest(&path.budget) else { return };
     page.blank();
     page.plain(2, "the MTU budget: what each link carries, less what is around the packet there");
     for room in &path.budget {
-        let around: Vec<String> =
-            room.around.iter().rev().map(|(kind, bytes)| format!(" - {bytes} {kind}")).collect();
-        let sum = if around.is_empty() { String::new() } else { format!(" = {}", room.room) };
-        let mark = match (room.fits, room.room == narrowest) {
-            (false, _) => "  it does not fit",
-            (true, true) => "  the narrowest",
-            (true, false) => "",
-        };
-        page.entry(5, 24, &room.at, &format!("{}{}{sum}{mark}", room.mtu, around.concat()), "");
+        page.entry(5, 24, &room.at, &room::words(room, &path.budget), "");
     }
-    let segment = narrowest.saturating_sub(40);
-    page.prose(
-        5,
-        &format!(
-            "So far {narrowest} bytes get through in one piece, which is {segment} bytes of TCP's data."
-        ),
-    );
+    page.prose(5, &format!("So far {}.", room::together(narrowest)));
 }
 
 fn hop_text(index: usize, hop: &PacketHop, start: u64, page: &mut Page) {

@@ -156,7 +156,12 @@ impl<'t> Teller<'_, 't> {
             explained.insert(event.frame);
         }
         let what = if record.len > 0 {
-            let stream = if self.side == Side::Client { "request" } else { "answer" };
+            let tunnel = view.conn_of(event.frame).is_some_and(|(conn, _)| view.carries_tunnel(conn));
+            let stream = match self.side {
+                _ if tunnel => "tunnel",
+                Side::Client => "request",
+                Side::Server => "answer",
+            };
             let to = record.offset + u64::from(record.len);
             format!("bytes {} to {to} of the {stream}'s stream", record.offset + 1)
         } else {

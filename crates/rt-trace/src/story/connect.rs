@@ -5,7 +5,7 @@ use rt_base::{AppRecord, Event, FrameId, TcpPhase, Time, What};
 use super::model::{Chapter, ConnectionStory, Ends, Line};
 use super::tell::{self, Step};
 use super::view::{Conn, View};
-use super::{unanswered, words};
+use super::{room, unanswered, words};
 use crate::read::{Mark, Segment, Side, SynFacts, TcpConversation};
 
 const EXPLAIN: &str = "TCP makes a reliable pipe out of packets that may get lost. Both ends first agree on where they \
@@ -31,6 +31,8 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
         lines.push(Line::new("path", "the SYN's way", "machine by machine, with the time since it left"));
         lines.extend(way);
     }
+    let offered = [tcp.syn.as_ref(), tcp.syn_ack.as_ref()].into_iter().flatten().filter_map(|s| s.mss);
+    lines.extend(room::lines(view, arrived_syn(view, conn), offered.min()));
     lines.extend(split(view, conn));
     lines.extend(anycast(step, conn));
     let subject = match server {

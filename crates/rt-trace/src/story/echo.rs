@@ -5,7 +5,7 @@ use rt_base::{AppRecord, Time};
 use super::model::{Chapter, Line};
 use super::tell::{self, Step};
 use super::view::Req;
-use super::words;
+use super::{room, words};
 
 const EXPLAIN: &str = "A ping is a small packet that asks its target to send it back: the shortest way to see whether a \
                        machine can be reached, and how far away it is.";
@@ -30,6 +30,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>) -> Chapter {
             if i == 0 {
                 lines.extend(tell::nat_lines(view, echo.request.frame, 1));
                 lines.extend(tell::way_lines(view, echo.request.frame, 1));
+                lines.extend(room::lines(view, echo.request.frame, None));
             }
             match echo.reply {
                 Some(reply) => {

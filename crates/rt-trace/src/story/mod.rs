@@ -10,6 +10,7 @@
 
 mod again;
 mod calls;
+mod carried;
 mod connect;
 mod echo;
 mod files;
@@ -24,6 +25,7 @@ mod model;
 mod outcome;
 mod packets;
 mod prologue;
+pub(crate) mod room;
 mod saved;
 mod spent;
 mod tables;
@@ -45,6 +47,7 @@ pub use model::{
     Line, LookupStory, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved,
     SliceStory, StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
 };
+pub use room::Room;
 pub use tables::{NatRow, NatTable};
 
 pub(crate) use connect::story as connection;
@@ -120,7 +123,8 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
     let places = http::places(step);
     let stories = request_stories(step, &places, &conns, requests);
     let (chapters, lookups) = chapters(step, &conns, &places, &stories);
-    let concerned = with_upstreams(view, &conns);
+    let mut concerned = with_upstreams(view, &conns);
+    concerned.extend(view.carriers(&concerned));
     let budget = spent::tell(step, &chapters);
     let mut trouble = trouble::tell(step, &concerned);
     trouble::cost(&mut trouble, &budget, step);
@@ -213,9 +217,14 @@ fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
     // What an attacker forges looks like connections, and is none.
     let forged = step.requests.iter().any(|r| calls::is_forged(r));
     for (number, conn) in view.conns.iter().enumerate().filter(|_| !forged) {
-        let syn = view.tcp(conn.client).syn.as_ref().map(|s| s.mark.at);
-        let meanwhile = syn.is_some_and(|at| at >= step.start() && at <= step.last);
-        if conn.client.node == step.node && meanwhile && !is_probing(step) && all.len() < MOST_OPENED {
+        let syn = view.tcp(conn.client).syn.as_ref().map(|s| s.mark);
+        // The next step may begin in the instant in which this one ends.
+        let sent = syn.and_then(|mark| view.trace.events_of(mark.frame).next());
+        let meanwhile = syn.is_some_and(|mark| mark.at >= step.start() && mark.at <= step.last)
+            && sent.is_none_or(|event| step.covers(event));
+        let opened = conn.client.node == step.node && meanwhile && !is_probing(step);
+        // A tunnel's own connection is no doing of the step.
+        if opened && all.len() < MOST_OPENED && !view.carries_tunnel(number) {
             all.insert(number);
         }
     }

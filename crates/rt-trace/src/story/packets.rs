@@ -133,7 +133,7 @@ fn packet(view: &View<'_>, number: u32, frame: FrameId) -> PacketStory {
         to: to.map_or_else(String::new, |n| view.name(n)),
         sent_ns: first.map_or(0, |c| c.at.0),
         arrived_ns: if dropped.is_some() { None } else { way.last().map(|l| l.arrive.0) },
-        len: first.map_or(0, |c| u32::try_from(c.bytes.len()).unwrap_or(u32::MAX)),
+        len: first.map_or(0, |c| u32::try_from(c.len()).unwrap_or(u32::MAX)),
         summary: first.map_or_else(String::new, |c| rt_wire::summary(&c.bytes)),
         carries: carries(view, frame),
         dropped: dropped

@@ -1,10 +1,12 @@
 //! What the chapters of one step share: its machine, its time, its requests and connections, and the sentences that
 //! several chapters need (NAT, the way of a packet).
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use rt_base::{AppRecord, Event, Figure, FrameId, HookPoint, NodeId, ReqId, Time, What};
+use rt_base::{AppRecord, Event, Figure, FrameId, HookPoint, Nanos, NodeId, ReqId, Time, What};
 
+use super::carried;
 use super::guards;
 use super::model::{Alternative, Chapter, HopStory, Line};
 use super::view::{Leg, Req, View};
@@ -26,6 +28,8 @@ pub(crate) struct Step<'v, 't> {
     pub(crate) last: Time,
     /// The instant at which the next step of any machine begins, or the end of the trace.
     pub(crate) until: Time,
+    /// The beginning of the next step of any machine.
+    pub(crate) next: Option<&'t Event>,
     /// Its requests on its machine, in order of their beginning.
     pub(crate) requests: Vec<&'v Req<'t>>,
 }
@@ -63,6 +67,17 @@ impl<'t> Step<'_, 't> {
         self.begin.at
     }
 
+    /// Whether something happened from its beginning on and before the next one began, or its own end if that is later: in
+    /// the order of events, for much may happen in one instant.
+    pub(crate) fn covers(&self, event: &Event) -> bool {
+        let place = |event: &Event| self.view.trace.position(event.id);
+        let after = event.at > self.start() || (event.at == self.start() && place(event) > place(self.begin));
+        let next = self.next.filter(|next| next.at == self.until);
+        let before =
+            event.at < self.until || (event.at == self.until && next.is_none_or(|n| place(event) < place(n)));
+        after && before
+    }
+
     /// The step's requests that this one made necessary.
     pub(crate) fn children(&self, parent: ReqId) -> Vec<&Req<'t>> {
         self.requests.iter().copied().filter(|r| r.parent == parent).collect()
@@ -84,6 +99,7 @@ pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
                 figures: &[],
                 last: view.trace.end(),
                 until: view.trace.end(),
+                next: None,
                 requests: Vec::new(),
             }),
             AppRecord::StepEnd { step, ok, summary } => {
@@ -102,19 +118,38 @@ pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
             _ => {}
         }
     }
-    let begins: Vec<Time> = steps.iter().map(Step::start).collect();
+    let begins: Vec<&Event> = steps.iter().map(|s| s.begin).collect();
     for (i, step) in steps.iter_mut().enumerate() {
-        step.until = begins.get(i + 1).copied().unwrap_or(step.until).max(step.last);
-        let (from, to) =
-            (view.trace.position(step.begin.id), step.end.and_then(|e| view.trace.position(e.event.id)));
-        let within = |r: &&Req<'t>| {
-            let at = view.trace.position(r.begin.id);
-            r.node == step.node && at >= from && to.is_none_or(|to| at <= Some(to))
-        };
-        step.requests = view.requests.values().filter(within).collect();
-        step.requests.sort_by_key(|r| view.trace.position(r.begin.id));
+        step.next = begins.get(i + 1).copied();
+        step.until = step.next.map_or(step.until, |next| next.at).max(step.last);
     }
+    give_requests(view, &mut steps);
     steps
+}
+
+/// Each request to one step of its machine. Steps may overlap: a request belongs to the step of the request that it was made for,
+/// else to the step that the same input began, else to the one that began last.
+fn give_requests<'v, 't>(view: &'v View<'t>, steps: &mut [Step<'v, 't>]) {
+    let place = |event: &Event| view.trace.position(event.id);
+    let mut all: Vec<&'v Req<'t>> = view.requests.values().collect();
+    all.sort_by_key(|r| place(r.begin));
+    let mut of: BTreeMap<(NodeId, ReqId), usize> = BTreeMap::new();
+    for req in all {
+        let at = place(req.begin);
+        let within = |s: &Step<'_, '_>| {
+            let end = s.end.map(|e| place(e.event));
+            s.node == req.node && at >= place(s.begin) && end.is_none_or(|end| at <= end)
+        };
+        let open = || (0..steps.len()).filter(|i| within(&steps[*i]));
+        let begun_with = |i: &usize| steps[*i].begin.because == req.begin.because;
+        let parent = of.get(&(req.node, req.parent)).copied().filter(|_| req.parent != ReqId(0));
+        let step = parent.filter(|i| within(&steps[*i]));
+        let step = step.or_else(|| open().rfind(begun_with)).or_else(|| open().next_back());
+        if let Some(step) = step {
+            of.insert((req.node, req.id), step);
+            steps[step].requests.push(req);
+        }
+    }
 }
 
 /// One line for each address rewrite of a frame, as it was made.
@@ -151,17 +186,26 @@ pub(crate) fn nat_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
 pub(crate) fn hops(view: &View<'_>, frame: FrameId) -> Vec<HopStory> {
     let way = view.way(frame);
     let Some(first) = way.first() else { return Vec::new() };
-    let mut hops = vec![hop(view, frame, first.from, (first.event.at, first.out))];
+    let began = view.began(frame, first.from).unwrap_or(first.event.at);
+    let mut hops = vec![hop(view, frame, first.from, (began, first.out), &way[..1])];
     for (i, leg) in way.iter().enumerate() {
-        let out = way.get(i + 1).map_or(leg.arrive, |next: &Leg<'_>| next.out);
-        hops.push(hop(view, frame, leg.to, (leg.arrive, out)));
+        let done = || view.done(frame, leg.to).map_or(leg.arrive, |at| at.max(leg.arrive));
+        let out = way.get(i + 1).map_or_else(done, |next: &Leg<'_>| next.out);
+        hops.push(hop(view, frame, leg.to, (leg.arrive, out), &way[i..way.len().min(i + 2)]));
     }
     hops
 }
 
-fn hop(view: &View<'_>, frame: FrameId, node: NodeId, (arrived, left): (Time, Time)) -> HopStory {
+fn hop(
+    view: &View<'_>,
+    frame: FrameId,
+    node: NodeId,
+    (arrived, left): (Time, Time),
+    legs: &[Leg<'_>],
+) -> HopStory {
     let facts = view.trace.map.nodes.get(node.index());
-    let here = view.trace.events_of(frame).filter(|e| e.node() == node && e.at >= arrived && e.at <= left);
+    let here = view.events_along(frame, legs).into_iter();
+    let here = here.filter(|e| e.node() == node && e.at >= arrived && e.at <= left);
     HopStory {
         node: view.name(node),
         role: facts.map_or(String::new(), |f| f.role.clone()),
@@ -239,21 +283,25 @@ fn tunnel_line(view: &View<'_>, event: &Event) -> Option<Line> {
     let facts = map.nodes.get(node.index());
     Some(match &event.what {
         What::Wrapped { port, overhead, len, mtu } => {
-            let (kind, name) = (map.kind_of(node, *port), map.port_name(node, *port));
-            let text = format!("into {} {name}: {overhead} bytes around {len} (of {mtu})", kind.say());
+            let (kind, name) = (map.wrapping(node, *port), map.port_name(node, *port));
+            let program = map.program_of(node, *port);
+            let padding = program.map_or(0, |p| overhead.saturating_sub(p.overhead));
+            let padded = if padding > 0 { format!(", {padding} of them padding,") } else { String::new() };
+            let place = if program.is_some_and(|p| p.stream) { "before" } else { "around" };
+            let text = format!("into {kind} {name}: {overhead} bytes{padded} {place} {len} (of {mtu})");
             Line::new("tunnel.in", "wrapped", text)
                 .with("interface", name)
-                .with("kind", kind.say())
+                .with("kind", kind)
                 .with("overhead", overhead)
                 .with("length", len)
                 .with("mtu", mtu)
         }
         What::Unwrapped { port, overhead } => {
-            let (kind, name) = (map.kind_of(node, *port), map.port_name(node, *port));
-            let text = format!("out of {} {name}: {overhead} bytes less", kind.say());
+            let (kind, name) = (map.wrapping(node, *port), map.port_name(node, *port));
+            let text = format!("out of {kind} {name}: {overhead} bytes less");
             Line::new("tunnel.out", "unwrapped", text)
                 .with("interface", name)
-                .with("kind", kind.say())
+                .with("kind", kind)
                 .with("overhead", overhead)
         }
         What::Tun { port, inward } => {
@@ -264,6 +312,7 @@ fn tunnel_line(view: &View<'_>, event: &Event) -> Option<Line> {
             };
             Line::new(if *inward { "tun.in" } else { "tun.out" }, "tun", text).with("interface", name)
         }
+        What::InStream { .. } => carried::line(view, event)?,
         What::MssClamped { rule, from, to } => {
             let said = facts.and_then(|n| n.clamps.get(*rule as usize));
             Line::new("mss.clamp", "MSS", format!("lowered from {from} to {to}"))
@@ -369,14 +418,23 @@ pub(crate) fn way_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
         let described: Vec<&str> =
             [hop.role.as_str(), hop.place.as_str()].into_iter().filter(|s| !s.is_empty()).collect();
         words.push(described.join(", "));
+        let mut handed = None;
         for did in &hop.did {
             match did.code.as_str() {
+                "tun.out" => handed = did.at_ns,
                 "nat.snat" | "nat.dnat" => words.push("NAT".into()),
                 "switch.flood" => words.push("sends it out of every port".into()),
                 "arp.wait" | "filter.log" => words.push(did.text.clone()),
                 "route.match" if i != 0 => words.extend(did.data.get("ttl").map(|t| format!("TTL {t}"))),
-                "tunnel.in" => words.extend(wrapping(did, "into", "+")),
+                "tunnel.in" => {
+                    let waited = handed.take().zip(did.at_ns).map_or(0, |(from, to)| to.saturating_sub(from));
+                    if waited > 0 {
+                        words.push(format!("waits {} for the tunnel", super::words::ms(Nanos(waited))));
+                    }
+                    words.extend(wrapping(did, "into", "+"));
+                }
                 "tunnel.out" => words.extend(wrapping(did, "out of", "-")),
+                "stream.in" | "stream.out" => words.extend(did.data.get("short").cloned()),
                 code if code.starts_with("drop.") => words.push(did.text.clone()),
                 _ => {}
             }

@@ -12,7 +12,7 @@ use super::listeners;
 use super::model::{BudgetStory, Line};
 use super::tell::{self, Step};
 use super::view::View;
-use super::words;
+use super::{room, words};
 use crate::read::Side;
 
 /// Lines told at most; more are counted.
@@ -40,7 +40,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
         lines.extend(again::tell(view, asked, &mut explained));
         lines.extend(forged::tell(view, asked, &mut explained));
     }
-    let within = |e: &&Event| e.at > step.start() && e.at <= step.until;
+    let within = |e: &&Event| step.covers(e);
     for event in view.trace.events.iter().filter(within) {
         if let What::LinkChanged { .. } | What::Rebound { .. } = event.what {
             let line = world_changed(view, event);
@@ -179,6 +179,9 @@ pub(super) fn arrived(view: &View<'_>, frame: FrameId) -> bool {
 fn full_queue(view: &View<'_>, drop: &Event) -> Option<String> {
     let What::Drop { reason: DropReason::QueueFull, port, .. } = drop.what else { return None };
     let (node, map) = (drop.node(), &view.trace.map);
+    if !map.kind_of(node, port).is_physical() {
+        return Some(format!("that of the program behind {}", map.end_name((node, port))));
+    }
     let (mut frames, mut bytes, mut last) = (0, 0, drop.at);
     for event in view.trace.events_at(node).filter(|e| e.at <= drop.at) {
         let What::Transmit { port: p, start, done, .. } = event.what else { continue };
@@ -227,12 +230,14 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
         return Line::default();
     };
     // A filter may drop what its own machine wanted to send: no frame was ever made of that.
-    let what =
-        as_seen(view, event).map_or(String::new(), |bytes| format!(". It was: {}", rt_wire::summary(bytes)));
+    let what = as_seen(view, event).map_or(String::new(), |bytes| {
+        format!(". It was: {}{}", rt_wire::summary(bytes), inside(view, event))
+    });
     let rule = tell::rule_at(view, event, place, rule);
     let by = rule.as_ref().map_or(String::new(), |(text, _)| format!(" by the rule \"{text}\""));
     let round = circle(view, event.frame).map_or(String::new(), |c| format!(" ({c})"));
     let queue = full_queue(view, event).map_or(String::new(), |q| format!(" ({q})"));
+    let queue = queue + &too_narrow(view, event).map_or(String::new(), |n| format!(" ({n})"));
     let nearest = guards::nearest(view, event);
     let text =
         format!("drops a packet{by}: {}{queue}{round}{nearest}{what}", reason_words(view, event, reason));
@@ -254,8 +259,28 @@ fn reason_words(view: &View<'_>, drop: &Event, reason: DropReason) -> &'static s
     }
 }
 
+/// What was inside a tunnel's packet.
+fn inside(view: &View<'_>, drop: &Event) -> String {
+    let seen = as_seen(view, drop).map(rt_wire::summary);
+    let mut bare = view.trace.sightings(drop.frame).filter(|c| !view.trace.on_link(c) && c.at <= drop.at);
+    let inner = bare.next().map(|c| rt_wire::summary(&c.bytes)).filter(|inner| seen.as_ref() != Some(inner));
+    inner.map_or(String::new(), |inner| format!(", and inside: {inner}"))
+}
+
+/// What a packet did not fit into.
+fn too_narrow(view: &View<'_>, drop: &Event) -> Option<String> {
+    let events: Vec<&Event> = view.trace.events_of(drop.frame).collect();
+    let packet = as_seen(view, drop).and_then(|bytes| bytes.get(14..));
+    let len = packet.and_then(|p| rt_wire::Ipv4Header::parse_unchecked(p).ok()).map(|(ip, _)| ip.total_len);
+    room::too_narrow(&view.trace.map, drop, &events, len.map(usize::from))
+}
+
 /// The bytes of a dropped packet as the machine that dropped it had them: NAT may have rewritten them before.
 fn as_seen<'t>(view: &View<'t>, drop: &Event) -> Option<&'t [u8]> {
+    if matches!(drop.what, What::Drop { reason: DropReason::TunnelLoop, .. }) {
+        // What is around it by now are only copies of itself.
+        return Some(&view.trace.sightings(drop.frame).next()?.bytes);
+    }
     let all = || view.trace.sightings(drop.frame).rev();
     let here = all().find(|c| {
         let came = c.way == Way::In && c.at <= drop.at;

@@ -7,12 +7,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use rt_base::{AppRecord, ConnId, Event, FixedMap, FrameId, Nanos, NodeId, ReqId, ReqKind, Time, What};
+use rt_base::{
+    AppRecord, ConnId, DropReason, Event, FixedMap, FrameId, Nanos, NodeId, ReqId, ReqKind, Time, What,
+};
 
 use crate::read::{
     DnsExchange, HttpExchange, NodeExchanges, Secrets, SeenFrame, Side, TcpConversation, read_node,
 };
+use crate::streams::Passage;
 use crate::{NodeClass, Trace};
+
+/// Streams inside streams that a way is followed into.
+const MOST_STREAMS: u8 = 4;
 
 /// A trace with everything read and joined.
 pub(crate) struct View<'t> {
@@ -214,6 +220,31 @@ impl<'t> View<'t> {
         self.tcp_events[conn][side.index()].iter().map(move |&i| &trace.events[i as usize])
     }
 
+    /// Whether a tunnel goes through a connection.
+    pub(crate) fn carries_tunnel(&self, conn: usize) -> bool {
+        [Side::Client, Side::Server].into_iter().any(|side| {
+            let mut sent = self.tcp_events(conn, side).filter_map(|e| match &e.what {
+                What::TcpSend(record) => Some((e.node(), record.conn)),
+                _ => None,
+            });
+            sent.next().is_some_and(|end| self.trace.streams().carries(end))
+        })
+    }
+
+    /// The connections whose streams carried packets of these.
+    pub(crate) fn carriers(&self, conns: &[usize]) -> BTreeSet<usize> {
+        let of_conn = |conn: &usize| {
+            let frame = self.tcp(self.conns[*conn].client).syn_frame();
+            let passages = self.trace.in_streams(frame).into_iter();
+            let segments = passages.filter_map(|p| p.segments.first().map(|s| s.sent.frame));
+            segments
+                .filter_map(|frame| self.conn_of(frame))
+                .map(|(carrier, _)| carrier)
+                .collect::<Vec<usize>>()
+        };
+        conns.iter().flat_map(of_conn).collect()
+    }
+
     /// The end of a connection on that side, if it was reached.
     pub(crate) fn end(&self, conn: usize, side: Side) -> Option<End> {
         match side {
@@ -293,9 +324,15 @@ impl<'t> View<'t> {
         udp.chain(read.tcp.iter().filter(|t| is_its(t.client, t.server)).flat_map(|t| &t.dns)).collect()
     }
 
-    /// The way of a frame: from the machine that built it to where it ended (delivered, dropped or last seen).
+    /// The way of a frame: from the machine that built it to where it ended (delivered, dropped or last seen). Where a tunnel
+    /// carries it in a stream, its way is that of the segment that brought the last of its bytes.
     pub(crate) fn way(&self, frame: FrameId) -> Vec<Leg<'t>> {
+        self.way_within(frame, 0)
+    }
+
+    fn way_within(&self, frame: FrameId, depth: u8) -> Vec<Leg<'t>> {
         let trace = self.trace;
+        let passages = if depth < MOST_STREAMS { trace.in_streams(frame) } else { Vec::new() };
         let dropped = || trace.events_of(frame).filter(|e| matches!(e.what, What::Drop { .. })).last();
         let ended = self.delivered(frame).or_else(dropped);
         let legs: Vec<Leg<'t>> = trace.events_of(frame).filter_map(|e| self.leg(e)).collect();
@@ -305,15 +342,52 @@ impl<'t> View<'t> {
             (None, None) => return Vec::new(),
         };
         let mut way = Vec::new();
-        while let Some(leg) = legs.iter().rev().find(|l| l.to == node && l.arrive <= at) {
-            way.push(*leg);
-            if way.len() > legs.len() {
+        for _ in 0..=legs.len() + passages.len() {
+            let leg = legs.iter().rev().find(|l| l.to == node && l.arrive <= at);
+            let came = |p: &&Passage<'t>| p.left.is_some_and(|e| e.node() == node && e.at <= at);
+            let passage = passages.iter().rev().find(came);
+            let later = |p: &&Passage<'t>| leg.is_none_or(|l| p.left.is_some_and(|e| e.at >= l.arrive));
+            if let Some((passage, last)) = passage.filter(later).and_then(|p| p.last().map(|last| (p, last)))
+            {
+                way.extend(self.way_within(last.sent.frame, depth + 1).into_iter().rev());
+                (node, at) = (passage.entered.node(), passage.entered.at);
+            } else if let Some(leg) = leg {
+                way.push(*leg);
+                (node, at) = (leg.from, leg.event.at);
+            } else {
                 break;
             }
-            (node, at) = (leg.from, leg.event.at);
         }
         way.reverse();
         way
+    }
+
+    /// The events of a frame and of those that carried it on these legs, in order.
+    pub(crate) fn events_along(&self, frame: FrameId, way: &[Leg<'t>]) -> Vec<&'t Event> {
+        let trace = self.trace;
+        let mut all: Vec<&Event> = trace.events_of(frame).collect();
+        let carriers: BTreeSet<FrameId> =
+            way.iter().map(|leg| leg.event.frame).filter(|f| *f != frame).collect();
+        if !carriers.is_empty() {
+            all.extend(carriers.into_iter().flat_map(|carrier| trace.events_of(carrier)));
+            all.sort_by_key(|e| trace.position(e.id));
+        }
+        all
+    }
+
+    /// When a packet that a tunnel's program was given at its first machine began there: before it was sent on, it waited for
+    /// the program.
+    pub(crate) fn began(&self, frame: FrameId, node: NodeId) -> Option<Time> {
+        let of_node = || self.trace.events_of(frame).filter(|e| e.node() == node);
+        of_node().any(|e| matches!(e.what, What::Tun { inward: false, .. })).then_some(())?;
+        of_node().next().map(|e| e.at)
+    }
+
+    /// When a packet was done with at its last machine, if a stream brought it there.
+    pub(crate) fn done(&self, frame: FrameId, node: NodeId) -> Option<Time> {
+        let streamed = self.trace.in_streams(frame).iter().any(|p| p.left.is_some_and(|e| e.node() == node));
+        let last = self.trace.events_of(frame).filter(|e| e.node() == node).map(|e| e.at).max();
+        last.filter(|_| streamed)
     }
 
     /// Where a frame reached a socket or left the simulation. The end of a tunnel is not the end of the journey: what is
@@ -321,8 +395,11 @@ impl<'t> View<'t> {
     pub(crate) fn delivered(&self, frame: FrameId) -> Option<&'t Event> {
         let all = || self.trace.events_of(frame);
         let goes_on = |end: &Event| {
+            // Or the tunnel's program did not take what came.
+            let refused = DropReason::TunnelRefused;
             let unwrapped = |e: &Event| {
-                matches!(e.what, What::Unwrapped { .. })
+                (matches!(e.what, What::Unwrapped { .. })
+                    || matches!(e.what, What::Drop { reason, .. } if reason == refused))
                     && e.node() == end.node()
                     && e.at == end.at
                     && e.id > end.id
