@@ -53,8 +53,23 @@ impl NearMiss {
         if self.failed.is_empty() {
             return "its limit was used up".to_owned();
         }
-        let said: Vec<String> = self.failed.iter().map(|c| self.say_one(c, interface)).collect();
+        // A wrong protocol says it all: what has no ports, types or flags fails at them too.
+        let implied = |c: &Condition| match c {
+            Condition::SourcePort | Condition::DestinationPort => !self.has_ports(),
+            Condition::IcmpType => self.protocol != 1,
+            Condition::TcpFlags => self.protocol != 6,
+            _ => false,
+        };
+        let wrong = self.failed.has(Condition::Protocol);
+        let said = self.failed.iter().filter(|c| !(wrong && implied(c)));
+        let mut said: Vec<String> = said.map(|c| self.say_one(c, interface)).collect();
+        said.dedup();
         said.join(" and ")
+    }
+
+    /// Whether its protocol has ports, and the packet has them: later fragments do not.
+    fn has_ports(&self) -> bool {
+        matches!(self.protocol, 6 | 17) && (self.src.port(), self.dst.port()) != (0, 0)
     }
 
     fn say_one(&self, condition: Condition, interface: &dyn Fn(PortId) -> String) -> String {
@@ -72,6 +87,10 @@ impl NearMiss {
             Condition::Source => format!("it comes from {}", self.src.ip()),
             Condition::IcmpType if self.protocol != 1 => "it is not ICMP".to_owned(),
             Condition::IcmpType => format!("its ICMP type is {}/{}", self.src.port(), self.dst.port()),
+            Condition::SourcePort | Condition::DestinationPort if !self.has_ports() => match self.protocol {
+                6 | 17 => "it is a later fragment, which has no ports".to_owned(),
+                _ => "it has no ports".to_owned(),
+            },
             Condition::SourcePort => format!("the source port is {}", self.src.port()),
             Condition::DestinationPort => format!("the destination port is {}", self.dst.port()),
             Condition::TcpFlags if self.protocol != 6 => "it is not TCP".to_owned(),
@@ -197,5 +216,38 @@ impl Conditions {
 impl FromIterator<Condition> for Conditions {
     fn from_iter<T: IntoIterator<Item = Condition>>(conditions: T) -> Conditions {
         Conditions(conditions.into_iter().fold(0, |all, c| all | 1 << c as u8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_ports_is_not_said_to_have_port_0() {
+        let miss = |protocol, failed: &[Condition], port| NearMiss {
+            place: Place::Route,
+            rule: 0,
+            failed: failed.iter().copied().collect(),
+            protocol,
+            src: SocketAddr::from(([10, 0, 0, 1], port)),
+            dst: SocketAddr::from(([10, 0, 0, 2], port)),
+            tcp_flags: 0,
+            state: CtState::New,
+            in_port: None,
+            out_port: None,
+        };
+        let say = |miss: NearMiss| miss.say(&|_| String::new());
+        use Condition::{DestinationPort, Protocol, Source, SourcePort};
+        assert_eq!(say(miss(1, &[Protocol, DestinationPort], 0)), "it is ICMP");
+        assert_eq!(
+            say(miss(47, &[Protocol, Source, SourcePort], 0)),
+            "its protocol is 47 and it comes from 10.0.0.1"
+        );
+        assert_eq!(say(miss(1, &[SourcePort, DestinationPort], 0)), "it has no ports");
+        assert_eq!(say(miss(6, &[DestinationPort], 0)), "it is a later fragment, which has no ports");
+        assert_eq!(say(miss(6, &[DestinationPort], 80)), "the destination port is 80");
+        let said = say(miss(17, &[Protocol, DestinationPort], 53));
+        assert_eq!(said, "it is UDP and the destination port is 53");
     }
 }
