@@ -19,6 +19,8 @@ impl Connection {
             self.block(cx, (self.snd.unsent() > 0).then_some(Blocked::Handshake));
             return None;
         }
+        // Linux's `tcpi_total_retrans` has SYNs and SYN-ACKs too.
+        self.recovery.counts.repeated += u32::from(self.snd.nxt.gt(self.snd.iss));
         self.snd.nxt = self.snd.nxt.max(self.snd.iss + 1);
         let passive = flags.has(TcpFlags::ACK);
         let flags = flags | self.syn_ecn_flags(passive);

@@ -121,7 +121,9 @@ impl Connection {
         // Several lost SYNs: the path is worse than ten segments.
         let initial = if repeated > 1 { 1 } else { self.config.initial_cwnd };
         if road != Some(Road::FastOpen) {
+            let syns = self.recovery.counts.repeated;
             self.recovery = Recovery::new(&self.config, self.snd.mss, initial, self.snd.iss.0);
+            self.recovery.counts.repeated = syns;
         }
         self.watch_rate(cx);
         let (mss, window) = (self.snd.mss.min(self.rcv.mss.into()), self.rcv.wnd());

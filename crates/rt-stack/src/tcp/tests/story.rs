@@ -227,6 +227,7 @@ fn a_repeated_syn_names_the_one_before() {
          3000 #6 timer Rto armed by #4
          3000 #7 send 0..0 Handshake origin #5 at 1000",
     );
+    assert_eq!(t.conn.info().total_retrans, 2);
 }
 
 #[test]
