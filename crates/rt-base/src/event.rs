@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppRecord, ConnId, DropReason, EventId, FrameId, LinkId, ListenerStep, NearMiss, NodeId, PortId,
-    TcpDecision, Time,
+    AppRecord, ConnId, DropReason, EventId, FrameId, LinkId, ListenerStep, Multipath, NearMiss, NodeId,
+    PolicyChoice, PortId, TcpDecision, Time,
 };
 
 /// One thing that happened.
@@ -94,14 +94,10 @@ pub enum What {
         /// TTL after the decrement; 0 when the packet starts here.
         ttl: u8,
     },
-    /// A rule of policy routing matched, and its table has a route for the packet: the next [`What::Route`] names it.
-    RoutePolicy {
-        /// Index of the rule.
-        rule: u32,
-        /// The table: 0 is the main one.
-        table: u32,
-    },
-    /// Several routes are equally good (ECMP); the flow's hash chose one, which the next [`What::Route`] names.
+    /// Rules of policy routing had a say in which table the next [`What::Route`] is from.
+    RoutePolicy(Box<PolicyChoice>),
+    /// Several routes to the destination are equally good (ECMP); the flow's hash chose one, which the next
+    /// [`What::Route`] names.
     Multipath(Box<Multipath>),
     /// A virtual interface wrapped a packet: from here on it is longer, and keeps its frame's id (one journey).
     Wrapped {
@@ -345,17 +341,11 @@ pub enum What {
         /// Whether it came out of the stream here.
         inward: bool,
     },
-}
-
-/// A choice among equally good routes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Multipath {
-    /// The route that was taken, as [`crate::RouteId`].
-    pub chosen: u32,
-    /// The others.
-    pub rejected: Vec<u32>,
-    /// The flow's hash; the route at the place `hash mod count` is taken.
-    pub hash: u32,
+    /// An ICMP error about the packet was due, and the limit of errors (RFC 1812, 4.3.2.8) kept it back.
+    IcmpWithheld {
+        /// To whom it would have gone.
+        to: IpAddr,
+    },
 }
 
 /// A TCP segment as it was built, with why.

@@ -22,6 +22,7 @@ mod shared_cache;
 mod tcp_event;
 pub mod text;
 mod time;
+mod ways;
 mod words;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
@@ -29,8 +30,8 @@ pub use carried::{BRIDGE_PORT, BRIDGE_WINDOW, Carried, OPENED_OUTSIDE};
 pub use conditions::{Condition, Conditions, CtState, NearMiss};
 pub use drop_reason::DropReason;
 pub use event::{
-    Blocked, Event, HookPoint, Multipath, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord,
-    TimerKind, Wait, What,
+    Blocked, Event, HookPoint, NatRecord, NatSide, Place, SendWhy, TcpPhase, TcpSendRecord, TimerKind, Wait,
+    What,
 };
 pub use frame::Frame;
 pub use id::{ConnId, EventId, FrameId, LinkId, NodeId, PortId, ReqId, RouteId};
@@ -43,4 +44,5 @@ pub use rt_wire::MacAddr;
 pub use shared_cache::{CacheDecision, CacheVerdict};
 pub use tcp_event::{ListenerStep, LossEvidence, SlowStartEvidence, TcpDecision, UndoEvidence};
 pub use time::{Nanos, Time};
+pub use ways::{Multipath, PolicyChoice};
 pub use words::{NO_FREE_PORT, count, plural};

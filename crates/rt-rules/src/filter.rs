@@ -342,6 +342,13 @@ impl Chain {
         matches!(self.hook, HookPoint::Prerouting | HookPoint::Postrouting)
     }
 
+    /// Whether it stands outside the machine that it guards: a cloud's security group is on the virtual card, so that no
+    /// program of the machine hears of what it drops.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        matches!(self.policy.construct, Some(Construct::SecurityGroup { .. }))
+    }
+
     /// The word that AWS has for a refusal by this rule (`None`: the policy), if it belongs to one of AWS's constructs: the
     /// explanation codes of the VPC Reachability Analyzer.
     #[must_use]

@@ -120,6 +120,34 @@ impl Routes {
         self.lookup_in(0, flow)
     }
 
+    /// What else there was to `choice`, the way of a packet: the policies that matched before the deciding one and whose
+    /// tables have no route, and the routes of other tables that would have led elsewhere, in the order in which they would
+    /// have been asked. For telling; nothing is decided here.
+    #[must_use]
+    pub fn otherwise(&self, flow: &Flow, choice: &RouteChoice<'_>) -> (Vec<u32>, Vec<RouteId>) {
+        let (mut passed, mut rejected) = (Vec::new(), Vec::new());
+        let decided = choice.policy.map_or(usize::MAX, |policy| policy as usize);
+        let mut tables = Vec::new();
+        for (index, policy) in self.policies().iter().enumerate().filter(|(_, p)| p.when.holds(flow)) {
+            match index.cmp(&decided) {
+                std::cmp::Ordering::Less => passed.extend(u32::try_from(index)),
+                std::cmp::Ordering::Equal => {}
+                std::cmp::Ordering::Greater => tables.push(policy.table),
+            }
+        }
+        tables.push(0);
+        let way = |route: &Route| (route.kind, route.out, route.via);
+        let mut ways = vec![way(choice.route)];
+        for table in tables.into_iter().filter(|table| *table != choice.id.table()) {
+            let Some(found) = self.lookup_in(table, flow) else { continue };
+            if !ways.contains(&way(found.route)) {
+                ways.push(way(found.route));
+                rejected.push(found.id);
+            }
+        }
+        (passed, rejected)
+    }
+
     fn lookup_in(&self, number: u32, flow: &Flow) -> Option<RouteChoice<'_>> {
         let table = self.table(number)?;
         let (index, route) = table.lookup(flow.dst)?;

@@ -307,6 +307,8 @@ impl Stack {
         if packet.in_port != Some(LOOPBACK)
             && !self.limiter.get_or_insert_default().permit(now, packet.ip.src)
         {
+            let to = packet.src();
+            out.record(packet.frame.id, || What::IcmpWithheld { to });
             return;
         }
         let quoted = quote(packet.datagram());
@@ -384,7 +386,10 @@ impl Stack {
 
     /// An own packet went no further: its socket hears what the network would have said.
     pub(crate) fn tell_socket(&mut self, packet: &Packet, stop: &Stop) {
+        // What stands outside the machine lets packets vanish; only a filter of its own can refuse the call (EPERM).
+        let outside = || self.hooks.as_ref().is_some_and(|hooks| hooks.filters().is_outside(stop.place));
         let error = match stop.reason {
+            DropReason::Filtered if outside() => None,
             DropReason::Filtered => Some(SocketError::Prohibited),
             _ => stop.complaint.map(Complaint::error),
         };

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use rt_base::{DropReason, HookPoint, Multipath, Outbox, Place, PortId, RouteId, Time, What};
+use rt_base::{DropReason, HookPoint, Multipath, Outbox, Place, PolicyChoice, PortId, RouteId, Time, What};
 use rt_rules::{Action, Flow, RejectWith, ReversePath};
 
 use crate::hooks::EgressProof;
@@ -117,8 +117,14 @@ impl Stack {
         }
         let (place, choice) = self.destinations.choose(&flow, &self.nics);
         let Some(choice) = choice else { return place };
-        if let Some(rule) = choice.policy {
-            out.record(packet.frame.id, || What::RoutePolicy { rule, table: choice.id.table() });
+        if out.recording() && self.destinations.has_policies() {
+            let (passed, rejected) = self.destinations.otherwise(&flow, &choice);
+            if choice.policy.is_some() || !passed.is_empty() {
+                let rejected = rejected.into_iter().map(|id| id.0).collect();
+                let (rule, table) = (choice.policy, choice.id.table());
+                let chosen = PolicyChoice { rule, table, passed, rejected };
+                out.record(packet.frame.id, || What::RoutePolicy(Box::new(chosen)));
+            }
         }
         if !choice.group.is_empty() {
             out.record(packet.frame.id, || {

@@ -100,6 +100,7 @@ fn verdict(address: IpAddr, ttl: u8, heard: &[Heard]) -> Option<Result<String, S
 fn say(report: &mut Report, ttl: u8, heard: &[Heard]) {
     let mut words: Vec<String> = Vec::new();
     let mut shown: Option<IpAddr> = None;
+    let mut all: Vec<IpAddr> = Vec::new();
     for probe in heard {
         let Some((answer, time)) = probe else {
             words.push("*".into());
@@ -108,13 +109,15 @@ fn say(report: &mut Report, ttl: u8, heard: &[Heard]) {
         if shown != Some(answer.from) {
             words.push(answer.from.to_string());
             shown = Some(answer.from);
+            all.extend((!all.contains(&answer.from)).then_some(answer.from));
         }
         words.push(format!("{} ms{}", ms(*time), mark(answer.verdict)));
     }
     let times: Vec<String> =
         heard.iter().map(|p| p.map_or("*".to_string(), |(_, time)| time.0.to_string())).collect();
     let mut data = vec![("hop", ttl.to_string()), ("times_ns", times.join(","))];
-    data.extend(shown.map(|address| ("address", address.to_string())));
+    // More than one where probes take several ways.
+    data.extend(all.into_iter().map(|address| ("address", address.to_string())));
     report.line("trace.hop", &format!("{ttl:>2}"), &words.join("  "), &data);
 }
 

@@ -49,6 +49,32 @@ fn the_first_policy_whose_table_has_a_route_decides() {
 }
 
 #[test]
+fn what_was_passed_over_and_what_would_have_led_elsewhere_is_told() {
+    let arrived = |port: u16| Match { in_port: Some(PortId(port)), ..Match::default() };
+    let routes = Routes::new(
+        vec![route("0.0.0.0/0", Some("10.0.0.1"), 0)],
+        vec![
+            vec![route("10.1.0.0/16", None, 1)],
+            vec![route("0.0.0.0/0", Some("10.0.0.2"), 2)],
+            vec![route("0.0.0.0/0", Some("10.0.0.1"), 0)],
+        ],
+        vec![policy(arrived(5), 1), policy(arrived(5), 2), policy(arrived(5), 3), policy(arrived(6), 1)],
+        7,
+    );
+    let told = |port, dst| {
+        let flow = Flow { in_port: Some(PortId(port)), ..flow("10.9.0.1", dst, 1) };
+        let choice = routes.lookup(&flow).expect("a way");
+        let (passed, rejected) = routes.otherwise(&flow, &choice);
+        (choice.policy, passed, rejected)
+    };
+    // Table 3 and the main one agree: one other way.
+    assert_eq!(told(5, "8.8.8.8"), (Some(1), vec![0], vec![RouteId::new(3, 0)]));
+    assert_eq!(told(5, "10.1.2.3"), (Some(0), vec![], vec![RouteId::new(2, 0), RouteId::new(3, 0)]));
+    assert_eq!(told(6, "8.8.8.8"), (None, vec![3], vec![]), "no table of a policy knows the way");
+    assert_eq!(told(9, "8.8.8.8"), (None, vec![], vec![]));
+}
+
+#[test]
 fn equal_routes_share_the_flows_and_a_flow_stays() {
     let ways = ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
     let main = (0..).zip(ways).map(|(out, via)| route("0.0.0.0/0", Some(via), out)).collect();

@@ -132,6 +132,12 @@ impl Filters {
         (guard.tcp_flags == 0).then_some(Some(kept.rule))
     }
 
+    /// Whether the chain at that place stands outside the machine: see [`Chain::is_outside`].
+    pub(crate) fn is_outside(&self, place: Place) -> bool {
+        let there = |guard: &&Guard| place == Place::Hook(guard.chain.chain().hook);
+        self.guards.iter().find(there).is_some_and(|guard| guard.chain.chain().is_outside())
+    }
+
     /// Counts what a rule, or the policy, decided.
     pub(crate) fn count(&mut self, hook: HookPoint, rule: Option<u32>, len: u16) {
         let Some(guard) = self.guards.iter_mut().find(|guard| guard.chain.chain().hook == hook) else {

@@ -80,6 +80,16 @@ impl Destinations {
         }
     }
 
+    /// Whether there is policy routing.
+    pub(crate) fn has_policies(&self) -> bool {
+        !self.routes.policies().is_empty()
+    }
+
+    /// What else there was to a choice: see [`Routes::otherwise`].
+    pub(crate) fn otherwise(&self, flow: &Flow, choice: &RouteChoice<'_>) -> (Vec<u32>, Vec<RouteId>) {
+        self.routes.otherwise(flow, choice)
+    }
+
     /// Whether one of the equally good routes of a choice leaves by `port`.
     pub(crate) fn leads_by(&self, choice: &RouteChoice<'_>, port: PortId) -> bool {
         let group =

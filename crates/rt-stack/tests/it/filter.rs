@@ -1,7 +1,7 @@
 //! Filter chains at the three hooks, with and without conntrack's states.
 
 use rt_base::{DropReason, HookPoint, Place, What};
-use rt_rules::{Action, Chain, CtState, Match, PortRange, RejectWith};
+use rt_rules::{Action, Chain, Construct, CtState, Match, PortRange, RejectWith};
 use rt_stack::SocketError;
 
 use crate::fixture::*;
@@ -98,6 +98,28 @@ fn input_and_output_chains_stand_before_the_sockets() {
             (1, DropReason::NoSocket, Place::Socket),
         ]
     );
+}
+
+#[test]
+fn a_filter_of_its_own_tells_the_program_and_one_on_its_virtual_card_does_not() {
+    for construct in [None, Some(Construct::SecurityGroup { name: "app".into() })] {
+        let outside = construct.is_some();
+        let mut w = pair_of(|config| {
+            if config.interfaces[0].mac == mac(0, 0) {
+                let mut closed = chain(HookPoint::Output, vec![], Action::Drop);
+                closed.policy.construct = construct.clone();
+                config.chains = vec![closed];
+            }
+        });
+        let client = w.udp(0, 0);
+        w.say(0, client, "10.0.0.2:53", b"x");
+        w.app(0, |s| s.icmp_echo(ip("10.0.0.2"), 7, 1, vec![])).unwrap();
+        w.run();
+        assert_eq!(w.drop_reasons(), [DropReason::Filtered, DropReason::Filtered]);
+        let told = (!outside).then_some(SocketError::Prohibited);
+        assert_eq!(w.app(0, |s| s.take_error(client)), told);
+        assert_eq!(w.app(0, |s| s.take_echo_replies()).len(), usize::from(!outside));
+    }
 }
 
 /// The classic: out is free, in only what belongs to something known.

@@ -1,6 +1,6 @@
 //! Ping, and the errors that a machine sends and hears.
 
-use rt_base::{DropReason, Nanos};
+use rt_base::{DropReason, Nanos, What};
 use rt_stack::{Probe, ProbeKind, ProbeVerdict, SocketError, SocketId};
 
 use crate::fixture::*;
@@ -102,6 +102,7 @@ fn errors_are_limited_to_a_burst_of_six_and_one_a_second() {
     }
     w.run();
     assert_eq!(errors(&w), 9);
+    assert_eq!(w.count(1, |e| matches!(e, What::IcmpWithheld { to } if *to == ip("10.0.0.1"))), 32);
 }
 
 #[test]

@@ -26,6 +26,13 @@ pub(crate) fn meaning(code: &str) -> Option<&'static str> {
         "route.anycast" => {
             "Anycast: the same address in several places; the network leads each caller to the nearest."
         }
+        "route.multipath" => {
+            "ECMP: several routes are as good as each other. A number made of addresses and ports chooses, so that all \
+             packets of a connection go one way."
+        }
+        "route.policy" => {
+            "Policy routing: rules choose among several tables of routes, by where a packet comes from or what it is."
+        }
         "tls.client_hello" => {
             "SNI (\"for ...\"): which of the server's names is meant. ALPN: which languages the client speaks inside. \
              Key share: one half of a sum that only the two ends can finish."

@@ -169,7 +169,10 @@ impl<'t> Teller<'_, 't> {
         };
         let waited =
             before.map_or(String::new(), |b| format!(", {} after {copy}", words::between(b.at, event.at)));
-        let fate = before.map_or(String::new(), |b| fate(view, b.frame, event.at, copy));
+        let fate = before.map_or(String::new(), |b| match self.strange_answer(b, event.at) {
+            Some(answer) => format!("{copy} did arrive, {answer}"),
+            None => fate(view, b.frame, event.at, copy),
+        });
         let (code, noticed, decision) = self.noticed(event, record, before);
         let cost = decision
             .filter(|d| self.told.insert(d.0))
@@ -200,6 +203,14 @@ impl<'t> Teller<'_, 't> {
             .with("decision", decided)
             .with("short", short)
             .with("fate", fate.split_once(": ").map_or(fate.as_str(), |(place, _)| place))
+    }
+
+    /// What a SYN was answered with, when the answer came in another name than the one that was called.
+    fn strange_answer(&self, copy: &Event, again: Time) -> Option<String> {
+        let arrived = self.view.delivered(copy.frame).is_some_and(|e| e.at <= again);
+        let foreign = super::unanswered::foreign(self.view, self.asked.conn);
+        let foreign = foreign.filter(|_| self.side == Side::Client && arrived)?;
+        Some(format!("but the answer came in the name of {}, whom nobody had called", foreign.from))
     }
 
     /// What made the sender send again: a line's code, words, and the decision behind it.

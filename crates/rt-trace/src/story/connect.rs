@@ -31,6 +31,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
         lines.push(Line::new("path", "the SYN's way", "machine by machine, with the time since it left"));
         lines.extend(way);
     }
+    lines.extend(way_back(view, conn));
     let offered = [tcp.syn.as_ref(), tcp.syn_ack.as_ref()].into_iter().flatten().filter_map(|s| s.mss);
     lines.extend(room::lines(view, arrived_syn(view, conn), offered.min()));
     lines.extend(split(view, conn));
@@ -61,6 +62,26 @@ fn given_up(view: &View<'_>, conn: usize) -> Option<Time> {
 fn arrived_syn(view: &View<'_>, conn: usize) -> FrameId {
     let first = view.tcp(view.conns[conn].client).syn_frame();
     view.conns[conn].server.map_or(first, |end| view.tcp(end).syn_frame())
+}
+
+/// The way of the SYN-ACK, where it is not the SYN's backwards.
+fn way_back(view: &View<'_>, conn: usize) -> Vec<Line> {
+    let Some(server) = view.conns[conn].server else { return Vec::new() };
+    let arrived = view.tcp(view.conns[conn].client).syn_ack.as_ref();
+    let Some(answer) = arrived.or(view.tcp(server).syn_ack.as_ref()) else { return Vec::new() };
+    let machines = |frame: FrameId| {
+        let way = view.way(frame);
+        let first = way.first().map(|leg| leg.from);
+        first.into_iter().chain(way.iter().map(|leg| leg.to)).collect::<Vec<_>>()
+    };
+    let (there, back) = (machines(arrived_syn(view, conn)), machines(answer.mark.frame));
+    // One that was lost on the way is on the SYN's way too.
+    if back.iter().eq(there.iter().rev().take(back.len())) {
+        return Vec::new();
+    }
+    let head =
+        Line::new("path.back", "the answer's way", "not the SYN's way backwards; since the SYN-ACK left");
+    std::iter::once(head).chain(tell::way_lines(view, answer.mark.frame, 1)).collect()
 }
 
 fn handshake(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {

@@ -5,7 +5,7 @@ use rt_base::{AppRecord, Time};
 use super::model::{Chapter, Line};
 use super::tell::{self, Step};
 use super::view::Req;
-use super::{room, words};
+use super::{room, silence, words};
 
 const EXPLAIN: &str = "A ping is a small packet that asks its target to send it back: the shortest way to see whether a \
                        machine can be reached, and how far away it is.";
@@ -42,7 +42,12 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>) -> Chapter {
                             .margin(words::after(req.begin.at, reply.at)),
                     );
                 }
-                None => lines.push(Line::new("echo.silence", label, "no answer")),
+                None => {
+                    let why = silence::why(view, echo.request.frame, end);
+                    let text = why.as_ref().map_or("no answer".into(), |w| format!("no answer: {}", w.text));
+                    let origin = why.map_or(String::new(), |w| w.origin);
+                    lines.push(Line::new("echo.silence", label, text).margin(origin));
+                }
             }
         }
     }

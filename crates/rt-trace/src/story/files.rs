@@ -6,9 +6,9 @@ use rt_base::{AppRecord, ReqId, ReqKind};
 
 use super::http::Place;
 use super::model::{Chapter, Line, RequestStory};
-use super::tell::Step;
+use super::tell::{self, Step};
 use super::view::Req;
-use super::{lookup, words};
+use super::{lookup, ways, words};
 
 /// The chapter of taking the address apart and looking into the browser's own stores.
 pub(crate) fn url(step: &Step<'_, '_>, req: &Req<'_>) -> Option<Chapter> {
@@ -95,7 +95,8 @@ pub(crate) fn tell(
         );
     }
     for req in &children {
-        lines.extend(places.get(&req.id).filter(|p| !p.reused).and_then(|p| own_connection(step, *p)));
+        let own = places.get(&req.id).filter(|p| !p.reused);
+        lines.extend(own.into_iter().flat_map(|p| own_connection(step, *p)));
     }
     Some(Chapter {
         code: "resources".into(),
@@ -110,17 +111,22 @@ pub(crate) fn tell(
     })
 }
 
-/// A connection opened for one file, in a line.
-fn own_connection(step: &Step<'_, '_>, place: Place) -> Option<Line> {
-    let tcp = step.view.tcp(step.view.conns[place.conn].client);
-    let (start, open) = (tcp.syn.as_ref()?.mark.at, tcp.established?.at);
+/// A connection opened for one file, in a line; and where machines had a choice, what they chose for it.
+fn own_connection(step: &Step<'_, '_>, place: Place) -> Vec<Line> {
+    let conn = &step.view.conns[place.conn];
+    let tcp = step.view.tcp(conn.client);
+    let (Some(syn), Some(open)) = (tcp.syn.as_ref(), tcp.established) else { return Vec::new() };
+    let (start, open) = (syn.mark.at, open.at);
     let tls = tcp.tls.as_ref().and_then(|t| t.handshake_done.map(|done| (t.resumed, done.at)));
     let tls = tls.map_or(String::new(), |(resumed, done)| {
         let how = if resumed { "TLS resumed" } else { "TLS" };
         format!(" · {how} {}", words::between(open, done))
     });
     let text = format!("{} → {} · handshake {}{tls}", tcp.client, tcp.server, words::between(start, open));
-    Some(Line::new("http.connection", "a connection", text).at(start).with("conn", tcp.client))
+    let line = Line::new("http.connection", "a connection", text).at(start).with("conn", tcp.client);
+    let syn = conn.server.map_or(syn.mark.frame, |end| step.view.tcp(end).syn_frame());
+    let hops = tell::hops(step.view, syn);
+    std::iter::once(line).chain(hops.iter().flat_map(|hop| ways::choices(hop, 1))).collect()
 }
 
 /// The chapter of drawing the page.

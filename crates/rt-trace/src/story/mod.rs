@@ -11,6 +11,7 @@
 mod again;
 mod calls;
 mod carried;
+mod causes;
 mod connect;
 mod echo;
 mod files;
@@ -27,6 +28,7 @@ mod packets;
 mod prologue;
 pub(crate) mod room;
 mod saved;
+mod silence;
 mod spent;
 mod tables;
 mod tell;
@@ -36,6 +38,7 @@ mod unanswered;
 mod upstream;
 pub(crate) mod view;
 mod waits;
+mod ways;
 pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,7 +5,7 @@ use rt_base::{AppRecord, Time};
 use super::lookup;
 use super::model::Line;
 use super::tell::Step;
-use super::{forged, unanswered, words};
+use super::{forged, measure, silence, unanswered, words};
 use crate::read::{DnsExchange, DnsOutcome, Mark, Side, TcpConversation, TlsMessageKind};
 
 /// Codes of sentences that name a cause by themselves.
@@ -34,10 +34,16 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         conns.iter().filter_map(|&conn| unanswered::silence(step, conn)).take(3).collect();
     let known = silences.iter().chain(&lines).any(|l| CAUSES.contains(&l.code.as_str()));
     lines.extend(silences);
-    let errors = trouble.iter().filter(|l| l.code == "icmp.error" && !is_answer_of_route(step, l));
+    let own = |l: &&Line| !l.data.contains_key("step");
+    let errors =
+        trouble.iter().filter(own).filter(|l| l.code == "icmp.error" && !is_answer_of_route(step, l));
     lines.extend(errors.take(1).cloned().map(icmp));
-    // A cut link is told with the silence that it made.
-    lines.extend(drops(step, trouble).filter(|l| !(known && NO_RULE.contains(&l.code.as_str()))));
+    match step.requests.iter().rev().find(|r| measure::is_route(r)) {
+        // Many packets of a traced route die; what counts is the end of the last ones.
+        Some(req) => lines.extend(measure::last_silence(step, req)),
+        // A cut link is told with the silence that it made.
+        None => lines.extend(drops(trouble).filter(|l| !(known && NO_RULE.contains(&l.code.as_str())))),
+    }
     if lines.is_empty() {
         let said = step.requests.iter().rev().find_map(|r| r.end.filter(|e| !e.ok));
         let text = said.map_or_else(|| step.end.map_or("the run ended first", |e| e.summary), |e| e.note);
@@ -105,8 +111,11 @@ fn resolver_silent(
     let told: Vec<String> =
         all.iter().map(|(at, to)| format!("{to} at {}", words::after(start, *at))).collect();
     let end = end.map_or(String::new(), |e| format!("; gave up at {}", words::after(start, e)));
-    let text = format!("no resolver answered: asked {}{end}", words::list(&told));
-    let _ = step;
+    let last = asked.iter().filter_map(|e| e.query).map(|q| q.first).max();
+    let strange = last.and_then(|mark| silence::why(step.view, mark.frame, Time::MAX));
+    let strange = strange.filter(|why| why.code == "answer.strange");
+    let strange = strange.map_or(String::new(), |why| format!(". Of the last question: {}", why.text));
+    let text = format!("no resolver answered: asked {}{end}{strange}", words::list(&told));
     Some(Line::new("dns.timeout", "why", text).with("tries", all.len()))
 }
 
@@ -170,15 +179,13 @@ fn icmp(line: Line) -> Line {
 
 /// A router's "your TTL ran out" is what a traced route is made of.
 fn is_answer_of_route(step: &Step<'_, '_>, line: &Line) -> bool {
-    line.data.get("type").is_some_and(|t| t == "11") && step.requests.iter().any(|r| r.method == "traceroute")
+    line.data.get("type").is_some_and(|t| t == "11") && step.requests.iter().any(|r| measure::is_route(r))
 }
 
-/// The drops that a reader should know of: of the kind (machine and reason) that came first. Where a route is traced, packets
-/// die of their TTL on purpose.
-fn drops(step: &Step<'_, '_>, trouble: &[Line]) -> impl Iterator<Item = Line> {
-    let on_purpose =
-        |l: &&Line| l.code == "drop.ttl_exceeded" && step.requests.iter().any(|r| r.method == "traceroute");
-    let real = |l: &&Line| l.code.starts_with("drop.") && l.code != "drop.no_socket" && !on_purpose(l);
+/// The drops that a reader should know of: of the kind (machine and reason) that came first, in the wake of this step.
+fn drops(trouble: &[Line]) -> impl Iterator<Item = Line> {
+    let real =
+        |l: &&Line| l.code.starts_with("drop.") && l.code != "drop.no_socket" && !l.data.contains_key("step");
     let dropped: Vec<&Line> = trouble.iter().filter(real).collect();
     let first = dropped.iter().find(|l| l.code != "drop.more");
     let line = first.map(|first| {

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use rt_base::{AppRecord, Event, Figure, FrameId, HookPoint, Nanos, NodeId, ReqId, Time, What};
 
 use super::carried;
 use super::guards;
 use super::model::{Alternative, Chapter, HopStory, Line};
+use super::trouble;
 use super::view::{Leg, Req, View};
+use super::ways;
 use super::words;
-use crate::NodeFacts;
 
 /// One step and what belongs to it.
 pub(crate) struct Step<'v, 't> {
@@ -32,6 +34,30 @@ pub(crate) struct Step<'v, 't> {
     pub(crate) next: Option<&'t Event>,
     /// Its requests on its machine, in order of their beginning.
     pub(crate) requests: Vec<&'v Req<'t>>,
+    /// What each step tells of.
+    pub(crate) windows: Rc<[Window<'t>]>,
+}
+
+/// The time that a step tells of: from its beginning until the next one began, or its own end if that is later.
+#[derive(Clone, Copy)]
+pub(crate) struct Window<'t> {
+    step: u32,
+    begin: &'t Event,
+    next: Option<&'t Event>,
+    until: Time,
+}
+
+impl Window<'_> {
+    /// In the order of events, for much may happen in one instant.
+    fn covers(&self, view: &View<'_>, event: &Event) -> bool {
+        let place = |event: &Event| view.trace.position(event.id);
+        let begin = self.begin;
+        let after = event.at > begin.at || (event.at == begin.at && place(event) > place(begin));
+        let next = self.next.filter(|next| next.at == self.until);
+        let before =
+            event.at < self.until || (event.at == self.until && next.is_none_or(|n| place(event) < place(n)));
+        after && before
+    }
 }
 
 /// How a step ended.
@@ -62,20 +88,23 @@ impl<'t> Step<'_, 't> {
         }
     }
 
+    /// Whether what another step caused is told by that step.
+    pub(crate) fn is_told_by(&self, step: u32, event: &Event) -> bool {
+        self.windows.iter().any(|w| w.step == step && w.covers(self.view, event))
+    }
+
     /// When it began.
     pub(crate) fn start(&self) -> Time {
         self.begin.at
     }
 
-    /// Whether something happened from its beginning on and before the next one began, or its own end if that is later: in
-    /// the order of events, for much may happen in one instant.
+    /// Whether it tells of what happened then.
     pub(crate) fn covers(&self, event: &Event) -> bool {
-        let place = |event: &Event| self.view.trace.position(event.id);
-        let after = event.at > self.start() || (event.at == self.start() && place(event) > place(self.begin));
-        let next = self.next.filter(|next| next.at == self.until);
-        let before =
-            event.at < self.until || (event.at == self.until && next.is_none_or(|n| place(event) < place(n)));
-        after && before
+        self.window().covers(self.view, event)
+    }
+
+    fn window(&self) -> Window<'t> {
+        Window { step: self.index, begin: self.begin, next: self.next, until: self.until }
     }
 
     /// The step's requests that this one made necessary.
@@ -101,6 +130,7 @@ pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
                 until: view.trace.end(),
                 next: None,
                 requests: Vec::new(),
+                windows: Rc::default(),
             }),
             AppRecord::StepEnd { step, ok, summary } => {
                 let open =
@@ -122,6 +152,10 @@ pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
     for (i, step) in steps.iter_mut().enumerate() {
         step.next = begins.get(i + 1).copied();
         step.until = step.next.map_or(step.until, |next| next.at).max(step.last);
+    }
+    let windows: Rc<[Window<'t>]> = steps.iter().map(Step::window).collect();
+    for step in &mut steps {
+        step.windows = windows.clone();
     }
     give_requests(view, &mut steps);
     steps
@@ -232,20 +266,16 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
                 None => line,
             }
         }
-        What::RoutePolicy { rule, table } => {
-            let said = facts.and_then(|n| n.policies.get(*rule as usize));
-            let table = facts.map_or("?", |n| n.table_name(*table));
-            let text = said.map_or_else(|| format!("table {table}"), |r| r.text.clone());
-            Line::new("route.policy", "policy", text)
-                .margin(said.map_or(String::new(), |r| r.origin.clone()))
-                .with("rule", rule)
-                .with("table", table)
-        }
-        What::Multipath(ways) => multipath_line(facts, ways),
+        What::RoutePolicy(choice) => ways::policy(facts, choice),
+        What::Multipath(choice) => ways::multipath(facts, choice),
         What::Filter { hook, rule, accepted } => guards::verdict(facts, *hook, *rule, *accepted),
         What::Logged { hook, rule, untold } => guards::logged(facts, *hook, *rule, *untold),
         What::NearMiss(miss) => guards::near_miss(view, node, miss),
         What::Nat(_) => return nat_lines_of(view, event),
+        What::IcmpWithheld { to } => {
+            let text = format!("would complain to {to}, but has sent as many ICMP errors as it may");
+            Line::new("icmp.withheld", "ICMP", text).with("to", to)
+        }
         What::NeighborWait { address } => {
             Line::new("arp.wait", "ARP", format!("asks for the MAC of {address} first"))
                 .with("address", address)
@@ -266,7 +296,7 @@ pub(crate) fn did(view: &View<'_>, event: &Event) -> Option<Line> {
             Line::new("nat.block", "nat", text).with("inside", inside).with("outside", outside)
         }
         What::Drop { reason, port, rule, place } => {
-            let text = format!("dropped: {}", reason.say());
+            let text = format!("dropped: {}", trouble::reason_words(view, event, *reason));
             let rule = rule_at(view, event, *place, *rule);
             Line::new(reason.code(), "end", text)
                 .margin(rule.map_or(String::new(), |(_, origin)| origin))
@@ -323,23 +353,6 @@ fn tunnel_line(view: &View<'_>, event: &Event) -> Option<Line> {
         }
         _ => return None,
     })
-}
-
-/// Which of equally good routes was taken, and which were not.
-fn multipath_line(facts: Option<&NodeFacts>, ways: &rt_base::Multipath) -> Line {
-    let name =
-        |id: &u32| facts.and_then(|n| n.route(*id)).map_or_else(|| format!("route {id}"), |r| r.text.clone());
-    let rejected: Vec<String> = ways.rejected.iter().map(name).collect();
-    let text = format!(
-        "{} equally good ways: the flow's hash takes {}, not {}",
-        rejected.len() + 1,
-        name(&ways.chosen),
-        rejected.join(" or ")
-    );
-    Line::new("route.multipath", "ECMP", text)
-        .with("hash", format!("{:08x}", ways.hash))
-        .with("chosen", name(&ways.chosen))
-        .with("rejected", rejected.join("; "))
 }
 
 fn nat_lines_of(view: &View<'_>, event: &Event) -> Option<Line> {
@@ -435,19 +448,21 @@ pub(crate) fn way_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
                 }
                 "tunnel.out" => words.extend(wrapping(did, "out of", "-")),
                 "stream.in" | "stream.out" => words.extend(did.data.get("short").cloned()),
+                "icmp.withheld" => words.push("may send no more ICMP errors now".into()),
                 code if code.starts_with("drop.") => words.push(did.text.clone()),
                 _ => {}
             }
         }
         let code = if i == last { "path.end" } else { "path.hop" };
-        Line::new(code, hop.node.clone(), words.join(" · "))
+        let line = Line::new(code, hop.node.clone(), words.join(" · "))
             .deep(depth)
             .on(hop.node.clone())
             .at(Time(hop.in_ns))
-            .margin(words::after(start, Time(hop.in_ns)))
+            .margin(words::after(start, Time(hop.in_ns)));
+        std::iter::once(line).chain(ways::choices(hop, depth + 1)).collect::<Vec<Line>>()
     };
-    let lines: Vec<Line> = hops.iter().enumerate().map(line).collect();
-    shortened(lines, depth)
+    let told: Vec<Vec<Line>> = hops.iter().enumerate().map(line).collect();
+    shortened(told, depth)
 }
 
 /// `into VXLAN (+50 bytes)`.
@@ -459,12 +474,11 @@ fn wrapping(did: &Line, how: &str, sign: &str) -> Option<String> {
 /// Machines told one by one on a long way: the first and the last ones; the rest (a routing loop) is counted.
 const WAY_LIMIT: usize = 20;
 
-fn shortened(mut lines: Vec<Line>, depth: u8) -> Vec<Line> {
-    if lines.len() <= WAY_LIMIT {
-        return lines;
+fn shortened(mut told: Vec<Vec<Line>>, depth: u8) -> Vec<Line> {
+    if told.len() > WAY_LIMIT {
+        let left_out = told.len() - 10;
+        let text = format!("and so on: {left_out} more machines, one after the other");
+        told.splice(6..6 + left_out, [vec![Line::new("path.more", "...", text).deep(depth)]]);
     }
-    let left_out = lines.len() - 10;
-    let text = format!("and so on: {left_out} more machines, one after the other");
-    lines.splice(6..6 + left_out, [Line::new("path.more", "...", text).deep(depth)]);
-    lines
+    told.into_iter().flatten().collect()
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpSendRecord, Time, Way, What};
 
 use super::again::{self, Asked};
+use super::causes::Causes;
 use super::forged;
 use super::guards;
 use super::listeners;
@@ -15,17 +16,23 @@ use super::view::View;
 use super::{room, words};
 use crate::read::Side;
 
+/// Bits of TCP's flags.
+const SYN: u8 = 2;
+const ACK: u8 = 16;
+
 /// Lines told at most; more are counted.
 const LIMIT: usize = 200;
 
 /// Drops by the same machine, for the same reason and by the same rule, that are told one by one.
 const ALIKE: u64 = 4;
 
-/// What makes two drops alike.
-fn kind(event: &Event) -> (u32, &'static str, u32) {
+/// What makes two drops alike: the machine, the reason, the rule, and the other step in whose wake they were.
+type Kind = (u32, &'static str, u32, Option<u32>);
+
+fn kind(event: &Event, other: Option<u32>) -> Kind {
     match event.what {
-        What::Drop { reason, rule, .. } => (event.node().0, reason.code(), rule),
-        _ => (event.node().0, "", 0),
+        What::Drop { reason, rule, .. } => (event.node().0, reason.code(), rule, other),
+        _ => (event.node().0, "", 0, other),
     }
 }
 
@@ -47,46 +54,10 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
             lines.extend(line.map(|l| (event.at, l.margin(words::after(step.start(), event.at)))));
         }
     }
-    let concerned = |f: FrameId| match view.conn_of(f) {
-        Some((conn, _)) => conns.contains(&conn),
-        None => true,
-    };
-    let mut alike: BTreeMap<(u32, &str, u32), (u64, &Event)> = BTreeMap::new();
-    for event in view.trace.events.iter().filter(within) {
-        let What::Drop { reason, .. } = event.what else { continue };
-        let told = explained.contains(&event.frame)
-            || !concerned(event.frame)
-            || is_harmless(reason)
-            || listeners::tells(reason)
-            || (reason == DropReason::TcpUnacceptable && was_answered(view, event));
-        if told {
-            continue;
-        }
-        let same = alike.entry(kind(event)).or_insert((0, event));
-        *same = (same.0 + 1, event);
-        if same.0 <= ALIKE {
-            lines.push((event.at, dropped(step, event)));
-        }
-    }
-    lines.extend(alike.into_values().filter(|(count, _)| *count > ALIKE).map(|(count, last)| {
-        let name = view.name(last.node());
-        let packets = words::count(count - ALIKE, "more packet");
-        let line = Line::new(
-            "drop.more",
-            name.clone(),
-            format!("drops {packets} for the same reason, the last one now"),
-        );
-        (
-            last.at,
-            line.at(last.at)
-                .on(name)
-                .margin(words::after(step.start(), last.at))
-                .with("count", count - ALIKE)
-                .with("of", kind(last).1),
-        )
-    }));
+    let mut causes = Causes::new(view);
+    lines.extend(drops(step, (conns, &explained), &mut causes));
     lines.extend(listeners::tell(view, (step.start(), step.until)));
-    lines.extend(icmp_errors(step));
+    lines.extend(icmp_errors(step, &mut causes));
     lines.sort_by_key(|(at, _)| *at);
     let left_out = lines.len().saturating_sub(LIMIT);
     let mut lines: Vec<Line> = lines.into_iter().take(LIMIT).map(|(_, line)| line).collect();
@@ -98,6 +69,62 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize]) -> Vec<Line> {
         ));
     }
     lines
+}
+
+/// The drops during a step, but for those that another step tells and those that are told elsewhere.
+fn drops(
+    step: &Step<'_, '_>,
+    (conns, explained): (&[usize], &BTreeSet<FrameId>),
+    causes: &mut Causes<'_, '_>,
+) -> Vec<(Time, Line)> {
+    let view = step.view;
+    let mut lines: Vec<(Time, Line)> = Vec::new();
+    let mut alike: BTreeMap<Kind, (u64, &Event)> = BTreeMap::new();
+    for event in view.trace.events.iter().filter(|e| step.covers(e)) {
+        let What::Drop { reason, .. } = event.what else { continue };
+        let told = explained.contains(&event.frame)
+            || is_harmless(reason)
+            || listeners::tells(reason)
+            || (reason == DropReason::TcpUnacceptable && was_answered(view, event));
+        let conn = view.conn_of(event.frame).map(|(conn, _)| conns.contains(&conn));
+        // The SYNs of a probe are no connections.
+        if told || (conn == Some(false) && !super::is_probing(step)) {
+            continue;
+        }
+        let other = match conn {
+            Some(true) => None,
+            _ => causes.step_of(event.frame).filter(|by| *by != step.index),
+        };
+        if conn == Some(false) && other.is_some() || other.is_some_and(|by| step.is_told_by(by, event)) {
+            continue;
+        }
+        let same = alike.entry(kind(event, other)).or_insert((0, event));
+        *same = (same.0 + 1, event);
+        if same.0 <= ALIKE {
+            lines.push((event.at, of_step(dropped(step, event), other)));
+        }
+    }
+    lines.extend(alike.into_iter().filter(|(_, (count, _))| *count > ALIKE).map(|(kind, (count, last))| {
+        let name = view.name(last.node());
+        let packets = words::count(count - ALIKE, "more packet");
+        let text = format!("drops {packets} for the same reason, the last one now");
+        let line = Line::new("drop.more", name.clone(), text)
+            .at(last.at)
+            .on(name)
+            .margin(words::after(step.start(), last.at))
+            .with("count", count - ALIKE)
+            .with("of", kind.1);
+        (last.at, of_step(line, kind.3))
+    }));
+    lines
+}
+
+/// Marks what came of another step: it went wrong meanwhile, and explains nothing here.
+fn of_step(line: Line, other: Option<u32>) -> Line {
+    match other {
+        Some(other) => line.with("step", other + 1),
+        None => line,
+    }
 }
 
 /// Says of each retransmission whether the step is longer for it: whether the wait for it stands on the critical path.
@@ -154,7 +181,7 @@ fn was_answered(view: &View<'_>, drop: &Event) -> bool {
 }
 
 /// The drop that ended a frame, if one did.
-fn end_of<'t>(view: &View<'t>, frame: FrameId) -> Option<&'t Event> {
+pub(super) fn end_of<'t>(view: &View<'t>, frame: FrameId) -> Option<&'t Event> {
     let ended = |e: &&Event| matches!(e.what, What::Drop { reason, .. } if !is_harmless(reason));
     view.trace.events_of(frame).find(ended)
 }
@@ -202,7 +229,7 @@ fn full_queue(view: &View<'_>, drop: &Event) -> Option<String> {
 }
 
 /// Whether a drop happened on a link or before it, where no rule decides.
-fn on_wire(drop: &Event) -> bool {
+pub(super) fn on_wire(drop: &Event) -> bool {
     matches!(drop.what, What::Drop { place: Place::Link | Place::Queue, .. })
 }
 
@@ -249,10 +276,10 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
         .with("interface", view.trace.map.port_name(event.node(), port))
 }
 
-/// The reason; a segment that is no SYN asked for no listener.
-fn reason_words(view: &View<'_>, drop: &Event, reason: DropReason) -> &'static str {
+/// The reason; a segment that opens nothing asked for no listener.
+pub(super) fn reason_words(view: &View<'_>, drop: &Event, reason: DropReason) -> &'static str {
     match reason {
-        DropReason::NoSocket if flags_of(view, drop.frame).is_some_and(|f| f & 2 == 0) => {
+        DropReason::NoSocket if flags_of(view, drop.frame).is_some_and(|f| f & (SYN | ACK) != SYN) => {
             "there is no such connection here"
         }
         reason => reason.say(),
@@ -276,7 +303,7 @@ fn too_narrow(view: &View<'_>, drop: &Event) -> Option<String> {
 }
 
 /// The bytes of a dropped packet as the machine that dropped it had them: NAT may have rewritten them before.
-fn as_seen<'t>(view: &View<'t>, drop: &Event) -> Option<&'t [u8]> {
+pub(super) fn as_seen<'t>(view: &View<'t>, drop: &Event) -> Option<&'t [u8]> {
     if matches!(drop.what, What::Drop { reason: DropReason::TunnelLoop, .. }) {
         // What is around it by now are only copies of itself.
         return Some(&view.trace.sightings(drop.frame).next()?.bytes);
@@ -328,9 +355,9 @@ pub(crate) fn world_changed(view: &View<'_>, event: &Event) -> Option<Line> {
     Some(Line::new(code, "timeline", text).at(event.at))
 }
 
-fn icmp_errors(step: &Step<'_, '_>) -> Vec<(Time, Line)> {
+fn icmp_errors(step: &Step<'_, '_>, causes: &mut Causes<'_, '_>) -> Vec<(Time, Line)> {
     let Some(read) = step.view.read.get(&step.node) else { return Vec::new() };
-    let of_step = read
+    let of_time = read
         .icmp_errors
         .iter()
         .filter(|e| !e.outgoing && e.mark.at > step.start() && e.mark.at <= step.until);
@@ -353,7 +380,16 @@ fn icmp_errors(step: &Step<'_, '_>) -> Vec<(Time, Line)> {
             .with("code", e.code);
         (e.mark.at, line)
     };
-    of_step.map(line).collect()
+    let mut lines = Vec::new();
+    for error in of_time {
+        let other = causes.step_of(error.mark.frame).filter(|by| *by != step.index);
+        let came = step.view.delivered(error.mark.frame);
+        if !other.zip(came).is_some_and(|(by, came)| step.is_told_by(by, came)) {
+            let (at, line) = line(error);
+            lines.push((at, of_step(line, other)));
+        }
+    }
+    lines
 }
 
 /// Retransmissions of both ends of a connection.

@@ -2,6 +2,7 @@
 //! evidence: who holds the ports, which queue was full, where the packets ended.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use rt_base::{AppRecord, DropReason, Event, FrameId, NO_FREE_PORT, SendWhy, TcpPhase, Time, What};
 
@@ -100,12 +101,17 @@ pub(super) fn connects(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -
         let key = format!("{} {fate}", tcp.server);
         if let Some(same) = told.iter_mut().find(|t| t.0 == key) {
             (same.1, same.2) = (same.1 + 1, same.2 + syns);
-            let sent = format!(
-                "{} to {} were tried ({}), and none was opened",
-                words::count(same.1, "connection"),
-                tcp.server,
-                words::count(same.2 as u64, "SYN")
-            );
+            let syns = words::count(same.2 as u64, "SYN");
+            let sent = match opened(step.view, conns, tcp.server) {
+                0 => {
+                    let all = words::count(same.1, "connection");
+                    format!("{all} to {} were tried ({syns}), and none was opened", tcp.server)
+                }
+                others => {
+                    let all = words::count(same.1 + others, "connection");
+                    format!("{} of {all} to {} were never opened ({syns})", same.1, tcp.server)
+                }
+            };
             same.3.text = format!("{sent}: {fate}");
             same.3.data.insert("tries".into(), same.2.to_string());
             continue;
@@ -125,6 +131,63 @@ pub(super) fn connects(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -
         told.push((key, 1, syns, Line::new(code, "why", text).at(at).with("tries", syns)));
     }
     told.into_iter().map(|t| t.3).collect()
+}
+
+/// How many of these connections to a server were opened.
+fn opened(view: &View<'_>, conns: &[usize], server: SocketAddr) -> u64 {
+    let tcp = conns.iter().map(|&c| view.tcp(view.conns[c].client));
+    tcp.filter(|t| t.server == server && t.established.is_some()).count() as u64
+}
+
+/// An answer to a SYN that came in the name of another than the one who was called.
+#[derive(Clone, Debug)]
+pub(super) struct Foreign {
+    /// In whose name.
+    pub(super) from: SocketAddr,
+    /// The machine that had put this name in the place of the one that was called.
+    pub(super) by: Option<String>,
+    /// Whether the answer passed that machine again.
+    pub(super) back: bool,
+}
+
+/// Whether the server's SYN-ACK reached the client in another name than the one that was called: the answer did not pass the
+/// machine that had rewritten the question.
+pub(super) fn foreign(view: &View<'_>, conn: usize) -> Option<Foreign> {
+    let (client, server) = (view.conns[conn].client, view.conns[conn].server?);
+    let (called, syn) = (view.tcp(client).server, view.tcp(server).syn_frame());
+    let answer = view.tcp(server).syn_ack.as_ref()?.mark.frame;
+    let drop = trouble::end_of(view, answer).filter(|d| d.node() == client.node)?;
+    if !matches!(drop.what, What::Drop { reason: DropReason::NoSocket, .. }) {
+        return None;
+    }
+    let (_, packet) = rt_wire::EthernetHeader::parse(trouble::as_seen(view, drop)?).ok()?;
+    let (ip, payload) = rt_wire::Ipv4Header::parse_unchecked(packet).ok()?;
+    let from = SocketAddr::new(ip.src.into(), rt_wire::TcpHeader::parse(payload).ok()?.0.src);
+    let by = view.trace.events_of(syn).find_map(|e| match &e.what {
+        What::Nat(nat) if nat.dst_before == called && nat.dst_after != called => Some(e.node()),
+        _ => None,
+    });
+    let back = by.is_some_and(|by| view.way(answer).iter().any(|leg| leg.from == by));
+    (from != called).then(|| Foreign { from, by: by.map(|n| view.name(n)), back })
+}
+
+fn foreign_words(view: &View<'_>, conn: usize, who: &str, foreign: &Foreign) -> String {
+    let client = view.conns[conn].client;
+    let (asker, called) = (view.name(client.node), view.tcp(client).server);
+    let from = foreign.from;
+    let how = match &foreign.by {
+        Some(by) if !foreign.back => format!(
+            ": {by} had put its own choice in the place of {called}, and the answers do not come back through {by}, which would \
+             undo that (a hairpin rule, which puts the sender's address right too, would lead them there)"
+        ),
+        Some(by) => {
+            format!(": {by} had rewritten {called} on the way there, and did not undo it on the way back")
+        }
+        None => String::new(),
+    };
+    format!(
+        "they reached {who}, which answered as {from} and not as {called}. {asker} had called nobody of that name, and said RST{how}"
+    )
 }
 
 fn refused(view: &View<'_>, conn: usize, tcp: &TcpConversation) -> Option<(&'static str, String)> {
@@ -194,6 +257,9 @@ fn silent(
             tcp.server.port()
         );
         return Some(("tcp.no_answer", text));
+    }
+    if let Some(foreign) = foreign(view, conn) {
+        return Some(("tcp.no_answer", foreign_words(view, conn, &who, &foreign)));
     }
     // The answer may have been lost on its way.
     let answer = view.tcp(end).syn_ack.as_ref().map(|s| s.mark);
