@@ -52,6 +52,7 @@ shipped![
     "pmtu-black-hole",
     "mtu-trouble",
     "frame-size",
+    "two-uplinks",
     "udp-or-tcp",
     "home-nat",
     "same-private-ip",

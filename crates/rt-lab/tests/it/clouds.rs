@@ -421,3 +421,19 @@ fn a_missing_route_is_silent() {
     assert!(!outcomes[0].ok, "{outcomes:?}");
     assert!(outcomes[0].summary.contains("no answer within"), "{outcomes:?}");
 }
+
+#[test]
+fn what_an_instances_own_group_forbids_ends_in_silence_as_on_awss_cards() {
+    let text = format!(
+        "{CLOUD}steps: [ shy pings 10.0.2.20, shy streams 100kbit/s for 100ms to 10.0.2.20:9 over UDP ]\n\
+         expect: [ step 1: {{ fails: no answer }}, step 2: {{ fails: yes }} ]\n"
+    );
+    let scenario = Scenario::of_text("cloud.yaml", &text).unwrap_or_else(|e| panic!("{e}"));
+    let run = scenario.run(rt_lab::RunOptions::new(1)).unwrap_or_else(|e| panic!("{e}"));
+    let ping = &run.story().steps[0];
+    assert!(!ping.ok && !ping.summary.contains("prohibited"), "{}", ping.summary);
+    assert!(ping.duration_ns >= 1_000_000_000, "it waited for an answer: {} ns", ping.duration_ns);
+    let why: Vec<&str> = ping.outcome.iter().map(|l| l.code.as_str()).collect();
+    assert_eq!(why, ["drop.filtered"], "{:?}", ping.outcome);
+    assert!(ping.outcome[0].margin.starts_with(&at("shy: { in")), "{:?}", ping.outcome[0]);
+}

@@ -10,6 +10,7 @@ mod judges;
 mod laws;
 mod lifts;
 mod plots;
+mod reasons;
 mod rule_kinds;
 mod shipped;
 mod stories;

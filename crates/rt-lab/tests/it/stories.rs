@@ -302,7 +302,7 @@ expect:
     );
     assert!(run.passed(), "{:?}", run.verdict_lines());
     let why = why(step(&run, 1));
-    says(&why, &["wall drops a packet", "deny udp", "in all"]);
+    says(&why, &["the last probes brought no answer", "wall drops it by the rule \"deny udp\""]);
     assert!(!why.contains("TTL"), "{why}");
 }
 
