@@ -53,7 +53,10 @@ fn a_policy_chooses_the_table_and_the_rest_takes_the_main_one() {
         router.policies = vec![RoutePolicy { when, table: 1, origin: origin() }];
     }));
     assert_eq!(spread(&mut world), (300, 100));
-    assert_eq!(world.count(1, |w| matches!(w, What::RoutePolicy(c) if (c.rule, c.table) == (Some(0), 1))), 100);
+    assert_eq!(
+        world.count(1, |w| matches!(w, What::RoutePolicy(c) if (c.rule, c.table) == (Some(0), 1))),
+        100
+    );
     let by = |id: u32| move |w: &What| matches!(w, What::Route { rule, .. } if *rule == id);
     assert_eq!((world.count(1, by(0)), world.count(1, by(1 << 24))), (300, 100));
 }
