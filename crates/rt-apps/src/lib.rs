@@ -13,6 +13,7 @@
 //! | [`rpc`], [`small`], [`attack`] | calls and replies; echo, discard, chargen; forged packets |
 //! | [`split`] | a TCP proxy on the path |
 //! | [`wireguard`], [`tcp_tunnel`] | tunnels |
+//! | [`ssh`] | SSH: server, client, agent, jump hosts |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
 //! | [`cache`] | what a CDN's edge keeps |
 //!
@@ -43,6 +44,7 @@ pub mod rpc;
 pub mod server;
 pub mod small;
 pub mod split;
+pub mod ssh;
 pub mod tcp_tunnel;
 pub mod tls;
 pub mod wireguard;

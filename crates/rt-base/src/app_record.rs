@@ -235,7 +235,20 @@ pub enum AppRecord {
         /// All that were looked at, the chosen one too.
         candidates: Vec<Candidate>,
     },
-    /// A line of the key log (SSLKEYLOGFILE, RFC 9850), as soon as the secret exists.
+    /// A server carries a connection of its own making for whoever is at the other end of another one (SSH).
+    Relayed {
+        /// The peer of the connection that asked for it.
+        downstream: SocketAddr,
+        /// The channel of that connection, by this server's number.
+        channel: u32,
+        /// `direct-tcpip`, or `session` when a program that runs there connected.
+        what: String,
+        /// This end.
+        local: SocketAddr,
+        /// The other end.
+        remote: SocketAddr,
+    },
+    /// A line of the key log (SSLKEYLOGFILE, RFC 9850, or Wireshark's for SSH), as soon as the secret exists.
     Secret {
         /// The whole line without its end.
         line: String,

@@ -28,6 +28,7 @@ use rt_base::{DropReason, FrameId, Nanos};
 
 pub use crypto::public_key;
 pub use door::BUSY;
+pub(crate) use interface::base64;
 pub use interface::{Interface, Refused};
 pub use run::run;
 

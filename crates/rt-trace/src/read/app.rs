@@ -2,6 +2,7 @@
 
 use super::dns::DnsStream;
 use super::http::{H1, H2};
+use super::ssh::Ssh;
 use super::tcp::{TcpApplication, TcpConversation};
 use super::tls::Session;
 use super::{Limits, Secrets, Side, Span};
@@ -10,6 +11,9 @@ use super::{Limits, Secrets, Side, Span};
 const SNIFF_LIMIT: usize = 64 << 10;
 /// The HTTP/2 client preface (RFC 9113, 3.4).
 pub(crate) const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How a version line of SSH begins (RFC 4253, 4.2).
+const SSH_VERSION: &[u8] = b"SSH-";
 
 /// The reader of one stream's content.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ enum Inner<'s> {
     H1(Box<H1>),
     H2(Box<H2>),
     Dns(Box<DnsStream>),
+    Ssh(Box<Ssh<'s>>),
     Unknown,
 }
 
@@ -48,6 +53,7 @@ enum Guess {
     H1,
     H2,
     Dns,
+    Ssh,
     Unknown,
 }
 
@@ -83,6 +89,7 @@ impl<'s> AppReader<'s> {
             Inner::H1(h1) => h1.feed(from, bytes, span),
             Inner::H2(h2) => h2.feed(from, bytes, span),
             Inner::Dns(dns) => dns.feed(from, bytes, span),
+            Inner::Ssh(ssh) => ssh.feed(from, bytes, span),
             Inner::Unknown => {}
         }
     }
@@ -98,6 +105,7 @@ impl<'s> AppReader<'s> {
             Guess::H1 => Inner::H1(Box::new(H1::new(self.limits))),
             Guess::H2 => Inner::H2(Box::new(H2::new(self.limits))),
             Guess::Dns => Inner::Dns(Box::default()),
+            Guess::Ssh => Inner::Ssh(Box::new(Ssh::new(self.secrets, self.limits))),
             Guess::Unknown => Inner::Unknown,
         };
     }
@@ -130,6 +138,10 @@ impl<'s> AppReader<'s> {
             Inner::H2(h2) => {
                 into.application = TcpApplication::Http2;
                 h2.finish(into);
+            }
+            Inner::Ssh(ssh) => {
+                into.application = TcpApplication::Ssh;
+                into.ssh = Some(ssh.finish());
             }
             Inner::Dns(dns) => {
                 into.application = TcpApplication::Dns;
@@ -168,6 +180,9 @@ fn guess(heads: &[Vec<u8>; 2], dns_port: bool) -> Option<Guess> {
             return Some(Guess::Tls);
         }
     }
+    if client.starts_with(SSH_VERSION) || server.starts_with(SSH_VERSION) {
+        return Some(Guess::Ssh);
+    }
     if dns_port && !client.is_empty() {
         return Some(Guess::Dns);
     }
@@ -176,6 +191,7 @@ fn guess(heads: &[Vec<u8>; 2], dns_port: bool) -> Option<Guess> {
         // not read.
         return match server.as_slice() {
             [_, _, _, 4, 0, 0, 0, 0, 0, ..] => Some(Guess::H2),
+            server if server.len() < SSH_VERSION.len() => None,
             server if server.len() < H2_PREFACE.len() => None,
             _ => Some(Guess::Unknown),
         };
@@ -216,6 +232,7 @@ mod tests {
         check(b"", &[22, 3, 3], Some(Guess::Tls));
         check(b"\0\x01", b"", Some(Guess::Unknown));
         check(b"", &[0, 0, 18, 4, 0, 0, 0, 0, 0, 0, 3], Some(Guess::H2));
-        check(b"", b"SSH-2.0-OpenSSH_9.6 and a long banner", Some(Guess::Unknown));
+        check(b"", b"SSH-2.0-OpenSSH_9.6 and a long banner", Some(Guess::Ssh));
+        check(b"SSH-2.0-x", b"", Some(Guess::Ssh));
     }
 }

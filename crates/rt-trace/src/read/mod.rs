@@ -24,6 +24,7 @@ mod limits;
 mod mark;
 mod node;
 mod packet;
+mod ssh;
 mod tcp;
 mod tls;
 mod udp;
@@ -39,6 +40,7 @@ pub use icmp::{IcmpError, IcmpExchange, QuotedPacket};
 pub use limits::Limits;
 pub use mark::{Mark, Side, Span};
 pub use node::{NodeReader, SeenFrame, read_node};
+pub use ssh::{SshChannel, SshMessage, SshSession};
 pub use tcp::{Segment, SegmentKind, SynFacts, TcpApplication, TcpConversation, TcpDirection, TcpReset};
 pub use tls::{
     CertificateInfo, EarlyData, Secrets, TlsDirection, TlsMessage, TlsMessageKind, TlsSession, TlsVersion,

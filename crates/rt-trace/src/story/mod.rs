@@ -30,6 +30,7 @@ pub(crate) mod room;
 mod saved;
 mod silence;
 mod spent;
+mod ssh;
 mod tables;
 mod tell;
 mod tls;
@@ -235,6 +236,7 @@ fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
         all.extend(req.used().filter_map(|used| view.conn_used(req.node, &used)));
     }
     let mut all: Vec<usize> = all.into_iter().collect();
+    all.extend(ssh::behind(view, &all));
     all.sort_by_key(|&c| view.tcp(view.conns[c].client).syn.as_ref().map(|s| s.mark.at));
     all
 }
@@ -338,6 +340,7 @@ fn chapters(
     for &conn in told.iter().filter(opened).filter(|c| !inner.contains(c)) {
         chapters.push(connect::tell(step, conn));
         chapters.extend(tls::tell(step, conn));
+        chapters.extend(ssh::conversation(step, conn));
     }
     for req in &step.requests {
         match (req.kind, places.get(&req.id)) {
@@ -347,6 +350,7 @@ fn chapters(
                 chapters.extend(files::tell(step, req, stories, places));
                 chapters.extend(files::page(step, req));
             }
+            (ReqKind::Probe, _) if ssh::is_one(req) => chapters.extend(ssh::configuration(req)),
             (ReqKind::Probe, _) if measure::is_one(req) => chapters.push(measure::tell(step, req)),
             (ReqKind::Probe, _) if calls::is_calls(req) => {
                 chapters.push(calls::tell(step, req, conns.iter().filter(opened).count()));

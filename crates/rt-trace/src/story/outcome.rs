@@ -22,6 +22,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         lines.extend(exchanges.iter().filter_map(|e| name_trouble(step, e)));
         lines.extend(resolver_silent(step, req.begin.at, &exchanges, req.end_at()));
     }
+    lines.extend(super::ssh::why(step));
     lines.extend(unanswered::ports(step));
     lines.extend(unanswered::connects(step, conns, trouble));
     for &conn in conns {

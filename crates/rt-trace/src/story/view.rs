@@ -25,6 +25,8 @@ pub(crate) struct View<'t> {
     pub(crate) trace: &'t Trace,
     /// Machines on which an application spoke, and what their frames say.
     pub(crate) read: BTreeMap<NodeId, NodeExchanges>,
+    /// Of machines that relay SSH: what their frames say to somebody who has only their own programs' secrets.
+    pub(crate) own_eyes: BTreeMap<NodeId, NodeExchanges>,
     /// TCP connections with both their ends.
     pub(crate) conns: Vec<Conn>,
     /// Requests of all applications.
@@ -130,7 +132,7 @@ impl<'t> View<'t> {
             .map(|c| c.node)
             .filter(|n| trace.map.nodes.get(n.index()).is_none_or(|f| f.class == NodeClass::Host));
         let speakers: BTreeSet<NodeId> = trace.said().map(|(event, _)| event.node()).chain(hosts).collect();
-        let read_at = |&node: &NodeId| {
+        let read_at = |node: NodeId, secrets: &Secrets| {
             let frames = trace.frames_at(node).map(|c| SeenFrame {
                 at: c.at,
                 port: c.port,
@@ -138,13 +140,25 @@ impl<'t> View<'t> {
                 frame: c.frame,
                 bytes: &c.bytes,
             });
-            (node, read_node(frames, &secrets))
+            read_node(frames, secrets)
         };
-        let read: BTreeMap<NodeId, NodeExchanges> = speakers.iter().map(read_at).collect();
+        let read: BTreeMap<NodeId, NodeExchanges> =
+            speakers.iter().map(|&node| (node, read_at(node, &secrets))).collect();
+        let relays: BTreeSet<NodeId> = trace
+            .said()
+            .filter(|(_, record)| matches!(record, AppRecord::Relayed { .. }))
+            .map(|(event, _)| event.node())
+            .collect();
+        let alone = |node: NodeId| {
+            let own = trace.secrets.iter().filter(|s| s.node == node).map(|s| s.line.as_str());
+            (node, read_at(node, &Secrets::from_lines(own)))
+        };
+        let own_eyes = relays.into_iter().map(alone).collect();
         let mut view = View {
             trace,
             conns: join(&read),
             read,
+            own_eyes,
             requests: requests_of(trace),
             addresses: addresses_of(trace),
             forged: BTreeMap::new(),
@@ -518,6 +532,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             | AppRecord::StepEnd { .. }
             | AppRecord::StepFigures { .. }
             | AppRecord::Secret { .. }
+            | AppRecord::Relayed { .. }
             | AppRecord::AddressAssigned { .. } => {}
         }
     }

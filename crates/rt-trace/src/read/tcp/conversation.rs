@@ -77,6 +77,7 @@ impl<'s> Conversation<'s> {
             segments: Vec::new(),
             application: TcpApplication::Unknown,
             tls: None,
+            ssh: None,
             http: Vec::new(),
             http2: None,
             dns: Vec::new(),

@@ -39,6 +39,9 @@ pub struct TcpConversation {
     pub application: TcpApplication,
     /// The TLS session, if there is one.
     pub tls: Option<TlsSession>,
+    /// The SSH connection, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<crate::read::SshSession>,
     /// HTTP exchanges in order of their requests.
     pub http: Vec<HttpExchange>,
     /// HTTP/2's own frames and settings.
@@ -81,6 +84,8 @@ pub enum TcpApplication {
     Http2,
     /// DNS (RFC 7766).
     Dns,
+    /// SSH (RFC 4253).
+    Ssh,
 }
 
 /// A SYN or SYN-ACK and the options in it.

@@ -5,4 +5,5 @@ mod frames;
 mod hostile;
 mod http;
 mod pump;
+mod ssh;
 mod tls;

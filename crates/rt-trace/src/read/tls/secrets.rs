@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secrets {
     lines: BTreeMap<([u8; 32], Label), Vec<u8>>,
+    /// Shared secrets of SSH, by the client's cookie.
+    ssh: BTreeMap<[u8; 16], [u8; 32]>,
 }
 
 /// The labels that are used for reading.
@@ -42,6 +44,13 @@ impl Secrets {
         let (Some(label), Some(random), Some(secret)) = (words.next(), words.next(), words.next()) else {
             return false;
         };
+        // Wireshark's key log of SSH: `cookie SHARED_SECRET secret`.
+        if random == "SHARED_SECRET" {
+            let cookie = from_hex(label).and_then(|c| <[u8; 16]>::try_from(c).ok());
+            let both = cookie.zip(from_hex(secret).and_then(|s| <[u8; 32]>::try_from(s).ok()));
+            self.ssh.extend(both);
+            return both.is_some();
+        }
         let label = match label {
             "CLIENT_RANDOM" => Label::Master,
             "CLIENT_EARLY_TRAFFIC_SECRET" => Label::ClientEarly,
@@ -58,6 +67,11 @@ impl Secrets {
         }
         self.lines.insert((random, label), secret);
         true
+    }
+
+    /// The shared secret of the SSH key exchange with this cookie.
+    pub(crate) fn ssh(&self, cookie: &[u8; 16]) -> Option<&[u8; 32]> {
+        self.ssh.get(cookie)
     }
 
     /// Number of secrets.
