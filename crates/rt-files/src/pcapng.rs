@@ -72,6 +72,18 @@ const DECRYPTION_SECRETS: u32 = 10;
 const LINKTYPE_ETHERNET: u16 = 1;
 const SECRETS_TLS_KEY_LOG: u32 = 0x544c_534b;
 const SECRETS_WIREGUARD_KEY_LOG: u32 = 0x5747_4b4c;
+const SECRETS_SSH_KEY_LOG: u32 = 0x5353_484b;
+
+/// Which program's key log a line belongs to.
+fn secrets_kind(line: &str) -> u32 {
+    if is_wireguard(line) {
+        SECRETS_WIREGUARD_KEY_LOG
+    } else if line.split(' ').nth(1) == Some("SHARED_SECRET") {
+        SECRETS_SSH_KEY_LOG
+    } else {
+        SECRETS_TLS_KEY_LOG
+    }
+}
 
 /// Whether a line is one of WireGuard's key log (Wireshark's `wg.keylog_file`), and not of TLS's.
 fn is_wireguard(line: &str) -> bool {
@@ -145,7 +157,7 @@ impl<W: Write> Capture<W> {
     pub fn secret(&mut self, line: &str) -> io::Result<()> {
         let text = format!("{}\n", line.trim_end());
         let mut body = Vec::with_capacity(text.len() + 12);
-        let kind = if is_wireguard(line) { SECRETS_WIREGUARD_KEY_LOG } else { SECRETS_TLS_KEY_LOG };
+        let kind = secrets_kind(line);
         body.extend(kind.to_le_bytes());
         body.extend(length(text.len()).to_le_bytes());
         body.extend(text.as_bytes());

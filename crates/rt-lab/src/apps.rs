@@ -19,13 +19,14 @@ use rt_scenario::model::{
 };
 use rt_stack::ProbeKind;
 
-use crate::calls;
+use crate::{calls, ssh};
 
 /// What all machines of a world share: the CA and the certificates it signed.
 pub(crate) struct Shared {
     seed: u64,
     authority: Option<Arc<Authority>>,
     identities: Vec<Option<Identity>>,
+    pub(crate) homes: ssh::Homes,
 }
 
 impl Shared {
@@ -34,7 +35,8 @@ impl Shared {
         let authority = Authority::new(seed, model.epoch).ok();
         let issue = |c: &Certificate| authority.as_ref().and_then(|a| a.issue(&spec(c)).ok());
         let identities = model.certificates.iter().map(issue).collect();
-        Shared { seed, authority: authority.map(Arc::new), identities }
+        let homes = ssh::Homes::new(model, seed);
+        Shared { seed, authority: authority.map(Arc::new), identities, homes }
     }
 
     /// The authority's certificate in PEM.
@@ -120,6 +122,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             drop(net.spawn(server.run(net.clone())));
         }
         App::Rpc { .. } => calls::serve(net, app),
+        App::Ssh { .. } => ssh::serve(net, node, &shared.homes, app),
         App::Wireguard { on, port, peers } => start_wireguard(net, node, shared.seed, (*on, *port, peers)),
         App::TcpTunnel { on, port, to } => {
             let end = to.map_or(tcp_tunnel::End::Listen(*port), tcp_tunnel::End::Connect);
@@ -227,7 +230,7 @@ fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
 }
 
 /// What a machine does when its step begins.
-pub(crate) fn step_fn(step: &Step, browser: Option<&Browser>) -> StepFn {
+pub(crate) fn step_fn(step: &Step, machine: &str, homes: &ssh::Homes, browser: Option<&Browser>) -> StepFn {
     let pins = StepPins { source_port: step.source_port, isn: step.isn, ecn: step.ecn };
     match (step.verb.clone(), browser) {
         (Verb::Open { url }, Some(browser)) => browser.open_step(&url, pins),
@@ -237,6 +240,7 @@ pub(crate) fn step_fn(step: &Step, browser: Option<&Browser>) -> StepFn {
             Box::new(|_| Box::pin(async { StepResult::failed("this machine has no browser") }))
         }
         (verb @ (Verb::Call { .. } | Verb::Flood { .. } | Verb::Spoof { .. }), _) => calls::step(step, verb),
+        (Verb::Ssh { arguments, types }, _) => ssh::step(step, machine, homes, &arguments, &types),
         (Verb::Ping { target, count }, _) => Box::new(move |net| Box::pin(probe::ping(net, target, count))),
         (Verb::Trace { .. } | Verb::PathMtu { .. } | Verb::Send { .. } | Verb::Stream { .. }, _) => {
             measurement(step)

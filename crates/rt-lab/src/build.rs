@@ -18,6 +18,7 @@ pub(crate) struct Built {
     /// The certificate authority that everybody trusts, in PEM.
     pub(crate) root_pem: Option<String>,
     browsers: Vec<Option<Browser>>,
+    homes: crate::ssh::Homes,
 }
 
 /// Builds a model.
@@ -25,7 +26,8 @@ pub(crate) struct Built {
 pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
     let shared = Shared::new(model, seed);
     let root_pem = shared.root_pem();
-    let mut built = Built { sim: Sim::new(seed, recording), root_pem, browsers: Vec::new() };
+    let homes = shared.homes.clone();
+    let mut built = Built { sim: Sim::new(seed, recording), root_pem, browsers: Vec::new(), homes };
     for (index, node) in model.nodes.iter().enumerate() {
         match node.kind {
             NodeKind::Switch => {
@@ -48,11 +50,11 @@ pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
 
 impl Built {
     /// Adds a step to the machine that carries it out.
-    pub(crate) fn install_step(&mut self, index: usize, step: &Step) {
+    pub(crate) fn install_step(&mut self, index: usize, machine: &str, step: &Step) {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         let browser = self.browsers.get(step.node.index()).and_then(Option::as_ref);
         if let Some(runtime) = self.sim.node_mut::<Host>(step.node).and_then(Host::runtime) {
-            runtime.set_step(number, step.text.clone(), apps::step_fn(step, browser));
+            runtime.set_step(number, step.text.clone(), apps::step_fn(step, machine, &self.homes, browser));
         }
     }
 }
@@ -76,7 +78,11 @@ fn host(model: &Model, index: usize, shared: &Shared, seed: u64) -> (Host, Optio
     let browser = apps::browser(&runtime.net(), node, shared);
     for (index, step) in steps {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        runtime.set_step(number, step.text.clone(), apps::step_fn(step, browser.as_ref()));
+        runtime.set_step(
+            number,
+            step.text.clone(),
+            apps::step_fn(step, &node.name, &shared.homes, browser.as_ref()),
+        );
     }
     (Host::with_apps(runtime), browser)
 }

@@ -54,6 +54,7 @@ fn words(check: &Check) -> String {
         Check::Fails(why) if why.is_empty() => "fails".into(),
         Check::Fails(why) => format!("fails with `{why}`"),
         Check::Succeeds => "succeeds".into(),
+        Check::Prints(text) => format!("prints `{text}`"),
         Check::FromCache(n) => format!("{} from the cache", rt_base::count(u64::from(*n), "resource")),
         Check::Figure { name, least, most } => rt_scenario::figure_words(name, *least, *most),
     }
@@ -87,6 +88,10 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
             (outcome.summary.clone(), !outcome.ok && (outcome.summary.contains(why) || codes))
         }
         Check::Succeeds => (outcome.summary.clone(), outcome.ok),
+        Check::Prints(text) => {
+            let found = outcome.lines.iter().find(|line| line.contains(text.as_str()));
+            (found.unwrap_or(&outcome.summary).clone(), found.is_some())
+        }
         Check::Figure { name, least, most } => figure(step, name, *least, *most),
         Check::FromCache(n) => {
             let cached = step.requests.iter().filter(|r| matches!(r.cache.as_str(), "hit" | "revalidated"));

@@ -42,6 +42,7 @@ mod run;
 mod scenario;
 mod shipped;
 mod source;
+mod ssh;
 mod tables;
 mod tcp;
 mod world;

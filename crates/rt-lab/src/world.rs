@@ -265,7 +265,8 @@ impl World {
     /// Adds a step and carries it out.
     pub fn step(&mut self, step: Step) -> StepOutcome {
         let index = self.model.steps.len();
-        self.built.install_step(index, &step);
+        let machine = self.model.nodes[step.node.index()].name.as_str();
+        self.built.install_step(index, machine, &step);
         self.model.steps.push(step);
         self.run_step(index)
     }

@@ -82,6 +82,7 @@ impl World<'_, '_> {
             "chargen" => App::Chargen { port: port_or(value, CHARGEN_PORT) },
             "ntp" => App::Ntp,
             "rpc" => crate::calls::read_rpc(value),
+            "ssh" => crate::ssh::read_server(self, value),
             "sink" => App::Sink { port: port_or(value, SINK_PORT) },
             "wireguard" => self.read_wireguard(id, value, span)?,
             "tcp-tunnel" => self.read_tcp_tunnel(id, value, span)?,

@@ -103,6 +103,7 @@ impl World<'_, '_> {
             "fails" => Check::Fails(if text == "yes" { String::new() } else { text.to_owned() }),
             "succeeds" if crate::shape::flag(text)? => Check::Succeeds,
             "succeeds" => Check::Fails(String::new()),
+            "prints" => Check::Prints(text.to_owned()),
             "from-cache" => Check::FromCache(number()?),
             _ => return None,
         })

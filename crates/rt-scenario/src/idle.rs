@@ -36,6 +36,7 @@ const TAKES: &[(&str, &[&str])] = &[
     ),
     ("floods", &["sources"]),
     ("spoofs", &["guesses"]),
+    ("runs", &["source-port", "isn", "types"]),
 ];
 
 /// Keys that every step takes.

@@ -31,6 +31,7 @@ mod rules_text;
 mod schema;
 mod shape;
 mod sites;
+mod ssh;
 mod steps;
 mod tcp;
 pub mod templates;

@@ -16,6 +16,7 @@ impl World<'_, '_> {
     pub(crate) fn read_machine(&mut self, id: NodeId, value: &Value) {
         self.read_stack(id, value);
         self.read_resolver(id, value);
+        self.read_ssh_home(id, value);
         if let Some(browser) = value.get("browser") {
             self.read_browser(id, browser);
         }

@@ -27,12 +27,13 @@ const VERBS: &[&str] = &[
     "calls",
     "floods",
     "spoofs",
+    "runs ssh",
 ];
 const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop posts to URL`, `laptop pings HOST`, \
                      `laptop looks up NAME`, `laptop connects to HOST:PORT`, `laptop traces the route to HOST`, \
                      `laptop finds the path MTU to HOST`, `laptop sends 10MB to HOST over TCP`, `laptop streams \
                      2Mbit/s for 10s to HOST over UDP`, `laptop calls HOST:PORT 20 times`, \
-                     `mallory floods HOST:PORT with SYNs at 1000/s for 2s`, `mallory spoofs RST from A:P to B:P`, each with `after 2s` if you like";
+                     `mallory floods HOST:PORT with SYNs at 1000/s for 2s`, `mallory spoofs RST from A:P to B:P`, `laptop runs ssh -J bastion db hostname`, each with `after 2s` if you like";
 const RECORD_TYPES: &[&str] = &["A", "AAAA", "MX", "CNAME", "NS", "TXT", "SOA", "SRV", "PTR"];
 
 /// A step with what the checks need of it.
@@ -93,6 +94,7 @@ impl World<'_, '_> {
         let (verb, target) = self.verb(sentence, rest, item)?;
         let node = actor?;
         self.name_by_hosts(node, &target);
+        self.name_for_ssh(node, &verb);
         let isn = item.get("isn");
         let number = |key: &str| isn.and_then(|v| v.str_at(key)?.parse::<u32>().ok());
         let step = Step {
@@ -229,6 +231,7 @@ impl World<'_, '_> {
                 self.check_host(sentence, target)?;
                 Some((Verb::Ping { target: target.to_owned(), count }, target.to_owned()))
             }
+            ["runs", ..] => self.run_ssh(sentence, words, item),
             ["calls" | "floods" | "spoofs", ..] => self.calling(sentence, words, item),
             ["traces", "the", "route", "to", ..]
             | ["finds", "the", "path", "MTU", "to", _]
@@ -309,7 +312,7 @@ impl World<'_, '_> {
 
     /// A node's name works as a host name: its address goes into the hosts file of the machine that uses it, unless a
     /// zone or that file knows the name already.
-    fn name_by_hosts(&mut self, actor: NodeId, target: &str) {
+    pub(crate) fn name_by_hosts(&mut self, actor: NodeId, target: &str) {
         if target.parse::<IpAddr>().is_ok() || dns::resolve(&self.zones, target).is_some() {
             return;
         }

@@ -14,7 +14,7 @@ use crate::diag::{Code, Problems, Span};
 use crate::dns::Domain;
 use crate::model::{
     BrowserOptions, Certificate, Direction, Interface, LimitOrigins, Node, NodeKind, PortPolicy, QueueLimit,
-    ResolverOptions, StackOptions, TcpOptions, Zone,
+    ResolverOptions, SshHome, StackOptions, TcpOptions, Zone,
 };
 use crate::tree::Value;
 use crate::{PageFolders, units};
@@ -437,6 +437,7 @@ fn empty_node(name: &str, kind: NodeKind, role: &str, origin: Origin) -> Node {
         },
         browser: plain_browser(),
         apps: Vec::new(),
+        ssh: SshHome::default(),
         exec: Vec::new(),
         place: None,
         origin,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::{IpNet, Ipv4Net};
 use rt_base::{InterfaceKind, MacAddr, Nanos, NodeId, PortId};
 use rt_rules::{Origin, Route, RouteKind};
-use rt_scenario::model::{Interface, LimitOrigins, Link, Model, Node};
+use rt_scenario::model::{Interface, LimitOrigins, Link, Model, Node, SshHome};
 
 use super::ways;
 
@@ -135,6 +135,7 @@ pub(super) fn bare(model: &mut Model, name: &str, (like, role): (NodeId, &str)) 
         chains: Vec::new(),
         nat: Vec::new(),
         apps: Vec::new(),
+        ssh: SshHome::default(),
         exec: Vec::new(),
         limits: LimitOrigins::default(),
         origin: origin(),

@@ -263,6 +263,7 @@ pub(super) fn services(apps: &[App]) -> Vec<(Protocol, Option<u16>)> {
     let service = |app: &App| match app {
         App::HttpServer { port, .. }
         | App::Rpc { port, .. }
+        | App::Ssh { port, .. }
         | App::Sink { port, .. }
         | App::Echo { port, .. }
         | App::Discard { port, .. }

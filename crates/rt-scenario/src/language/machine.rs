@@ -272,6 +272,7 @@ pub(super) const MACHINE: &[Key] = &[
         Ty::List(&Ty::Text),
         "A real program that plays it, word by word; only `roundtrip exec` and `up` run it, when told --allow-exec.",
     ),
+    super::ssh::HOME_KEY,
     key("run", Ty::List(&Ty::OneKey(APPS)), "What runs on it, such as `http: { port: 80, pages: hello }`."),
 ];
 
@@ -296,6 +297,7 @@ pub(super) const PAGES: Key = key(
 pub(super) const THINK: Key = key("think", Ty::Duration, "Time to answer one request.");
 pub(super) const SILENT: Key = key("silent", Ty::Flag, "Takes requests and never answers.");
 pub(super) const PORT: Key = key("port", Ty::Port, "TCP port (80, or 443 with a certificate).");
+pub(super) const PORT_22: Key = key("port", Ty::Port, "TCP port (22).");
 pub(super) const HTTP2: Key = key("http2", Ty::Flag, "Whether HTTP/2 is offered (with a certificate).");
 pub(super) const CERTIFICATE: Key =
     key("certificate", Ty::Name, "The name of a certificate under `names: certificates:`.");
@@ -460,6 +462,7 @@ pub(super) const APPS: &[(&str, &Shape)] = &[
     ("ntp", &NTP),
     ("edge", &EDGE),
     ("rpc", &RPC),
+    ("ssh", &super::ssh::SERVER),
     ("split-tcp", &SPLIT_TCP),
     ("wireguard", &WIREGUARD),
     ("tcp-tunnel", &TCP_TUNNEL),

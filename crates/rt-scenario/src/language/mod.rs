@@ -7,6 +7,7 @@ mod cloud;
 mod links;
 mod machine;
 mod sites;
+mod ssh;
 mod story;
 mod topology;
 

@@ -86,7 +86,7 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`; `after 2s` may follow.",
+            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow.",
         ),
         key(
             "every",
@@ -126,6 +126,11 @@ pub(super) static STEP: Shape = Shape {
         key("writes", Ty::Whole(1, 100), "`calls`: a request is written in so many pieces, its head first."),
         key("no-delay", Ty::Flag, "`calls`: TCP_NODELAY."),
         key("quick-ack", Ty::Flag, "`calls`: TCP_QUICKACK after each read."),
+        key(
+            "types",
+            Ty::List(&Ty::Text),
+            "`runs ssh`: lines typed at the far shell's prompts, one after the other.",
+        ),
         key("sources", Ty::Net, "`floods`: in the name of addresses of this network (198.18.0.0/15)."),
         key("guesses", Ty::Object(&GUESSES), "`spoofs`: the sequence numbers or ids that are tried."),
     ]],
@@ -197,6 +202,7 @@ pub(crate) static EXPECT: Shape = Shape {
             key("tls", Ty::OneOf(&["resumed", "full"]), "Whether the TLS session was resumed."),
             key("fails", Ty::Text, "The step fails, and its summary contains this."),
             key("succeeds", Ty::Flag, "The step reaches its aim."),
+            key("prints", Ty::Text, "One of the lines that a person would see contains this."),
             key(
                 "from-cache",
                 Ty::Whole(0, 100_000),

@@ -8,9 +8,11 @@ use rt_base::{InterfaceKind, MacAddr, Nanos, NodeId, PortId, SwitchPort};
 use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, Origin, Route, RoutePolicy, SourceCheck};
 use serde::{Deserialize, Serialize};
 
+mod ssh;
 mod story;
 mod tcp;
 
+pub use ssh::*;
 pub use story::*;
 pub use tcp::*;
 
@@ -93,6 +95,9 @@ pub struct Node {
     pub resolver: ResolverOptions,
     /// Its browser.
     pub browser: BrowserOptions,
+    /// What its user has in `~/.ssh`.
+    #[serde(default, skip_serializing_if = "SshHome::is_empty")]
+    pub ssh: SshHome,
     /// What runs on it.
     pub apps: Vec<App>,
     /// A real program that plays it when that is allowed: program and arguments. Nothing here runs it.

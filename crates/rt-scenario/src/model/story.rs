@@ -95,6 +95,19 @@ pub enum App {
         /// Closes a connection that was idle for this long.
         idle: Option<Nanos>,
     },
+    /// An SSH server.
+    Ssh {
+        /// TCP port.
+        port: u16,
+        /// Users with the keys that let them in: names of keys, or public keys as OpenSSH writes them.
+        users: Vec<(String, Vec<String>)>,
+        /// Whether it makes connections for its users.
+        tcp_forwarding: bool,
+        /// If not empty, to these only.
+        permit_open: Vec<(String, u16)>,
+        /// Whether programs on it may ask a client's agent.
+        agent_forwarding: bool,
+    },
     /// Replies to calls (see [`Verb::Call`]).
     Rpc {
         /// TCP port.
@@ -280,6 +293,13 @@ pub enum Verb {
         /// TCP_QUICKACK after each read.
         quick_ack: bool,
     },
+    /// `ssh`, with these arguments.
+    Ssh {
+        /// As they were typed.
+        arguments: String,
+        /// Lines typed at the far shell's prompts.
+        types: Vec<String>,
+    },
     /// SYNs in the name of others.
     Flood {
         /// Name or address.
@@ -429,6 +449,8 @@ pub enum Check {
     Fails(String),
     /// The step succeeds.
     Succeeds,
+    /// One of the lines on the screen contains this.
+    Prints(String),
     /// Exactly so many resources from the browser's cache or revalidated.
     FromCache(u32),
     /// What the step measured, or its story counts, under this name lies between these, ends included.

@@ -38,6 +38,16 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
             "rpc"
         }
         App::Ntp => "ntp",
+        App::Ssh { port, users, tcp_forwarding, permit_open, agent_forwarding } => {
+            entries.put("port", port.to_string());
+            let keys = |keys: &[String]| list(keys.iter().map(|key| q(key)));
+            entries.put("users", map(&users.iter().map(|(u, k)| (q(u), keys(k))).collect::<Vec<_>>()));
+            entries.put("tcp-forwarding", yes_no(*tcp_forwarding));
+            let open = || list(permit_open.iter().map(|(host, port)| q(&format!("{host}:{port}"))));
+            entries.put_if(!permit_open.is_empty(), "permit-open", open);
+            entries.put("agent-forwarding", yes_no(*agent_forwarding));
+            "ssh"
+        }
         App::Wireguard { on, port, peers } => {
             entries.put("\"on\"", q(&name(*on)));
             entries.put("port", port.to_string());

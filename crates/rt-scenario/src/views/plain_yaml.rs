@@ -13,7 +13,7 @@ use super::kind_word;
 use super::step_yaml::{expect_line, happening_line, step_line};
 use crate::model::{
     BrowserOptions, Certificate, Direction, Interface, Issuer, Link, Model, Node, NodeKind, PortPolicy,
-    StackOptions, Zone,
+    SshHome, StackOptions, Zone,
 };
 use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
 use crate::units::{show_bit_errors, show_duration, show_loss, show_queue, show_rate, show_share};
@@ -255,6 +255,18 @@ fn write_tables(out: &mut Writer, node: &Node, name: &dyn Fn(PortId) -> String) 
     }
 }
 
+/// What a user has in `~/.ssh`.
+fn ssh_entries(home: &SshHome) -> Vec<(String, String)> {
+    let pairs = |all: &[(String, String)]| map(&all.iter().map(|(a, b)| (q(a), q(b))).collect::<Vec<_>>());
+    let mut entries = Entries::default();
+    entries.0.extend(home.user.iter().map(|user| ("user".to_owned(), q(user))));
+    entries.put_if(!home.keys.is_empty(), "keys", || pairs(&home.keys));
+    entries.put_if(!home.agent.is_empty(), "agent", || list(home.agent.iter().map(|key| q(key))));
+    entries.put_if(!home.known_hosts.is_empty(), "known-hosts", || pairs(&home.known_hosts));
+    entries.put_if(!home.config.is_empty(), "config", || q(&home.config));
+    entries.0
+}
+
 fn route_line(route: &Route, name: &dyn Fn(PortId) -> String) -> String {
     let mut entries = Entries::default();
     entries.put("to", route.prefix.to_string());
@@ -317,6 +329,9 @@ fn write_options(out: &mut Writer, node: &Node) {
         let hosts: Vec<(String, String)> =
             resolver.hosts.iter().map(|(n, a)| (q(n), a.to_string())).collect();
         out.line(3, &format!("hosts: {}", map(&hosts)));
+    }
+    if !node.ssh.is_empty() {
+        out.line(3, &format!("ssh: {}", map(&ssh_entries(&node.ssh))));
     }
     if !node.exec.is_empty() {
         out.line(3, &format!("exec: {}", list(node.exec.iter().map(|word| q(word)))));

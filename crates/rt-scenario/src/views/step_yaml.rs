@@ -16,6 +16,9 @@ pub(super) fn step_line(step: &Step) -> String {
     entries.0.extend(step.ecn.map(|ecn| ("ecn".to_owned(), yes_no(ecn))));
     entries.put_if(step.background, "background", || "yes".to_owned());
     match &step.verb {
+        Verb::Ssh { types, .. } => {
+            entries.put_if(!types.is_empty(), "types", || list(types.iter().map(|line| q(line))));
+        }
         Verb::Call { .. } => call_keys(&mut entries, &step.verb),
         Verb::Flood { sources, .. } => {
             entries.put_if(*sources != calls::SOURCES, "sources", || sources.to_string());
@@ -90,6 +93,7 @@ pub(super) fn expect_line(expect: &Expect) -> String {
             Check::Fails(why) if why.is_empty() => entries.put("fails", "yes"),
             Check::Fails(why) => entries.put("fails", q(why)),
             Check::Succeeds => entries.put("succeeds", "yes"),
+            Check::Prints(text) => entries.put("prints", q(text)),
             Check::FromCache(n) => entries.put("from-cache", n.to_string()),
             Check::Figure { name, least, most } => {
                 let measure = crate::expect::figure_measure(name).unwrap_or(Measure::Count);

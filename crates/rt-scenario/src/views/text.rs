@@ -160,6 +160,11 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
             format!("replies to calls on port {port}{closes}")
         }
         App::Ntp => "an NTP server".to_owned(),
+        App::Ssh { port, users, tcp_forwarding, .. } => {
+            let names: Vec<&str> = users.iter().map(|(user, _)| user.as_str()).collect();
+            let forwards = if *tcp_forwarding { "" } else { ", no TCP forwarding" };
+            format!("SSH on port {port} for {}{forwards}", names.join(", "))
+        }
         App::Sink { port } => format!("a sink on port {port}"),
         App::Echo { port } => format!("an echo service on port {port}"),
         App::Discard { port } => format!("a discard service on port {port}"),

@@ -40,6 +40,10 @@ fn sentences() {
         ),
         ("- a finds the path MTU to 10.0.0.2", Verb::PathMtu { target: target() }),
         (
+            "- { do: a runs ssh -J x@10.0.0.2 y hostname after 1s, types: [exit] }",
+            Verb::Ssh { arguments: "-J x@10.0.0.2 y hostname".into(), types: vec!["exit".into()] },
+        ),
+        (
             "- { do: a sends 10MB to 10.0.0.2:9000 over 4 TCP connections after 1s, every: 100ms }",
             Verb::Send {
                 target: target(),
