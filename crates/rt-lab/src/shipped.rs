@@ -57,6 +57,7 @@ shipped![
     "home-nat",
     "same-private-ip",
     "private-subnet",
+    "bastion",
     "alice-and-bob",
     "alice-and-bob-acl",
     "alice-and-bob-cgnat",

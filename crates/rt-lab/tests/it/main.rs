@@ -13,6 +13,7 @@ mod plots;
 mod reasons;
 mod rule_kinds;
 mod shipped;
+mod ssh;
 mod stories;
 mod support;
 mod tables;

@@ -12,3 +12,4 @@ mod floods;
 mod guest;
 mod judge;
 mod left;
+mod ssh;
