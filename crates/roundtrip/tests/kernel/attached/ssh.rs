@@ -110,7 +110,7 @@ fn a_simulated_client_goes_through_real_servers() {
     let server = "mkdir -p $1 && cd $1 && ssh-keygen -q -t ed25519 -N '' -f host_key
         printf '%s\\n' \"HostKey $PWD/host_key\" \"AuthorizedKeysFile $PWD/../allowed\" 'PidFile none' 'StrictModes no' >sshd_config
         if [ \"$(id -u)\" = 0 ]; then mount -t tmpfs none /run && mkdir /run/sshd; fi
-        timeout 12 $(command -v sshd) -D -e -f sshd_config >log 2>&1; exit 0";
+        timeout 30 $(command -v sshd) -D -e -f sshd_config >log 2>&1; exit 0";
     let mut command = place.exec_as("bastion", &scenario, &server.replace("$1", "bastion"));
     command.args(["--as", "db", "--", "sh", "-c", &server.replace("$1", "db")]);
     let said = run(&mut command, Duration::from_secs(120));
