@@ -70,6 +70,13 @@ pub(crate) fn run(target: &Path) -> Result<(), String> {
             let (ours, theirs, ratio) = (median(&|p| p.0), median(&|p| p.1), median(&|p| p.0 / p.1));
             println!("{name:<22} {ours:>10.2} {theirs:>12.2} {ratio:>7.2}x {floor:>6}  {figure}");
         }
+        if server.is_some() {
+            let bare = median(bench.bare()?);
+            println!(
+                "{name:<22} {:>10} {bare:>12.2}  {figure} with nothing between: no relay can have more",
+                ""
+            );
+        }
         drop(server);
     }
     println!("left out: pasta, whose packaged version is no match");
@@ -95,6 +102,14 @@ impl Bench {
     /// A real server on this computer's loopback.
     fn server(&self, pin: bool) -> Result<Server, String> {
         Server::start(words(&[&self.own.display().to_string(), "bench-end", "serve"]).collect(), pin)
+    }
+
+    /// The client and the real server on one loopback interface: what a relay between them has at the most, since it makes
+    /// two such exchanges of one.
+    fn bare(&self) -> Result<Vec<f64>, String> {
+        let own = self.own.display().to_string();
+        let command = || words(&[&own, "bench-end", "rr", "127.0.0.1", SECONDS]).collect();
+        (0..PAIRS).map(|_| self.figure(command(), "rr_per_s", true)).collect()
     }
 
     /// The client in our network; the machine that it asks is a simulated one, or `served` by a real server.
