@@ -126,6 +126,7 @@ pub(super) fn solve_with(case: &Case<'_>) -> (Verdict, Vec<Edit>) {
         return (verdict, edits);
     }
     let kept = needed(case, &edits, &state);
+    let blockers = what_is(blockers, &kept);
     let both = blockers.into_iter().zip(edits).enumerate().filter(|(index, _)| kept.contains(index));
     let (blockers, edits) = both.map(|(_, both)| both).unzip();
     verdict.blockers = blockers;
@@ -195,6 +196,17 @@ fn needed(case: &Case<'_>, edits: &[Edit], state: &State) -> Vec<usize> {
             return kept;
         }
     }
+}
+
+/// The first reason is what stops the packet as things are; those after it were only met by making changes. When a later change
+/// takes the place of the first one (a route to a NAT that of a route to the gateway), it lifts the first reason, not the one that
+/// nobody would meet.
+fn what_is(mut blockers: Vec<Blocker>, kept: &[usize]) -> Vec<Blocker> {
+    if let Some(instead) = kept.first().copied().filter(|first| *first > 0) {
+        let lifted = blockers[instead].lifted.take();
+        blockers[instead] = Blocker { lifted, ..blockers[0].clone() };
+    }
+    blockers
 }
 
 /// Whether these changes are enough.
