@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use rt_apps::browser::{Browser, BrowserOptions, ClosePolicy, Habits, StepPins};
+use rt_apps::cache::CacheOptions;
 use rt_apps::dhcp::{DhcpClientConfig, DhcpServerConfig, dhcp_client, dhcp_server};
 use rt_apps::dns::{RecursiveConfig, ResolverConfig, Zone, authoritative_server, recursive_resolver};
 use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
@@ -14,8 +15,8 @@ use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe, tcp_tunnel, wireguard};
 use rt_base::{PortId, Rng};
 use rt_scenario::model::{
-    App, Balance, Certificate, FastOpen, Issuer, Model, Node, Pages, Step, TraceBy, Transport, Verb,
-    WireguardPeer,
+    App, Balance, CacheRules, CdnPlace, Certificate, FastOpen, Issuer, Model, Node, Pages, ProxyOptions,
+    Step, TraceBy, Transport, Verb, WireguardPeer,
 };
 use rt_stack::ProbeKind;
 
@@ -135,7 +136,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         App::Discard { port } => start_small(net, "discard", Small::Discard, *port),
         App::Chargen { port } => start_small(net, "chargen", Small::Chargen, *port),
         App::SplitTcp { port } => drop(net.spawn(rt_apps::split::split_tcp(net.clone(), *port))),
-        App::Edge { port, certificate, http2, upstreams, balance, think } => {
+        App::Edge { port, certificate, http2, upstreams, balance, think, options } => {
             let upstreams =
                 upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });
             let edge = Edge {
@@ -146,10 +147,40 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
                     Balance::LeastRequests => server::Balance::LeastRequests,
                 },
                 think: *think,
+                options: proxy_options(options, shared),
                 ..Edge::new(*port, upstreams.collect())
             };
+            let edge = Edge { idle: options.idle.unwrap_or(edge.idle), ..edge };
             drop(net.spawn(edge.run(net.clone())));
         }
+    }
+}
+
+fn proxy_options(options: &ProxyOptions, shared: &Shared) -> server::ProxyOptions {
+    let cache = |rules: &CacheRules| CacheOptions {
+        capacity: rules.size,
+        largest: rules.largest,
+        ignore_query: rules.ignore_query,
+        key_headers: rules.key_headers.clone(),
+        only: rules.only.clone(),
+        default_lifetime: rules.default_lifetime,
+        keep_cookies: rules.keep_cookies,
+        obey_clients: rules.obey_clients,
+        stale_after_s_maxage: rules.stale_after_s_maxage,
+        collapse: rules.collapse,
+    };
+    let place = |place: &CdnPlace| server::CdnPlace {
+        airport: place.airport.clone(),
+        countries: place.countries.clone(),
+    };
+    let roots = || shared.authority.iter().map(|authority| authority.root().clone()).collect();
+    server::ProxyOptions {
+        cache: options.cache.as_ref().map(cache),
+        cdn: options.cdn.as_ref().map(place),
+        upstream_tls: options
+            .upstream_tls
+            .as_ref()
+            .map(|name| server::UpstreamTls { name: name.clone(), roots: roots() }),
     }
 }
 

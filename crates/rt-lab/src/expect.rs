@@ -47,6 +47,8 @@ fn words(check: &Check) -> String {
     match check {
         Check::Status(status) => format!("status {status}"),
         Check::Protocol(protocol) => format!("protocol {protocol}"),
+        Check::Field { name, value } if value.is_empty() => format!("a field {name}"),
+        Check::Field { name, value } => format!("{name}: {value}"),
         Check::Within(limit) => format!("within {limit}"),
         Check::Through(nodes) => format!("through {}", nodes.join(", ")),
         Check::Dns(how) => format!("dns {how}"),
@@ -71,6 +73,16 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
         Check::Protocol(protocol) => {
             let found = first.map_or("", |r| r.protocol.as_str());
             (format!("protocol {found}"), same_protocol(found, protocol))
+        }
+        Check::Field { name, value } => {
+            let fields = first.map(|request| request.response_headers.as_slice()).unwrap_or_default();
+            let own = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name));
+            let found: Vec<_> = own.map(|field| field.value.as_str()).collect();
+            let holds = found.iter().any(|found| found.contains(value.as_str()));
+            (
+                if found.is_empty() { format!("no {name}") } else { format!("{name}: {}", found.join(", ")) },
+                holds,
+            )
         }
         Check::Within(limit) => {
             let took = outcome.end.since(outcome.begin);

@@ -58,6 +58,7 @@ shipped![
     "same-private-ip",
     "private-subnet",
     "bastion",
+    "cdn",
     "alice-and-bob",
     "alice-and-bob-acl",
     "alice-and-bob-cgnat",

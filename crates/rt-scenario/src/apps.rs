@@ -75,7 +75,9 @@ impl World<'_, '_> {
             "edge" => {
                 let upstreams = self.read_upstreams(value);
                 let balance = read_balance(value);
-                App::Edge { port, certificate, http2, upstreams, balance, think: think.unwrap_or(EDGE_THINK) }
+                let options = Box::new(self.read_proxy(value));
+                let think = think.unwrap_or(EDGE_THINK);
+                App::Edge { port, certificate, http2, upstreams, balance, think, options }
             }
             "echo" => App::Echo { port: port_or(value, ECHO_PORT) },
             "discard" => App::Discard { port: port_or(value, DISCARD_PORT) },

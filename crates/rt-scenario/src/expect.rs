@@ -97,6 +97,10 @@ impl World<'_, '_> {
         Some(match key {
             "status" => Check::Status(text.parse().ok()?),
             "protocol" => Check::Protocol(text.to_owned()),
+            "field" => {
+                let (name, field) = text.split_once(':').unwrap_or((text, ""));
+                Check::Field { name: name.trim().to_owned(), value: field.trim().to_owned() }
+            }
             "within" => Check::Within(units::duration(text).ok()?),
             "dns" => Check::Dns(text.to_owned()),
             "tls" => Check::Tls(text.to_owned()),
@@ -113,7 +117,7 @@ impl World<'_, '_> {
         let fails = value.entry("fails");
         let other = value.entries().iter().find(|(k, v)| match k.text.as_str() {
             "succeeds" => v.text().and_then(crate::shape::flag) == Some(true),
-            "status" | "protocol" | "from-cache" => true,
+            "status" | "protocol" | "field" | "from-cache" => true,
             _ => false,
         });
         if let (Some((fails, _)), Some((other, _))) = (fails, other) {

@@ -6,6 +6,7 @@
 //! `sites`, `plain`, `machine`, `apps`, `dns` (values to drafts in a `world`) - `routing` (what nobody has to write) -
 //! `check` (what only the whole can show) - [`model`]. [`views`] print a model; [`schema()`] prints the language.
 
+mod airports;
 mod apps;
 mod calls;
 mod check;
@@ -25,6 +26,7 @@ mod measure;
 pub mod model;
 mod nat;
 mod plain;
+mod proxy;
 mod reference;
 mod routing;
 mod rules_text;

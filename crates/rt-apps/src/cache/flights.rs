@@ -24,12 +24,15 @@ impl Flights {
         self.0.insert(place.to_owned(), Flight { leader, doomed: false });
     }
 
-    pub(super) fn end(&mut self, place: &str) {
-        self.0.remove(place);
+    /// Ends the flight of `leader`; another one may be under way there since.
+    pub(super) fn end(&mut self, place: &str, leader: Asker) {
+        if self.leader(place) == Some(leader) {
+            self.0.remove(place);
+        }
     }
 
-    pub(super) fn is_doomed(&self, place: &str) -> bool {
-        self.0.get(place).is_some_and(|flight| flight.doomed)
+    pub(super) fn is_doomed(&self, place: &str, leader: Asker) -> bool {
+        self.0.get(place).is_some_and(|flight| flight.doomed && flight.leader == leader)
     }
 
     pub(super) fn is_under_way(&self, leader: Asker) -> bool {

@@ -110,8 +110,8 @@ pub struct Ticket {
     asked: Nanos,
     /// The stored response that the origin was asked about.
     validates: Option<u64>,
-    /// Whether others wait for this one, and where.
-    flight: Option<String>,
+    /// Where others wait for this one, if they may.
+    flight: Option<(String, Asker)>,
     /// Its response is neither looked for nor kept.
     passes: Option<CacheVerdict>,
     /// Range and preconditions of the client were left out, so that the whole comes.
@@ -279,7 +279,7 @@ impl SharedCache {
                 Some(_) => {}
                 None => {
                     self.flights.begin(&place, asker);
-                    ticket.flight = Some(place);
+                    ticket.flight = Some((place, asker));
                 }
             }
         }
@@ -313,7 +313,7 @@ impl SharedCache {
         let mut question = question.clone();
         question.method = Method::GET;
         let ticket = self.ticket(&question, key, now);
-        Some(Ticket { validates: entry, flight: Some(place), ..ticket })
+        Some(Ticket { validates: entry, flight: Some((place, asker)), ..ticket })
     }
 
     /// The head of the origin's response to a ticket is there.
@@ -428,7 +428,8 @@ impl SharedCache {
         let fits = body.len() as u64 <= self.longest();
         let mut entry = Entry::new(&ticket.question.headers, (status, headers), body, times, &self.options);
         let presented = present::present(&entry, &ticket.question, now);
-        let doomed = ticket.flight.as_ref().is_some_and(|place| self.flights.is_doomed(place));
+        let doomed =
+            ticket.flight.as_ref().is_some_and(|(place, asker)| self.flights.is_doomed(place, *asker));
         if fits && !doomed {
             if let Some(number) = ticket.validates {
                 self.store.remove(&ticket.key, number);
@@ -446,8 +447,8 @@ impl SharedCache {
     }
 
     fn end_flight(&mut self, ticket: &Ticket) {
-        if let Some(place) = &ticket.flight {
-            self.flights.end(place);
+        if let Some((place, asker)) = &ticket.flight {
+            self.flights.end(place, *asker);
         }
     }
 
@@ -519,6 +520,12 @@ impl SharedCache {
         self.store.remove_where(|key, _| matches(key))
     }
 
+    /// Bytes of the longest body that is kept.
+    #[must_use]
+    pub fn longest(&self) -> u64 {
+        self.options.largest.min(self.options.capacity)
+    }
+
     /// Bytes kept now.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -535,10 +542,6 @@ impl SharedCache {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn longest(&self) -> u64 {
-        self.options.largest.min(self.options.capacity)
     }
 }
 

@@ -12,8 +12,18 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 /// Bytes gathered before they are passed on; the end passes on what is there.
 const PIECE: usize = 8_192;
 
-/// Called once with the bytes that went through, and whether the body was whole.
-type OnEnd = Box<dyn FnOnce(u64, bool) + Send>;
+/// A body that was passed on.
+pub(crate) struct Relayed {
+    /// Bytes that went through.
+    pub(crate) bytes: u64,
+    /// Whether it came to its end.
+    pub(crate) whole: bool,
+    /// All of it, if it was to be kept and is whole and not too long.
+    pub(crate) kept: Option<Bytes>,
+}
+
+/// Called once when a body that is passed on is over.
+type OnEnd = Box<dyn FnOnce(Relayed) + Send>;
 
 /// See the module.
 #[derive(Default)]
@@ -25,7 +35,7 @@ enum Kind {
     Empty,
     Full(Bytes),
     Made(Made),
-    Relay(Relay),
+    Relay(Box<Relay>),
 }
 
 impl Body {
@@ -34,16 +44,21 @@ impl Body {
         Body(Kind::Made(Made { sent: 0, length }))
     }
 
-    /// Passes `incoming` on; `on_end` hears when it is over or given up.
-    pub(crate) fn relay(incoming: Incoming, on_end: impl FnOnce(u64, bool) + Send + 'static) -> Body {
-        Body(Kind::Relay(Relay {
+    /// Passes `incoming` on and keeps a copy if it is no longer than `keep`; `on_end` hears when it is over or given up.
+    pub(crate) fn relay(
+        incoming: Incoming,
+        keep: Option<u64>,
+        on_end: impl FnOnce(Relayed) + Send + 'static,
+    ) -> Body {
+        Body(Kind::Relay(Box::new(Relay {
             incoming,
             gathered: BytesMut::new(),
             last: None,
             passed: 0,
+            kept: keep.map(|limit| (BytesMut::new(), limit)),
             whole: false,
             on_end: Some(Box::new(on_end)),
-        }))
+        })))
     }
 }
 
@@ -128,6 +143,8 @@ struct Relay {
     /// What comes after that: trailers or an error.
     last: Option<Result<Frame<Bytes>, hyper::Error>>,
     passed: u64,
+    /// A copy of what was passed on, and the most bytes that it may have.
+    kept: Option<(BytesMut, u64)>,
     whole: bool,
     on_end: Option<OnEnd>,
 }
@@ -148,6 +165,7 @@ impl Relay {
             self.last.take()
         } else {
             self.passed += self.gathered.len() as u64;
+            self.keep();
             Some(Ok(Frame::data(self.gathered.split().freeze())))
         };
         let over = match &piece {
@@ -162,13 +180,25 @@ impl Relay {
         Poll::Ready(piece)
     }
 
+    fn keep(&mut self) {
+        if let Some((copy, limit)) = &mut self.kept {
+            if (copy.len() + self.gathered.len()) as u64 <= *limit {
+                copy.extend_from_slice(&self.gathered);
+            } else {
+                self.kept = None;
+            }
+        }
+    }
+
     fn is_over(&self) -> bool {
         self.gathered.is_empty() && self.last.is_none() && self.incoming.is_end_stream()
     }
 
     fn end(&mut self) {
         if let Some(on_end) = self.on_end.take() {
-            on_end(self.passed, self.whole);
+            let copy = self.kept.take().filter(|_| self.whole);
+            let kept = copy.map(|(copy, _)| copy.freeze());
+            on_end(Relayed { bytes: self.passed, whole: self.whole, kept });
         }
     }
 }

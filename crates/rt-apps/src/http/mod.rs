@@ -18,7 +18,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-pub(crate) use body::Body;
+pub(crate) use body::{Body, Relayed};
 pub(crate) use coding::{Coding, DECODED_LIMIT, decode};
 pub use idle::IdleLimits;
 pub(crate) use idle::{Delays, IdleEnd, LateEnd};

@@ -21,6 +21,7 @@ pub(super) fn make(name: &str) -> PageSet {
         "shop" => shop(),
         "example-com" => super::recorded::example_com(),
         "httpbin" => super::inspect::page_set(),
+        "cdn" => behind_a_cdn(),
         _ => PageSet::new(super::SERVER, []),
     }
 }
@@ -80,6 +81,24 @@ fn shop() -> PageSet {
             "/static/map.svg",
             Resource::new("image/svg+xml", drawing(320, 200, 6_500)).cached("public, max-age=86400"),
         ),
+    ];
+    PageSet::new("nginx", resources.map(|(path, resource)| (path.to_owned(), resource)))
+}
+
+/// One thing of each kind that a CDN meets: a page for everybody, a picture of less than 10 kB for a day, prices that
+/// are fresh for 10 s and may be used 20 s longer while they are asked for again, and what is one visitor's own.
+fn behind_a_cdn() -> PageSet {
+    let page = "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Example</title></head>\n\
+                <body><h1>Example</h1><p>Somewhere between you and this server stands an edge.</p></body>\n</html>\n";
+    let prices = "{\"cup\": 12, \"map\": 7}\n";
+    let resources = [
+        ("/", Resource::new(HTML, page).cached("public, max-age=60")),
+        ("/static/logo.png", Resource::new("image/png", picture(150, 90, 7)).cached("public, max-age=86400")),
+        (
+            "/api/prices",
+            Resource::new("application/json", prices).cached("public, max-age=10, stale-while-revalidate=20"),
+        ),
+        ("/account", Resource::new(HTML, page).personal().cookie("session=6f1d9a; Path=/; HttpOnly")),
     ];
     PageSet::new("nginx", resources.map(|(path, resource)| (path.to_owned(), resource)))
 }

@@ -10,6 +10,8 @@
 
 mod answer;
 mod built_in;
+mod cached;
+mod cdn;
 mod edge;
 mod inspect;
 mod pages;
@@ -20,7 +22,8 @@ mod upstream;
 mod web;
 
 pub use crate::http::IdleLimits;
-pub use edge::{Balance, Edge, Upstream};
+pub use cdn::CdnPlace;
+pub use edge::{Balance, Edge, ProxyOptions, Upstream, UpstreamTls};
 pub use pages::{PageSet, Resource};
 pub use web::WebServer;
 

@@ -24,7 +24,7 @@ pub struct PageSet {
 
 impl PageSet {
     /// The names of the built-in sets.
-    pub const BUILT_IN: [&str; 5] = ["google-home", "hello", "shop", "example-com", "httpbin"];
+    pub const BUILT_IN: [&str; 6] = ["google-home", "hello", "shop", "example-com", "httpbin", "cdn"];
 
     /// A built-in set; they are the same for every run and made when first asked for.
     #[must_use]

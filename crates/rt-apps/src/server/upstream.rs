@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::client::conn::http1::{self, SendRequest};
-use rt_base::{Candidate, Nanos, Wait};
+use rt_base::{AppRecord, Candidate, Nanos, ReqId, Wait};
 use rt_stack::ConnectOptions;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::edge::{Balance, Upstream};
+use super::edge::{Balance, Upstream, UpstreamTls};
 use crate::http::{Body, HyperIo, Linger};
 use crate::net::Net;
+use crate::tls::{ClientTls, TlsHooks};
 
 /// All upstreams of a balancer and the connections to them.
 pub(super) struct Pool {
@@ -18,6 +21,7 @@ pub(super) struct Pool {
     upstreams: Vec<Upstream>,
     balance: Balance,
     idle_for: Nanos,
+    tls: Option<(ClientTls, ServerName<'static>)>,
     state: Mutex<State>,
 }
 
@@ -66,9 +70,30 @@ impl Drop for Busy {
 
 impl Pool {
     pub(super) fn new(net: &Net, upstreams: Vec<Upstream>, balance: Balance, idle_for: Nanos) -> Pool {
+        let tls = None;
         let members = upstreams.iter().map(|_| Member::default()).collect();
         let state = Mutex::new(State { next: 0, parked: 0, members });
-        Pool { net: net.clone(), upstreams, balance, idle_for, state }
+        Pool { net: net.clone(), upstreams, balance, idle_for, tls, state }
+    }
+
+    /// The same, with TLS to the upstreams. A name that no certificate can have, or roots that are none, become a note.
+    pub(super) fn over_tls(mut self, tls: Option<&UpstreamTls>) -> Pool {
+        let Some(UpstreamTls { name, roots }) = tls else { return self };
+        let server_name = ServerName::try_from(name.clone()).map_err(|error| error.to_string());
+        let client = ClientTls::new(TlsHooks::of(&self.net), roots, &["http/1.1"]);
+        match (client.map_err(|error| error.to_string()), server_name) {
+            (Ok(client), Ok(server_name)) => self.tls = Some((client, server_name)),
+            (Err(why), _) | (_, Err(why)) => {
+                let (code, text) = ("tls.trust_store".to_owned(), format!("no TLS to {name}: {why}"));
+                self.net.say(AppRecord::Note { req: ReqId(0), code, text });
+            }
+        }
+        self
+    }
+
+    /// Whether its connections are encrypted.
+    pub(super) fn is_secure(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// Picks an upstream that is not among `failed` (index and why), and counts a request for it.
@@ -107,11 +132,11 @@ impl Pool {
         &self.upstreams[index]
     }
 
-    /// A connection to the upstream: the last one that was parked, or a new one.
+    /// A connection to the upstream: the last one that was parked, or a new one, for the request `req`.
     ///
     /// # Errors
     /// Those of connecting.
-    pub(super) async fn connect(&self, index: usize, fresh: bool) -> io::Result<Connection> {
+    pub(super) async fn connect(&self, index: usize, fresh: bool, req: ReqId) -> io::Result<Connection> {
         loop {
             let kept = if fresh { None } else { self.state().members[index].idle.pop() };
             let Some((_, mut connection)) = kept else { break };
@@ -123,11 +148,34 @@ impl Pool {
         let stream = self.net.tcp_connect(self.upstreams[index].address, options).await?;
         let local = stream.local_addr();
         let stream = Linger::new(&self.net, stream);
+        let sender = match &self.tls {
+            None => self.speak(stream).await?,
+            Some((client, name)) => {
+                let shaken = client.connect(name.clone(), stream).await;
+                if let Some(verdict) = client.take_verdict(name) {
+                    self.net.say(AppRecord::CertificateChecked {
+                        req,
+                        name: name.to_str().into_owned(),
+                        chain: verdict.chain,
+                        ok: verdict.failure.is_none(),
+                        note: verdict.note,
+                    });
+                }
+                self.speak(shaken?).await?
+            }
+        };
+        Ok(Connection { sender, local, reused: false })
+    }
+
+    async fn speak<S>(&self, stream: S) -> io::Result<SendRequest<Body>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = http1::handshake(HyperIo::new(stream)).await.map_err(io::Error::other)?;
         drop(self.net.spawn(async move {
             let _ = connection.await;
         }));
-        Ok(Connection { sender, local, reused: false })
+        Ok(sender)
     }
 
     /// The response was read to its end; the connection waits for the next request.

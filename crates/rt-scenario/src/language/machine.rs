@@ -320,14 +320,21 @@ pub(super) static HTTP: Shape = Shape {
 pub(super) static EDGE: Shape = Shape {
     name: "a load balancer",
     about: "Takes HTTP or TLS and spreads requests over servers.",
-    keys: &[&[
-        PORT,
-        CERTIFICATE,
-        HTTP2,
-        must("upstreams", Ty::Map("node", &Ty::Text), "Where requests go: node names with `address:port`."),
-        key("balance", Ty::OneOf(&["round-robin", "least-requests"]), "How one is picked."),
-        THINK,
-    ]],
+    keys: &[
+        &[
+            PORT,
+            CERTIFICATE,
+            HTTP2,
+            must(
+                "upstreams",
+                Ty::Map("node", &Ty::Text),
+                "Where requests go: node names with `address:port`.",
+            ),
+            key("balance", Ty::OneOf(&["round-robin", "least-requests"]), "How one is picked."),
+            THINK,
+        ],
+        super::proxy::PROXY,
+    ],
 };
 pub(super) static SPLIT_TCP: Shape = Shape {
     name: "a split-TCP proxy",

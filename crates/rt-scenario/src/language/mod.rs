@@ -6,6 +6,7 @@
 mod cloud;
 mod links;
 mod machine;
+mod proxy;
 mod sites;
 mod ssh;
 mod story;
@@ -20,7 +21,7 @@ use story::{HAPPENING, NAMES_SHAPE, STEP};
 use topology::TOPOLOGY;
 
 /// Built-in page sets.
-pub(crate) const PAGE_SETS: &[&str] = &["google-home", "hello", "shop", "example-com", "httpbin"];
+pub(crate) const PAGE_SETS: &[&str] = &["google-home", "hello", "shop", "example-com", "httpbin", "cdn"];
 
 pub(super) const NAMES: &Ty = &Ty::List(&Ty::Name);
 pub(super) const HOST_NAMES: &Ty = &Ty::List(&Ty::Text);
@@ -38,7 +39,7 @@ pub(crate) static SCENARIO: Shape = Shape {
         key(
             "sites",
             Ty::Map("site", &Ty::ByKind(SITES)),
-            "Composite places: home, internet, service, host, vpc, peering, transit-gateway.",
+            "Composite places: home, internet, service, cdn, host, vpc, peering, transit-gateway.",
         ),
         key("topology", Ty::Object(&TOPOLOGY), "Nodes and links one by one."),
         key(

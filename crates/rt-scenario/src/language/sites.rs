@@ -256,6 +256,7 @@ pub(super) static SERVICE: Shape = Shape {
         PAGES,
         HTTP2,
         key("think", Ty::Duration, "Time a server takes per request (20ms by default)."),
+        super::proxy::CACHE_KEY,
         key("balance", Ty::OneOf(&["round-robin", "least-requests"]), "How a server is picked."),
         key(
             "certificate",
@@ -269,6 +270,68 @@ pub(super) static SERVICE: Shape = Shape {
             "More DNS records of its domain, as `google.com. 3600 MX 10 smtp.google.com.`.",
         ),
         key("silent", Ty::Flag, "Its servers take requests and never answer."),
+    ]],
+};
+
+pub(super) static CDN_EDGE: Shape = Shape {
+    name: "an edge of a CDN",
+    about: "A proxy with a cache in one place.",
+    keys: &[&[key(
+        "link",
+        Ty::Object(&CABLE),
+        "The link between the edge and the internet (10Gbit/s, 50us by default).",
+    )]],
+};
+
+pub(super) static ORIGIN: Shape = Shape {
+    name: "an origin",
+    about: "The web server behind a CDN. Its address is in no zone: only the edges know it.",
+    keys: &[&[
+        PLACE,
+        key("address", Ty::Host, "Its address; one of its own when not given."),
+        PAGES,
+        THINK,
+        key("tls", Ty::Flag, "Whether the edges speak TLS to it, with the CDN's names (yes by default)."),
+        key(
+            "link",
+            Ty::Object(&CABLE),
+            "The link between the origin and the internet (10Gbit/s, 50us by default).",
+        ),
+    ]],
+};
+
+pub(super) static CDN: Shape = Shape {
+    name: "a CDN",
+    about: "Edges in several places that keep what one origin serves; answers say so in Cloudflare's words.",
+    keys: &[&[
+        KIND,
+        must("address", Ty::Host, "The edges' address, announced from every place."),
+        must("names", *HOST_NAMES, "Its names; zone, name server and certificates follow from them."),
+        must(
+            "edges",
+            Ty::Map("place", &Ty::OrNothing(&Ty::Object(&CDN_EDGE))),
+            "The places where it stands.",
+        ),
+        must("origin", Ty::Object(&ORIGIN), "The server behind the edges."),
+        super::proxy::CACHE_KEY,
+        HTTP2,
+        key("think", Ty::Duration, "Time an edge takes per request (100us by default)."),
+        key(
+            "keep-alive",
+            Ty::Duration,
+            "How long an edge keeps an idle connection to the origin (60s by default).",
+        ),
+        key(
+            "certificate",
+            CERT_TY,
+            "`good`, `expired`, `wrong-name`, `untrusted`, `none`, or its properties.",
+        ),
+        key("name-server", NAME_SERVER_TY, "The authoritative name server: its address, or its properties."),
+        key(
+            "records",
+            *LINES,
+            "More DNS records of its domain, as `example.com. 3600 MX 10 mail.example.com.`.",
+        ),
     ]],
 };
 
@@ -299,6 +362,7 @@ pub(super) const SITES: &[(&str, &Shape)] = &[
     ("home", &HOME),
     ("internet", &INTERNET),
     ("service", &SERVICE),
+    ("cdn", &CDN),
     ("host", &HOST_SITE),
     ("vpc", &VPC),
     ("peering", &PEERING),

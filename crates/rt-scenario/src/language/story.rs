@@ -192,6 +192,11 @@ pub(crate) static EXPECT: Shape = Shape {
         &[
             key("status", Ty::Whole(100, 599), "The HTTP status of the page."),
             key("protocol", Ty::OneOf(&["h2", "http/1.1"]), "The HTTP version."),
+            key(
+                "field",
+                Ty::Text,
+                "The page's response has this field, and it contains this: `CF-Cache-Status: HIT`.",
+            ),
             key("within", Ty::Duration, "It is done within this."),
             key("through", Ty::List(&Ty::Name), "The request's packets pass these nodes in this order."),
             key(

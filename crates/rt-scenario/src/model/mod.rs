@@ -8,10 +8,12 @@ use rt_base::{InterfaceKind, MacAddr, Nanos, NodeId, PortId, SwitchPort};
 use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, Origin, Route, RoutePolicy, SourceCheck};
 use serde::{Deserialize, Serialize};
 
+mod proxy;
 mod ssh;
 mod story;
 mod tcp;
 
+pub use proxy::*;
 pub use ssh::*;
 pub use story::*;
 pub use tcp::*;

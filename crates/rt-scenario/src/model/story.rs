@@ -186,6 +186,9 @@ pub enum App {
         balance: Balance,
         /// Time per request.
         think: Nanos,
+        /// What else it does.
+        #[serde(default)]
+        options: Box<super::ProxyOptions>,
     },
 }
 
@@ -437,6 +440,13 @@ pub enum Check {
     Status(u16),
     /// `h2` or `http/1.1`.
     Protocol(String),
+    /// The page's response has this field.
+    Field {
+        /// Its name.
+        name: String,
+        /// What it contains.
+        value: String,
+    },
     /// Done within.
     Within(Nanos),
     /// The request's packets pass these nodes in this order.

@@ -3,6 +3,7 @@
 //! Each kind has a file with one function that builds its nodes; [`internet`] also joins all sites at the end, when
 //! their addresses and names are known. To add a kind: a shape in [`crate::language`], a file here, a line in [`expand`].
 
+mod cdn;
 mod cgnat;
 mod home;
 mod host;
@@ -68,7 +69,7 @@ pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
             vpcs.extend(vpc::build(world, plan.as_mut(), name, value));
             continue;
         }
-        if !matches!(kind, "home" | "service" | "host") {
+        if !matches!(kind, "home" | "service" | "cdn" | "host") {
             continue;
         }
         let Some(plan) = &mut plan else {
@@ -86,12 +87,14 @@ pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
         match kind {
             "home" => home::build(world, plan, name, value),
             "service" => service::build(world, plan, name, value),
+            "cdn" => cdn::build(world, plan, name, value),
             _ => host::build(world, plan, name, value),
         }
     }
     vpc::joins::join(world, &mut vpcs, sites);
     vpc::endpoints::join(world, &mut vpcs, sites);
     vpc::finish(world, &vpcs);
+    cdn::finish(world);
     if let (Some(plan), Some((built, value))) = (plan, built) {
         internet::finish(world, &plan, built, value);
     }

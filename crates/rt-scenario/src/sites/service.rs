@@ -8,7 +8,8 @@ use rt_base::{Nanos, NodeId};
 use super::{Plan, Public, attach, known_place, publish, read_names, server_wire, with_length};
 use crate::apps::{EDGE_THINK, read_balance};
 use crate::diag::{Code, Span};
-use crate::model::{App, NodeKind, Pages};
+use crate::model::{App, CacheRules, NodeKind, Pages, ProxyOptions};
+use crate::proxy::read_cache;
 use crate::tree::{Key, Value};
 use crate::world::{Wire, World};
 
@@ -140,9 +141,11 @@ fn listen(
     upstreams: &[(String, SocketAddr)],
 ) {
     let balance = read_balance(service.value);
+    let cache = read_cache(service.value, CacheRules::default());
     let mut add = |port: u16, certificate: Option<usize>, http2: bool| {
         let upstreams = upstreams.to_vec();
-        let app = App::Edge { port, certificate, http2, upstreams, balance, think: EDGE_THINK };
+        let options = Box::new(ProxyOptions { cache: cache.clone(), ..ProxyOptions::default() });
+        let app = App::Edge { port, certificate, http2, upstreams, balance, think: EDGE_THINK, options };
         world.node(edge).node.apps.push(app);
     };
     if service.certificate.is_some() {

@@ -65,13 +65,14 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
         | App::Echo { port }
         | App::Discard { port }
         | App::Chargen { port } => at_port(app, *port, &mut entries),
-        App::Edge { port, certificate, http2, upstreams, balance, think } => {
+        App::Edge { port, certificate, http2, upstreams, balance, think, options } => {
             web(&mut entries, (*port, *certificate, *http2));
             let to: Vec<(String, String)> =
                 upstreams.iter().map(|(n, a)| (q(n), q(&a.to_string()))).collect();
             entries.put("upstreams", map(&to));
             entries.put_if(*balance == Balance::LeastRequests, "balance", || "least-requests".to_owned());
             entries.put("think", show_duration(*think));
+            entries.0.extend(super::proxy_yaml::show_proxy(options));
             "edge"
         }
     };

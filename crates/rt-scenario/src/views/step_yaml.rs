@@ -86,6 +86,7 @@ pub(super) fn expect_line(expect: &Expect) -> String {
         match check {
             Check::Status(status) => entries.put("status", status.to_string()),
             Check::Protocol(word) => entries.put("protocol", q(word)),
+            Check::Field { name, value } => entries.put("field", q(&format!("{name}: {value}"))),
             Check::Within(span) => entries.put("within", show_duration(*span)),
             Check::Through(nodes) => entries.put("through", list(nodes.iter().map(|n| q(n)))),
             Check::Dns(word) => entries.put("dns", q(word)),

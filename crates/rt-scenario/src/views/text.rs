@@ -176,9 +176,17 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
         }
         App::TcpTunnel { to: Some(to), .. } => format!("a tunnel inside TCP to {to}"),
         App::TcpTunnel { port, .. } => format!("a tunnel inside TCP on port {port}"),
-        App::Edge { port, certificate, upstreams, .. } => {
+        App::Edge { port, certificate, upstreams, options, .. } => {
             let secure = if certificate.is_some() { "TLS" } else { "HTTP" };
-            format!("a balancer, {secure} on port {port}, over {} servers", upstreams.len())
+            let what = match (&options.cdn, &options.cache) {
+                (Some(place), _) => format!("a CDN's edge ({})", place.airport),
+                (None, Some(_)) => "a balancer with a cache".to_owned(),
+                (None, None) => "a balancer".to_owned(),
+            };
+            format!(
+                "{what}, {secure} on port {port}, over {}",
+                rt_base::count(upstreams.len() as u64, "server")
+            )
         }
     }
 }

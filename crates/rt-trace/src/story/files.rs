@@ -75,7 +75,7 @@ pub(crate) fn tell(
             if story.stream > 0 {
                 parts.push(format!("stream {}", story.stream));
             }
-            if let Some(up) = &story.upstream {
+            if let Some(up) = story.upstream.as_ref().filter(|up| !up.chosen.is_empty()) {
                 parts.push(format!("by {}", up.chosen));
             }
             if story.slack_ns > 0 && story.cache != "hit" {

@@ -28,6 +28,7 @@ mod packets;
 mod prologue;
 pub(crate) mod room;
 mod saved;
+mod shared_cache;
 mod silence;
 mod spent;
 mod ssh;
@@ -52,6 +53,7 @@ pub use model::{
     SliceStory, StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
 };
 pub use room::Room;
+pub use shared_cache::CacheStory;
 pub use tables::{NatRow, NatTable};
 
 pub(crate) use connect::story as connection;

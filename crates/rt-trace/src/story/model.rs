@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shared_cache::CacheStory;
 use super::tables::NatTable;
 
 /// Version of this format: raised whenever a field changes its meaning or goes away.
@@ -257,6 +258,12 @@ pub struct UpstreamStory {
     pub added: Vec<Field>,
     /// Status of the upstream's answer.
     pub status: u16,
+    /// Whether the proxy asked over TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secure: bool,
+    /// What its cache decided, in order; empty when it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache: Vec<CacheStory>,
 }
 
 /// A name look-up.

@@ -5,7 +5,7 @@ use rt_base::{AppRecord, ReqId, ReqKind, Time};
 use super::http::{Place, exchange_of};
 use super::model::{Field, Line, UpstreamStory};
 use super::view::{End, Req, View};
-use super::words;
+use super::{shared_cache, words};
 use crate::read::HttpExchange;
 
 /// What a proxy did for the request at `place`, if its far end is one.
@@ -13,27 +13,37 @@ pub(crate) fn tell(view: &View<'_>, place: Place) -> Option<UpstreamStory> {
     let (_, exchange) = exchange_of(view, place);
     let (end, there) = view.exchange_at_server(place.conn, exchange)?;
     let got = received(there);
-    let (req, record) = chosen(view, (end, there), got)?;
-    let AppRecord::ChoseUpstream { chosen, address, policy, candidates, .. } = record else { return None };
+    let cache = shared_cache::decisions(view, (end, there), got);
+    let up = chosen(view, (end, there), got);
+    if cache.is_empty() && up.is_none() {
+        return None;
+    }
     let mut story = UpstreamStory {
         proxy: view.name(end.node),
-        chosen: chosen.clone(),
-        address: address.to_string(),
-        policy: policy.clone(),
-        candidates: candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect(),
         received_ns: got.0,
         answered_ns: there.response.as_ref().map_or(0, |r| r.head.first.at.0),
+        cache,
         ..UpstreamStory::default()
     };
-    fill_upstream(view, req, there, &mut story);
+    if let Some((req, AppRecord::ChoseUpstream { chosen, address, policy, candidates, .. })) = up {
+        story.chosen.clone_from(chosen);
+        story.address = address.to_string();
+        story.policy.clone_from(policy);
+        story.candidates = candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect();
+        fill_upstream(view, req, there, &mut story);
+    }
     Some(story)
 }
 
-/// Where a proxy's request for the one at `place` travelled.
+/// Where a proxy's request for the one at `place` travelled, if the answer had to wait for it.
 pub(crate) fn behind(view: &View<'_>, place: Place) -> Option<Place> {
     let (_, exchange) = exchange_of(view, place);
     let (end, there) = view.exchange_at_server(place.conn, exchange)?;
-    let (req, _) = chosen(view, (end, there), received(there))?;
+    let got = received(there);
+    if shared_cache::decisions(view, (end, there), got).iter().any(|step| step.verdict == "updating") {
+        return None;
+    }
+    let (req, _) = chosen(view, (end, there), got)?;
     place_of(view, req)
 }
 
@@ -66,7 +76,8 @@ fn chosen<'v, 't>(
 
 fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &mut UpstreamStory) {
     let Some(place) = place_of(view, req) else { return };
-    let (_, up) = exchange_of(view, place);
+    let (tcp, up) = exchange_of(view, place);
+    story.secure = tcp.tls.is_some();
     story.sent_ns = up.request.head.first.at.0;
     story.status = up.response.as_ref().map_or(0, |r| r.status);
     story.added = up
@@ -109,24 +120,47 @@ pub(crate) fn lines(up: &UpstreamStory, start: Time) -> Vec<Line> {
             .at(Time(up.received_ns))
             .margin(after(up.received_ns)),
     ];
+    let (before, after_answer): (Vec<_>, Vec<_>) =
+        up.cache.iter().partition(|step| shared_cache::comes_first(step));
+    lines.extend(before.into_iter().map(|step| shared_cache::line(up, step, start)));
+    let aside = up.cache.iter().any(|step| step.verdict == "updating");
+    if !up.chosen.is_empty() {
+        lines.extend(way_up(up, start, if aside { "aside " } else { "" }));
+    }
+    lines.extend(after_answer.into_iter().map(|step| shared_cache::line(up, step, start)));
+    if up.answered_ns > 0 {
+        lines.push(
+            Line::new("balance.return", up.proxy.clone(), "passes it back, encrypted")
+                .deep(1)
+                .at(Time(up.answered_ns))
+                .margin(after(up.answered_ns)),
+        );
+    }
+    lines
+}
+
+/// The upstream's part: who was chosen, how it was asked, how long it took.
+fn way_up(up: &UpstreamStory, start: Time, aside: &str) -> Vec<Line> {
+    let after = |ns: u64| words::after(start, Time(ns));
     let others: Vec<String> = up
         .candidates
         .iter()
         .map(|c| if c.value.is_empty() { c.name.clone() } else { format!("{} ({})", c.name, c.value) })
         .collect();
     let text = format!("chooses {} by {}, out of {}", up.chosen, up.policy, words::list(&others));
-    lines.push(
+    let mut lines = vec![
         Line::new("balance.choose", up.proxy.clone(), text)
             .deep(1)
             .at(Time(up.sent_ns))
             .with("policy", &up.policy)
             .with("chosen", &up.chosen)
             .with("address", &up.address),
-    );
+    ];
     if up.sent_ns > 0 {
         let added: Vec<String> = up.added.iter().map(|f| format!("{}: {}", f.name, f.value)).collect();
         let added = if added.is_empty() { String::new() } else { format!(", adding {}", added.join(" · ")) };
-        let text = format!("asks {} in plain HTTP/1.1{added}", up.address);
+        let how = if up.secure { "over TLS, in HTTP/1.1" } else { "in plain HTTP/1.1" };
+        let text = format!("asks {} {aside}{how}{added}", up.address);
         lines.push(
             Line::new("balance.forward", up.proxy.clone(), text)
                 .deep(1)
@@ -142,14 +176,6 @@ pub(crate) fn lines(up: &UpstreamStory, start: Time) -> Vec<Line> {
                 .deep(2)
                 .at(Time(up.server_answered_ns))
                 .margin(after(up.server_answered_ns)),
-        );
-    }
-    if up.answered_ns > 0 {
-        lines.push(
-            Line::new("balance.return", up.proxy.clone(), "passes it back, encrypted")
-                .deep(1)
-                .at(Time(up.answered_ns))
-                .margin(after(up.answered_ns)),
         );
     }
     lines

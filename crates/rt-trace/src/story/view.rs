@@ -31,6 +31,8 @@ pub(crate) struct View<'t> {
     pub(crate) conns: Vec<Conn>,
     /// Requests of all applications.
     pub(crate) requests: BTreeMap<(NodeId, ReqId), Req<'t>>,
+    /// What shared caches decided, by proxy, client and the request's ordinal on its connection.
+    pub(crate) cached: Cached<'t>,
     addresses: BTreeMap<IpAddr, NodeId>,
     /// Forged segments by their source and destination: positions in `conns`.
     forged: BTreeMap<(SocketAddr, SocketAddr), Vec<usize>>,
@@ -39,6 +41,9 @@ pub(crate) struct View<'t> {
     tcp_events: Vec<[Vec<u32>; 2]>,
     dns_frames: FixedMap<FrameId, ()>,
 }
+
+/// What was said of requests, by machine, client and the request's ordinal on its connection.
+type Cached<'t> = BTreeMap<(NodeId, SocketAddr, u32), Vec<(&'t Event, &'t AppRecord)>>;
 
 /// A connection as seen at its ends.
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +165,7 @@ impl<'t> View<'t> {
             read,
             own_eyes,
             requests: requests_of(trace),
+            cached: cached_of(trace),
             addresses: addresses_of(trace),
             forged: BTreeMap::new(),
             conn_of: FixedMap::default(),
@@ -495,6 +501,17 @@ fn own_addresses(trace: &Trace) -> BTreeMap<NodeId, BTreeSet<IpAddr>> {
         }
     }
     all.retain(|_, has| !has.is_empty());
+    all
+}
+
+fn cached_of(trace: &Trace) -> Cached<'_> {
+    let mut all = Cached::new();
+    for (event, record) in trace.said() {
+        if let AppRecord::SharedCache { downstream, downstream_ordinal, .. } = record {
+            let place = (event.node(), *downstream, *downstream_ordinal);
+            all.entry(place).or_default().push((event, record));
+        }
+    }
     all
 }
 

@@ -1,0 +1,215 @@
+//! What a proxy's cache does with real requests, as the bytes, their fields and the story tell it.
+
+use std::fmt::Write as _;
+
+use rt_base::{AppRecord, CacheVerdict};
+use rt_lab::{Run, RunOptions, Scenario};
+use rt_trace::story::{RequestStory, StepStory};
+
+fn run(scenario: &str) -> Run {
+    Scenario::load(scenario).unwrap().run(RunOptions::new(1)).unwrap()
+}
+
+fn run_text(name: &str, text: &str) -> Run {
+    let scenario = Scenario::of_text(&format!("{name}.yaml"), text).unwrap_or_else(|r| panic!("{r}"));
+    scenario.run(RunOptions::new(1)).unwrap()
+}
+
+/// The page of a step.
+fn page(step: &StepStory) -> &RequestStory {
+    step.requests.iter().find(|r| r.kind == "page").unwrap_or_else(|| panic!("{:?}", step.outcome))
+}
+
+fn field<'r>(request: &'r RequestStory, name: &str) -> &'r str {
+    let found = request.response_headers.iter().find(|f| f.name.eq_ignore_ascii_case(name));
+    found.map_or("", |f| f.value.as_str())
+}
+
+/// What the edge's cache decided, in words.
+fn verdicts(request: &RequestStory) -> Vec<&str> {
+    request.upstream.iter().flat_map(|up| &up.cache).map(|step| step.verdict.as_str()).collect()
+}
+
+/// Waiting for the answer and receiving it, microseconds.
+fn answer_us(request: &RequestStory) -> u64 {
+    (request.timings.send_ns + request.timings.wait_ns + request.timings.receive_ns) / 1_000
+}
+
+#[test]
+fn the_numbers_of_the_cdn_are_those_of_the_links() {
+    let run = run("cdn");
+    let steps = &run.story().steps;
+    let [cold_miss, cold_hit, miss, hit] = [1, 2, 3, 4].map(|step: usize| page(&steps[step]));
+    // Warm: the user's round trip of 1 ms, and the origin's of 300 ms on a miss.
+    assert!((301_000..302_000).contains(&answer_us(miss)), "{} us", answer_us(miss));
+    assert!((1_000..1_400).contains(&answer_us(hit)), "{} us", answer_us(hit));
+    // Cold: TCP and TLS to the origin cost two round trips more.
+    assert!((901_000..904_000).contains(&answer_us(cold_miss)), "{} us", answer_us(cold_miss));
+    assert!((1_000..1_400).contains(&answer_us(cold_hit)), "{} us", answer_us(cold_hit));
+    assert_eq!(verdicts(miss), ["miss", "stored"]);
+    assert_eq!(verdicts(hit), ["hit"]);
+    let up = hit.upstream.as_ref().unwrap();
+    assert_eq!((up.chosen.as_str(), up.sent_ns), ("", 0), "a hit asks nobody");
+    assert_eq!(up.cache[0].key, "https://example.com/static/logo.png");
+    for (request, status) in [(miss, "MISS"), (hit, "HIT")] {
+        assert_eq!(field(request, "cf-cache-status"), status);
+        let ray = field(request, "cf-ray");
+        assert!(ray.len() == 20 && ray.ends_with("-NRT"), "{ray}");
+        assert!(request.body_bytes > 5_000 && request.body_bytes < 10_000, "{}", request.body_bytes);
+    }
+    assert_eq!(field(hit, "cache-status"), "example.tokyo; hit; ttl=86398");
+    // The origin hears who asks and from where.
+    let added = &miss.upstream.as_ref().unwrap().added;
+    let told =
+        |name: &str| added.iter().find(|f| f.name.eq_ignore_ascii_case(name)).map(|f| f.value.as_str());
+    assert_eq!(told("cf-ipcountry"), Some("JP"));
+    assert!(told("cf-connecting-ip").is_some_and(|ip| ip.starts_with("203.0.113.")));
+    let far = page(&steps[9]);
+    assert!(field(far, "cf-ray").ends_with("-IAD"));
+}
+
+#[test]
+fn stale_prices_are_served_at_once_and_renewed_aside() {
+    let run = run("cdn");
+    let steps = &run.story().steps;
+    let [stale, fresh, account] = [6, 7, 8].map(|step: usize| page(&steps[step]));
+    assert_eq!(verdicts(stale)[0], "updating");
+    assert!(answer_us(stale) < 2_000, "{} us", answer_us(stale));
+    assert_eq!(field(stale, "cf-cache-status"), "UPDATING");
+    // The origin answered 304 meanwhile, so that the next one is fresh again.
+    assert_eq!(field(fresh, "cf-cache-status"), "HIT");
+    assert!(field(fresh, "age").parse::<u32>().unwrap() <= 1);
+    assert_eq!(verdicts(account), ["miss", "not-stored"]);
+    assert_eq!(field(account, "cf-cache-status"), "BYPASS");
+}
+
+#[test]
+fn no_zone_knows_the_origin() {
+    let scenario = Scenario::load("cdn").unwrap();
+    let origin = "198.51.100.20";
+    assert!(scenario.model().zones.iter().all(|zone| !zone.text.contains(origin)));
+    let run = scenario.run(RunOptions::new(1)).unwrap();
+    let lookups = run.story().steps.iter().flat_map(|step| &step.lookups);
+    assert!(lookups.flat_map(|lookup| &lookup.answer).all(|answer| !answer.contains(origin)));
+}
+
+/// Users on a switch with an edge in front of an origin that is 20 ms away; `cache` is the edge's.
+fn shop(users: u32, cache: &str, steps: &str) -> String {
+    let mut text = String::from(
+        "name: shop\nabout: Users, an edge, an origin.\ntopology:\n  nodes:\n    s: { kind: switch }\n",
+    );
+    for user in 1..=users {
+        let _ = writeln!(
+            text,
+            "    u{user}: {{ kind: host, address: 10.0.0.{}/24, browser: {{ stays-open: 10min }} }}",
+            user + 10
+        );
+    }
+    text.push_str(
+        "    edge:\n      kind: host\n      interfaces: { in: 10.0.0.1/24, out: 10.0.1.1/24 }\n      run:\n",
+    );
+    let _ = writeln!(
+        text,
+        "        - edge: {{ upstreams: {{ origin: \"10.0.1.2:80\" }}, think: 0s, cache: {cache} }}"
+    );
+    text.push_str("    origin: { kind: host, address: 10.0.1.2/24, run: [ http: { pages: cdn, think: 0s } ] }\n  links:\n");
+    for user in 1..=users {
+        let _ = writeln!(text, "    - endpoints: [\"u{user}:eth0\", \"s:p{user}\"]");
+    }
+    let _ = write!(
+        text,
+        "    - endpoints: [\"edge:in\", \"s:p0\"]\n    - {{ endpoints: [\"edge:out\", \"origin:eth0\"], delay: 20ms }}\n\
+         names: {{ hosts: {{ shop.example: 10.0.0.1 }} }}\nsteps:\n{steps}"
+    );
+    text
+}
+
+/// The decisions of a run with the ordinal of the request and its leader's port.
+fn decisions(run: &Run) -> Vec<(CacheVerdict, Option<u16>)> {
+    let said = run.trace().said().filter_map(|(_, record)| match record {
+        AppRecord::SharedCache { leader, decision, .. } => {
+            Some((decision.verdict, leader.map(|(peer, _)| peer.port())))
+        }
+        _ => None,
+    });
+    said.collect()
+}
+
+fn asked_upstream(run: &Run) -> usize {
+    run.trace().said().filter(|(_, record)| matches!(record, AppRecord::ChoseUpstream { .. })).count()
+}
+
+#[test]
+fn users_who_ask_for_the_same_at_once_cost_the_origin_one_request() {
+    let steps: String = (1..=6)
+        .map(|user| {
+            format!("  - {{ do: u{user} opens http://shop.example/static/logo.png, background: yes }}\n")
+        })
+        .collect();
+    for (cache, asked, collapsed) in [("yes", 1, 5), ("{ collapse: no }", 6, 0)] {
+        let run = run_text("shop", &shop(6, cache, &steps));
+        assert!(run.story().steps.iter().all(|step| step.ok), "{:?}", run.story().steps[0].outcome);
+        assert_eq!(asked_upstream(&run), asked, "{cache}");
+        let waited: Vec<_> =
+            decisions(&run).into_iter().filter(|(verdict, _)| *verdict == CacheVerdict::Collapsed).collect();
+        assert_eq!(waited.len(), collapsed, "{cache}");
+        assert!(waited.iter().all(|(_, leader)| leader.is_some()));
+        let bodies: Vec<_> = run.story().steps.iter().map(|step| page(step).body_bytes).collect();
+        assert!(bodies.windows(2).all(|two| two[0] == two[1]) && bodies[0] > 0);
+        if collapsed > 0 {
+            let follower = page(&run.story().steps[3]);
+            assert_eq!(verdicts(follower), ["collapsed", "hit"]);
+            assert!(
+                field(follower, "cache-status").contains("; collapsed"),
+                "{}",
+                field(follower, "cache-status")
+            );
+            assert!(follower.upstream.as_ref().unwrap().cache[0].leader.starts_with("u1 (request 1"));
+        }
+    }
+}
+
+#[test]
+fn a_stale_page_is_validated_with_its_tag_and_a_dead_origin_is_told() {
+    let steps = "  - u1 opens http://shop.example/\n  - u2 opens http://shop.example/ after 61s\n  - u3 opens http://shop.example/\n  \
+                 - u1 opens http://shop.example/ after 100s\n  - u2 opens http://shop.example/api/prices\n";
+    let text = shop(3, "yes", steps) + "timeline:\n  - { at: 150s, cut: \"origin:eth0\" }\n";
+    let run = run_text("shop", &text);
+    let pages: Vec<_> = run.story().steps.iter().map(page).collect();
+    assert_eq!(verdicts(pages[1]), ["stale", "revalidated"]);
+    assert_eq!(pages[1].upstream.as_ref().unwrap().status, 304);
+    assert_eq!((pages[1].status, pages[1].body_bytes), (200, pages[0].body_bytes));
+    assert!(field(pages[1], "cache-status").starts_with("edge; fwd=stale; fwd-status=304; ttl="));
+    assert_eq!(verdicts(pages[2]), ["hit"]);
+    // Nothing allows to use the page stale: 504 or 502, and the story says what the cache had.
+    assert!(pages[3].status == 502 || pages[3].status == 504, "{}", pages[3].status);
+    assert_eq!(verdicts(pages[3]), ["stale"]);
+    assert_eq!(verdicts(pages[4]), ["miss"]);
+}
+
+//= rfc9111#section-4
+#[test]
+fn a_hundred_users_cost_what_the_hit_ratio_says() {
+    const USERS: u32 = 100;
+    let mut steps = String::from("  - u1 opens http://shop.example/\n");
+    for user in 1..=USERS {
+        // Once to have a connection, once to be measured.
+        let _ = writeln!(steps, "  - u{user} opens http://shop.example/");
+        let _ = writeln!(steps, "  - u{user} opens http://shop.example/static/logo.png");
+    }
+    let run = run_text("shop", &shop(USERS, "yes", &steps));
+    let logos: Vec<_> =
+        run.story().steps.iter().map(page).filter(|r| r.target.ends_with("logo.png")).collect();
+    assert_eq!(logos.len(), USERS as usize);
+    let hits = logos.iter().filter(|r| verdicts(r) == ["hit"]).count() as f64;
+    let h = hits / f64::from(USERS);
+    assert!((h - 0.99).abs() < 1e-9, "{h}");
+    let mean = logos.iter().map(|r| answer_us(r) as f64).sum::<f64>() / f64::from(USERS);
+    // mean = h T_edge + (1 - h)(T_edge + T_origin), with a hit's time and the round trip to the origin from the link.
+    let t_edge = answer_us(logos[50]) as f64;
+    let t_origin = 40_000.0;
+    let said = h * t_edge + (1.0 - h) * (t_edge + t_origin);
+    assert!((mean - said).abs() / said < 0.02, "{mean} us here, {said} us by the formula");
+    // Origin load = (1 - h) of the requests: one logo and one page.
+    assert_eq!(asked_upstream(&run), 2);
+}
