@@ -287,7 +287,11 @@ fn a_drop_behind_wireguard_names_the_packet_inside() {
             .scenario()
             .unwrap_or_else(|refusal| panic!("{refusal}"))
     };
-    let inside = ("office", "drop.filtered", "firewall of office, in: allow tcp from 10.8.0.2/32 to 10.8.0.1/32 port 80");
+    let inside = (
+        "office",
+        "drop.filtered",
+        "firewall of office, in: allow tcp from 10.8.0.2/32 to 10.8.0.1/32 port 80",
+    );
     lifted(&scenario(""), ("laptop", "10.8.0.1:80"), &[inside]);
     let closed = scenario(", firewall: { forward: [ deny udp port 51820 ] }");
     let verdict = can(&closed, "laptop", "10.8.0.1:80", 1).unwrap();
