@@ -12,6 +12,7 @@ mod origin;
 mod pipeline;
 mod policy;
 mod route;
+mod spread;
 
 pub use classify::CompiledChain;
 pub use conntrack::ConntrackOptions;
@@ -25,3 +26,4 @@ pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
 pub use policy::{RouteChoice, RoutePolicy, Routes};
 pub use route::{ReversePath, Route, RouteKind, RouteTable, SourceCheck};
+pub use spread::{Maglev, hash_address};
