@@ -11,7 +11,7 @@
 //! | `executor`, `clock`, `net`, `socket`, `echo`, `tun`, `runtime`, [`entropy`], `step` | the runtime |
 //! | [`dhcp`], [`dns`], [`probe`], [`measure`] | addresses, names, "is it there?", "how good is the way?" |
 //! | [`rpc`], [`small`], [`attack`] | calls and replies; echo, discard, chargen; forged packets |
-//! | [`split`] | a TCP proxy on the path |
+//! | [`split`], [`l4`] | a TCP proxy on the path, a balancer of connections |
 //! | [`wireguard`], [`tcp_tunnel`] | tunnels |
 //! | [`ssh`] | SSH: server, client, agent, jump hosts |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
@@ -37,6 +37,7 @@ pub mod cache;
 pub mod dhcp;
 pub mod dns;
 pub mod entropy;
+pub mod l4;
 pub mod measure;
 pub mod ntp;
 pub mod probe;

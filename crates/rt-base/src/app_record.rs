@@ -235,6 +235,23 @@ pub enum AppRecord {
         /// All that were looked at, the chosen one too.
         candidates: Vec<Candidate>,
     },
+    /// A machine that looks no further than TCP goes on with a client's connection over one of its own; bytes pass unread.
+    Balanced {
+        /// The client's connection: its other end.
+        downstream: SocketAddr,
+        /// This end of its own connection; `None` when nobody could be reached.
+        upstream: Option<SocketAddr>,
+        /// The server taken.
+        chosen: String,
+        /// Its address.
+        address: SocketAddr,
+        /// How: `round-robin`, `least-connections`, `source-hash`, `maglev`, `random-of-two`, `sticky`.
+        policy: String,
+        /// All that were looked at, the chosen one too.
+        candidates: Vec<Candidate>,
+        /// Whether the connection stood ready.
+        warm: bool,
+    },
     /// A server carries a connection of its own making for whoever is at the other end of another one (SSH).
     Relayed {
         /// The peer of the connection that asked for it.

@@ -570,6 +570,8 @@ pub enum Wait {
     DnsThink,
     /// A proxy works on a request.
     ProxyThink,
+    /// A proxy collects bytes before it passes them on.
+    Collect,
     /// The browser parses, runs scripts, lays out.
     PageWork,
     /// A person waits before the next step.

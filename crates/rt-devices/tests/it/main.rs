@@ -8,6 +8,7 @@
 
 mod dhcp;
 mod dns;
+mod l4;
 mod lan;
 mod outside;
 mod probes;

@@ -272,6 +272,7 @@ fn wait_words(wait: Wait) -> (&'static str, &'static str) {
         Wait::ServerThink => ("think.server", "the web server works on the request"),
         Wait::DnsThink => ("think.dns", "the name server works on the question"),
         Wait::ProxyThink => ("think.proxy", "the balancer works on the request"),
+        Wait::Collect => ("think.collect", "the balancer collects bytes before it passes them on"),
         Wait::PageWork => ("think.page", "the browser works on the page"),
         Wait::Person => ("wait.person", "a person waits"),
         Wait::Timeout => ("wait.timeout", "no answer came before the time-out"),
@@ -296,7 +297,7 @@ fn timer_group(kind: TimerKind) -> Group {
         TimerKind::App(wait) => match wait {
             Wait::ServerThink => Group::Servers,
             Wait::DnsThink => Group::NameServers,
-            Wait::ProxyThink => Group::Proxies,
+            Wait::ProxyThink | Wait::Collect => Group::Proxies,
             Wait::PageWork => Group::Page,
             Wait::Person => Group::Person,
             Wait::Attack => Group::Attack,

@@ -5,7 +5,7 @@ use rt_base::{AppRecord, Event, FrameId, TcpPhase, Time, What};
 use super::model::{Chapter, ConnectionStory, Ends, Line};
 use super::tell::{self, Step};
 use super::view::{Conn, View};
-use super::{room, unanswered, words};
+use super::{relay, room, unanswered, words};
 use crate::read::{Mark, Segment, Side, SynFacts, TcpConversation};
 
 const EXPLAIN: &str = "TCP makes a reliable pipe out of packets that may get lost. Both ends first agree on where they \
@@ -35,6 +35,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
     let offered = [tcp.syn.as_ref(), tcp.syn_ack.as_ref()].into_iter().flatten().filter_map(|s| s.mss);
     lines.extend(room::lines(view, arrived_syn(view, conn), offered.min()));
     lines.extend(split(view, conn));
+    lines.extend(relay::opening(view, conn, start));
     lines.extend(anycast(step, conn));
     let subject = match server {
         Some(server) => format!("{} ({server})", tcp.server),
@@ -341,6 +342,7 @@ pub(crate) fn story(view: &View<'_>, number: usize) -> ConnectionStory {
         segments: [tcp.from_client.segments, tcp.from_server.segments],
         bytes: [tcp.from_client.bytes, tcp.from_server.bytes],
         retransmissions: super::trouble::retransmissions(view, number),
+        relay: relay::story(view, number),
         life: super::life::tell(view, number),
         ended: match (tcp.reset, closed) {
             (Some(_), _) => "reset",

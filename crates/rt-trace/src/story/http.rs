@@ -7,7 +7,7 @@ use rt_base::{AppRecord, CacheKind, CacheOutcome, NodeId, ReqId, ReqKind, Time};
 use super::model::{Chapter, Field, Line, RequestStory, Timings};
 use super::tell::Step;
 use super::view::{Req, View};
-use super::{lookup, upstream, words};
+use super::{lookup, relay, upstream, words};
 use crate::read::{HttpExchange, HttpHeader, HttpVersion, TcpConversation};
 
 /// Where a request travelled: a connection and an exchange on it (indices).
@@ -100,12 +100,13 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
             .with("stream", exchange.stream),
     );
     lines.extend(request_fields(exchange));
-    let upstream = upstream::tell(view, place);
+    let way = relay::way(view, place);
+    lines.extend(relay::passing(view, &way, start));
+    let far = way.last().copied().unwrap_or(place);
+    let upstream = upstream::tell(view, far);
     if let Some(upstream) = &upstream {
         lines.extend(upstream::lines(upstream, start));
-    } else if let Some(server) = view.conns[place.conn].server
-        && let Some((_, there)) = view.exchange_at_server(place.conn, exchange)
-    {
+    } else if let Some((server, there)) = relay::at_server(view, far) {
         lines.extend(server_lines(view, server.node, there, start));
     }
     if let Some(response) = response {
@@ -191,7 +192,7 @@ fn response_lines(
 }
 
 /// Segments of the server that carried bytes of this range.
-fn packets_of(tcp: &TcpConversation, start: u64, end: u64) -> u64 {
+pub(crate) fn packets_of(tcp: &TcpConversation, start: u64, end: u64) -> u64 {
     let carries = |s: &&crate::read::Segment| {
         s.from == crate::read::Side::Server
             && s.len > 0
@@ -324,7 +325,7 @@ pub(crate) fn fill(step: &Step<'_, '_>, req: &Req<'_>, place: Place, story: &mut
             story.status = response.status;
         }
     }
-    story.upstream = upstream::tell(view, place);
+    story.upstream = upstream::tell(view, relay::way(view, place).last().copied().unwrap_or(place));
     story.timings = timings(step, req, tcp, exchange, place.reused);
 }
 

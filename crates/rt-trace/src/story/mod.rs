@@ -26,6 +26,7 @@ mod model;
 mod outcome;
 mod packets;
 mod prologue;
+mod relay;
 pub(crate) mod room;
 mod saved;
 mod shared_cache;
@@ -75,8 +76,7 @@ pub fn tell(trace: &Trace) -> Story {
         story.saved = saved::tell(&steps, &story);
         steps.push(story);
     }
-    let changes =
-        trace.events.iter().filter(|e| matches!(e.what, What::LinkChanged { .. } | What::Rebound { .. }));
+    let changed = |e: &rt_base::Event| trouble::world_changed(&view, e).or_else(|| relay::health(&view, e));
     Story {
         version: STORY_VERSION,
         scenario: trace.map.scenario.clone(),
@@ -86,7 +86,7 @@ pub fn tell(trace: &Trace) -> Story {
         complete: trace.complete(),
         prologue: prologue::tell(&view),
         steps,
-        timeline: changes.filter_map(|e| trouble::world_changed(&view, e)).collect(),
+        timeline: trace.events.iter().filter_map(changed).collect(),
         nat: tables::tell(&view),
     }
 }
@@ -245,8 +245,11 @@ fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
 
 /// With the connections that the servers among them opened: a proxy's to its upstreams.
 fn with_upstreams(view: &View<'_>, conns: &[usize]) -> Vec<usize> {
+    let conns = &relay::with_behind(view, conns);
     let servers: BTreeSet<_> = conns.iter().filter_map(|&c| view.conns[c].server.map(|e| e.node)).collect();
-    let upstream = (0..view.conns.len()).filter(|&c| servers.contains(&view.conns[c].client.node));
+    let upstream = (0..view.conns.len())
+        .filter(|&c| servers.contains(&view.conns[c].client.node) && relay::concerns(view, conns, c))
+        .filter(|c| !conns.contains(c));
     conns.iter().copied().chain(upstream).collect()
 }
 

@@ -362,8 +362,30 @@ pub struct ConnectionStory {
     pub retransmissions: u32,
     /// How it ended: `closed`, `reset`, `open`, `never opened`.
     pub ended: String,
+    /// What the machine at its other end did with it, if it is a balancer of connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayStory>,
     /// The states that both ends went through, the client's first.
     pub life: Vec<StateStory>,
+}
+
+/// What a balancer of connections did with one.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct RelayStory {
+    /// The balancer.
+    pub balancer: String,
+    /// Who was chosen; empty when nobody could be.
+    pub chosen: String,
+    /// Its address.
+    pub address: String,
+    /// How.
+    pub policy: String,
+    /// All that were looked at: name and note.
+    pub candidates: Vec<Field>,
+    /// Whether the balancer's own connection stood ready.
+    pub warm: bool,
+    /// The number of that connection.
+    pub behind: Option<u32>,
 }
 
 /// A connection by itself, whole: the answer of `follow --connection`.

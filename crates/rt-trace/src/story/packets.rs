@@ -8,12 +8,14 @@ use super::http::Place;
 use super::lookup;
 use super::model::PacketStory;
 use super::tell::Step;
-use super::upstream;
 use super::view::{Req, View};
+use super::{relay, upstream};
 use crate::read::{HttpExchange, Segment, Side, Span, TcpConversation, TlsMessageKind};
 
 /// Packets listed per request at most.
 const LIMIT: usize = 400;
+/// Proxies in a row that are followed at most.
+const MOST_PROXIES: usize = 16;
 
 /// The frames of a request in the order of their first sighting: its look-ups with the resolver's walk, its connection
 /// when it opened one, and what carried it, on to the upstream of a proxy.
@@ -28,7 +30,8 @@ pub(crate) fn frames_of(step: &Step<'_, '_>, req: &Req<'_>, place: Option<Place>
         Some(place) => {
             let to = req.end_at().unwrap_or(step.last);
             conn_frames(view, place, to, &mut frames);
-            if let Some(behind) = upstream::behind(view, place) {
+            let next = |at: &Place| relay::behind(view, *at).or_else(|| upstream::behind(view, *at));
+            for behind in std::iter::successors(Some(place), next).skip(1).take(MOST_PROXIES) {
                 let (_, exchange) = super::http::exchange_of(view, behind);
                 let end = exchange.response.as_ref().map(|r| r.body.span.unwrap_or(r.head).readable.at);
                 conn_frames(view, behind, end.unwrap_or(to), &mut frames);

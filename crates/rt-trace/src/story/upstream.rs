@@ -90,7 +90,7 @@ fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &m
         })
         .map(|h| Field::new(&h.name, &h.value))
         .collect();
-    if let Some((_, far)) = view.exchange_at_server(place.conn, up) {
+    if let Some((_, far)) = super::relay::at_server(view, place) {
         story.server_got_ns = far.request.head.readable.at.0;
         story.server_answered_ns = far.response.as_ref().map_or(0, |r| r.head.first.at.0);
     }

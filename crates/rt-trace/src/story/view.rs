@@ -11,6 +11,7 @@ use rt_base::{
     AppRecord, ConnId, DropReason, Event, FixedMap, FrameId, Nanos, NodeId, ReqId, ReqKind, Time, What,
 };
 
+use super::relay::Relay;
 use crate::read::{
     DnsExchange, HttpExchange, NodeExchanges, Secrets, SeenFrame, Side, TcpConversation, read_node,
 };
@@ -33,6 +34,8 @@ pub(crate) struct View<'t> {
     pub(crate) requests: BTreeMap<(NodeId, ReqId), Req<'t>>,
     /// What shared caches decided, by proxy, client and the request's ordinal on its connection.
     pub(crate) cached: Cached<'t>,
+    /// Connections that a machine carried on over one of its own, by position in `conns`.
+    pub(crate) relays: BTreeMap<usize, Relay<'t>>,
     addresses: BTreeMap<IpAddr, NodeId>,
     /// Forged segments by their source and destination: positions in `conns`.
     forged: BTreeMap<(SocketAddr, SocketAddr), Vec<usize>>,
@@ -166,6 +169,7 @@ impl<'t> View<'t> {
             own_eyes,
             requests: requests_of(trace),
             cached: cached_of(trace),
+            relays: BTreeMap::new(),
             addresses: addresses_of(trace),
             forged: BTreeMap::new(),
             conn_of: FixedMap::default(),
@@ -189,6 +193,7 @@ impl<'t> View<'t> {
         }
         view.index_frames();
         view.index_tcp_events();
+        view.relays = super::relay::all(&view);
         view
     }
 
@@ -550,6 +555,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             | AppRecord::StepFigures { .. }
             | AppRecord::Secret { .. }
             | AppRecord::Relayed { .. }
+            | AppRecord::Balanced { .. }
             | AppRecord::AddressAssigned { .. } => {}
         }
     }
