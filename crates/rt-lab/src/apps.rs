@@ -136,6 +136,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         App::Discard { port } => start_small(net, "discard", Small::Discard, *port),
         App::Chargen { port } => start_small(net, "chargen", Small::Chargen, *port),
         App::SplitTcp { port } => drop(net.spawn(rt_apps::split::split_tcp(net.clone(), *port))),
+        App::L4Balancer(balancer) => crate::balancer::start(net, model, node, balancer),
         App::Edge { port, certificate, http2, upstreams, balance, think, options } => {
             let upstreams =
                 upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });

@@ -21,6 +21,7 @@ pub(crate) const APPLICATION: &str = concat!("roundtrip ", env!("CARGO_PKG_VERSI
 mod annotate;
 mod apps;
 mod attach;
+mod balancer;
 mod build;
 mod calls;
 mod can;

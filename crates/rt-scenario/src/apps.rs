@@ -72,6 +72,7 @@ impl World<'_, '_> {
                 }
             }
             "split-tcp" => App::SplitTcp { port },
+            "l4-balancer" => self.read_l4_balancer(port, value),
             "edge" => {
                 let upstreams = self.read_upstreams(value);
                 let balance = read_balance(value);
@@ -178,7 +179,7 @@ impl World<'_, '_> {
         Some((first, last))
     }
 
-    fn read_upstreams(&mut self, value: &Value) -> Vec<(String, SocketAddr)> {
+    pub(crate) fn read_upstreams(&mut self, value: &Value) -> Vec<(String, SocketAddr)> {
         let mut out = Vec::new();
         for (name, at) in value.get("upstreams").map(Value::entries).unwrap_or_default() {
             match at.text().and_then(|t| t.parse::<SocketAddr>().ok()) {

@@ -41,6 +41,7 @@ fn listens(app: &App) -> Option<(u8, u32)> {
         | App::Echo { port }
         | App::Discard { port }
         | App::Chargen { port } => Some((6, u32::from(*port))),
+        App::L4Balancer(balancer) => Some((6, u32::from(balancer.port))),
         App::Wireguard { port, .. } => Some((17, u32::from(*port))),
         App::TcpTunnel { port, to: None, .. } => Some((6, u32::from(*port))),
         App::TcpTunnel { to: Some(_), .. } => None,

@@ -19,7 +19,7 @@ pub(crate) fn figure_measure(name: &str) -> Option<units::Measure> {
 }
 
 /// What an entry of the timeline can do.
-const HAPPENINGS: [&str; 4] = ["cut", "heal", "impair", "rebind"];
+const HAPPENINGS: [&str; 6] = ["cut", "heal", "impair", "rebind", "drain", "admit"];
 
 impl World<'_, '_> {
     /// Reads `expect:`. `steps` is how many steps there are.
@@ -143,7 +143,9 @@ impl World<'_, '_> {
                         "an entry of the timeline does one thing",
                         "which one?",
                     )
-                    .help("write exactly one of `cut:`, `heal:`, `impair:` and `rebind:`");
+                    .help(
+                        "write exactly one of `cut:`, `heal:`, `impair:`, `rebind:`, `drain:` and `admit:`",
+                    );
                 continue;
             };
             let Some(end) = item.get(verb) else { continue };
@@ -159,6 +161,9 @@ impl World<'_, '_> {
         let text = end.text().unwrap_or("");
         if verb == "rebind" {
             return self.rebind(item, (text, end.span));
+        }
+        if verb == "drain" || verb == "admit" {
+            return self.read_shift(item, (text, end.span), verb == "drain");
         }
         let link = self.link_at(text, end.span)?;
         Some(match verb {
@@ -192,9 +197,16 @@ impl World<'_, '_> {
     }
 
     fn refuse_idle(&mut self, item: &Value, verb: &str) {
-        let of = [("loss", "impair"), ("delay", "impair"), ("rate", "impair"), ("keep-ports", "rebind")];
+        let of = [
+            ("loss", "impair"),
+            ("delay", "impair"),
+            ("rate", "impair"),
+            ("keep-ports", "rebind"),
+            ("server", "drain"),
+        ];
         for (key, with) in of {
-            if let Some((name, _)) = item.entry(key).filter(|_| verb != with) {
+            let takes = verb == with || (key, verb) == ("server", "admit");
+            if let Some((name, _)) = item.entry(key).filter(|_| !takes) {
                 let message = format!("`{key}` has no effect with `{verb}`");
                 let help = format!("use `{with}:`");
                 self.problems.add(Code::NoEffect, name.span, message, "no effect").help(help);

@@ -8,6 +8,7 @@
 
 mod airports;
 mod apps;
+mod balancer;
 mod calls;
 mod check;
 mod cities;

@@ -116,9 +116,9 @@ proptest! {
                 }
             }
         }
-        for server in 0..servers {
+        for (server, draining) in draining.into_iter().enumerate() {
             let left = open.iter().filter(|o| **o == server).count();
-            prop_assert_eq!(chooser.shift(server, !draining[server]), Some(left));
+            prop_assert_eq!(chooser.shift(server, !draining), Some(left));
         }
     }
 

@@ -8,6 +8,7 @@ mod determinism;
 mod guards;
 mod hostile;
 mod judges;
+mod l4;
 mod laws;
 mod lifts;
 mod plots;

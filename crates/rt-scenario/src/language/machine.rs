@@ -336,6 +336,7 @@ pub(super) static EDGE: Shape = Shape {
         super::proxy::PROXY,
     ],
 };
+pub(super) const PORT_MUST: Key = must("port", Ty::Port, "TCP port.");
 pub(super) static SPLIT_TCP: Shape = Shape {
     name: "a split-TCP proxy",
     about: "Takes connections that destination NAT brings here, and makes its own to where they wanted to go (RFC 3135). \
@@ -471,6 +472,7 @@ pub(super) const APPS: &[(&str, &Shape)] = &[
     ("rpc", &RPC),
     ("ssh", &super::ssh::SERVER),
     ("split-tcp", &SPLIT_TCP),
+    ("l4-balancer", &super::balancer::L4_BALANCER),
     ("wireguard", &WIREGUARD),
     ("tcp-tunnel", &TCP_TUNNEL),
     ("dhcp-client", &DHCP_CLIENT),

@@ -3,6 +3,7 @@
 //! Read by [`crate::shape::check`] (unknown keys, wrong values) and by [`crate::schema()`]. To add a key: add it here with
 //! a sentence, read it where its site or node is lowered, and show it in `views/plain_yaml` if the model keeps it.
 
+mod balancer;
 mod cloud;
 mod links;
 mod machine;

@@ -8,11 +8,13 @@ use rt_base::{InterfaceKind, MacAddr, Nanos, NodeId, PortId, SwitchPort};
 use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, Origin, Route, RoutePolicy, SourceCheck};
 use serde::{Deserialize, Serialize};
 
+mod balancer;
 mod proxy;
 mod ssh;
 mod story;
 mod tcp;
 
+pub use balancer::*;
 pub use proxy::*;
 pub use ssh::*;
 pub use story::*;

@@ -172,6 +172,8 @@ pub enum App {
         /// Whom it connects to.
         to: Option<SocketAddr>,
     },
+    /// A balancer of connections.
+    L4Balancer(super::L4Balancer),
     /// TLS-terminating load balancer.
     Edge {
         /// TCP port.
@@ -528,6 +530,15 @@ pub enum Change {
         /// Flows may get the external port back that they had.
         keep_ports: bool,
     },
+    /// A server of a balancer of connections takes no new ones, or does so again.
+    Drain {
+        /// The balancer's machine.
+        node: NodeId,
+        /// Which of its servers.
+        server: String,
+        /// It takes no new ones.
+        drain: bool,
+    },
 }
 
 impl Change {
@@ -536,7 +547,7 @@ impl Change {
     pub fn link(&self) -> Option<usize> {
         match *self {
             Change::Cut { link } | Change::Heal { link } | Change::Impair { link, .. } => Some(link),
-            Change::Rebind { .. } => None,
+            Change::Rebind { .. } | Change::Drain { .. } => None,
         }
     }
 
@@ -544,7 +555,7 @@ impl Change {
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
         match *self {
-            Change::Rebind { node, .. } => Some(node),
+            Change::Rebind { node, .. } | Change::Drain { node, .. } => Some(node),
             _ => None,
         }
     }

@@ -65,6 +65,7 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
         | App::Echo { port }
         | App::Discard { port }
         | App::Chargen { port } => at_port(app, *port, &mut entries),
+        App::L4Balancer(balancer) => super::balancer_yaml::write(&mut entries, balancer),
         App::Edge { port, certificate, http2, upstreams, balance, think, options } => {
             web(&mut entries, (*port, *certificate, *http2));
             let to: Vec<(String, String)> =

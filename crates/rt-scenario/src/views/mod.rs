@@ -2,6 +2,7 @@
 
 mod acl_yaml;
 mod app_yaml;
+mod balancer_yaml;
 mod conntrack;
 mod diagram;
 mod plain_yaml;

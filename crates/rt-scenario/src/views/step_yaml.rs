@@ -118,6 +118,10 @@ pub(super) fn happening_line(model: &Model, happening: &Happening) -> String {
                 entries.put("keep-ports", "yes".to_owned());
             }
         }
+        Change::Drain { node, server, drain } => {
+            entries.put(if *drain { "drain" } else { "admit" }, q(&model.nodes[node.index()].name));
+            entries.put("server", q(server));
+        }
         Change::Impair { link: l, loss_ppm, delay, rate_bps } => {
             entries.put("impair", link(*l));
             entries.0.extend(loss_ppm.map(|p| ("loss".to_owned(), show_share(p))));

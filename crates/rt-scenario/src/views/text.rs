@@ -170,6 +170,12 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
         App::Discard { port } => format!("a discard service on port {port}"),
         App::Chargen { port } => format!("a character generator on port {port}"),
         App::SplitTcp { port } => format!("a split-TCP proxy on port {port}"),
+        App::L4Balancer(balancer) => format!(
+            "a balancer of connections on port {}, {}, over {} servers",
+            balancer.port,
+            super::balancer_yaml::word(balancer.balance),
+            balancer.upstreams.len()
+        ),
         App::Wireguard { port, peers, .. } => {
             let names: Vec<&str> = peers.iter().map(|p| p.name.as_str()).collect();
             format!("WireGuard on UDP port {port} with {}", names.join(", "))
@@ -242,6 +248,10 @@ fn write_story(out: &mut String, model: &Model) {
                 Change::Heal { link: l } => link(l, "healed"),
                 Change::Impair { link: l, .. } => link(l, "impaired"),
                 Change::Rebind { node, .. } => format!("{} forgets its NAT mappings", name(node)),
+                Change::Drain { node, ref server, drain } => {
+                    let what = if drain { "takes no new connections" } else { "takes connections" };
+                    format!("{server} {what} of {}", name(node))
+                }
             };
             let _ = writeln!(out, "  {}  {what}", happening.at);
         }
