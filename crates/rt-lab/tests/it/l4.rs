@@ -60,20 +60,20 @@ fn says(text: &str, words: &[&str]) {
 fn a_click_is_one_tree_across_the_balancer() {
     let run = run(&scenario("", TWO));
     assert!(run.passed(), "{:?}", run.verdict_lines());
-    let chosen = lines(&run, 0, "balance.choose");
+    let chosen = lines(&run, 0, "relay.choose");
     assert_eq!(chosen.len(), 1);
     says(
         &chosen[0].text,
         &["chooses web-1 by round-robin", "web-1 (its turn) and web-2 (waits for its turn)"],
     );
-    let goes_on = &lines(&run, 0, "balance.connect")[0].text;
+    let goes_on = &lines(&run, 0, "relay.connect")[0].text;
     says(
         goes_on,
         &["10.1.0.2:", "10.1.0.10:80", "opened in 0.", "1460 bytes at most on the client's side and 8960"],
     );
-    let caller = &lines(&run, 0, "balance.caller")[0].text;
+    let caller = &lines(&run, 0, "relay.caller")[0].text;
     says(caller, &["web-1 sees 10.1.0.2 (lb) as its caller", "10.0.0.1, ends here"]);
-    let pass = lines(&run, 0, "balance.pass");
+    let pass = lines(&run, 0, "relay.pass");
     assert_eq!(pass.len(), 1);
     says(&pass[0].text, &["passes the bytes on unread", "the answer", "segments as"]);
     let added: u64 = pass[0].data["added_ns"].parse().unwrap();
@@ -99,14 +99,12 @@ fn a_server_is_drained_and_another_cut_off_and_nobody_notices() {
     let run = run(&scenario(", health: { every: 2s, timeout: 500ms, rise: 2, fall: 2 }, warm: 1", rest));
     assert!(run.passed(), "{:?}", run.verdict_lines());
     assert!(run.story().steps.iter().all(|s| s.ok));
-    let who: Vec<String> = (0..3)
-        .flat_map(|step| lines(&run, step, "balance.choose"))
-        .map(|l| l.data["chosen"].clone())
-        .collect();
+    let who: Vec<String> =
+        (0..3).flat_map(|step| lines(&run, step, "relay.choose")).map(|l| l.data["chosen"].clone()).collect();
     assert_eq!(who, ["web-1", "web-1", "web-2"]);
-    says(&lines(&run, 1, "balance.choose")[0].text, &["web-2 (draining)"]);
-    says(&lines(&run, 2, "balance.choose")[0].text, &["web-1 (down)"]);
-    says(&lines(&run, 2, "balance.connect")[0].text, &["stood ready"]);
+    says(&lines(&run, 1, "relay.choose")[0].text, &["web-2 (draining)"]);
+    says(&lines(&run, 2, "relay.choose")[0].text, &["web-1 (down)"]);
+    says(&lines(&run, 2, "relay.connect")[0].text, &["stood ready"]);
     let timeline: Vec<(&str, &str)> =
         run.story().timeline.iter().map(|l| (l.code.as_str(), l.text.as_str())).collect();
     let codes: Vec<&str> = timeline.iter().map(|(code, _)| *code).collect();

@@ -50,6 +50,10 @@ pub(crate) fn meaning(code: &str) -> Option<&'static str> {
             "The machine that took the call is a load balancer: it opens the encryption and hands the request to one of \
              several servers behind it."
         }
+        "relay.choose" => {
+            "The machine that took the call hands it to one of several servers behind it, over a connection of its own. It passes \
+             bytes on and does not read them."
+        }
         "tcp.fin" => "FIN: I will send no more. Both sides say so, and each is acknowledged.",
         "tcp.retransmit.fast" => {
             "TCP keeps a copy of everything until it is acknowledged. When later bytes are acknowledged and earlier ones \

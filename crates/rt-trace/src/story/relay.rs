@@ -158,7 +158,7 @@ pub(crate) fn opening(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
             story.candidates.iter().map(|c| format!("{} ({})", c.name, c.value)).collect();
         let Some(behind) = relay.behind else {
             let text = format!("a balancer of connections, has nobody to choose: {}", words::list(&looked));
-            lines.push(line("balance.nobody", text));
+            lines.push(line("relay.nobody", text));
             continue;
         };
         let text = format!(
@@ -168,13 +168,13 @@ pub(crate) fn opening(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
             words::list(&looked)
         );
         lines.push(
-            line("balance.choose", text)
+            line("relay.choose", text)
                 .with("policy", &story.policy)
                 .with("chosen", &story.chosen)
                 .with("address", &story.address),
         );
-        lines.push(line("balance.connect", goes_on(view, (conn, behind), &story)).with("behind", behind + 1));
-        lines.extend(caller(view, (conn, behind), &story).map(|text| line("balance.caller", text)));
+        lines.push(line("relay.connect", goes_on(view, (conn, behind), &story)).with("behind", behind + 1));
+        lines.extend(caller(view, (conn, behind), &story).map(|text| line("relay.caller", text)));
     }
     lines
 }
@@ -221,7 +221,7 @@ pub(crate) fn passing(view: &View<'_>, places: &[Place], start: Time) -> Vec<Lin
         let (tcp, own) = exchange_of(view, *far);
         let (came, sent) = (there.request.head.first.at, own.request.head.first.at);
         let mut text = format!("passes the bytes on unread, {} after they came", words::between(came, sent));
-        let mut line = Line::new("balance.pass", view.name(end.node), String::new())
+        let mut line = Line::new("relay.pass", view.name(end.node), String::new())
             .deep(u8::try_from(depth + 1).unwrap_or(u8::MAX))
             .at(sent)
             .margin(words::after(start, sent))
