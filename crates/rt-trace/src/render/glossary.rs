@@ -54,6 +54,13 @@ pub(crate) fn meaning(code: &str) -> Option<&'static str> {
             "The machine that took the call hands it to one of several servers behind it, over a connection of its own. It passes \
              bytes on and does not read them."
         }
+        _ => return lost_and_over(code),
+    })
+}
+
+/// The same of how connections end, and of what goes wrong.
+fn lost_and_over(code: &str) -> Option<&'static str> {
+    Some(match code {
         "tcp.fin" => "FIN: I will send no more. Both sides say so, and each is acknowledged.",
         "tcp.retransmit.fast" => {
             "TCP keeps a copy of everything until it is acknowledged. When later bytes are acknowledged and earlier ones \
