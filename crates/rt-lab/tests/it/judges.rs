@@ -26,10 +26,6 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("spoofed-reset", "Previous segment(s) not captured"),
     // tshark 4.0 reads the name of an Ed25519 signature and not the signature; it says the same of two real OpenSSH (9.2).
     ("bastion", "Decoded 19 bytes, but packet legnth is 83 bytes"),
-    // Segments that came again and lie across those that were there before (seen on the way between edge and origin).
-    ("cdn", "Previous segment(s) not captured"),
-    ("cdn", "out-of-order segment"),
-    ("cdn", "overlaps old data"),
     // The true answer comes after the forged one, which the capture cannot tell from it.
     ("spoofing", "DNS response retransmission"),
     // What a queue, a lossy link or a router threw away, and what came again: the story says why of each.
