@@ -15,7 +15,7 @@
 //! | [`wireguard`], [`tcp_tunnel`] | tunnels |
 //! | [`ssh`] | SSH: server, client, agent, jump hosts |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
-//! | [`cache`] | what a CDN's edge keeps |
+//! | [`proxy`], [`cache`] | requests passed on; what a CDN's edge keeps |
 //!
 //! A protocol is written as an async function over [`Net`]; spawn it before the run and it starts at boot. Everything it
 //! waits for has a reason ([`rt_base::Wait`]); what bytes cannot show it says with [`Net::say`].
@@ -41,6 +41,7 @@ pub mod l4;
 pub mod measure;
 pub mod ntp;
 pub mod probe;
+pub mod proxy;
 pub mod rpc;
 pub mod server;
 pub mod small;

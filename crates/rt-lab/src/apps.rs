@@ -9,7 +9,8 @@ use rt_apps::cache::CacheOptions;
 use rt_apps::dhcp::{DhcpClientConfig, DhcpServerConfig, dhcp_client, dhcp_server};
 use rt_apps::dns::{RecursiveConfig, ResolverConfig, Zone, authoritative_server, recursive_resolver};
 use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
-use rt_apps::server::{self, Edge, PageSet, Upstream, WebServer};
+use rt_apps::proxy::{self, Edge, Upstream};
+use rt_apps::server::{self, PageSet, WebServer};
 use rt_apps::small::{Small, small_service};
 use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe, tcp_tunnel, wireguard};
@@ -144,8 +145,8 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
                 identity: shared.identity(*certificate),
                 http2: *http2,
                 balance: match balance {
-                    Balance::RoundRobin => server::Balance::RoundRobin,
-                    Balance::LeastRequests => server::Balance::LeastRequests,
+                    Balance::RoundRobin => proxy::Balance::RoundRobin,
+                    Balance::LeastRequests => proxy::Balance::LeastRequests,
                 },
                 think: *think,
                 options: proxy_options(options, shared),
@@ -157,7 +158,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
     }
 }
 
-fn proxy_options(options: &ProxyOptions, shared: &Shared) -> server::ProxyOptions {
+fn proxy_options(options: &ProxyOptions, shared: &Shared) -> proxy::ProxyOptions {
     let cache = |rules: &CacheRules| CacheOptions {
         capacity: rules.size,
         largest: rules.largest,
@@ -170,18 +171,18 @@ fn proxy_options(options: &ProxyOptions, shared: &Shared) -> server::ProxyOption
         stale_after_s_maxage: rules.stale_after_s_maxage,
         collapse: rules.collapse,
     };
-    let place = |place: &CdnPlace| server::CdnPlace {
+    let place = |place: &CdnPlace| proxy::CdnPlace {
         airport: place.airport.clone(),
         countries: place.countries.clone(),
     };
     let roots = || shared.authority.iter().map(|authority| authority.root().clone()).collect();
-    server::ProxyOptions {
+    proxy::ProxyOptions {
         cache: options.cache.as_ref().map(cache),
         cdn: options.cdn.as_ref().map(place),
         upstream_tls: options
             .upstream_tls
             .as_ref()
-            .map(|name| server::UpstreamTls { name: name.clone(), roots: roots() }),
+            .map(|name| proxy::UpstreamTls { name: name.clone(), roots: roots() }),
     }
 }
 

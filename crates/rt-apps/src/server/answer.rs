@@ -166,7 +166,7 @@ fn method_not_allowed() -> Response<Body> {
 }
 
 /// A page that says what went wrong.
-pub(super) fn page(code: StatusCode, sentence: &str) -> Response<Body> {
+pub(crate) fn page(code: StatusCode, sentence: &str) -> Response<Body> {
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{code}</title></head>\n\
          <body><h1>{code}</h1><p>{sentence}</p></body>\n</html>\n"
@@ -183,7 +183,7 @@ fn status(code: StatusCode, body: Bytes) -> Response<Body> {
 }
 
 /// Sets a field; a value that no field may have is left out.
-pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(crate) fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

@@ -19,15 +19,15 @@ const MAX_STREAMS: u32 = 100;
 
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     /// The other end of the connection.
-    pub(super) peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
     /// Whether the connection is encrypted.
-    pub(super) tls: bool,
+    pub(crate) tls: bool,
 }
 
 /// Serves the connection until it is over. `handler` gets each request with its ordinal on this connection, from 0.
-pub(super) async fn serve<H, F>(
+pub(crate) async fn serve<H, F>(
     net: &Net,
     stream: TcpStream,
     tls: Option<&ServerTls>,

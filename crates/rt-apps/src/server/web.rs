@@ -56,7 +56,7 @@ impl WebServer {
 }
 
 /// Listens on `port`, with TLS when there is a certificate. A failure becomes a note in the record.
-pub(super) fn open(
+pub(crate) fn open(
     net: &Net,
     port: u16,
     identity: Option<&Identity>,
@@ -89,7 +89,7 @@ pub(super) fn open(
 }
 
 /// Takes the whole body, or the answer that it is too long or broken.
-pub(super) async fn collect(body: Incoming) -> Result<Bytes, Response<Body>> {
+pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Response<Body>> {
     let too_large = || page(StatusCode::PAYLOAD_TOO_LARGE, "This server reads bodies of at most 1 MiB.");
     // Said at once when the length is told beforehand.
     if hyper::body::Body::size_hint(&body).lower() > BODY_LIMIT as u64 {

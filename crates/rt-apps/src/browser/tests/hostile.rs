@@ -5,7 +5,8 @@ use rt_base::{AppRecord, Nanos};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Setup, World, open};
-use crate::server::{Edge, PageSet, Resource, Upstream, WebServer};
+use crate::proxy::{Edge, Upstream};
+use crate::server::{PageSet, Resource, WebServer};
 use crate::{ConnectOptions, Net, StepFn, StepResult};
 
 /// Answers every request on port 9000 with the same bytes, whatever it is, and hangs up.

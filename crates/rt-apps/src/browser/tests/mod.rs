@@ -13,7 +13,8 @@ use rt_stack::{Stack, StackConfig};
 
 use super::{Browser, BrowserOptions, ClosePolicy, StepPins};
 use crate::dns::ResolverConfig;
-use crate::server::{Balance, Edge, PageSet, Upstream, WebServer};
+use crate::proxy::{Balance, Edge, Upstream};
+use crate::server::{PageSet, WebServer};
 use crate::tls::{Authority, CertificateSpec, SignedBy};
 use crate::{Net, Runtime, StepFn};
 

@@ -12,7 +12,6 @@ use http::{Method, Response, StatusCode};
 use rt_base::{AppRecord, CacheDecision, CacheVerdict, Nanos, ReqId};
 use tokio::sync::Notify;
 
-use super::answer::{page, put};
 use super::cdn::Rays;
 use super::edge::{Caller, Fetched, Proxy, append};
 use crate::cache::{
@@ -21,6 +20,7 @@ use crate::cache::{
 };
 use crate::http::Body;
 use crate::net::Net;
+use crate::server::{page, put};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const CF_CACHE_STATUS: HeaderName = HeaderName::from_static("cf-cache-status");

@@ -10,9 +10,9 @@ use http::header::{HeaderName, SERVER};
 use ipnet::IpNet;
 use rt_base::Rng;
 
-use super::answer::put;
-use super::serve::Client;
 use crate::net::Net;
+use crate::server::Client;
+use crate::server::put;
 
 const CF_RAY: HeaderName = HeaderName::from_static("cf-ray");
 const CF_CONNECTING_IP: HeaderName = HeaderName::from_static("cf-connecting-ip");

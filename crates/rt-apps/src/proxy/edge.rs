@@ -18,15 +18,15 @@ use hyper::body::Incoming;
 use rt_base::{AppRecord, Candidate, Nanos, ReqId, ReqKind, Wait};
 use rustls::pki_types::CertificateDer;
 
-use super::answer::{page, put};
 use super::cached::Cached;
 use super::cdn::{CdnPlace, Rays};
-use super::serve::{Client, serve};
-use super::upstream::{Busy, Choice, Connection, Pool};
-use super::web::{collect, open};
+use super::pool::{Busy, Choice, Connection, Pool};
 use crate::cache::CacheOptions;
 use crate::http::{Body, IdleLimits, Relayed, date};
 use crate::net::Net;
+use crate::server::{Client, serve};
+use crate::server::{collect, open};
+use crate::server::{page, put};
 use crate::tls::Identity;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -228,7 +228,7 @@ impl Proxy {
         let headers = response.headers_mut();
         if !headers.contains_key(DATE) {
             put(headers, DATE, &date(self.net.unix_time()));
-            put(headers, SERVER, super::SERVER);
+            put(headers, SERVER, crate::server::SERVER);
         }
         if let Some(ray) = ray {
             Rays::sign(headers, &ray);
