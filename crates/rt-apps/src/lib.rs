@@ -24,6 +24,7 @@ mod clock;
 mod echo;
 mod executor;
 mod http;
+pub mod names;
 mod net;
 mod runtime;
 mod socket;

@@ -116,11 +116,14 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             net.serve("dns server", authoritative_server(net.clone(), zones, *think, *silent));
         }
         App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle } => {
-            let identity = shared.identity(*certificate);
-            let pages = page_set(pages);
-            let idle = server::IdleLimits { unused: *idle_unused, used: *idle };
-            let (port, http2, think, silent) = (*port, *http2, *think, *silent);
-            let server = WebServer { port, identity, http2, pages, think, silent, idle };
+            let server = WebServer {
+                identities: shared.identity(*certificate).into_iter().collect(),
+                http2: *http2,
+                think: *think,
+                silent: *silent,
+                idle: server::IdleLimits { unused: *idle_unused, used: *idle },
+                ..WebServer::new(*port, page_set(pages))
+            };
             drop(net.spawn(server.run(net.clone())));
         }
         App::Rpc { .. } => calls::serve(net, app),

@@ -136,7 +136,9 @@ impl Edge {
 
     /// Listens and serves for ever.
     pub async fn run(self, net: Net) {
-        let Some((listener, tls)) = open(&net, self.port, self.identity.as_ref(), self.http2) else { return };
+        let Some((listener, tls)) = open(&net, self.port, self.identity.as_slice(), self.http2) else {
+            return;
+        };
         let ProxyOptions { cache, cdn, upstream_tls } = self.options;
         let pool = Pool::new(&net, self.upstreams, self.balance, self.idle).over_tls(upstream_tls.as_ref());
         let rays = cdn.map(|place| Arc::new(Rays::new(&net, place, self.port)));

@@ -20,7 +20,7 @@ pub use crate::http::IdleLimits;
 pub(crate) use answer::{page, put};
 pub use pages::{PageSet, Resource};
 pub(crate) use serve::{Client, serve};
-pub use web::WebServer;
+pub use web::{Site, Strict, WebServer};
 pub(crate) use web::{collect, open};
 
 /// What a server says it is, unless its pages say otherwise.

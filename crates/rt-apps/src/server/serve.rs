@@ -24,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// Whether the connection is encrypted.
     pub(crate) tls: bool,
+    /// The index of the certificate that it was shown, if any.
+    pub(crate) shown: usize,
 }
 
 /// Serves the connection until it is over. `handler` gets each request with its ordinal on this connection, from 0.
@@ -37,7 +39,7 @@ pub(crate) async fn serve<H, F>(
     H: Fn(Client, u32, Request<Incoming>) -> F + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
-    let client = Client { peer: stream.peer_addr(), tls: tls.is_some() };
+    let client = Client { peer: stream.peer_addr(), tls: tls.is_some(), shown: 0 };
     // As nginx does: otherwise the last small part of a response waits for the client's delayed ACK.
     stream.set_nodelay(true);
     let stream = IdleEnd::new(net, Linger::new(net, stream), limits);
@@ -46,7 +48,9 @@ pub(crate) async fn serve<H, F>(
     };
     // A failed handshake has been answered with an alert; there is nobody left to talk to.
     if let Ok(stream) = tls.accept(stream).await {
-        let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let session = stream.get_ref().1;
+        let h2 = session.alpn_protocol() == Some(b"h2");
+        let client = Client { shown: tls.shown_to(session.server_name()), ..client };
         speak(net, stream, h2, client, handler).await;
     }
 }

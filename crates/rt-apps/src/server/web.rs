@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -11,8 +12,9 @@ use rt_base::{AppRecord, Nanos, ReqId, Wait};
 use super::answer::{answer, page};
 use super::inspect;
 use super::pages::PageSet;
-use super::serve::serve;
+use super::serve::{Client, serve};
 use crate::http::{Body, IdleLimits};
+use crate::names;
 use crate::net::Net;
 use crate::socket::TcpListener;
 use crate::tls::{Identity, ServerTls, TlsHooks};
@@ -25,12 +27,16 @@ pub(super) const BODY_LIMIT: usize = 1 << 20;
 pub struct WebServer {
     /// TCP port.
     pub port: u16,
-    /// Its certificate when it speaks TLS.
-    pub identity: Option<Identity>,
+    /// Its certificates when it speaks TLS; the name asked for chooses one, else it is the first.
+    pub identities: Vec<Identity>,
     /// Whether h2 is offered (over TLS only).
     pub http2: bool,
-    /// What it serves.
+    /// What it serves to who asks for a host that is none of `sites`.
     pub pages: PageSet,
+    /// What it serves by the host asked for.
+    pub sites: Vec<Site>,
+    /// What it does when a name is asked for that it has nothing for.
+    pub strict: Strict,
     /// Time per request.
     pub think: Nanos,
     /// Takes connections and requests, and never answers.
@@ -39,19 +45,72 @@ pub struct WebServer {
     pub idle: IdleLimits,
 }
 
+/// One of several sites at an address.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Its host names; the first label may be `*`.
+    pub names: Vec<String>,
+    /// What it serves.
+    pub pages: PageSet,
+}
+
+/// Which names a server refuses; by default none, as nginx does: whoever asks for a name that it does not know gets the
+/// first certificate and the default site.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Strict {
+    /// A name in the handshake (SNI) that no certificate is for: the alert unrecognized_name.
+    pub sni: bool,
+    /// A host in a request that the certificate of its connection is not for: 421 Misdirected Request.
+    pub host: bool,
+}
+
 impl WebServer {
+    /// A plain server of one site that answers at once.
+    #[must_use]
+    pub fn new(port: u16, pages: PageSet) -> WebServer {
+        WebServer {
+            port,
+            identities: Vec::new(),
+            http2: false,
+            pages,
+            sites: Vec::new(),
+            strict: Strict::default(),
+            think: Nanos::ZERO,
+            silent: false,
+            idle: IdleLimits::default(),
+        }
+    }
+
     /// Listens and serves for ever.
     pub async fn run(self, net: Net) {
-        let Some((listener, tls)) = open(&net, self.port, self.identity.as_ref(), self.http2) else { return };
+        let Some((listener, tls)) = open(&net, self.port, &self.identities, self.http2) else { return };
+        let tls = if self.strict.sni { tls.map(ServerTls::refusing_unknown_names) } else { tls };
         let config = Arc::new(self);
         while let Ok((stream, _)) = listener.accept().await {
             let (net, config, tls) = (net.clone(), Arc::clone(&config), tls.clone());
             drop(net.clone().spawn(async move {
                 let (host, config, idle) = (net.clone(), Arc::clone(&config), config.idle);
-                let handler = move |_, _, request| respond(host.clone(), Arc::clone(&config), request);
+                let certificates = tls.clone();
+                let handler = move |client: Client, _, request: Request<Incoming>| {
+                    let misdirected = config.strict.host
+                        && certificates
+                            .as_ref()
+                            .is_some_and(|tls| !tls.is_for(client.shown, asked(&request)));
+                    respond(host.clone(), Arc::clone(&config), misdirected, request)
+                };
                 serve(&net, stream, tls.as_ref(), idle, handler).await;
             }));
         }
+    }
+}
+
+/// The host that a request is for, without port: of its `:authority`, absolute target or Host field (RFC 9110, 7.2).
+pub(super) fn asked<B>(request: &Request<B>) -> &str {
+    let field = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri().authority().map(http::uri::Authority::as_str).or_else(field).unwrap_or_default();
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
     }
 }
 
@@ -59,23 +118,22 @@ impl WebServer {
 pub(crate) fn open(
     net: &Net,
     port: u16,
-    identity: Option<&Identity>,
+    identities: &[Identity],
     http2: bool,
 ) -> Option<(TcpListener, Option<ServerTls>)> {
     let complain = |text: String| {
         net.say(AppRecord::Note { req: ReqId(0), code: "http.listen".into(), text });
     };
     let alpn: &[&str] = if http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
-    let tls = match identity {
-        None => None,
-        Some(identity) => {
-            let mut rng = net.rng("tls.ticket-key");
-            match ServerTls::new(TlsHooks::of(net), identity, alpn, &mut rng) {
-                Ok(tls) => Some(tls),
-                Err(error) => {
-                    complain(format!("no TLS on port {port}: {error}"));
-                    return None;
-                }
+    let tls = if identities.is_empty() {
+        None
+    } else {
+        let mut rng = net.rng("tls.ticket-key");
+        match ServerTls::new(TlsHooks::of(net), identities, alpn, &mut rng) {
+            Ok(tls) => Some(tls),
+            Err(error) => {
+                complain(format!("no TLS on port {port}: {error}"));
+                return None;
             }
         }
     };
@@ -102,12 +160,27 @@ pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Response<Body>> {
     }
 }
 
-async fn respond(net: Net, config: Arc<WebServer>, request: Request<Incoming>) -> Response<Body> {
+async fn respond(
+    net: Net,
+    config: Arc<WebServer>,
+    misdirected: bool,
+    request: Request<Incoming>,
+) -> Response<Body> {
     if config.silent {
         return std::future::pending().await;
     }
+    if misdirected {
+        //= rfc9110#section-15.5.20 a request for an origin that this connection cannot speak for
+        net.sleep(config.think, Wait::ServerThink).await;
+        return page(
+            StatusCode::MISDIRECTED_REQUEST,
+            "The certificate of this connection is not for the host that was asked for.",
+        );
+    }
+    let site = names::choose(config.sites.iter().map(|site| &site.names[..]), asked(&request));
+    let pages = site.map_or(&config.pages, |index| &config.sites[index].pages);
     let (parts, body) = request.into_parts();
-    if config.pages.inspects && inspect::is_call(&parts) {
+    if pages.inspects && inspect::is_call(&parts) {
         return inspect::answer(&net, &parts, body, config.think).await;
     }
     let body = match collect(body).await {
@@ -115,5 +188,5 @@ async fn respond(net: Net, config: Arc<WebServer>, request: Request<Incoming>) -
         Err(refusal) => return refusal,
     };
     net.sleep(config.think, Wait::ServerThink).await;
-    answer(&config.pages, &parts, &body, net.unix_time())
+    answer(pages, &parts, &body, net.unix_time())
 }

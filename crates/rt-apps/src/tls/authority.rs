@@ -44,13 +44,22 @@ pub struct CertificateSpec {
 
 /// A certificate with its chain and private key, as a server needs it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Identity(pub(super) Arc<CertifiedKey>);
+pub struct Identity {
+    pub(super) key: Arc<CertifiedKey>,
+    names: Arc<[String]>,
+}
 
 impl Identity {
     /// DER certificates from the leaf upwards, without the root.
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {
-        &self.0.cert
+        &self.key.cert
+    }
+
+    /// The names that it is for; the first label may be `*`.
+    #[must_use]
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 }
 
@@ -117,7 +126,8 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         let leaf = params.signed_by(&key, &signer.issuer)?.into();
         let chain = vec![leaf, signer.certificate.clone()];
-        Ok(Identity(Arc::new(CertifiedKey::new(chain, Arc::new(key)))))
+        let key = Arc::new(CertifiedKey::new(chain, Arc::new(key)));
+        Ok(Identity { key, names: spec.names.as_slice().into() })
     }
 
     /// The root that every machine of the simulation trusts.

@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use rt_base::{AppRecord, Nanos, Rng, Time};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::sign::SingleCertAndKey;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, Error, KeyLog, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsConnector, client, server};
 
 use super::authority::Identity;
 use super::provider::provider;
 use super::session::Sessions;
 use super::ticket::Ticketer;
 use super::verify::{Verdict, Verifier};
+use crate::names;
 use crate::net::Net;
 
 /// What TLS asks of the machine it runs on.
@@ -122,34 +124,48 @@ impl ClientTls {
     }
 }
 
-/// A server's certificate, ticket key and settings. Cheap to clone.
+/// A server's certificates, ticket key and settings. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+    refuses_unknown: bool,
 }
 
 impl ServerTls {
-    /// A server that shows `identity` whatever name is asked for (as most do), and speaks the protocols `alpn`, best
-    /// first. `rng` gives the ticket key.
+    /// A server that shows the identity that is for the name asked for (SNI), and the first one when none is or no name
+    /// was given, as nginx's default server does. It speaks the protocols `alpn`, best first. `rng` gives the ticket
+    /// key.
     ///
     /// # Errors
-    /// When the provider does not fit TLS 1.3.
+    /// When the provider does not fit TLS 1.3, or there is no identity.
     pub fn new(
         hooks: TlsHooks,
-        identity: &Identity,
+        identities: &[Identity],
         alpn: &[&str],
         rng: &mut Rng,
     ) -> Result<ServerTls, Error> {
+        if identities.is_empty() {
+            return Err(Error::NoCertificatesPresented);
+        }
         let hooks = Arc::new(hooks);
-        let certificate = SingleCertAndKey::from((*identity.0).clone());
+        let certificates = Arc::new(Certificates(identities.to_vec()));
         let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(&hooks) as _)
             .with_protocol_versions(&[&TLS13])?
             .with_no_client_auth()
-            .with_cert_resolver(Arc::new(certificate));
+            .with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.key_log = hooks;
         config.ticketer = Arc::new(Ticketer::new(rng));
-        Ok(ServerTls { config: Arc::new(config) })
+        Ok(ServerTls { config: Arc::new(config), certificates, refuses_unknown: false })
+    }
+
+    /// The same, and a client that asks for a name that none is for gets the alert unrecognized_name instead of the
+    /// first identity (RFC 6066, 3; nginx's `ssl_reject_handshake`). A client that gives no name still gets that.
+    #[must_use]
+    pub fn refusing_unknown_names(mut self) -> ServerTls {
+        self.refuses_unknown = true;
+        self
     }
 
     /// Shakes hands with whoever is at the other end of `stream`.
@@ -160,7 +176,51 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await
+        if !self.refuses_unknown {
+            return TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await;
+        }
+        let mut hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await?;
+        let asked = hello.client_hello().server_name().map(str::to_owned);
+        if asked.is_some_and(|name| self.certificates.find(&name).is_none()) {
+            hello.io.write_all(&UNRECOGNIZED_NAME).await?;
+            hello.io.shutdown().await?;
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, Error::General(REFUSED.into())));
+        }
+        hello.into_stream(Arc::clone(&self.config)).await
+    }
+
+    /// The index of the identity that a client gets that asks for `name`, or for none.
+    #[must_use]
+    pub fn shown_to(&self, name: Option<&str>) -> usize {
+        name.and_then(|name| self.certificates.find(name)).unwrap_or(0)
+    }
+
+    /// Whether the identity with this index is for `name`.
+    #[must_use]
+    pub fn is_for(&self, shown: usize, name: &str) -> bool {
+        let names = self.certificates.0.get(shown).map_or(&[][..], Identity::names);
+        names.iter().any(|pattern| names::covers(pattern, name))
+    }
+}
+
+/// A fatal alert before there are keys (RFC 8446, 5.1 and 6): type, version, length, level, description 112.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+const REFUSED: &str = "the client asks for a name that no certificate is for";
+
+/// What a server can show; never empty.
+#[derive(Debug)]
+struct Certificates(Vec<Identity>);
+
+impl Certificates {
+    fn find(&self, name: &str) -> Option<usize> {
+        names::choose(self.0.iter().map(Identity::names), name)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let index = hello.server_name().and_then(|name| self.find(name)).unwrap_or(0);
+        self.0.get(index).map(|identity| Arc::clone(&identity.key))
     }
 }
 

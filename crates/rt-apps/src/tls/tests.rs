@@ -141,7 +141,7 @@ fn session(case: Case) -> Outcome {
     let roots = if case.trusts { vec![authority.root().clone()] } else { Vec::new() };
     let client = ClientTls::new(client_hooks, &roots, &["h2", "http/1.1"]).unwrap();
     let mut rng = Rng::stream(case.seed, "server", "tls.ticket-key");
-    let server = ServerTls::new(server_hooks, &identity, &["h2", "http/1.1"], &mut rng).unwrap();
+    let server = ServerTls::new(server_hooks, &[identity], &["h2", "http/1.1"], &mut rng).unwrap();
     let mut outcome = Outcome {
         client_bytes: Vec::new(),
         server_bytes: Vec::new(),
@@ -253,6 +253,66 @@ fn each_fault_has_its_code_and_sentence() {
         let (end, verdict) = &outcome.ends[0];
         assert_eq!((*end, verdict.as_ref().unwrap().1.as_str()), (code, note));
     }
+}
+
+/// A server with three identities; the second is for a name and a pattern.
+fn three(refuses: bool) -> (Authority, ServerTls) {
+    let authority = Authority::new(5, EPOCH).unwrap();
+    let issue = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let (not_before, not_after) = (EPOCH - 86_400, EPOCH + 86_400);
+        authority
+            .issue(&CertificateSpec { names, not_before, not_after, signed_by: SignedBy::PublicCa })
+            .unwrap()
+    };
+    let identities =
+        [issue(&["first.test"]), issue(&["shop.test", "*.shop.test"]), issue(&["www.shop.test"])];
+    let mut rng = Rng::stream(5, "server", "tls.ticket-key");
+    let server = ServerTls::new(hooks(EPOCH).0, &identities, &["h2"], &mut rng).unwrap();
+    (authority, if refuses { server.refusing_unknown_names() } else { server })
+}
+
+/// How a client's handshake for `name` ends: the names in the certificate that it was shown, or what it could not read.
+fn shown(name: &str, refuses: bool) -> String {
+    let (authority, server) = three(refuses);
+    let client = ClientTls::new(hooks(EPOCH).0, &[authority.root().clone()], &["h2"]).unwrap();
+    let (near, far) = tokio::io::duplex(1 << 20);
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let talk = async { client.connect(name.clone(), near).await };
+    let answer =
+        async { server.accept(far).await.map(|stream| stream.get_ref().1.server_name().map(str::to_owned)) };
+    let (talked, answered) = run_both(5, talk, answer);
+    let verdict = client.take_verdict(&name).map(|verdict| verdict.chain[0].clone());
+    match talked {
+        Ok(_) => format!("{}, {:?} asked", verdict.unwrap(), answered.unwrap()),
+        Err(error) => format!("{}, {error}", verdict.unwrap_or_default()),
+    }
+}
+
+#[test]
+fn the_name_asked_for_chooses_the_certificate() {
+    for (name, expected) in [
+        ("first.test", "CN=first.test, Some(\"first.test\") asked"),
+        ("shop.test", "CN=shop.test, Some(\"shop.test\") asked"),
+        ("m.shop.test", "CN=shop.test, Some(\"m.shop.test\") asked"),
+        ("www.shop.test", "CN=www.shop.test, Some(\"www.shop.test\") asked"),
+    ] {
+        assert_eq!(shown(name, false), expected);
+        assert_eq!(shown(name, true), expected);
+    }
+}
+
+#[test]
+fn a_name_that_none_is_for_gets_the_first_or_an_alert() {
+    let wrong = shown("a.b.shop.test", false);
+    assert!(wrong.starts_with("CN=first.test, ") && wrong.contains("not valid for name"), "{wrong}");
+    let refused = shown("a.b.shop.test", true);
+    assert!(refused.starts_with(", ") && refused.contains("UnrecognisedName"), "{refused}");
+    // No name is asked for when a client knows an address only.
+    assert!(shown("192.0.2.1", true).starts_with("CN=first.test, "));
+    let (_, server) = three(false);
+    assert_eq!((server.shown_to(None), server.shown_to(Some("m.shop.test"))), (0, 1));
+    assert!(server.is_for(1, "m.shop.test") && !server.is_for(2, "m.shop.test") && !server.is_for(9, ""));
 }
 
 #[test]

@@ -212,15 +212,8 @@ fn six_connections_carry_twenty_images() {
     let html: String = (0..20).map(|n| format!("<img src=/{n}.png>")).collect();
     let mut resources = vec![("/".to_owned(), Resource::new("text/html", html))];
     resources.extend((0..20).map(|n| (format!("/{n}.png"), Resource::new("image/png", vec![n; 3_000]))));
-    let server = WebServer {
-        port: 9000,
-        identity: None,
-        http2: false,
-        pages: PageSet::new("test", resources),
-        think: Nanos::from_millis(10),
-        silent: false,
-        idle: Default::default(),
-    };
+    let server =
+        WebServer { think: Nanos::from_millis(10), ..WebServer::new(9000, PageSet::new("test", resources)) };
     drop(net.spawn(server.run(net.clone())));
     let (ok, summary) = world.step(open("http://google.com:9000/", &browser));
     assert!(ok && summary.ends_with("in 21 resources"), "{summary}");

@@ -1,6 +1,7 @@
 //! Browser, balancer and servers together on one machine, over its loopback interface: the whole way of a page.
 
 mod hostile;
+mod sites;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -152,13 +153,9 @@ fn start_servers(net: &Net, setup: &Setup, authority: &Authority) {
         .collect();
     for upstream in upstreams.iter().take(setup.alive) {
         let server = WebServer {
-            port: upstream.address.port(),
-            identity: None,
-            http2: false,
-            pages: PageSet::built_in(setup.pages).unwrap(),
             think: Nanos::from_millis(20),
             silent: setup.silent,
-            idle: Default::default(),
+            ..WebServer::new(upstream.address.port(), PageSet::built_in(setup.pages).unwrap())
         };
         drop(net.spawn(server.run(net.clone())));
     }
