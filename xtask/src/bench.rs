@@ -73,6 +73,9 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if args.iter().any(|a| a == "attach") {
         return crate::attach::run(&target());
     }
+    if args.iter().any(|a| a == "l7") {
+        return crate::bench_l7::run(&target());
+    }
     if args.iter().any(|a| a == "nat") {
         let folder = args.iter().position(|a| a == "--kernel").and_then(|at| args.get(at + 1));
         return crate::bench_nat::run(

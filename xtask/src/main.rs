@@ -2,6 +2,7 @@
 
 mod attach;
 mod bench;
+mod bench_l7;
 mod bench_nat;
 mod ci;
 mod end;
@@ -25,6 +26,7 @@ cargo xtask TASK
   bench attach    real programs in a simulated network beside slirp4netns (as root)
   bench nat       what NAT adds to a packet, and the kernel's figure (as root)
                   --kernel DIR  where the kernel's runner is
+  bench l7        what an L7 hop costs a request, beside nginx as a reverse proxy on loopback
   goodput         writes docs/goodput.md: what each congestion control gets through, and the formulae (some minutes)
                   --check      fails when a figure differs instead
   interop         the kernel's TCP against ours through real namespaces: 315 cases, 100 MB both ways (hours)

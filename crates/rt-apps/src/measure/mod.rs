@@ -1,6 +1,6 @@
 //! Steps that measure a path: which routers are on it ([`trace_route`]), how long a packet may be ([`path_mtu`]), how much
-//! TCP gets through it ([`send()`]), what becomes of a stream of sound or pictures ([`stream()`]); and who takes what they
-//! send ([`sink()`]).
+//! TCP gets through it ([`send()`]), what becomes of a stream of sound or pictures ([`stream()`]), how many requests a server
+//! takes ([`load()`]); and who takes what they send ([`sink()`]).
 //!
 //! Each prints what the well-known tools print (traceroute, tracepath, iperf) and says every line of it with exact values
 //! ([`rt_base::AppRecord::Measured`]), so that the story has it as data.
@@ -8,6 +8,7 @@
 //! Deliberate simplification: the tools here ask one thing at a time and wait for it, where today's traceroute sends a
 //! dozen probes at once. Virtual time costs nothing.
 
+mod load;
 mod playout;
 mod route;
 mod send;
@@ -24,6 +25,7 @@ use crate::dns::{LookupError, RecordType};
 use crate::net::Net;
 use crate::step::StepResult;
 
+pub use load::{LoadOptions, load};
 pub use route::{RouteOptions, trace_route};
 pub use send::{SendOptions, send};
 pub use sink::sink;

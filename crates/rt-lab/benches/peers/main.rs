@@ -1,8 +1,9 @@
 //! Ours of `cargo xtask bench`: the same topologies, sizes and counts as the peer programs, one line of `key=value` words
-//! each. `cargo bench -p rt-lab --bench peers -- chain bulk dumbbell scale record pcapng rules`.
+//! each. `cargo bench -p rt-lab --bench peers -- chain bulk dumbbell scale record pcapng rules l7`.
 //!
 //! Single thread, recording off (but for `record`), real checksums.
 
+mod l7;
 mod measure;
 mod net;
 mod rules;
@@ -19,7 +20,7 @@ use crate::net::Net;
 fn main() {
     // Cargo passes `--bench` to every bench program.
     let names: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let all = ["chain", "bulk", "dumbbell", "scale", "record", "pcapng", "rules"];
+    let all = ["chain", "bulk", "dumbbell", "scale", "record", "pcapng", "rules", "l7"];
     let wanted: Vec<&str> =
         if names.is_empty() { all.to_vec() } else { names.iter().map(String::as_str).collect() };
     for name in wanted {
@@ -31,6 +32,7 @@ fn main() {
             "record" => record(),
             "pcapng" => pcapng(),
             "rules" => rules::rules(),
+            "l7" => l7::l7(),
             other => {
                 eprintln!("no bench is called {other}; there are {}", all.join(", "));
                 std::process::exit(2);

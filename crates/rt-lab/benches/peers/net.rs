@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use rt_apps::Runtime;
 use rt_base::{MacAddr, Nanos, NodeId, PortId};
 use rt_devices::{Host, Traffic};
 use rt_rules::{Origin, Route, RouteKind};
@@ -10,11 +11,18 @@ use rt_sim::{DirectionSpec, LinkSpec, QueueSpec, Sim};
 use rt_stack::tcp::TcpConfig;
 use rt_stack::{IfaceConfig, Stack, StackConfig};
 
+/// Civil time at the start: 21 November 2026.
+pub(crate) const EPOCH: u64 = 1_795_219_200;
+
+/// Starts what runs on a machine.
+type Start = Box<dyn FnOnce(&mut Runtime)>;
+
 #[derive(Default)]
 struct Machine {
     interfaces: Vec<IfaceConfig>,
     routes: Vec<(IpNet, IpAddr)>,
     traffic: Vec<Traffic>,
+    apps: Option<Start>,
 }
 
 /// The list.
@@ -73,6 +81,11 @@ impl Net {
         self.machines[node].traffic.push(traffic);
     }
 
+    /// What runs on a machine, instead of plain traffic.
+    pub(crate) fn apps(&mut self, node: usize, start: impl FnOnce(&mut Runtime) + 'static) {
+        self.machines[node].apps = Some(Box::new(start));
+    }
+
     /// Who is at the other end of each interface: the peers' point-to-point links have no ARP, so ours know it already.
     fn neighbors(&self) -> Vec<Vec<(PortId, IpAddr, MacAddr)>> {
         let mut known = vec![Vec::new(); self.machines.len()];
@@ -94,7 +107,7 @@ impl Net {
                 .iter()
                 .map(|(prefix, via)| route(&machine.interfaces, *prefix, *via))
                 .collect();
-            let forwarding = machine.traffic.is_empty();
+            let forwarding = machine.traffic.is_empty() && machine.apps.is_none();
             let config = StackConfig {
                 interfaces: machine.interfaces,
                 routes,
@@ -107,7 +120,15 @@ impl Net {
             for &(port, address, mac) in &neighbors[index] {
                 stack.add_neighbor(port, address, mac);
             }
-            sim.add_node(&name, Box::new(Host::with_traffic(stack, machine.traffic)), Nanos::ZERO);
+            let host = match machine.apps {
+                None => Host::with_traffic(stack, machine.traffic),
+                Some(start) => {
+                    let mut runtime = Runtime::new(stack, 1, &name, EPOCH);
+                    start(&mut runtime);
+                    Host::with_apps(runtime)
+                }
+            };
+            sim.add_node(&name, Box::new(host), Nanos::ZERO);
         }
         for link in self.links {
             sim.add_link(link);
