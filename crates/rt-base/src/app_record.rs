@@ -205,6 +205,23 @@ pub enum AppRecord {
         /// What was decided, and why.
         decision: CacheDecision,
     },
+    /// A server of several sites at one address took one for a request, by the host asked for.
+    ChoseSite {
+        /// The client's connection: its other end.
+        downstream: SocketAddr,
+        /// The ordinal of the request on that connection, from 0.
+        downstream_ordinal: u32,
+        /// The host asked for, without port.
+        host: String,
+        /// The name of the site; the default one when `None`.
+        site: Option<String>,
+        /// Sites at the address, the default one included.
+        sites: u32,
+        /// Which certificate the connection was shown, from 1, and out of how many; 0 of 0 without TLS.
+        certificate: (u32, u32),
+        /// That certificate is not for the host, and the server answers nothing but that.
+        misdirected: bool,
+    },
     /// A request travels on this connection (`stream` as in HTTP/2; 0 for protocols without streams).
     UsesConnection {
         /// Which request.

@@ -115,9 +115,18 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             let zones: Vec<Zone> = zones.filter_map(|z| Zone::parse(&z.apex, &z.text).ok()).collect();
             net.serve("dns server", authoritative_server(net.clone(), zones, *think, *silent));
         }
-        App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle } => {
+        App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle, hosting } => {
+            let site = |(name, pages): &(String, Pages)| server::Site {
+                names: vec![name.clone()],
+                pages: page_set(pages),
+            };
+            // Without the first one it speaks no TLS.
+            let more = hosting.certificates.iter().filter(|_| certificate.is_some());
+            let certificates = certificate.iter().chain(more);
             let server = WebServer {
-                identities: shared.identity(*certificate).into_iter().collect(),
+                identities: certificates.filter_map(|c| shared.identity(Some(*c))).collect(),
+                sites: hosting.sites.iter().map(site).collect(),
+                strict: server::Strict { sni: hosting.refuses_sni, host: hosting.refuses_host },
                 http2: *http2,
                 think: *think,
                 silent: *silent,
@@ -222,7 +231,16 @@ fn start_small(net: &Net, name: &str, which: Small, port: u16) {
 fn page_set(pages: &Pages) -> PageSet {
     match pages {
         Pages::BuiltIn(name) => PageSet::built_in(name).unwrap_or_else(|| PageSet::from_files(&[])),
-        Pages::Files(files) => PageSet::from_files(files),
+        Pages::Files(files) => {
+            let file = |file: &rt_scenario::model::PageFile| server::PageFile {
+                path: file.path.clone(),
+                content_type: file.kind.clone(),
+                bytes: file.bytes.clone(),
+                redirect: file.redirect.clone(),
+                cookies: file.cookies.clone(),
+            };
+            PageSet::from_files(&files.iter().map(file).collect::<Vec<_>>())
+        }
     }
 }
 

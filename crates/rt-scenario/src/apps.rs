@@ -5,8 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use rt_base::{MacAddr, Nanos, NodeId, PortId};
 
 use crate::diag::{Code, Span};
-use crate::language::PAGE_SETS;
-use crate::model::{App, Balance, Certificate, Issuer, Pages};
+use crate::model::{App, Balance, Certificate, Issuer};
 use crate::tree::Value;
 use crate::units;
 use crate::world::{CertDraft, World};
@@ -53,7 +52,8 @@ impl World<'_, '_> {
         self.idle_app_keys(word, value);
         let think = value.duration_at("think");
         let silent = value.flag_at("silent").unwrap_or(false);
-        let certificate = self.certificate_named(value);
+        let certificates = self.certificates_named(value);
+        let certificate = certificates.first().copied();
         let usual = if certificate.is_some() { 443 } else { 80 };
         let port = port_or(value, usual);
         let http2 = value.flag_at("http2").unwrap_or(certificate.is_some());
@@ -69,6 +69,7 @@ impl World<'_, '_> {
                     silent,
                     idle_unused: value.duration_at("idle-unused"),
                     idle: value.duration_at("idle"),
+                    hosting: Box::new(self.read_hosting(value, &certificates)),
                 }
             }
             "split-tcp" => App::SplitTcp { port },
@@ -194,55 +195,14 @@ impl World<'_, '_> {
         out
     }
 
-    /// The page set or folder that `value` names.
-    pub(crate) fn read_pages(&mut self, value: Option<&Value>, usual: &str) -> Pages {
-        let Some(value) = value else { return Pages::BuiltIn(usual.to_owned()) };
-        let Some(text) = value.text() else { return self.read_page_files(value) };
-        if PAGE_SETS.contains(&text) {
-            return Pages::BuiltIn(text.to_owned());
-        }
-        if !text.contains(['/', '.']) {
-            self.problems
-                .add(
-                    Code::UnknownReference,
-                    value.span,
-                    format!("there is no page set `{text}`"),
-                    "no such page set",
-                )
-                .known(text, PAGE_SETS)
-                .help("a folder is written with a slash: `./my-pages`");
-            return Pages::BuiltIn(usual.to_owned());
-        }
-        match self.folders.read(text) {
-            Ok(files) => Pages::Files(with_types(files)),
-            Err(why) => {
-                let message = format!("the folder `{text}` cannot be read: {why}");
-                self.problems.add(Code::BadFolder, value.span, message, "this folder");
-                Pages::BuiltIn(usual.to_owned())
-            }
-        }
+    /// The certificates that `certificate:` names: one, or a list of which the first is the default.
+    fn certificates_named(&mut self, value: &Value) -> Vec<usize> {
+        let Some(at) = value.get("certificate") else { return Vec::new() };
+        let named = if at.text().is_some() { std::slice::from_ref(at) } else { at.items() };
+        named.iter().filter_map(|one| self.certificate_named(one)).collect()
     }
 
-    /// Pages written in the scenario itself.
-    fn read_page_files(&mut self, value: &Value) -> Pages {
-        let mut files = Vec::new();
-        for (path, page) in value.entries() {
-            let given = page.str_at("text").map(|t| t.as_bytes().to_vec());
-            let bytes = given.or_else(|| from_hex(page.str_at("hex")?));
-            let Some(bytes) = bytes.filter(|_| path.text.starts_with('/')) else {
-                self.problems
-                    .add(Code::WrongShape, path.span, format!("`{}` is not a page", path.text), "not a page")
-                    .help("write `/index.html: { type: text/html, text: \"...\" }`");
-                continue;
-            };
-            let kind = page.str_at("type").map_or_else(|| content_type(&path.text).to_owned(), str::to_owned);
-            files.push((path.text.clone(), kind, bytes));
-        }
-        Pages::Files(files)
-    }
-
-    fn certificate_named(&mut self, value: &Value) -> Option<usize> {
-        let at = value.get("certificate")?;
+    fn certificate_named(&mut self, at: &Value) -> Option<usize> {
         let name = at.text()?;
         let found = self.certificates.iter().position(|c| c.name == name);
         if found.is_none() {
@@ -338,30 +298,4 @@ fn usual_pool(own: ipnet::IpNet) -> Option<(IpAddr, IpAddr)> {
         (low + (high - low) / 2 + 1, high.saturating_sub(1))
     };
     if first > last { None } else { Some((IpAddr::V4(first.into()), IpAddr::V4(last.into()))) }
-}
-
-/// Bytes from pairs of hexadecimal digits.
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    if digits.len().is_multiple_of(2) { digits.chunks(2).map(byte).collect() } else { None }
-}
-
-/// The content type that a path's ending says.
-fn content_type(path: &str) -> &'static str {
-    match path.rsplit('.').next().unwrap_or("") {
-        "html" | "htm" => "text/html; charset=utf-8",
-        "css" => "text/css",
-        "js" => "text/javascript",
-        "json" => "application/json",
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "svg" => "image/svg+xml",
-        "txt" => "text/plain; charset=utf-8",
-        _ => "application/octet-stream",
-    }
-}
-
-fn with_types(files: Vec<(String, Vec<u8>)>) -> Vec<(String, String, Vec<u8>)> {
-    files.into_iter().map(|(path, bytes)| (path.clone(), content_type(&path).to_owned(), bytes)).collect()
 }

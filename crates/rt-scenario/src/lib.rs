@@ -26,6 +26,7 @@ mod machine;
 mod measure;
 pub mod model;
 mod nat;
+mod pages;
 mod plain;
 mod proxy;
 mod reference;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG,
-    HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, SERVER, SET_COOKIE, VARY,
+    HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, SERVER, SET_COOKIE, VARY,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode};
@@ -45,7 +45,11 @@ pub(super) fn answer(pages: &PageSet, request: &Parts, body: &Bytes, now: u64) -
 fn get(resource: &Resource, request: &Parts, now: u64) -> Response<Body> {
     let coding = choose_coding(resource, &request.headers);
     let etag = resource.etag(coding);
-    let mut response = if resource.validators && is_unchanged(&request.headers, &etag) {
+    let mut response = if let Some((code, to)) = &resource.redirect {
+        let mut response = page(*code, &format!("It is at <a href=\"{0}\">{0}</a>.", escape(to)));
+        put(response.headers_mut(), LOCATION, to);
+        response
+    } else if resource.validators && is_unchanged(&request.headers, &etag) {
         status(StatusCode::NOT_MODIFIED, Bytes::new())
     } else {
         let mut response = status(StatusCode::OK, resource.encoded(coding));
@@ -56,8 +60,10 @@ fn get(resource: &Resource, request: &Parts, now: u64) -> Response<Body> {
         response
     };
     let headers = response.headers_mut();
-    put(headers, CACHE_CONTROL, &resource.cache_control);
-    if resource.compressible() {
+    if !resource.cache_control.is_empty() {
+        put(headers, CACHE_CONTROL, &resource.cache_control);
+    }
+    if resource.redirect.is_none() && resource.compressible() {
         put(headers, VARY, "Accept-Encoding");
     }
     if resource.validators {

@@ -18,7 +18,7 @@ mod web;
 
 pub use crate::http::IdleLimits;
 pub(crate) use answer::{page, put};
-pub use pages::{PageSet, Resource};
+pub use pages::{PageFile, PageSet, Resource};
 pub(crate) use serve::{Client, serve};
 pub use web::{Site, Strict, WebServer};
 pub(crate) use web::{collect, open};

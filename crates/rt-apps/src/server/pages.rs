@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use http::StatusCode;
 
 use super::built_in;
 use super::recorded::Recorded;
@@ -35,15 +36,21 @@ impl PageSet {
         Some(SETS[index].get_or_init(|| built_in::make(name)).clone())
     }
 
-    /// Files given with a scenario: (path, content type, bytes). `/` also answers for an `index.html`; an empty content
-    /// type is guessed from the path's ending. They may be cached for ten minutes and revalidated after.
+    /// Files given with a scenario. `/` also answers for an `index.html`; an empty content type is guessed from the path's
+    /// ending. They may be cached for ten minutes and revalidated after; those that set cookies are for one person.
     #[must_use]
-    pub fn from_files(files: &[(String, String, Vec<u8>)]) -> PageSet {
+    pub fn from_files(files: &[PageFile]) -> PageSet {
         let mut resources = Vec::new();
-        for (path, content_type, bytes) in files {
+        for PageFile { path, content_type, bytes, redirect, cookies } in files {
             let path = format!("/{}", path.trim_start_matches('/'));
             let content_type = if content_type.is_empty() { guess_type(&path) } else { content_type };
-            let resource = Resource::new(content_type, bytes.clone()).cached("public, max-age=600");
+            let mut resource = Resource::new(content_type, bytes.clone()).cached("public, max-age=600");
+            if !cookies.is_empty() {
+                resource = cookies.iter().fold(resource.personal(), |resource, field| resource.cookie(field));
+            }
+            if let Some((status, to)) = redirect {
+                resource = resource.leading_to(*status, to);
+            }
             if let Some(folder) = path.strip_suffix("index.html") {
                 resources.push((folder.to_owned(), resource.clone()));
             }
@@ -83,6 +90,21 @@ impl PageSet {
     }
 }
 
+/// A file of a scenario, as a server has it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PageFile {
+    /// Where it is.
+    pub path: String,
+    /// Its content type, or nothing.
+    pub content_type: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// Where it leads instead: status and target.
+    pub redirect: Option<(u16, String)>,
+    /// Set-Cookie values.
+    pub cookies: Vec<String>,
+}
+
 /// One thing a server has.
 #[derive(Clone, Debug)]
 pub struct Resource {
@@ -90,6 +112,8 @@ pub struct Resource {
     pub(super) cache_control: String,
     /// Set-Cookie values.
     pub(super) cookies: Vec<String>,
+    /// Where it leads instead of being shown, and with which status.
+    pub(super) redirect: Option<(StatusCode, String)>,
     /// Whether it has validators (ETag, Last-Modified): files do, pages made for one person do not.
     pub(super) validators: bool,
     pub(super) plain: Bytes,
@@ -107,6 +131,7 @@ impl Resource {
             content_type: content_type.to_owned(),
             cache_control: "public, max-age=3600".to_owned(),
             cookies: Vec::new(),
+            redirect: None,
             validators: true,
             tag: format!("{:016x}", fnv(&plain)),
             plain,
@@ -127,6 +152,18 @@ impl Resource {
     pub fn personal(mut self) -> Resource {
         self.validators = false;
         self.cached("private, max-age=0")
+    }
+
+    /// Leads to `to` instead (RFC 9110, 15.4). A temporary one says nothing about being kept.
+    #[must_use]
+    pub fn leading_to(mut self, status: u16, to: &str) -> Resource {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::MOVED_PERMANENTLY);
+        self.validators = false;
+        if !matches!(status.as_u16(), 301 | 308) {
+            self.cache_control.clear();
+        }
+        self.redirect = Some((status, to.to_owned()));
+        self
     }
 
     /// Sets a cookie on every visit.

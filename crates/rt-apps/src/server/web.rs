@@ -1,5 +1,6 @@
 //! The web server app.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -91,15 +92,60 @@ impl WebServer {
             drop(net.clone().spawn(async move {
                 let (host, config, idle) = (net.clone(), Arc::clone(&config), config.idle);
                 let certificates = tls.clone();
-                let handler = move |client: Client, _, request: Request<Incoming>| {
-                    let misdirected = config.strict.host
-                        && certificates
-                            .as_ref()
-                            .is_some_and(|tls| !tls.is_for(client.shown, asked(&request)));
-                    respond(host.clone(), Arc::clone(&config), misdirected, request)
+                let handler = move |client: Client, ordinal, request: Request<Incoming>| {
+                    let chosen = config.choose(client, certificates.as_ref(), &request);
+                    if config.hosts_several() {
+                        host.say(chosen.record(client.peer, ordinal));
+                    }
+                    respond(host.clone(), Arc::clone(&config), chosen, request)
                 };
                 serve(&net, stream, tls.as_ref(), idle, handler).await;
             }));
+        }
+    }
+
+    fn hosts_several(&self) -> bool {
+        !self.sites.is_empty() || self.identities.len() > 1
+    }
+
+    /// What a request gets by the name that it is for.
+    fn choose<B>(&self, client: Client, tls: Option<&ServerTls>, request: &Request<B>) -> Chosen {
+        let host = asked(request);
+        let site = names::choose(self.sites.iter().map(|site| &site.names[..]), host);
+        let named = |site: &Site| site.names.iter().find(|name| names::covers(name, host)).cloned();
+        let shown = if tls.is_some() { client.shown as u32 + 1 } else { 0 };
+        Chosen {
+            host: host.to_owned(),
+            site,
+            name: site.and_then(|index| named(&self.sites[index])),
+            sites: self.sites.len() as u32 + 1,
+            certificate: (shown, self.identities.len() as u32),
+            misdirected: self.strict.host && tls.is_some_and(|tls| !tls.is_for(client.shown, host)),
+        }
+    }
+}
+
+/// The site that a request is for.
+struct Chosen {
+    host: String,
+    /// Its index; the default one when `None`.
+    site: Option<usize>,
+    name: Option<String>,
+    sites: u32,
+    certificate: (u32, u32),
+    misdirected: bool,
+}
+
+impl Chosen {
+    fn record(&self, downstream: SocketAddr, downstream_ordinal: u32) -> AppRecord {
+        AppRecord::ChoseSite {
+            downstream,
+            downstream_ordinal,
+            host: self.host.clone(),
+            site: self.name.clone(),
+            sites: self.sites,
+            certificate: self.certificate,
+            misdirected: self.misdirected,
         }
     }
 }
@@ -163,13 +209,13 @@ pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Response<Body>> {
 async fn respond(
     net: Net,
     config: Arc<WebServer>,
-    misdirected: bool,
+    chosen: Chosen,
     request: Request<Incoming>,
 ) -> Response<Body> {
     if config.silent {
         return std::future::pending().await;
     }
-    if misdirected {
+    if chosen.misdirected {
         //= rfc9110#section-15.5.20 a request for an origin that this connection cannot speak for
         net.sleep(config.think, Wait::ServerThink).await;
         return page(
@@ -177,8 +223,7 @@ async fn respond(
             "The certificate of this connection is not for the host that was asked for.",
         );
     }
-    let site = names::choose(config.sites.iter().map(|site| &site.names[..]), asked(&request));
-    let pages = site.map_or(&config.pages, |index| &config.sites[index].pages);
+    let pages = chosen.site.map_or(&config.pages, |index| &config.sites[index].pages);
     let (parts, body) = request.into_parts();
     if pages.inspects && inspect::is_call(&parts) {
         return inspect::answer(&net, &parts, body, config.think).await;

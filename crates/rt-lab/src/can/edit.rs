@@ -255,6 +255,7 @@ pub(super) fn listener(protocol: Protocol, port: u16) -> App {
         silent: false,
         idle_unused: None,
         idle: None,
+        hosting: Box::default(),
     }
 }
 

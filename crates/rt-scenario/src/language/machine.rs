@@ -285,10 +285,18 @@ static PAGE: Shape = Shape {
         key("type", Ty::Text, "Its content type, such as text/html; by its ending when not given."),
         key("text", Ty::Text, "Its content."),
         key("hex", Ty::Text, "Its content in hexadecimal, for what is not text."),
+        key("redirect", Ty::Text, "The path leads there instead: `https://www.shop.example/`, `/new`."),
+        key(
+            "status",
+            Ty::OneOf(&["301", "302", "303", "307", "308"]),
+            "How it leads there (301, for good, by default).",
+        ),
+        key("cookies", Ty::List(&Ty::Text), "Set-Cookie on every visit: `SID=31d4; Path=/; Secure`."),
     ]],
 };
 static PAGE_TY: Ty = Ty::Object(&PAGE);
 static PAGES_TY: Ty = Ty::Map("path", &PAGE_TY);
+static SITE_PAGES_TY: Ty = Ty::Either(&Ty::Text, &PAGES_TY);
 pub(super) const PAGES: Key = key(
     "pages",
     Ty::Either(&Ty::Text, &PAGES_TY),
@@ -309,7 +317,24 @@ pub(super) static HTTP: Shape = Shape {
     keys: &[&[
         PORT,
         PAGES,
-        CERTIFICATE,
+        key(
+            "certificate",
+            Ty::Either(&Ty::Name, &Ty::List(&Ty::Name)),
+            "The name of a certificate under `names: certificates:`, or several: the name that a client asks for (SNI) chooses, \
+             and the first is for whoever asks for none of them.",
+        ),
+        key(
+            "sites",
+            Ty::Map("host name", &SITE_PAGES_TY),
+            "Other sites at its address: pages by the host that a request is for; `*.shop.example` is for any one label. \
+             Whoever asks for another host gets `pages`.",
+        ),
+        key(
+            "strict",
+            Ty::List(&Ty::OneOf(&["sni", "host"])),
+            "What it refuses: `sni`, a name in the handshake that no certificate is for (the alert unrecognized_name); \
+             `host`, a host that the certificate of the connection is not for (421). Nothing by default, as nginx.",
+        ),
         HTTP2,
         THINK,
         SILENT,

@@ -217,6 +217,19 @@ pub(super) const CERT_TY: Ty = Ty::Either(
     &Ty::Object(&CERT_OPTIONS),
 );
 
+static HOSTED_SITE: Shape = Shape {
+    name: "a site at an address of several",
+    about: "What is served under one host name.",
+    keys: &[&[PAGES, key("certificate", CERT_TY, "Its own certificate; `good` where the machine has one.")]],
+};
+static HOSTED_TY: Ty = Ty::Either(&Ty::Text, &Ty::Object(&HOSTED_SITE));
+const HOSTED: Key = key(
+    "sites",
+    Ty::Map("host name", &HOSTED_TY),
+    "Other sites at its address, each with its pages and its own certificate: SNI chooses the certificate, Host the pages. They \
+     are in DNS where `names`, `records` or other zones lead here.",
+);
+
 pub(super) static EDGE_PLACE: Shape = Shape {
     name: "an edge",
     about: "A load balancer and its servers in one place.",
@@ -347,6 +360,7 @@ pub(super) static HOST_SITE: Shape = Shape {
             key("names", *HOST_NAMES, "Its names; zone and name server follow from them."),
             key("access", Ty::Object(&ACCESS), "The link to the internet (10Gbit/s, 50us by default)."),
             key("certificate", CERT_TY, "The certificate of its web server on port 443 (none by default)."),
+            HOSTED,
             key(
                 "name-server",
                 NAME_SERVER_TY,

@@ -13,12 +13,14 @@ mod proxy;
 mod ssh;
 mod story;
 mod tcp;
+mod web;
 
 pub use balancer::*;
 pub use proxy::*;
 pub use ssh::*;
 pub use story::*;
 pub use tcp::*;
+pub use web::*;
 
 /// A whole checked scenario. Indices are ids: `nodes[3]` is `NodeId(3)`, `links[2]` is `LinkId(2)`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -7,15 +7,7 @@ use rt_base::{MacAddr, Nanos, NodeId, PortId, Time};
 use rt_rules::Origin;
 use serde::{Deserialize, Serialize};
 
-/// What an HTTP server serves.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pages {
-    /// A built-in set: `google-home`, `hello`, `shop`.
-    BuiltIn(String),
-    /// Files given with the scenario: (path, content type, bytes).
-    Files(Vec<(String, String, Vec<u8>)>),
-}
+use super::web::{Hosting, Pages};
 
 /// How a proxy picks an upstream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -94,6 +86,9 @@ pub enum App {
         idle_unused: Option<Nanos>,
         /// Closes a connection that was idle for this long.
         idle: Option<Nanos>,
+        /// Other sites at its address.
+        #[serde(default)]
+        hosting: Box<Hosting>,
     },
     /// An SSH server.
     Ssh {

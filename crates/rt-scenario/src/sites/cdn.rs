@@ -122,6 +122,7 @@ fn build_origin(
         silent: value.flag_at("silent").unwrap_or(false),
         idle_unused: None,
         idle: None,
+        hosting: Box::default(),
     });
     let node = draft.node.name.clone();
     (Origin { node, at: SocketAddr::new(address.addr(), port), span }, certificate.is_some())

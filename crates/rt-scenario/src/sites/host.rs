@@ -2,7 +2,7 @@
 
 use super::{Plan, Public, attach, place_of, publish, read_names, server_wire, with_length};
 use crate::apps::HTTP_THINK;
-use crate::model::{App, NodeKind};
+use crate::model::{App, Hosting, NodeKind};
 use crate::tree::{Key, Value};
 use crate::world::World;
 
@@ -28,27 +28,62 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
     world.read_firewall(id, value);
     world.read_apps(id, value);
     let names = read_names(world, value);
-    if let Some(written) = value.get("certificate")
-        && let Some(certificate) = world.read_certificate(&name.text, Some(written), &names)
-    {
-        secure(world, id, certificate);
+    let written = value.get("certificate");
+    let with_tls = written.is_some_and(|word| word.text() != Some("none"));
+    let hosting = world.read_hosted(&name.text, value, with_tls);
+    host(world, id, &hosting);
+    // Names of sites with a certificate of their own are not in the first one.
+    let own: Vec<String> =
+        names.iter().filter(|name| !hosting.sites.iter().any(|(site, _)| site == *name)).cloned().collect();
+    let first = written.and_then(|written| world.read_certificate(&name.text, Some(written), &own));
+    let certificates: Vec<usize> = first.into_iter().chain(hosting.certificates).collect();
+    if !certificates.is_empty() {
+        secure(world, id, &certificates);
     }
     let address = with_length(address.addr(), 32).addr();
     publish(world, plan, name, value, (&names, address, &place));
 }
 
-/// Its web server also answers on port 443, with the same pages.
-pub(super) fn secure(world: &mut World<'_, '_>, id: rt_base::NodeId, certificate: usize) {
+/// Its plain web servers, or one that is made, have these sites too.
+fn host(world: &mut World<'_, '_>, id: rt_base::NodeId, hosting: &Hosting) {
+    let apps = &mut world.node(id).node.apps;
+    if hosting.sites.is_empty() {
+        return;
+    }
+    if !apps.iter().any(|app| matches!(app, App::HttpServer { certificate: None, .. })) {
+        apps.push(App::HttpServer {
+            port: 80,
+            certificate: None,
+            http2: false,
+            pages: hosting.sites[0].1.clone(),
+            think: HTTP_THINK,
+            silent: false,
+            idle_unused: None,
+            idle: None,
+            hosting: Box::default(),
+        });
+    }
+    for app in apps {
+        if let App::HttpServer { certificate: None, hosting: has, .. } = app {
+            has.sites.extend(hosting.sites.iter().cloned());
+        }
+    }
+}
+
+/// Its web server also answers on port 443, with the same pages; the first certificate is the default.
+pub(super) fn secure(world: &mut World<'_, '_>, id: rt_base::NodeId, certificates: &[usize]) {
     let node = &mut world.node(id).node;
     let plain = node.apps.iter().find_map(|app| match app {
-        App::HttpServer { certificate: None, pages, think, silent, .. } => {
-            Some((pages.clone(), *think, *silent))
+        App::HttpServer { certificate: None, pages, think, silent, hosting, .. } => {
+            Some((pages.clone(), *think, *silent, hosting.clone()))
         }
         _ => None,
     });
-    let (pages, think, silent) =
-        plain.unwrap_or_else(|| (crate::model::Pages::BuiltIn("hello".to_owned()), HTTP_THINK, false));
-    let certificate = Some(certificate);
+    let (pages, think, silent, mut hosting) = plain.unwrap_or_else(|| {
+        (crate::model::Pages::BuiltIn("hello".to_owned()), HTTP_THINK, false, Box::default())
+    });
+    let certificate = certificates.first().copied();
+    hosting.certificates = certificates.iter().skip(1).copied().collect();
     node.apps.push(App::HttpServer {
         port: 443,
         certificate,
@@ -58,5 +93,6 @@ pub(super) fn secure(world: &mut World<'_, '_>, id: rt_base::NodeId, certificate
         silent,
         idle_unused: None,
         idle: None,
+        hosting,
     });
 }

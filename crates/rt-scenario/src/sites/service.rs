@@ -129,6 +129,7 @@ fn build_server(
         silent: service.silent,
         idle_unused: None,
         idle: None,
+        hosting: Box::default(),
     });
     id
 }

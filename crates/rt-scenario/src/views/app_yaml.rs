@@ -3,8 +3,9 @@
 use rt_base::PortId;
 
 use super::plain_yaml::{Entries, Writer, list, map, q, yes_no};
+use super::web_yaml::show_pages;
 use crate::calls;
-use crate::model::{App, Balance, Model, Pages, WireguardPeer};
+use crate::model::{App, Balance, Model, WireguardPeer};
 use crate::units::show_duration;
 
 /// How certificates are called in the plain level, by their index.
@@ -18,8 +19,9 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
         App::DhcpClient { .. } | App::DhcpServer { .. } | App::DnsResolver { .. } | App::DnsServer { .. } => {
             addresses_and_names(model, app, name, &mut entries)
         }
-        App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle } => {
+        App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle, hosting } => {
             web(&mut entries, (*port, *certificate, *http2));
+            super::web_yaml::write_hosting(&mut entries, *certificate, hosting);
             entries.put("pages", show_pages(pages));
             entries.put("think", show_duration(*think));
             entries.put_if(*silent, "silent", || "yes".to_owned());
@@ -140,19 +142,6 @@ fn private_names(own: &[(String, std::net::IpAddr)]) -> String {
     let names: std::collections::BTreeSet<&str> = own.iter().map(|(n, _)| n.as_str()).collect();
     let of = |name: &str| list(own.iter().filter(|(n, _)| n == name).map(|(_, a)| a.to_string()));
     map(&names.iter().map(|n| (q(n), of(n))).collect::<Vec<_>>())
-}
-
-fn show_pages(pages: &Pages) -> String {
-    match pages {
-        Pages::BuiltIn(set) => q(set),
-        Pages::Files(files) => {
-            let one = |(path, kind, bytes): &(String, String, Vec<u8>)| {
-                let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-                (q(path), format!("{{ type: {}, hex: \"{hex}\" }}", q(kind)))
-            };
-            map(&files.iter().map(one).collect::<Vec<_>>())
-        }
-    }
 }
 
 /// The word of an app that is told nothing but its port.

@@ -9,6 +9,7 @@ mod plain_yaml;
 mod proxy_yaml;
 mod step_yaml;
 mod text;
+mod web_yaml;
 
 pub use crate::guard::reverse_path_word;
 pub use diagram::{dot, mermaid};

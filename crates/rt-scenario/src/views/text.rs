@@ -147,13 +147,17 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
         App::DnsServer { zones, silent, .. } => {
             format!("a name server for {} zones{}", zones.len(), quiet(silent))
         }
-        App::HttpServer { port, certificate, pages, silent, .. } => {
+        App::HttpServer { port, certificate, pages, silent, hosting, .. } => {
             let secure = if certificate.is_some() { "HTTPS" } else { "HTTP" };
             let pages = match pages {
                 Pages::BuiltIn(set) => set.clone(),
                 Pages::Files(files) => format!("{} files", files.len()),
             };
-            format!("{secure} on port {port}: {pages}{}", quiet(silent))
+            let others = match hosting.sites.len() {
+                0 => String::new(),
+                n => format!(", and {}", rt_base::count(n as u64, "other site")),
+            };
+            format!("{secure} on port {port}: {pages}{others}{}", quiet(silent))
         }
         App::Rpc { port, closes, .. } => {
             let closes = if *closes { ", closing after each" } else { "" };

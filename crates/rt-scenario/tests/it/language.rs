@@ -182,8 +182,11 @@ fn pages_may_be_written_in_the_file() {
     let App::HttpServer { pages: Pages::Files(files), .. } = &model.nodes[0].apps[0] else {
         panic!("no pages")
     };
-    assert_eq!(files[0], ("/".into(), "text/html".into(), b"hi".to_vec()));
-    assert_eq!(files[1].2, [0, 255]);
+    assert_eq!(
+        (files[0].path.as_str(), files[0].kind.as_str(), &files[0].bytes[..]),
+        ("/", "text/html", &b"hi"[..])
+    );
+    assert_eq!(files[1].bytes, [0, 255]);
 }
 
 /// Faults and switches of sites.
@@ -360,4 +363,56 @@ fn virtual_interfaces_are_read_and_written_back() {
         let problems = load("t.yaml", &text.replacen(old, new, 1)).map(|_| ()).expect_err(new);
         assert!(render_all(&problems).contains(why), "{new}: {}", render_all(&problems));
     }
+}
+
+/// Several certificates and sites at one address, redirects and cookies: as written, and after `show --expanded`.
+#[test]
+fn one_address_may_host_many_sites() {
+    let text = "name: t\nnames:\n  certificates:\n    a: { names: [a.test] }\n    b: { names: [b.test] }\ntopology:\n  nodes:\n    \
+                web:\n      address: 10.0.0.1/24\n      run:\n        - http:\n            certificate: [b, a]\n            strict: [host]\n            \
+                sites:\n              \"*.b.test\": shop\n              a.test:\n                /: { redirect: \"https://b.test/\", status: 302 }\n                \
+                /x/: { text: hi, cookies: [ \"SID=1; Path=/\" ] }\n    \
+                b: { address: 10.0.0.2/24 }\n  links:\n    - endpoints: [\"web:eth0\", \"b:eth0\"]\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let App::HttpServer { port: 443, certificate: Some(1), hosting, .. } = &model.nodes[0].apps[0] else {
+        panic!("{:?}", model.nodes[0].apps)
+    };
+    assert_eq!(
+        (hosting.certificates.as_slice(), hosting.refuses_sni, hosting.refuses_host),
+        (&[0][..], false, true)
+    );
+    let Pages::Files(files) = &hosting.sites[1].1 else { panic!("{hosting:?}") };
+    assert_eq!(files[0].redirect, Some((302, "https://b.test/".to_owned())));
+    assert_eq!((files[1].kind.as_str(), files[1].cookies.len()), ("text/html; charset=utf-8", 1));
+    let plain = rt_scenario::views::plain_yaml(&model);
+    let again = load("t.yaml", &plain).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    assert_eq!(again.nodes[0].apps, model.nodes[0].apps);
+}
+
+/// A machine of the internet with sites of their own: each has a certificate, the first one only the other names.
+#[test]
+fn a_host_may_have_many_sites() {
+    let text = "name: t\nsites:\n  net: { kind: internet, places: [paris] }\n  web:\n    kind: host\n    place: paris\n    address: 198.51.100.7\n    \
+                names: [shop.test, blog.test]\n    certificate: good\n    sites:\n      blog.test: hello\n      \
+                old.test: { pages: shop, certificate: expired }\n      b_d: hello\n";
+    let problems = load("t.yaml", text).map(|_| ()).unwrap_err();
+    assert!(
+        render_all(&problems).contains("`b_d` is not a host name: it needs a domain"),
+        "{}",
+        render_all(&problems)
+    );
+    let text = text.replace("      b_d: hello\n", "");
+    let model = load("t.yaml", &text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let web = model.nodes.iter().find(|n| n.name == "web").expect("web");
+    let [App::HttpServer { port: 80, .. }, App::HttpServer { port: 443, certificate, hosting, .. }] =
+        &web.apps[..]
+    else {
+        panic!("{:?}", web.apps)
+    };
+    let shown: Vec<_> =
+        certificate.iter().chain(&hosting.certificates).map(|&c| &model.certificates[c]).collect();
+    let names: Vec<_> = shown.iter().map(|c| c.names.join(",")).collect();
+    assert_eq!(names, ["shop.test", "blog.test", "old.test"]);
+    assert!(shown[2].not_after < shown[1].not_after);
+    assert_eq!(hosting.sites.len(), 2);
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rt_base::{AppRecord, CacheKind, CacheOutcome, NodeId, ReqId, ReqKind, Time};
+use rt_base::{AppRecord, CacheKind, CacheOutcome, ReqId, ReqKind, Time};
 
 use super::model::{Chapter, Field, Line, RequestStory, Timings};
 use super::tell::Step;
-use super::view::{Req, View};
+use super::view::{End, Req, View};
 use super::{lookup, relay, upstream, words};
 use crate::read::{HttpExchange, HttpHeader, HttpVersion, TcpConversation};
 
@@ -107,7 +107,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
     if let Some(upstream) = &upstream {
         lines.extend(upstream::lines(upstream, start));
     } else if let Some((server, there)) = relay::at_server(view, far) {
-        lines.extend(server_lines(view, server.node, there, start));
+        lines.extend(server_lines(view, server, there, start));
     }
     if let Some(response) = response {
         lines.extend(response_lines(tcp, exchange, response, start));
@@ -240,7 +240,8 @@ fn kept(req: &Req<'_>) -> Vec<Line> {
     req.said.iter().filter_map(line).collect()
 }
 
-fn server_lines(view: &View<'_>, node: NodeId, there: &HttpExchange, start: Time) -> Vec<Line> {
+fn server_lines(view: &View<'_>, server: End, there: &HttpExchange, start: Time) -> Vec<Line> {
+    let node = server.node;
     let got =
         there.request.body.span.unwrap_or(there.request.head).readable.at.max(there.request.head.readable.at);
     let mut lines = vec![
@@ -250,6 +251,11 @@ fn server_lines(view: &View<'_>, node: NodeId, there: &HttpExchange, start: Time
             .on(view.name(node))
             .margin(words::after(start, got)),
     ];
+    let said = view.cached.get(&(node, view.tcp(server).client, there.ordinal));
+    lines.extend(said.into_iter().flatten().filter_map(|(event, record)| {
+        let line = Line::new("http.site", view.name(node), site_words(record)?).deep(1);
+        Some(line.at(event.at).on(view.name(node)).margin(words::after(start, event.at)))
+    }));
     if let Some(response) = &there.response {
         let text = format!("answers after {}", words::between(got, response.head.first.at));
         lines.push(
@@ -261,6 +267,26 @@ fn server_lines(view: &View<'_>, node: NodeId, there: &HttpExchange, start: Time
         );
     }
     lines
+}
+
+/// Which of several sites a server took, and by what.
+fn site_words(record: &AppRecord) -> Option<String> {
+    let AppRecord::ChoseSite { host, site, sites, certificate, misdirected, .. } = record else {
+        return None;
+    };
+    let shown = match certificate {
+        (_, 0 | 1) => String::new(),
+        (number, of) => format!("; the name in the handshake chose certificate {number} of {of}"),
+    };
+    let host = if host.is_empty() { "no host" } else { host };
+    Some(match site {
+        _ if *misdirected => {
+            format!("is asked for {host}, which this connection's certificate is not for{shown}")
+        }
+        Some(site) if site == host => format!("{host} chooses the page: one of {sites} sites here{shown}"),
+        Some(site) => format!("{host} chooses the page, as one of {site}: one of {sites} sites here{shown}"),
+        None => format!("has no site {host}: the default one of {sites} answers{shown}"),
+    })
 }
 
 /// Reason phrases of the usual status codes (RFC 9110, 15).
@@ -283,6 +309,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         413 => "Content Too Large",
+        421 => "Misdirected Request",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         502 => "Bad Gateway",

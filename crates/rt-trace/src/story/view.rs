@@ -512,7 +512,9 @@ fn own_addresses(trace: &Trace) -> BTreeMap<NodeId, BTreeSet<IpAddr>> {
 fn cached_of(trace: &Trace) -> Cached<'_> {
     let mut all = Cached::new();
     for (event, record) in trace.said() {
-        if let AppRecord::SharedCache { downstream, downstream_ordinal, .. } = record {
+        if let AppRecord::SharedCache { downstream, downstream_ordinal, .. }
+        | AppRecord::ChoseSite { downstream, downstream_ordinal, .. } = record
+        {
             let place = (event.node(), *downstream, *downstream_ordinal);
             all.entry(place).or_default().push((event, record));
         }
@@ -556,6 +558,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             | AppRecord::Secret { .. }
             | AppRecord::Relayed { .. }
             | AppRecord::Balanced { .. }
+            | AppRecord::ChoseSite { .. }
             | AppRecord::AddressAssigned { .. } => {}
         }
     }

@@ -88,7 +88,7 @@ impl<'v> Vpc<'v> {
         if let Some(written) = value.get("certificate") {
             let whose = format!("{}.{}", self.name, name.text);
             if let Some(certificate) = world.read_certificate(&whose, Some(written), &names) {
-                super::super::host::secure(world, id, certificate);
+                super::super::host::secure(world, id, &[certificate]);
             }
         }
         let Some(at) = value.get("names").filter(|_| !names.is_empty()) else { return };

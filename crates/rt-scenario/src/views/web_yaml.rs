@@ -1,0 +1,40 @@
+//! What a web server serves, back to YAML.
+
+use super::app_yaml::certificate_name;
+use super::plain_yaml::{Entries, list, map, q};
+use crate::model::{Hosting, PageFile, Pages};
+
+pub(super) fn show_pages(pages: &Pages) -> String {
+    match pages {
+        Pages::BuiltIn(set) => q(set),
+        Pages::Files(files) => map(&files.iter().map(|file| (q(&file.path), page(file))).collect::<Vec<_>>()),
+    }
+}
+
+fn page(file: &PageFile) -> String {
+    let mut entries = Entries::default();
+    let hex: String = file.bytes.iter().map(|b| format!("{b:02x}")).collect();
+    entries.put("type", q(&file.kind));
+    entries.put("hex", format!("\"{hex}\""));
+    if let Some((status, to)) = &file.redirect {
+        entries.put("redirect", q(to));
+        entries.put("status", status.to_string());
+    }
+    entries.put_if(!file.cookies.is_empty(), "cookies", || list(file.cookies.iter().map(|one| q(one))));
+    map(&entries.0)
+}
+
+/// What it has for other names. The first certificate is written already when it is the only one.
+pub(super) fn write_hosting(entries: &mut Entries, first: Option<usize>, hosting: &Hosting) {
+    if !hosting.certificates.is_empty() {
+        entries.0.retain(|(key, _)| key != "certificate");
+        let all = first.iter().chain(&hosting.certificates).map(|&one| certificate_name(one));
+        entries.put("certificate", list(all));
+    }
+    let sites: Vec<(String, String)> =
+        hosting.sites.iter().map(|(name, pages)| (q(name), show_pages(pages))).collect();
+    entries.put_if(!sites.is_empty(), "sites", || map(&sites));
+    let words = [(hosting.refuses_sni, "sni"), (hosting.refuses_host, "host")];
+    let words: Vec<String> = words.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned()).collect();
+    entries.put_if(!words.is_empty(), "strict", || list(words));
+}
