@@ -222,6 +222,19 @@ pub enum AppRecord {
         /// That certificate is not for the host, and the server answers nothing but that.
         misdirected: bool,
     },
+    /// A name server chose which address an asker gets, by where that is.
+    Steered {
+        /// Who asked: a resolver.
+        asker: SocketAddr,
+        /// The id of its question.
+        id: u16,
+        /// The name.
+        name: String,
+        /// The address; all of them when `None`.
+        chosen: Option<IpAddr>,
+        /// One sentence.
+        why: String,
+    },
     /// A request travels on this connection (`stream` as in HTTP/2; 0 for protocols without streams).
     UsesConnection {
         /// Which request.

@@ -7,7 +7,10 @@ use ipnet::IpNet;
 use rt_apps::browser::{Browser, BrowserOptions, ClosePolicy, Habits, StepPins};
 use rt_apps::cache::CacheOptions;
 use rt_apps::dhcp::{DhcpClientConfig, DhcpServerConfig, dhcp_client, dhcp_server};
-use rt_apps::dns::{RecursiveConfig, ResolverConfig, Zone, authoritative_server, recursive_resolver};
+use rt_apps::dns::{
+    self, AuthoritativeConfig, RecursiveConfig, ResolverConfig, Zone, authoritative_server,
+    recursive_resolver,
+};
 use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
 use rt_apps::proxy::{self, Edge, Upstream};
 use rt_apps::server::{self, PageSet, WebServer};
@@ -16,8 +19,8 @@ use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe, tcp_tunnel, wireguard};
 use rt_base::{PortId, Rng};
 use rt_scenario::model::{
-    App, Balance, CacheRules, CdnPlace, Certificate, FastOpen, Issuer, Model, Node, Pages, ProxyOptions,
-    Step, TraceBy, Transport, Verb, WireguardPeer,
+    App, Balance, CacheRules, CdnPlace, Certificate, ClientBalance, FastOpen, Issuer, Model, Node, Pages,
+    PickPolicy, ProxyOptions, Steering, Step, TraceBy, Transport, Verb, WireguardPeer,
 };
 use rt_stack::ProbeKind;
 
@@ -73,6 +76,7 @@ pub(crate) fn start(runtime: &Runtime, model: &Model, node: &Node, shared: &Shar
         timeout: node.resolver.timeout,
         attempts: node.resolver.attempts,
         ids: node.resolver.ids,
+        balance: node.resolver.balance.iter().map(client_balance).collect(),
     });
     for app in &node.apps {
         start_app(&net, model, node, shared, app);
@@ -95,6 +99,7 @@ pub(crate) fn browser(net: &Net, node: &Node, shared: &Shared) -> Option<Browser
             like_chrome: options.like_chrome,
             language: options.language.clone(),
             notices_close: options.notices_close.clone(),
+            connect_timeout: options.connect_timeout,
         },
     };
     let roots: Vec<_> = shared.authority.iter().map(|a| a.root().clone()).collect();
@@ -105,16 +110,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
     match app {
         App::DhcpClient { port } => start_dhcp_client(net, node, *port),
         App::DhcpServer { .. } => start_dhcp_server(net, node, app),
-        App::DnsResolver { roots, think, silent, own } => {
-            let (roots, own) = (roots.clone(), own.clone());
-            let config = RecursiveConfig { roots, own, think: *think, silent: *silent };
-            net.serve("dns resolver", recursive_resolver(net.clone(), config));
-        }
-        App::DnsServer { zones, think, silent } => {
-            let zones = zones.iter().filter_map(|z| model.zones.get(*z));
-            let zones: Vec<Zone> = zones.filter_map(|z| Zone::parse(&z.apex, &z.text).ok()).collect();
-            net.serve("dns server", authoritative_server(net.clone(), zones, *think, *silent));
-        }
+        App::DnsResolver { .. } | App::DnsServer { .. } => start_name_server(net, model, app),
         App::HttpServer { port, certificate, http2, pages, think, silent, idle_unused, idle, hosting } => {
             let site = |(name, pages): &(String, Pages)| server::Site {
                 names: vec![name.clone()],
@@ -167,6 +163,55 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             let edge = Edge { idle: options.idle.unwrap_or(edge.idle), ..edge };
             drop(net.spawn(edge.run(net.clone())));
         }
+    }
+}
+
+fn start_name_server(net: &Net, model: &Model, app: &App) {
+    match app {
+        App::DnsResolver { roots, think, silent, own, fixed_order, client_subnet } => {
+            let (roots, own) = (roots.clone(), own.clone());
+            let (fixed_order, client_subnet) = (*fixed_order, *client_subnet);
+            let (think, silent) = (*think, *silent);
+            let config = RecursiveConfig { roots, own, think, silent, fixed_order, client_subnet };
+            net.serve("dns resolver", recursive_resolver(net.clone(), config));
+        }
+        App::DnsServer { zones, think, silent, fixed_order, steering } => {
+            let zones = zones.iter().filter_map(|z| model.zones.get(*z));
+            let config = AuthoritativeConfig {
+                zones: zones.filter_map(|z| Zone::parse(&z.apex, &z.text).ok()).collect(),
+                think: *think,
+                silent: *silent,
+                fixed_order: *fixed_order,
+                steering: steering.iter().map(steered).collect(),
+            };
+            net.serve("dns server", authoritative_server(net.clone(), config));
+        }
+        _ => {}
+    }
+}
+
+fn client_balance(balance: &ClientBalance) -> dns::ClientBalance {
+    dns::ClientBalance {
+        name: balance.name.clone(),
+        policy: match balance.policy {
+            PickPolicy::RoundRobin => dns::PickPolicy::RoundRobin,
+            PickPolicy::RandomOfTwo => dns::PickPolicy::RandomOfTwo,
+            PickPolicy::LeastOutstanding => dns::PickPolicy::LeastOutstanding,
+        },
+        leave_out: balance.leave_out,
+    }
+}
+
+fn steered(steering: &Steering) -> dns::Steering {
+    let whereabouts = |(network, city, nearest): &(IpNet, String, usize)| dns::Whereabouts {
+        network: *network,
+        city: city.clone(),
+        nearest: *nearest,
+    };
+    dns::Steering {
+        name: steering.name.clone(),
+        places: steering.places.iter().map(|(place, at)| (*at, place.clone())).collect(),
+        networks: steering.networks.iter().map(whereabouts).collect(),
     }
 }
 

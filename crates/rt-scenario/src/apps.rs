@@ -6,6 +6,7 @@ use rt_base::{MacAddr, Nanos, NodeId, PortId};
 
 use crate::diag::{Code, Span};
 use crate::model::{App, Balance, Certificate, Issuer};
+use crate::names::keeps_order;
 use crate::tree::Value;
 use crate::units;
 use crate::world::{CertDraft, World};
@@ -100,10 +101,19 @@ impl World<'_, '_> {
                     v.items().iter().filter_map(|a| Some((k.text.to_lowercase(), a.address()?)))
                 });
                 let own = own.collect();
-                App::DnsResolver { roots, think: think.unwrap_or(RESOLVER_THINK), silent, own }
+                let (fixed_order, client_subnet) =
+                    (keeps_order(value), value.flag_at("client-subnet") == Some(true));
+                let think = think.unwrap_or(RESOLVER_THINK);
+                App::DnsResolver { roots, think, silent, own, fixed_order, client_subnet }
             }
             // Its zones are joined to it when all zones are known.
-            "dns-server" => App::DnsServer { zones: Vec::new(), think: think.unwrap_or(DNS_THINK), silent },
+            "dns-server" => App::DnsServer {
+                zones: Vec::new(),
+                think: think.unwrap_or(DNS_THINK),
+                silent,
+                fixed_order: keeps_order(value),
+                steering: self.read_steering(value),
+            },
             _ => return None,
         })
     }

@@ -135,7 +135,13 @@ impl World<'_, '_> {
                 return;
             }
         }
-        node.apps.push(App::DnsServer { zones: vec![index], think: DNS_THINK, silent: false });
+        node.apps.push(App::DnsServer {
+            zones: vec![index],
+            think: DNS_THINK,
+            silent: false,
+            fixed_order: false,
+            steering: Vec::new(),
+        });
     }
 
     /// Zones of the domains that sites brought.

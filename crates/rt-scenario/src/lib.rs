@@ -25,6 +25,7 @@ mod lookup;
 mod machine;
 mod measure;
 pub mod model;
+mod names;
 mod nat;
 mod pages;
 mod plain;

@@ -57,19 +57,13 @@ impl World<'_, '_> {
         if let Some(servers) = value.get("resolvers") {
             resolver.servers = servers.items().iter().filter_map(Value::address).collect();
         }
-        for (name, address) in value.get("hosts").map(Value::entries).unwrap_or_default() {
-            let name = name.text.to_lowercase();
-            if let Some(address) =
-                address.address().filter(|_| resolver.hosts.iter().all(|(n, _)| *n != name))
-            {
-                resolver.hosts.push((name, address));
-            }
-        }
         if let Some(lookup) = value.get("lookup") {
             resolver.timeout = lookup.duration_at("timeout").unwrap_or(resolver.timeout);
             resolver.ids = lookup.whole_at("ids-from").and_then(|n| u16::try_from(n).ok());
             resolver.attempts = lookup.whole_at("attempts").map_or(resolver.attempts, |n| n.min(10) as u32);
         }
+        self.read_own_hosts(id, value);
+        self.read_own_balance(id, value);
     }
 
     fn read_browser(&mut self, id: NodeId, value: &Value) {
@@ -92,6 +86,7 @@ impl World<'_, '_> {
             let spans = delays.items().iter().filter_map(|v| units::duration(v.text()?).ok());
             browser.notices_close = spans.collect();
         }
+        browser.connect_timeout = value.duration_at("connect-timeout").or(browser.connect_timeout);
         self.read_cookies(id, value);
     }
 

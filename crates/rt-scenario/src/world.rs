@@ -434,6 +434,7 @@ fn empty_node(name: &str, kind: NodeKind, role: &str, origin: Origin) -> Node {
             timeout: Nanos::from_secs(5),
             attempts: 2,
             ids: None,
+            balance: Vec::new(),
         },
         browser: plain_browser(),
         apps: Vec::new(),
@@ -474,6 +475,7 @@ pub(crate) fn plain_browser() -> BrowserOptions {
         language: String::new(),
         stays_open: None,
         notices_close: Vec::new(),
+        connect_timeout: None,
     }
 }
 

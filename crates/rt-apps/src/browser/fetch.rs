@@ -176,11 +176,13 @@ impl Shared {
                 let mut lease = self.pool.acquire(&job.url.origin(), &asker, fresh).await?;
                 asker.at(Phase::Response);
                 let protocol = lease.protocol();
+                let waiting = self.net.outstanding(&host, lease.remote());
                 match send(&mut lease, request, job).await {
                     Ok(response) => {
                         let (parts, body) = response.into_parts();
                         let body = read(&host, body).await?;
                         lease.give_back();
+                        waiting.done();
                         return Ok((parts, body, protocol));
                     }
                     // RFC 9112, 9.3.1: the server may have closed just then. A POST might have been done: not again.

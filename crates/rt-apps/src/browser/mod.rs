@@ -84,6 +84,9 @@ pub struct Habits {
     /// How late it notices that a server has closed an idle connection: for the first such end, the second and so on; the
     /// last holds for all that follow, none means at once.
     pub notices_close: Vec<Nanos>,
+    /// How long it waits for an address to answer before it tries the name's next one; as long as TCP tries, when not given,
+    /// as Chrome.
+    pub connect_timeout: Option<Nanos>,
 }
 
 impl Default for BrowserOptions {

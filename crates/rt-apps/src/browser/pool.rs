@@ -45,6 +45,8 @@ pub(super) struct Pool {
     speculates: bool,
     /// How late closed connections are noticed.
     late: Delays,
+    /// An address that does not answer is given up after this; when TCP gives up, if not given.
+    patience: Option<Nanos>,
     state: Mutex<PoolState>,
 }
 
@@ -121,6 +123,7 @@ impl Pool {
             connections,
             speculates,
             late,
+            patience: habits.connect_timeout,
             state: Mutex::default(),
         }
     }
@@ -257,22 +260,40 @@ impl Pool {
         group: &Arc<Group>,
     ) -> Result<TcpStream, Failure> {
         asker.at(Phase::Connect);
-        let mut failure = None;
-        for (tried, address) in addresses.iter().enumerate() {
+        let picked = self.net.pick(&origin.host, addresses);
+        let (mut failure, mut failed) = (None, Vec::new());
+        for (tried, address) in picked.order.iter().enumerate() {
             if let Some(Failure { text, .. }) = &failure {
+                failed.push(text.clone());
                 self.net.say(AppRecord::Retry {
                     req: asker.req,
                     attempt: tried as u32 + 1,
                     why: text.clone(),
                 });
             }
+            if addresses.len() > 1 {
+                let (code, text) = ("tcp.address".into(), picked.words(tried, &failed));
+                self.net.say(AppRecord::Note { req: asker.req, code, text });
+            }
             let to = SocketAddr::new(*address, origin.port);
+            let trying = self.net.outstanding(&origin.host, *address);
             // The permit of this very request is the only one that is out: nobody else is connected or connecting.
             let alone = group.slots.available_permits() + 1 >= self.connections;
             let twice = self.speculates && !origin.secure && alone;
-            let connected = if twice { self.race(to, origin, group).await } else { self.one(to).await };
+            let attempt =
+                async { if twice { self.race(to, origin, group).await } else { self.one(to).await } };
+            let connected = match self.patience {
+                None => attempt.await,
+                Some(patience) => {
+                    let waited = self.net.timeout(patience, Wait::Timeout, attempt).await;
+                    waited.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+                }
+            };
             match connected {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => {
+                    trying.done();
+                    return Ok(stream);
+                }
                 Err(error) => failure = Some(Failure::connect(to, &error)),
             }
         }
@@ -472,6 +493,11 @@ impl Lease {
     /// `h2` or `http/1.1`.
     pub(super) fn protocol(&self) -> &'static str {
         if matches!(self.wire, Wire::H2(_)) { "h2" } else { "http/1.1" }
+    }
+
+    /// The other end.
+    pub(super) fn remote(&self) -> IpAddr {
+        self.facts.remote.ip()
     }
 
     /// The response was read to its end: an HTTP/1.1 connection is free for the next request.

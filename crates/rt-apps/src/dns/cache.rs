@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::base::iana::Rtype;
+use ipnet::IpNet;
 use rt_base::{Nanos, Time};
 
 use super::message::{Data, Name, Record};
@@ -48,14 +49,20 @@ pub struct Found {
 /// The cache.
 #[derive(Clone, Debug, Default)]
 pub struct NameCache {
-    entries: BTreeMap<(Name, Rtype), Entry>,
+    entries: BTreeMap<(Name, Rtype, Option<IpNet>), Entry>,
 }
 
 impl NameCache {
     /// What is known and still fresh at `now`.
     #[must_use]
     pub fn get(&self, now: Time, name: &Name, rtype: Rtype) -> Option<Found> {
-        let entry = self.entries.get(&(name.clone(), rtype)).filter(|e| e.until > now)?;
+        self.get_for(now, name, rtype, None)
+    }
+
+    /// The same of what is known for clients of one network only (RFC 7871, 7.3).
+    #[must_use]
+    pub fn get_for(&self, now: Time, name: &Name, rtype: Rtype, subnet: Option<IpNet>) -> Option<Found> {
+        let entry = self.entries.get(&(name.clone(), rtype, subnet)).filter(|e| e.until > now)?;
         let age = now.since(entry.stored);
         let passed = u32::try_from(age.0 / 1_000_000_000).unwrap_or(u32::MAX);
         let mut known = entry.known.clone();
@@ -71,6 +78,17 @@ impl NameCache {
 
     /// Stores an answer; returns how long it will stay fresh (zero: it was not stored).
     pub fn put(&mut self, now: Time, name: Name, rtype: Rtype, known: Known) -> Nanos {
+        self.put_for(now, name, rtype, (known, None))
+    }
+
+    /// The same of an answer that is for clients of one network only.
+    pub fn put_for(
+        &mut self,
+        now: Time,
+        name: Name,
+        rtype: Rtype,
+        (known, subnet): (Known, Option<IpNet>),
+    ) -> Nanos {
         let fresh_for = Nanos::from_secs(u64::from(lifetime(&known).min(LONGEST)));
         if fresh_for == Nanos::ZERO {
             return fresh_for;
@@ -78,7 +96,7 @@ impl NameCache {
         if self.entries.len() >= CAPACITY {
             self.make_room(now);
         }
-        self.entries.insert((name, rtype), Entry { known, stored: now, until: now + fresh_for });
+        self.entries.insert((name, rtype, subnet), Entry { known, stored: now, until: now + fresh_for });
         fresh_for
     }
 

@@ -7,8 +7,10 @@ use bytes::Bytes;
 use domain::base::iana::{Class, Opcode, Rcode, Rtype};
 use domain::base::message_builder::{AdditionalBuilder, PushError};
 use domain::base::name::FlattenInto;
+use domain::base::opt::subnet::ClientSubnet;
 use domain::base::{MessageBuilder, StaticCompressor, Ttl};
 use domain::rdata::ZoneRecordData;
+use ipnet::IpNet;
 
 /// A domain name; compares without regard to case.
 pub type Name = domain::base::Name<Bytes>;
@@ -90,6 +92,17 @@ pub struct Message {
     pub additional: Vec<Record>,
     /// UDP payload size of the sender, if it speaks EDNS(0) (RFC 6891).
     pub edns: Option<u16>,
+    /// The network of the client for whom a resolver asks, with EDNS(0) (RFC 7871).
+    pub client_subnet: Option<Subnet>,
+}
+
+/// EDNS Client Subnet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Subnet {
+    /// The network that was told.
+    pub network: IpNet,
+    /// For how much of it the answer is; 0 in a question, and in an answer that is for everybody.
+    pub scope: u8,
 }
 
 /// The bytes are not a DNS message that we can use.
@@ -113,6 +126,7 @@ impl Message {
             authority: Vec::new(),
             additional: Vec::new(),
             edns: None,
+            client_subnet: None,
         }
     }
 
@@ -129,6 +143,7 @@ impl Message {
             authority: Vec::new(),
             additional: Vec::new(),
             edns: self.edns.map(|_| EDNS_SIZE),
+            client_subnet: self.client_subnet.map(|subnet| Subnet { scope: 0, ..subnet }),
             ..self.clone()
         }
     }
@@ -170,6 +185,7 @@ impl Message {
             authority: records(raw.authority().map_err(|_| Malformed)?)?,
             additional: records(raw.additional().map_err(|_| Malformed)?)?,
             edns: raw.opt().map(|opt| opt.udp_payload_size()),
+            client_subnet: raw.opt().and_then(|opt| subnet(opt.opt().client_subnet()?)),
         })
     }
 
@@ -228,6 +244,9 @@ impl Message {
         let Some(size) = self.edns else { return Ok(()) };
         let pushed = section.opt(|opt| {
             opt.set_udp_payload_size(size);
+            if let Some(Subnet { network, scope }) = self.client_subnet {
+                opt.client_subnet(network.prefix_len(), scope, network.addr())?;
+            }
             Ok(())
         });
         match pushed {
@@ -239,6 +258,12 @@ impl Message {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A subnet whose lengths an address has.
+fn subnet(told: ClientSubnet) -> Option<Subnet> {
+    let network = IpNet::new(told.addr(), told.source_prefix_len()).ok()?.trunc();
+    Some(Subnet { network, scope: told.scope_prefix_len() })
 }
 
 fn tuple(record: &Record) -> (&Name, Class, Ttl, &Data) {
@@ -287,6 +312,9 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let message = sample();
+        assert_eq!(Message::parse(&message.emit(512)), Ok(message.clone()));
+        let network = "203.0.113.0/24".parse().unwrap();
+        let message = Message { client_subnet: Some(super::Subnet { network, scope: 24 }), ..message };
         assert_eq!(Message::parse(&message.emit(512)), Ok(message));
     }
 

@@ -6,17 +6,22 @@
 //! Simplification: UDP answers up to 1232 bytes (EDNS(0)), then TCP, as resolvers do since the DNS flag day 2020.
 
 mod cache;
+mod choose;
 mod exchange;
 mod message;
 mod recursive;
+mod rotate;
 mod server;
+mod steer;
 mod stub;
 mod zone;
 
 pub use cache::{Found, Known, NameCache};
+pub use choose::{ClientBalance, PickPolicy};
 pub use domain::base::iana::{Rcode, Rtype as RecordType};
-pub use message::{Data, Malformed, Message, Name, Record};
+pub use message::{Data, Malformed, Message, Name, Record, Subnet};
 pub use recursive::{RecursiveConfig, recursive_resolver};
-pub use server::authoritative_server;
+pub use server::{AuthoritativeConfig, authoritative_server};
+pub use steer::{Steering, Whereabouts};
 pub use stub::{Answer, AnswerFrom, LookupError, OsResolver, ResolverConfig, SharedNameCache, shared_cache};
 pub use zone::{Zone, ZoneError};

@@ -15,11 +15,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::base::iana::{Rcode, Rtype};
+use ipnet::IpNet;
 use rt_base::{AppRecord, CacheKind, CacheOutcome, Nanos, ReqId, ReqKind, Time, Wait};
 
 use super::cache::{Found, Known, NameCache};
 use super::exchange::{self, NoAnswer};
-use super::message::{Data, EDNS_SIZE, Message, Name, Record};
+use super::message::{Data, EDNS_SIZE, Message, Name, Record, Subnet};
+use super::rotate::Rotation;
 use super::server::{self, Asked};
 use crate::net::Net;
 
@@ -48,7 +50,7 @@ const ROUNDS: u64 = 2;
 const SULK: Nanos = Nanos::from_secs(300);
 
 /// What a recursive resolver needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct RecursiveConfig {
     /// Root servers: name and address.
     pub roots: Vec<(String, IpAddr)>,
@@ -58,6 +60,10 @@ pub struct RecursiveConfig {
     pub think: Nanos,
     /// Takes questions and never answers.
     pub silent: bool,
+    /// Several addresses of a name stand in each answer as they came, instead of by turns.
+    pub fixed_order: bool,
+    /// It tells authoritative servers the network of its client (EDNS Client Subnet, RFC 7871).
+    pub client_subnet: bool,
 }
 
 /// A recursive resolver on port 53. Runs until the end.
@@ -68,8 +74,14 @@ pub async fn recursive_resolver(net: Net, config: RecursiveConfig) -> std::io::R
     if config.silent {
         return server::serve_silence(&net).await;
     }
-    let shared =
-        Arc::new(Shared { net: net.clone(), roots: config.roots, own: config.own, memory: Mutex::default() });
+    let shared = Arc::new(Shared {
+        net: net.clone(),
+        roots: config.roots,
+        own: config.own,
+        memory: Mutex::default(),
+        rotation: Rotation::new(config.fixed_order),
+        client_subnet: config.client_subnet,
+    });
     let think = config.think;
     server::serve(net, move |query, asked| {
         let shared = Arc::clone(&shared);
@@ -83,6 +95,8 @@ struct Shared {
     roots: Vec<(String, IpAddr)>,
     own: Vec<(String, IpAddr)>,
     memory: Mutex<Memory>,
+    rotation: Rotation,
+    client_subnet: bool,
 }
 
 #[derive(Default)]
@@ -118,8 +132,8 @@ impl Shared {
         self.memory().cache.get(self.net.now(), name, rtype)
     }
 
-    fn keep(&self, name: &Name, rtype: Rtype, known: Known) -> Nanos {
-        self.memory().cache.put(self.net.now(), name.clone(), rtype, known)
+    fn keep(&self, name: &Name, rtype: Rtype, known: (Known, Option<IpNet>)) -> Nanos {
+        self.memory().cache.put_for(self.net.now(), name.clone(), rtype, known)
     }
 }
 
@@ -137,7 +151,8 @@ async fn serve_client(shared: &Shared, think: Nanos, query: Message, asked: Aske
     let Asked { local, from } = asked;
     net.say(AppRecord::UsesConnection { req, local, remote: from, reused: false, protocol: "dns".into() });
     net.sleep(think, Wait::DnsThink).await;
-    let mut walk = Walk { shared, req, left: QUESTIONS, resolving: BTreeSet::new() };
+    let subnet = shared.client_subnet.then(|| network_of(from.ip()));
+    let mut walk = Walk { shared, req, left: QUESTIONS, resolving: BTreeSet::new(), subnet };
     let result = match shared.own_answer(&name, rtype) {
         Some(answer) => Ok(Resolved { rcode: Rcode::NOERROR, answer, soa: None }),
         None => walk.resolve(name, rtype, 0).await,
@@ -146,6 +161,7 @@ async fn serve_client(shared: &Shared, think: Nanos, query: Message, asked: Aske
         Ok(Resolved { rcode, answer, soa }) => {
             reply.rcode = rcode;
             reply.answer = answer;
+            shared.rotation.turn(&mut reply.answer);
             reply.authority = soa.into_iter().collect();
             if rcode == Rcode::NXDOMAIN { "no such name".into() } else { data_of(&reply.answer) }
         }
@@ -176,6 +192,14 @@ struct Walk<'a> {
     left: u32,
     /// Names of servers being looked up, so that two zones that name each other's servers end in a failure.
     resolving: BTreeSet<Name>,
+    /// The client's network, if it is told to authoritative servers.
+    subnet: Option<IpNet>,
+}
+
+/// As much of an address as is told: the rest is the client's own business (RFC 7871, 11.1).
+fn network_of(address: IpAddr) -> IpNet {
+    let length = if address.is_ipv4() { 24 } else { 56 };
+    IpNet::new_assert(address, length).trunc()
 }
 
 /// The servers of a zone: names, and addresses as far as they are known.
@@ -222,7 +246,10 @@ impl<'a> Walk<'a> {
 
     /// One name: from the cache, or from its servers. A CNAME counts as an answer.
     async fn step(&mut self, name: &Name, rtype: Rtype, depth: u32) -> Result<Known, Failure> {
-        let found = self.shared.cached(name, rtype);
+        let theirs = self.subnet.and_then(|_| {
+            self.shared.memory().cache.get_for(self.shared.net.now(), name, rtype, self.subnet)
+        });
+        let found = theirs.or_else(|| self.shared.cached(name, rtype));
         let found =
             found.or_else(|| self.shared.cached(name, Rtype::CNAME).filter(|_| rtype != Rtype::CNAME));
         let (outcome, note) = match &found {
@@ -363,6 +390,9 @@ impl<'a> Walk<'a> {
         net.say(AppRecord::Note { req, code: "dns.ask".into(), text });
         let mut query = Message::query(net.next_query_id(), name.clone(), rtype);
         query.edns = Some(EDNS_SIZE);
+        // Not to the root and the top-level domains, whose answers are the same for everybody.
+        let leaf = servers.zone.label_count() > 2;
+        query.client_subnet = self.subnet.filter(|_| leaf).map(|network| Subnet { network, scope: 0 });
         let patience = PATIENCE.times(1 << round);
         let outcome = match net.udp_bind(None, 0, None) {
             Ok(socket) => {
@@ -405,7 +435,10 @@ impl<'a> Walk<'a> {
                 own.iter().filter(|r| r.rtype() == wanted || rtype == Rtype::ANY).cloned().collect();
             if !records.is_empty() {
                 let known = Known::Records(records);
-                self.keep(name, wanted, known.clone());
+                match answer.client_subnet.filter(|subnet| subnet.scope > 0) {
+                    Some(_) => self.keep_for(name, wanted, (known.clone(), self.subnet)),
+                    None => self.keep(name, wanted, known.clone()),
+                }
                 self.keep_chain(zone, name, &answer);
                 return Verdict::Answer(known);
             }
@@ -454,7 +487,7 @@ impl<'a> Walk<'a> {
             let glue: Vec<Record> = answer.additional.iter().filter(glue).cloned().collect();
             known.extend(glue.iter().filter_map(address).map(|a| (server.clone(), a)));
             if !glue.is_empty() {
-                self.shared.keep(server, Rtype::A, Known::Records(glue));
+                self.shared.keep(server, Rtype::A, (Known::Records(glue), None));
             }
         }
         self.keep(&below, Rtype::NS, Known::Records(records));
@@ -463,8 +496,13 @@ impl<'a> Walk<'a> {
 
     /// Stores and says so.
     fn keep(&self, name: &Name, rtype: Rtype, known: Known) {
+        self.keep_for(name, rtype, (known, None));
+    }
+
+    /// The same, for clients of one network only.
+    fn keep_for(&self, name: &Name, rtype: Rtype, (known, subnet): (Known, Option<IpNet>)) {
         let note = words(&known);
-        let fresh_for = self.shared.keep(name, rtype, known);
+        let fresh_for = self.shared.keep(name, rtype, (known, subnet));
         let outcome = if fresh_for == Nanos::ZERO {
             CacheOutcome::NotStored
         } else {

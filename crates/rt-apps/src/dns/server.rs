@@ -13,6 +13,8 @@ use rt_base::{Nanos, Wait};
 
 use super::exchange::{self, PORT};
 use super::message::Message;
+use super::rotate::Rotation;
+use super::steer::Steering;
 use super::zone::Zone;
 use crate::net::Net;
 use crate::socket::{TcpListener, TcpStream, UdpSocket};
@@ -115,27 +117,45 @@ pub(crate) async fn serve_silence(net: &Net) -> std::io::Result<()> {
     }
 }
 
-/// An authoritative server for `zones`; it takes `think` for each question, or answers none if `silent`. Runs until the
-/// end.
+/// What an authoritative server has and does.
+#[derive(Clone, Debug, Default)]
+pub struct AuthoritativeConfig {
+    /// Its zones.
+    pub zones: Vec<Zone>,
+    /// Time per question.
+    pub think: Nanos,
+    /// Takes questions and never answers.
+    pub silent: bool,
+    /// Several addresses of a name stand in each answer as in the zone, instead of by turns.
+    pub fixed_order: bool,
+    /// Names whose answer depends on where the asker is.
+    pub steering: Vec<Steering>,
+}
+
+/// An authoritative server. Runs until the end.
 ///
 /// # Errors
 /// Port 53 is taken.
-pub async fn authoritative_server(
-    net: Net,
-    zones: Vec<Zone>,
-    think: Nanos,
-    silent: bool,
-) -> std::io::Result<()> {
-    if silent {
+pub async fn authoritative_server(net: Net, config: AuthoritativeConfig) -> std::io::Result<()> {
+    if config.silent {
         return serve_silence(&net).await;
     }
-    let zones = Arc::new(zones);
+    let rotation = Rotation::new(config.fixed_order);
+    let shared = Arc::new((config, rotation));
     let clock = net.clone();
-    serve(net, move |query, _| {
-        let (zones, net) = (Arc::clone(&zones), clock.clone());
+    serve(net, move |query, asked| {
+        let (shared, net) = (Arc::clone(&shared), clock.clone());
         async move {
-            net.sleep(think, Wait::DnsThink).await;
-            answer(&zones, &query)
+            let (config, rotation) = &*shared;
+            net.sleep(config.think, Wait::DnsThink).await;
+            let mut reply = answer(&config.zones, &query);
+            for steering in &config.steering {
+                if let Some(said) = steering.steer(&query, asked.from, &mut reply) {
+                    net.say(said);
+                }
+            }
+            rotation.turn(&mut reply.answer);
+            reply
         }
     })
     .await

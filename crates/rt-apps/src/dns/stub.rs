@@ -11,6 +11,7 @@ use domain::base::iana::{Rcode, Rtype};
 use rt_base::{AppRecord, CacheKind, CacheOutcome, Nanos, ReqId, ReqKind, Rng};
 
 use super::cache::{Known, NameCache};
+use super::choose::{ClientBalance, Pickers};
 use super::exchange::{self, NoAnswer};
 use super::message::{Data, Message, Name, Record};
 use crate::net::Net;
@@ -38,6 +39,8 @@ pub struct ResolverConfig {
     pub attempts: u32,
     /// Ids of questions count up from here, as they did before 1997; dice when not given (RFC 5452, 4.5).
     pub ids: Option<u16>,
+    /// Names whose addresses this machine picks among itself; it takes the others' as they come.
+    pub balance: Vec<ClientBalance>,
 }
 
 impl Default for ResolverConfig {
@@ -49,6 +52,7 @@ impl Default for ResolverConfig {
             timeout: Nanos::from_secs(5),
             attempts: 2,
             ids: None,
+            balance: Vec::new(),
         }
     }
 }
@@ -56,7 +60,10 @@ impl Default for ResolverConfig {
 /// State of the machine's resolver.
 #[derive(Debug, Default)]
 pub struct OsResolver {
-    config: ResolverConfig,
+    pub(super) config: ResolverConfig,
+    pub(super) pickers: Pickers,
+    /// The dice of the pickers, once there are any.
+    pub(super) dice: Option<Rng>,
     learned: Vec<IpAddr>,
     cache: NameCache,
     ids: Option<Rng>,

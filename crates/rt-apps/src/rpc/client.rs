@@ -66,7 +66,8 @@ struct Shared {
 struct Caller {
     net: Net,
     calls: Arc<Calls>,
-    remote: SocketAddr,
+    /// The server's addresses, as they were told.
+    addresses: Arc<[IpAddr]>,
     req: ReqId,
     shared: Arc<Mutex<Shared>>,
 }
@@ -84,8 +85,8 @@ pub async fn call(net: Net, calls: Calls) -> StepResult {
 }
 
 async fn run(net: &Net, calls: Calls, req: ReqId) -> StepResult {
-    let remote = match resolve(net, &calls, req).await {
-        Ok(address) => SocketAddr::new(address, calls.port),
+    let addresses = match resolve(net, &calls, req).await {
+        Ok(addresses) => addresses.into(),
         Err(why) => return StepResult::failed(why),
     };
     let shared = Shared {
@@ -97,7 +98,7 @@ async fn run(net: &Net, calls: Calls, req: ReqId) -> StepResult {
         first: Some(calls.first),
     };
     let (net, calls, shared) = (net.clone(), Arc::new(calls), Arc::new(Mutex::new(shared)));
-    let caller = Caller { net: net.clone(), calls, remote, req, shared };
+    let caller = Caller { net: net.clone(), calls, addresses, req, shared };
     if caller.calls.connections == Connections::Warmed {
         caller.warm().await;
     }
@@ -111,12 +112,16 @@ async fn run(net: &Net, calls: Calls, req: ReqId) -> StepResult {
     caller.summary()
 }
 
-async fn resolve(net: &Net, calls: &Calls, req: ReqId) -> Result<IpAddr, String> {
+async fn resolve(net: &Net, calls: &Calls, req: ReqId) -> Result<Vec<IpAddr>, String> {
     if let Ok(address) = calls.target.parse() {
-        return Ok(address);
+        return Ok(vec![address]);
     }
     let answer = net.lookup(&calls.target, RecordType::A, req).await.map_err(|e| e.to_string())?;
-    answer.addresses.first().copied().ok_or_else(|| format!("{} has no address", calls.target))
+    if answer.addresses.is_empty() {
+        Err(format!("{} has no address", calls.target))
+    } else {
+        Ok(answer.addresses)
+    }
 }
 
 impl Caller {
@@ -191,10 +196,12 @@ impl Caller {
         if reused {
             self.uses(&stream, true);
         }
+        let waiting = self.net.outstanding(&self.calls.target, stream.peer_addr().ip());
         write_message(&self.net, &mut stream, self.calls.request, self.calls.manners).await?;
         if read_message(&mut stream, self.calls.manners).await?.is_none() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        waiting.done();
         match self.calls.connections {
             Connections::Each => self.hang_up(stream),
             Connections::Kept | Connections::Warmed => self.shared(|s| s.idle.push_back(stream)),
@@ -205,10 +212,26 @@ impl Caller {
     async fn open(&self) -> io::Result<TcpStream> {
         let pins = self.shared(|s| s.first.take()).unwrap_or_default();
         let nodelay = self.calls.manners.no_delay;
-        let stream = self.net.tcp_connect(self.remote, ConnectOptions { nodelay, ..pins }).await?;
-        self.shared(|s| s.connections += 1);
-        self.uses(&stream, false);
-        Ok(stream)
+        let picked = self.net.pick(&self.calls.target, &self.addresses);
+        let mut failed = Vec::new();
+        for (tried, address) in picked.order.iter().enumerate() {
+            if picked.order.len() > 1 {
+                self.note("rpc.address", picked.words(tried, &failed));
+            }
+            let to = SocketAddr::new(*address, self.calls.port);
+            let trying = self.net.outstanding(&self.calls.target, *address);
+            match self.net.tcp_connect(to, ConnectOptions { nodelay, ..pins }).await {
+                Ok(stream) => {
+                    trying.done();
+                    self.shared(|s| s.connections += 1);
+                    self.uses(&stream, false);
+                    return Ok(stream);
+                }
+                Err(error) if tried + 1 == picked.order.len() => return Err(error),
+                Err(error) => failed.push(format!("{to}: {}", words(&error))),
+            }
+        }
+        Err(io::ErrorKind::AddrNotAvailable.into())
     }
 
     fn uses(&self, stream: &TcpStream, reused: bool) {

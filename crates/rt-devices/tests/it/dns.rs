@@ -1,9 +1,10 @@
 //! Look-ups through a resolver that walks a small tree: root, com, example.com, and a name server outside of its zone.
 
 use rt_apps::dns::{
-    RecordType, RecursiveConfig, ResolverConfig, Zone, authoritative_server, recursive_resolver, shared_cache,
+    AuthoritativeConfig, RecordType, RecursiveConfig, ResolverConfig, Steering, Whereabouts, Zone,
+    authoritative_server, recursive_resolver, shared_cache,
 };
-use rt_apps::{StepResult, probe};
+use rt_apps::{Net, StepResult, probe};
 use rt_base::{Nanos, ReqId};
 
 use crate::lan::{Lan, Machine, ip, machine};
@@ -55,14 +56,23 @@ fn name_server(name: &str, address: &'static str, zones: &'static [(&'static str
             let many: String = (0..80).map(|i| format!("many.example.com. 300 IN A 10.0.1.{i}\n")).collect();
             *zone = Zone::parse("example.com", &format!("{EXAMPLE}{many}")).unwrap();
         }
-        runtime.net().serve("dns", authoritative_server(runtime.net(), zones, Nanos::from_millis(2), false));
+        runtime.net().serve("dns", authoritative(&runtime.net(), zones, Nanos::from_millis(2)));
     })
+}
+
+fn authoritative(
+    net: &Net,
+    zones: Vec<Zone>,
+    think: Nanos,
+) -> impl Future<Output = std::io::Result<()>> + Send + 'static {
+    authoritative_server(net.clone(), AuthoritativeConfig { zones, think, ..AuthoritativeConfig::default() })
 }
 
 fn resolver(silent: bool) -> Machine {
     machine("resolver", "10.0.0.2/24").app(move |runtime| {
         let roots = vec![("a.root-servers.net".to_string(), ip("10.0.0.3"))];
-        let config = RecursiveConfig { roots, own: Vec::new(), think: Nanos::from_millis(1), silent };
+        let think = Nanos::from_millis(1);
+        let config = RecursiveConfig { roots, think, silent, ..RecursiveConfig::default() };
         runtime.net().serve("dns", recursive_resolver(runtime.net(), config));
     })
 }
@@ -152,7 +162,7 @@ fn another_server_is_asked_when_one_is_silent() {
         .step(|net| probe::lookup(net, "loop.example.com".into(), "A".into()));
     let resolver = machine("resolver", "10.0.0.2/24").app(|runtime| {
         let roots = vec![("gone.root".to_string(), ip("10.0.0.66")), ("b.root".to_string(), ip("10.0.0.3"))];
-        let config = RecursiveConfig { roots, own: Vec::new(), think: Nanos::ZERO, silent: false };
+        let config = RecursiveConfig { roots, ..RecursiveConfig::default() };
         runtime.net().serve("dns", recursive_resolver(runtime.net(), config));
     });
     const ROOT: &str = "\
@@ -169,7 +179,7 @@ pool.example.com. 300 IN CNAME loop.example.com.
     let root = name_server("root", "10.0.0.3/24", &[(".", ROOT)]);
     let ns1 = machine("ns1", "10.0.0.5/24").app(|runtime| {
         let zone = Zone::parse("example.com", LOOP).unwrap();
-        runtime.net().serve("dns", authoritative_server(runtime.net(), vec![zone], Nanos::ZERO, false));
+        runtime.net().serve("dns", authoritative(&runtime.net(), vec![zone], Nanos::ZERO));
     });
     let mut lan = Lan::new(7, vec![laptop, resolver, root, ns1]);
     assert!(lan.step(0, 0).ok);
@@ -246,4 +256,94 @@ fn the_same_seed_gives_the_same_run() {
     };
     assert_eq!(run("www.example.com"), run("www.example.com"));
     assert_ne!(run("www.example.com"), run("example.com"));
+}
+
+const POOL: &str = "\
+pool.test. 3600 IN SOA ns. admin. 1 7200 900 1209600 60
+pool.test. 300 IN A 10.0.9.1
+pool.test. 300 IN A 10.0.9.2
+pool.test. 300 IN A 10.0.9.3
+";
+
+/// `laptops`, each of which looks `pool.test` up once; a resolver, whose root is the name server of that zone; the server.
+fn pool(laptops: &[&'static str], client_subnet: bool, steering: Vec<Steering>) -> Lan {
+    let names = ["one", "two", "three", "four", "five", "six", "seven"];
+    let laptop = |(name, address): (&&'static str, &&'static str)| {
+        let asks = machine(name, *address).app(|runtime| {
+            let servers = vec![ip("10.0.0.2")];
+            runtime.net().set_resolver(ResolverConfig { servers, ..ResolverConfig::default() });
+        });
+        asks.step(|net| probe::lookup(net, "pool.test".into(), "A".into()))
+    };
+    let mut machines: Vec<Machine> = names.iter().zip(laptops).map(laptop).collect();
+    machines.push(machine("resolver", "10.0.0.2/16").app(move |runtime| {
+        let roots = vec![("ns".to_string(), ip("10.0.0.3"))];
+        let config = RecursiveConfig { roots, client_subnet, ..RecursiveConfig::default() };
+        runtime.net().serve("dns", recursive_resolver(runtime.net(), config));
+    }));
+    machines.push(machine("ns", "10.0.0.3/16").app(move |runtime| {
+        // The leaf zone and what delegates to it, on one machine.
+        let root = ". 60 IN SOA a. b. 1 2 3 4 60\npool.test. 172800 IN NS ns.pool.test.\nns.pool.test. 172800 IN A 10.0.0.4\n";
+        let zones = vec![Zone::parse(".", root).unwrap()];
+        let config = AuthoritativeConfig { zones, ..AuthoritativeConfig::default() };
+        runtime.net().serve("dns", authoritative_server(runtime.net(), config));
+    }));
+    machines.push(machine("leaf", "10.0.0.4/16").app(move |runtime| {
+        let zones = vec![Zone::parse("pool.test", POOL).unwrap()];
+        let config = AuthoritativeConfig { zones, steering, ..AuthoritativeConfig::default() };
+        runtime.net().serve("dns", authoritative_server(runtime.net(), config));
+    }));
+    Lan::new(7, machines)
+}
+
+/// The order of the addresses in each answer that a laptop got, as tshark reads it.
+fn orders(name: &str, lan: &mut Lan, laptops: usize) -> Vec<String> {
+    for laptop in 0..laptops {
+        assert!(lan.step(laptop as u32, 0).ok);
+    }
+    let wire = lan.tshark(name, &["udp.srcport", "ip.src", "dns.a"]);
+    let answers = wire.lines().filter_map(|line| line.strip_prefix("53 10.0.0.2 "));
+    answers.map(|line| line.replace("10.0.", "")).collect()
+}
+
+/// Every asker gets another address first, though the resolver asked only once.
+#[test]
+fn answers_turn() {
+    let laptops = ["10.0.1.1/16", "10.0.1.2/16", "10.0.1.3/16", "10.0.1.4/16"];
+    let mut lan = pool(&laptops, false, Vec::new());
+    let got = orders("turns", &mut lan, laptops.len());
+    assert_eq!(got, ["9.1,9.2,9.3", "9.2,9.3,9.1", "9.3,9.1,9.2", "9.1,9.2,9.3"]);
+    let asked = lan.tshark("asked", &["udp.dstport", "ip.dst"]);
+    assert_eq!(asked.lines().filter(|line| *line == "53 10.0.0.4").count(), 1, "{asked}");
+}
+
+/// A name server that knows places gives each network its own address when the resolver tells the network, and keeps them apart;
+/// else all get what is near to the resolver.
+#[test]
+fn a_resolver_may_tell_where_its_client_is() {
+    let whereabouts = |network: &str, nearest| Whereabouts {
+        network: network.parse().unwrap(),
+        city: "somewhere".into(),
+        nearest,
+    };
+    let steering = Steering {
+        name: "pool.test".into(),
+        places: (1..4).map(|n| (ip(&format!("10.0.9.{n}")), format!("place-{n}"))).collect(),
+        networks: vec![
+            whereabouts("10.0.0.0/24", 2),
+            whereabouts("10.0.1.0/24", 0),
+            whereabouts("10.0.5.0/24", 1),
+        ],
+    };
+    let laptops = ["10.0.1.1/16", "10.0.5.1/16", "10.0.1.2/16", "10.0.7.1/16"];
+    let mut told = pool(&laptops, true, vec![steering.clone()]);
+    assert_eq!(orders("told", &mut told, laptops.len()), ["9.1", "9.2", "9.1", "9.1,9.2,9.3"]);
+    let fields =
+        ["udp.srcport", "ip.src", "dns.opt.client.addr4", "dns.opt.client.netmask", "dns.opt.client.scope"];
+    let wire = told.tshark("subnets", &fields);
+    let subnets: Vec<&str> = wire.lines().filter_map(|line| line.strip_prefix("53 10.0.0.4 ")).collect();
+    // The second laptop of the first network is answered from the cache.
+    assert_eq!(subnets, ["10.0.1.0 24 24", "10.0.5.0 24 24", "10.0.7.0 24 0"]);
+    let mut untold = pool(&laptops, false, vec![steering]);
+    assert_eq!(orders("untold", &mut untold, laptops.len()), ["9.3"; 4]);
 }

@@ -160,8 +160,29 @@ pub(super) static BROWSER: Shape = Shape {
             Ty::List(&Ty::Duration),
             "How late it notices that a server closed an idle connection: the first, the second, and so on.",
         ),
+        key(
+            "connect-timeout",
+            Ty::Duration,
+            "An address that does not answer is given up after this, and the next one of the name is tried; as long as TCP tries \
+             by default, as Chrome.",
+        ),
     ]],
 };
+
+static OWN_BALANCE: Shape = Shape {
+    name: "client-side balancing",
+    about: "How a machine picks among the addresses that it knows of a name.",
+    keys: &[&[
+        key(
+            "policy",
+            PICKS,
+            "In turn, of two at random the one with fewer of its own requests under way, or the one with fewest of all.",
+        ),
+        key("leave-out", Ty::Duration, "A server that failed is left out for so long (10s)."),
+    ]],
+};
+const PICKS: Ty = Ty::OneOf(&["round-robin", "random-of-two", "least-outstanding"]);
+static OWN_BALANCE_TY: Ty = Ty::Either(&PICKS, &Ty::Object(&OWN_BALANCE));
 
 pub(super) static FIREWALL: Shape = Shape {
     name: "a firewall",
@@ -260,7 +281,16 @@ pub(super) const MACHINE: &[Key] = &[
         Ty::List(&Ty::Address),
         "Resolvers that it asks; those learnt by DHCP when none is given.",
     ),
-    key("hosts", Ty::Map("host name", &Ty::Address), "Its hosts file."),
+    key(
+        "hosts",
+        Ty::Map("host name", &Ty::Either(&Ty::Address, &Ty::List(&Ty::Address))),
+        "Its hosts file; a name may have several addresses.",
+    ),
+    key(
+        "balance",
+        Ty::Map("host name", &OWN_BALANCE_TY),
+        "Names whose addresses it picks among itself, for each new connection; it takes those of others as they come.",
+    ),
     key("lookup", Ty::Object(&LOOKUP), "How long and how often it asks for a name."),
     key("browser", Ty::Object(&BROWSER), "Its browser."),
     key("firewall", Ty::Object(&FIREWALL), "What it lets in, out and through."),
@@ -397,6 +427,8 @@ pub(super) static DNS_RESOLVER: Shape = Shape {
             Ty::Map("host name", &Ty::List(&Ty::Address)),
             "Names that it answers itself, with their addresses: a private zone.",
         ),
+        ORDER,
+        CLIENT_SUBNET,
         THINK,
         SILENT,
     ]],
@@ -404,8 +436,41 @@ pub(super) static DNS_RESOLVER: Shape = Shape {
 pub(super) static DNS_SERVER: Shape = Shape {
     name: "a name server",
     about: "Answers for zones.",
-    keys: &[&[must("zones", Ty::List(&Ty::Text), "The zones, by name (`.` for the root)."), THINK, SILENT]],
+    keys: &[&[
+        must("zones", Ty::List(&Ty::Text), "The zones, by name (`.` for the root)."),
+        ORDER,
+        key(
+            "steer",
+            Ty::Map("host name", &Ty::Object(&STEER)),
+            "Names of which an asker gets only the address that is nearest to it (geo DNS).",
+        ),
+        THINK,
+        SILENT,
+    ]],
 };
+static STEER: Shape = Shape {
+    name: "steering by place",
+    about: "The places of a name, and which networks are nearest to which. The asker is a resolver, not the person, unless it \
+            tells the person's network.",
+    keys: &[&[
+        must("places", Ty::Map("place", &Ty::Address), "The address of each place."),
+        must(
+            "networks",
+            Ty::Map("network", &Ty::List(&Ty::Text)),
+            "Where networks lie: their city and one of the places, as `203.0.113.0/24: [ osaka, tokyo ]`.",
+        ),
+    ]],
+};
+pub(super) const ORDER: Key = key(
+    "order",
+    Ty::OneOf(&["cyclic", "fixed"]),
+    "The order of a name's several addresses in an answer: by turns (the default), or always the same.",
+);
+pub(super) const CLIENT_SUBNET: Key = key(
+    "client-subnet",
+    Ty::Flag,
+    "Whether it tells the zone's name servers the network of whoever asked it (EDNS Client Subnet, RFC 7871; no by default).",
+);
 pub(super) static RPC: Shape = Shape {
     name: "a call server",
     about: "Replies to the step `calls`.",

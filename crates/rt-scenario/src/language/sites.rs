@@ -3,8 +3,8 @@
 use super::cloud::{PEERING, TRANSIT_GATEWAY, VPC};
 use super::links::{ACCESS, CABLE, HOME_ACCESS};
 use super::machine::{
-    ACLS, CONNTRACK_KEY, FIREWALL, FLOW_TIMEOUT_KEY, HTTP2, MACHINE, PAGES, PORTS_TY, PROCESSING,
-    REVERSE_PATH_ABOUT, REVERSE_PATH_TY, SILENT, THINK,
+    ACLS, CLIENT_SUBNET, CONNTRACK_KEY, FIREWALL, FLOW_TIMEOUT_KEY, HTTP2, MACHINE, ORDER, PAGES, PORTS_TY,
+    PROCESSING, REVERSE_PATH_ABOUT, REVERSE_PATH_TY, SILENT, THINK,
 };
 use super::{ADDRESSES, HOST_NAMES, LINES, NAMES};
 use crate::shape::{Key, Shape, Ty, key, must};
@@ -158,7 +158,7 @@ pub(super) static HOME: Shape = Shape {
 pub(super) static RESOLVER: Shape = Shape {
     name: "a public resolver",
     about: "Resolves names for everybody.",
-    keys: &[&[must("address", Ty::Address, "Its address."), PLACE, THINK, SILENT]],
+    keys: &[&[must("address", Ty::Address, "Its address."), PLACE, ORDER, CLIENT_SUBNET, THINK, SILENT]],
 };
 
 pub(super) static FAULTS: Shape = Shape {
@@ -246,7 +246,7 @@ pub(super) static EDGE_PLACE: Shape = Shape {
 pub(super) static NAME_SERVER: Shape = Shape {
     name: "a name server",
     about: "The authoritative name server of the site's domains.",
-    keys: &[&[key("address", Ty::Address, "Its address."), PLACE, THINK, SILENT]],
+    keys: &[&[key("address", Ty::Address, "Its address."), PLACE, ORDER, THINK, SILENT]],
 };
 pub(super) const NAME_SERVER_TY: Ty = Ty::Either(&Ty::Address, &Ty::Object(&NAME_SERVER));
 

@@ -9,6 +9,7 @@ use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, Origin, Route, RouteP
 use serde::{Deserialize, Serialize};
 
 mod balancer;
+mod names;
 mod proxy;
 mod ssh;
 mod story;
@@ -16,6 +17,7 @@ mod tcp;
 mod web;
 
 pub use balancer::*;
+pub use names::*;
 pub use proxy::*;
 pub use ssh::*;
 pub use story::*;
@@ -284,6 +286,9 @@ pub struct ResolverOptions {
     /// Ids of questions count up from here; dice when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u16>,
+    /// Names whose addresses it picks among itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub balance: Vec<ClientBalance>,
 }
 
 /// A machine's browser.
@@ -311,6 +316,9 @@ pub struct BrowserOptions {
     pub stays_open: Option<Nanos>,
     /// How late it notices that a server closed an idle connection, in the order of these ends.
     pub notices_close: Vec<Nanos>,
+    /// An address that does not answer is given up after this, and the name's next one tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect_timeout: Option<Nanos>,
 }
 
 /// A DNS zone as a master file (RFC 1035, 5).

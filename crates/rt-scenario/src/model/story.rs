@@ -7,6 +7,7 @@ use rt_base::{MacAddr, Nanos, NodeId, PortId, Time};
 use rt_rules::Origin;
 use serde::{Deserialize, Serialize};
 
+use super::names::Steering;
 use super::web::{Hosting, Pages};
 
 /// How a proxy picks an upstream.
@@ -58,6 +59,12 @@ pub enum App {
         /// Names that it answers itself, with their addresses: a private zone.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         own: Vec<(String, IpAddr)>,
+        /// Several addresses of a name stay in their order, instead of by turns.
+        #[serde(default)]
+        fixed_order: bool,
+        /// It tells name servers the network of its client (RFC 7871).
+        #[serde(default)]
+        client_subnet: bool,
     },
     /// Authoritative server.
     DnsServer {
@@ -67,6 +74,12 @@ pub enum App {
         think: Nanos,
         /// Takes questions and never answers.
         silent: bool,
+        /// Several addresses of a name stay in their order, instead of by turns.
+        #[serde(default)]
+        fixed_order: bool,
+        /// Names whose answer depends on where the asker is.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steering: Vec<Steering>,
     },
     /// Web server.
     HttpServer {

@@ -15,6 +15,7 @@ use crate::cities;
 use crate::diag::{Code, Span};
 use crate::dns::Authority;
 use crate::model::{App, NodeKind};
+use crate::names::keeps_order;
 use crate::tree::{Key, Value};
 use crate::world::{Attachment, Wire, World};
 
@@ -244,6 +245,8 @@ fn resolver(world: &mut World<'_, '_>, plan: &Plan, short: &Key, value: &Value, 
         think: value.duration_at("think").unwrap_or(RESOLVER_THINK),
         silent: value.flag_at("silent").unwrap_or(false),
         own: Vec::new(),
+        fixed_order: keeps_order(value),
+        client_subnet: value.flag_at("client-subnet") == Some(true),
     });
 }
 

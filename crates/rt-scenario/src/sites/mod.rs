@@ -332,6 +332,12 @@ fn name_server(
         "eth0",
         Public { address, place, anycast: false, by_isp: false, pppoe: false, wire, span },
     );
-    world.node(id).node.apps.push(crate::model::App::DnsServer { zones: Vec::new(), think, silent });
+    world.node(id).node.apps.push(crate::model::App::DnsServer {
+        zones: Vec::new(),
+        think,
+        silent,
+        fixed_order: written.is_some_and(crate::names::keeps_order),
+        steering: Vec::new(),
+    });
     (id, address.addr())
 }

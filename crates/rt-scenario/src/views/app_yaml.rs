@@ -106,17 +106,21 @@ fn addresses_and_names(
             entries.put_if(*silent, "silent", || "yes".to_owned());
             "dhcp-server"
         }
-        App::DnsResolver { roots, think, silent, own } => {
+        App::DnsResolver { roots, think, silent, own, fixed_order, client_subnet } => {
             entries.put("roots", map(&roots.iter().map(|(n, a)| (q(n), a.to_string())).collect::<Vec<_>>()));
             entries.put_if(!own.is_empty(), "names", || private_names(own));
             entries.put("think", show_duration(*think));
             entries.put_if(*silent, "silent", || "yes".to_owned());
+            entries.put_if(*fixed_order, "order", || "fixed".to_owned());
+            entries.put_if(*client_subnet, "client-subnet", || "yes".to_owned());
             "dns-resolver"
         }
-        App::DnsServer { zones, think, silent } => {
+        App::DnsServer { zones, think, silent, fixed_order, steering } => {
             entries.put("zones", list(zones.iter().filter_map(|z| Some(q(&model.zones.get(*z)?.apex)))));
             entries.put("think", show_duration(*think));
             entries.put_if(*silent, "silent", || "yes".to_owned());
+            entries.put_if(*fixed_order, "order", || "fixed".to_owned());
+            entries.put_if(!steering.is_empty(), "steer", || super::names_yaml::steer(steering));
             "dns-server"
         }
         _ => unreachable!("the caller matched the others"),

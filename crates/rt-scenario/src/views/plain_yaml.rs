@@ -10,6 +10,7 @@ use rt_rules::{Route, RouteKind};
 
 use super::app_yaml::{certificate_name, write_app};
 use super::kind_word;
+use super::names_yaml;
 use super::step_yaml::{expect_line, happening_line, step_line};
 use crate::model::{
     BrowserOptions, Certificate, Direction, Interface, Issuer, Link, Model, Node, NodeKind, PortPolicy,
@@ -326,9 +327,10 @@ fn write_options(out: &mut Writer, node: &Node) {
         out.line(3, &format!("resolvers: {}", list(resolver.servers.iter().map(ToString::to_string))));
     }
     if !resolver.hosts.is_empty() {
-        let hosts: Vec<(String, String)> =
-            resolver.hosts.iter().map(|(n, a)| (q(n), a.to_string())).collect();
-        out.line(3, &format!("hosts: {}", map(&hosts)));
+        out.line(3, &format!("hosts: {}", names_yaml::hosts(&resolver.hosts)));
+    }
+    if !resolver.balance.is_empty() {
+        out.line(3, &format!("balance: {}", names_yaml::balance(&resolver.balance)));
     }
     if !node.ssh.is_empty() {
         out.line(3, &format!("ssh: {}", map(&ssh_entries(&node.ssh))));
@@ -383,6 +385,7 @@ fn browser_entries(browser: &BrowserOptions) -> Vec<(String, String)> {
     out.0.extend(browser.stays_open.map(|span| ("stays-open".to_owned(), show_duration(span))));
     let late = || list(browser.notices_close.iter().map(|span| show_duration(*span)));
     out.put_if(!browser.notices_close.is_empty(), "notices-close", late);
+    out.0.extend(browser.connect_timeout.map(|span| ("connect-timeout".to_owned(), show_duration(span))));
     out.0
 }
 

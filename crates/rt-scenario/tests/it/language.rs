@@ -416,3 +416,38 @@ fn a_host_may_have_many_sites() {
     assert!(shown[2].not_after < shown[1].not_after);
     assert_eq!(hosting.sites.len(), 2);
 }
+
+/// Several addresses of a name: a machine's own list and policy, a name server's order and steering.
+#[test]
+fn names_may_have_several_addresses() {
+    let text = "name: t\ntopology:\n  nodes:\n    a:\n      address: 10.0.0.1/24\n      hosts: { api.test: [ 10.0.0.2, 10.0.0.3 ], other.test: 10.0.0.2 }\n      \
+                balance: { api.test: { policy: random-of-two, leave-out: 5s }, pool.test: round-robin }\n      \
+                browser: { connect-timeout: 3s }\n    \
+                b:\n      address: 10.0.0.2/24\n      run:\n        - dns-resolver: { roots: { r: 10.0.0.2 }, client-subnet: yes, order: fixed }\n    c:\n      address: 10.0.0.3/24\n      run:\n        \
+                - dns-server:\n            zones: [ test ]\n            order: fixed\n            steer:\n              \
+                cdn.test: { places: { tokyo: 10.1.0.1, paris: 10.2.0.1 }, networks: { 10.0.0.0/24: [ lyon, paris ] } }\n  \
+                links:\n    - endpoints: [\"a:eth0\", \"b:eth0\"]\n    - endpoints: [\"b:eth1\", \"c:eth0\"]\nnames:\n  zones: { test: { records: [ \"cdn A 10.1.0.1\", \"cdn A 10.2.0.1\" ] } }\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let resolver = &model.nodes[0].resolver;
+    assert_eq!(resolver.hosts.len(), 3);
+    assert_eq!(resolver.balance[0].leave_out.as_millis(), 5_000);
+    let [App::DnsResolver { client_subnet: true, fixed_order: true, .. }] = &model.nodes[1].apps[..] else {
+        panic!("{:?}", model.nodes[1].apps)
+    };
+    let [App::DnsServer { fixed_order: true, steering, .. }] = &model.nodes[2].apps[..] else {
+        panic!("{:?}", model.nodes[2].apps)
+    };
+    assert_eq!(steering[0].networks[0].2, 1);
+    let plain = rt_scenario::views::plain_yaml(&model);
+    let again = load("t.yaml", &plain).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    assert_eq!(again.nodes[0].resolver, model.nodes[0].resolver);
+    assert_eq!(again.nodes[0].browser, model.nodes[0].browser);
+    assert_eq!((&again.nodes[1].apps, &again.nodes[2].apps), (&model.nodes[1].apps, &model.nodes[2].apps));
+    let text = text.replace("[ lyon, paris ]", "[ lyon ]");
+    let problems = load("t.yaml", &text).map(|_| ()).unwrap_err();
+    assert!(
+        render_all(&problems).contains("`10.0.0.0/24` is not steered to any of the places"),
+        "{}",
+        render_all(&problems)
+    );
+}

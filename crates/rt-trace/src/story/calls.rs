@@ -59,13 +59,14 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, opened: usize) -> Chapter
         .collect();
     let mut left = 0_u64;
     for (at, (event, code, text)) in notes.iter().enumerate() {
-        if at >= TOLD && *code == "rpc.call" {
-            left += 1;
+        if at >= TOLD && matches!(*code, "rpc.call" | "rpc.address") {
+            left += u64::from(*code == "rpc.call");
             continue;
         }
         let label = match *code {
             "rpc.call" => "reply",
             "rpc.failed" => "failed",
+            "rpc.address" => "to",
             _ => "before",
         };
         lines.push(Line::new(code, label, *text).at(event.at).margin(words::after(req.begin.at, event.at)));

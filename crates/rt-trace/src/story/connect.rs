@@ -24,6 +24,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
     let end = tcp.established.map(|m| m.at).or(tcp.reset.map(|r| r.mark.at)).or(given_up(view, conn));
     let server = view.conns[conn].server.map(|e| view.name(e.node));
     let mut lines = vec![Line::new("tcp.connect", "from → to", format!("{} → {}", tcp.client, tcp.server))];
+    lines.extend(picked(step, tcp));
     lines.extend(tell::nat_lines(view, tcp.syn_frame(), 1));
     lines.extend(handshake(view, conn, start));
     let way = tell::way_lines(view, arrived_syn(view, conn), 1);
@@ -51,6 +52,22 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
         explain: EXPLAIN.into(),
         lines,
     }
+}
+
+/// Which of a name's several addresses this is, and why.
+fn picked(step: &Step<'_, '_>, tcp: &TcpConversation) -> Option<Line> {
+    let syn = tcp.syn.as_ref()?.mark.at;
+    let said = step.requests.iter().flat_map(|req| &req.said).filter_map(|(event, record)| match record {
+        AppRecord::Note { code, text, .. } if code == "tcp.address" && event.at <= syn => {
+            Some((event.at, text))
+        }
+        _ => None,
+    });
+    let prefix = format!("{} ", tcp.server.ip());
+    let comma = format!("{},", tcp.server.ip());
+    let mine = said.filter(|(_, text)| text.starts_with(&prefix) || text.starts_with(&comma));
+    let (at, text) = mine.max_by_key(|(at, _)| *at)?;
+    Some(Line::new("tcp.address", "address", text.clone()).at(at))
 }
 
 /// When the client ended a connection that never opened.

@@ -231,6 +231,8 @@ fn kept(req: &Req<'_>) -> Vec<Line> {
                     .at(event.at),
             )
         }
+        // Told where the connection is opened.
+        AppRecord::Note { code, .. } if code == "tcp.address" => None,
         AppRecord::Note { code, text, .. } => Some(Line::new(code, "note", text.clone()).at(event.at)),
         AppRecord::Retry { attempt, why, .. } => {
             Some(Line::new("http.retry", "again", format!("{why}: try {attempt}")).at(event.at))

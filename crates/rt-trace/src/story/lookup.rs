@@ -1,6 +1,7 @@
 //! "Find the address": the caches in order, the question, the resolver's walk down the tree, the answer.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use rt_base::{AppRecord, CacheKind, CacheOutcome, DropReason, FrameId, NodeId, ReqId, ReqKind, Time, What};
 
@@ -284,15 +285,30 @@ fn walk_lines(view: &View<'_>, work: &Req<'_>, lines: &mut Vec<Line>, story: &mu
             story.walk.push(walked);
             let code = answer.map_or("dns.silence", answer_code);
             lines.push(
-                Line::new(code, server, format!("\"{said}\""))
+                Line::new(code, server.clone(), format!("\"{said}\""))
                     .deep(2)
                     .at(end)
                     .margin(words::between(sent, end))
                     .with("address", used.remote.ip())
                     .with("question", format!("{} {}", question.target, question.method)),
             );
+            lines.extend(
+                steered(view, &used.local, sent..=end).map(|(why, chosen)| {
+                    Line::new("dns.steered", server, why).deep(3).with("chosen", chosen)
+                }),
+            );
         }
     }
+}
+
+/// Why a name server gave this asker the address that it gave.
+fn steered(view: &View<'_>, local: &SocketAddr, during: RangeInclusive<Time>) -> Option<(String, String)> {
+    view.trace.said().find_map(|(event, record)| match record {
+        AppRecord::Steered { asker, chosen, why, .. } if asker == local && during.contains(&event.at) => {
+            Some((why.clone(), chosen.map_or_else(String::new, |address| address.to_string())))
+        }
+        _ => None,
+    })
 }
 
 fn answer_code(answer: &DnsAnswer) -> &'static str {

@@ -559,6 +559,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             | AppRecord::Relayed { .. }
             | AppRecord::Balanced { .. }
             | AppRecord::ChoseSite { .. }
+            | AppRecord::Steered { .. }
             | AppRecord::AddressAssigned { .. } => {}
         }
     }

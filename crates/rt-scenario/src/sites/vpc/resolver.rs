@@ -80,7 +80,14 @@ impl Vpc<'_> {
             Public { address: uplink, place, anycast: false, by_isp: false, pppoe: false, wire, span },
         );
         let roots = vec![super::super::internet::root_server()];
-        let app = App::DnsResolver { roots, think: RESOLVER_THINK, silent: false, own: Vec::new() };
+        let app = App::DnsResolver {
+            roots,
+            think: RESOLVER_THINK,
+            silent: false,
+            own: Vec::new(),
+            fixed_order: false,
+            client_subnet: false,
+        };
         world.node(id).node.apps.push(app);
         self.resolver = Some(Resolver { address: address.into(), way });
     }
