@@ -6,6 +6,7 @@
 mod classify;
 mod conntrack;
 mod filter;
+pub mod http;
 mod mss;
 mod nat;
 mod origin;
@@ -26,4 +27,4 @@ pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
 pub use policy::{RouteChoice, RoutePolicy, Routes};
 pub use route::{ReversePath, Route, RouteKind, RouteTable, SourceCheck};
-pub use spread::{Maglev, hash_address};
+pub use spread::{Maglev, Spread, hash_address};

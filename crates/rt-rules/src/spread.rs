@@ -7,6 +7,51 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
+/// How a balancer picks a server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spread {
+    /// In turn.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest open connections; of equals the one whose turn it is.
+    LeastConnections,
+    /// The one with the fewest requests under way; of equals the one whose turn it is.
+    LeastRequests,
+    /// By the client's address modulo the number of servers: when one comes or goes, most clients change.
+    SourceHash,
+    /// By the client's address through Maglev's table: when one comes or goes, few others change.
+    Maglev,
+    /// Of two picked by dice the less busy one.
+    RandomOfTwo,
+}
+
+impl Spread {
+    /// All, with their words.
+    pub const WORDS: [(&'static str, Spread); 6] = [
+        ("round-robin", Spread::RoundRobin),
+        ("least-connections", Spread::LeastConnections),
+        ("least-requests", Spread::LeastRequests),
+        ("source-hash", Spread::SourceHash),
+        ("maglev", Spread::Maglev),
+        ("random-of-two", Spread::RandomOfTwo),
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Spread::WORDS.iter().find(|(_, spread)| *spread == self).map_or("", |(word, _)| word)
+    }
+
+    /// What `word` stands for.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Spread> {
+        Spread::WORDS.iter().find(|(known, _)| *known == word).map(|(_, spread)| *spread)
+    }
+}
+
 /// An entry that nobody has taken yet.
 const FREE: u16 = u16::MAX;
 
