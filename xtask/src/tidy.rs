@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("rt-sim", &["rt-base", "rt-wire"]),
     ("rt-stack", &["rt-base", "rt-wire", "rt-rules"]),
     ("rt-trace", &["rt-base", "rt-wire"]),
-    ("rt-apps", &["rt-base", "rt-wire", "rt-stack"]),
+    ("rt-apps", &["rt-base", "rt-wire", "rt-rules", "rt-stack"]),
     ("rt-scenario", &["rt-base", "rt-wire", "rt-rules"]),
     ("rt-files", &["rt-base", "rt-wire", "rt-trace"]),
     ("rt-devices", &["rt-base", "rt-wire", "rt-sim", "rt-stack", "rt-apps"]),

@@ -11,7 +11,7 @@
 //! | `executor`, `clock`, `net`, `socket`, `echo`, `tun`, `runtime`, [`entropy`], `step` | the runtime |
 //! | [`dhcp`], [`dns`], [`probe`], [`measure`] | addresses, names, "is it there?", "how good is the way?" |
 //! | [`rpc`], [`small`], [`attack`] | calls and replies; echo, discard, chargen; forged packets |
-//! | [`split`], [`l4`] | a TCP proxy on the path, a balancer of connections |
+//! | [`split`], [`l4`], [`balance`] | a TCP proxy on the path, a balancer of connections; who gets the next one |
 //! | [`wireguard`], [`tcp_tunnel`] | tunnels |
 //! | [`ssh`] | SSH: server, client, agent, jump hosts |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
@@ -32,6 +32,7 @@ mod step;
 mod tun;
 
 pub mod attack;
+pub mod balance;
 pub mod bridge;
 pub mod browser;
 pub mod cache;

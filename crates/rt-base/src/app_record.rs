@@ -265,6 +265,19 @@ pub enum AppRecord {
         /// All that were looked at, the chosen one too.
         candidates: Vec<Candidate>,
     },
+    /// A proxy decided something about a client's request that its bytes do not show: a route, a refusal, a share.
+    ProxyStep {
+        /// The downstream connection's peer (who asked).
+        downstream: SocketAddr,
+        /// The ordinal of the request on the downstream connection, from 0.
+        downstream_ordinal: u32,
+        /// Machine code: `route`, `key`, `auth`, `limit`, `canary`, `rewrite`, `redirect`, `answer`, `budget`, `nobody`.
+        code: String,
+        /// What it did, as a sentence whose subject is the proxy.
+        text: String,
+        /// What was looked at, if several things were.
+        candidates: Vec<Candidate>,
+    },
     /// A machine that looks no further than TCP goes on with a client's connection over one of its own; bytes pass unread.
     Balanced {
         /// The client's connection: its other end.

@@ -5,22 +5,21 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use rt_apps::browser::{Browser, BrowserOptions, ClosePolicy, Habits, StepPins};
-use rt_apps::cache::CacheOptions;
 use rt_apps::dhcp::{DhcpClientConfig, DhcpServerConfig, dhcp_client, dhcp_server};
 use rt_apps::dns::{
     self, AuthoritativeConfig, RecursiveConfig, ResolverConfig, Zone, authoritative_server,
     recursive_resolver,
 };
 use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
-use rt_apps::proxy::{self, Edge, Upstream};
+use rt_apps::proxy::UpstreamTls;
 use rt_apps::server::{self, PageSet, WebServer};
 use rt_apps::small::{Small, small_service};
 use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe, tcp_tunnel, wireguard};
 use rt_base::{PortId, Rng};
 use rt_scenario::model::{
-    App, Balance, CacheRules, CdnPlace, Certificate, ClientBalance, FastOpen, Issuer, Model, Node, Pages,
-    PickPolicy, ProxyOptions, Steering, Step, TraceBy, Transport, Verb, WireguardPeer,
+    App, Certificate, ClientBalance, FastOpen, Issuer, Model, Node, Pages, PickPolicy, Steering, Step,
+    TraceBy, Transport, Verb, WireguardPeer,
 };
 use rt_stack::ProbeKind;
 
@@ -49,7 +48,13 @@ impl Shared {
         self.authority.as_ref().map(|a| a.root_pem().to_owned())
     }
 
-    fn identity(&self, certificate: Option<usize>) -> Option<Identity> {
+    /// TLS to servers that have certificates for `name`, by the CA that everybody trusts.
+    pub(crate) fn upstream_tls(&self, name: &Option<String>) -> Option<UpstreamTls> {
+        let roots = self.authority.iter().map(|a| a.root().clone()).collect();
+        Some(UpstreamTls { name: name.clone()?, roots })
+    }
+
+    pub(crate) fn identity(&self, certificate: Option<usize>) -> Option<Identity> {
         certificate.and_then(|c| self.identities.get(c).cloned().flatten())
     }
 }
@@ -146,23 +151,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         App::Chargen { port } => start_small(net, "chargen", Small::Chargen, *port),
         App::SplitTcp { port } => drop(net.spawn(rt_apps::split::split_tcp(net.clone(), *port))),
         App::L4Balancer(balancer) => crate::balancer::start(net, model, node, balancer),
-        App::Edge { port, certificate, http2, upstreams, balance, think, options } => {
-            let upstreams =
-                upstreams.iter().map(|(name, address)| Upstream { name: name.clone(), address: *address });
-            let edge = Edge {
-                identity: shared.identity(*certificate),
-                http2: *http2,
-                balance: match balance {
-                    Balance::RoundRobin => proxy::Balance::RoundRobin,
-                    Balance::LeastRequests => proxy::Balance::LeastRequests,
-                },
-                think: *think,
-                options: proxy_options(options, shared),
-                ..Edge::new(*port, upstreams.collect())
-            };
-            let edge = Edge { idle: options.idle.unwrap_or(edge.idle), ..edge };
-            drop(net.spawn(edge.run(net.clone())));
-        }
+        App::Edge { .. } => crate::proxies::start_edge(net, model, node, shared, app),
     }
 }
 
@@ -212,34 +201,6 @@ fn steered(steering: &Steering) -> dns::Steering {
         name: steering.name.clone(),
         places: steering.places.iter().map(|(place, at)| (*at, place.clone())).collect(),
         networks: steering.networks.iter().map(whereabouts).collect(),
-    }
-}
-
-fn proxy_options(options: &ProxyOptions, shared: &Shared) -> proxy::ProxyOptions {
-    let cache = |rules: &CacheRules| CacheOptions {
-        capacity: rules.size,
-        largest: rules.largest,
-        ignore_query: rules.ignore_query,
-        key_headers: rules.key_headers.clone(),
-        only: rules.only.clone(),
-        default_lifetime: rules.default_lifetime,
-        keep_cookies: rules.keep_cookies,
-        obey_clients: rules.obey_clients,
-        stale_after_s_maxage: rules.stale_after_s_maxage,
-        collapse: rules.collapse,
-    };
-    let place = |place: &CdnPlace| proxy::CdnPlace {
-        airport: place.airport.clone(),
-        countries: place.countries.clone(),
-    };
-    let roots = || shared.authority.iter().map(|authority| authority.root().clone()).collect();
-    proxy::ProxyOptions {
-        cache: options.cache.as_ref().map(cache),
-        cdn: options.cdn.as_ref().map(place),
-        upstream_tls: options
-            .upstream_tls
-            .as_ref()
-            .map(|name| proxy::UpstreamTls { name: name.clone(), roots: roots() }),
     }
 }
 

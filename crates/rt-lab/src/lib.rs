@@ -37,6 +37,7 @@ mod ip;
 mod network;
 mod output;
 mod plot;
+mod proxies;
 mod record;
 mod refusal;
 mod run;

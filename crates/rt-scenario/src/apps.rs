@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use rt_base::{MacAddr, Nanos, NodeId, PortId};
 
 use crate::diag::{Code, Span};
-use crate::model::{App, Balance, Certificate, Issuer};
+use crate::model::{App, Certificate, Issuer};
 use crate::names::keeps_order;
+use crate::routes::read_balance;
 use crate::tree::Value;
 use crate::units;
 use crate::world::{CertDraft, World};
@@ -78,7 +79,9 @@ impl World<'_, '_> {
             "edge" => {
                 let upstreams = self.read_upstreams(value);
                 let balance = read_balance(value);
-                let options = Box::new(self.read_proxy(value));
+                let mut options = Box::new(self.read_proxy(value));
+                options.certificates = certificates.get(1..).unwrap_or_default().to_vec();
+                self.serves_something(&upstreams, &options, span);
                 let think = think.unwrap_or(EDGE_THINK);
                 App::Edge { port, certificate, http2, upstreams, balance, think, options }
             }
@@ -286,15 +289,6 @@ impl World<'_, '_> {
         if value.str_at("issuer") == Some("unknown-ca") {
             certificate.issuer = Issuer::UnknownCa;
         }
-    }
-}
-
-/// How a proxy picks: `round-robin` unless written.
-pub(crate) fn read_balance(value: &Value) -> Balance {
-    if value.str_at("balance") == Some("least-requests") {
-        Balance::LeastRequests
-    } else {
-        Balance::RoundRobin
     }
 }
 

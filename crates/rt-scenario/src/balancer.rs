@@ -3,27 +3,16 @@
 use rt_base::Nanos;
 
 use crate::diag::{Code, Span};
-use crate::model::{App, Change, HealthCheck, L4Balancer, Spread};
+use crate::model::{App, Change, HealthCheck, L4Balancer};
+use crate::routes::read_balance;
 use crate::tree::Value;
 use crate::units;
 use crate::world::World;
 
 /// A server that does not answer is given up after this.
 pub(crate) const CONNECT_TIMEOUT: Nanos = Nanos::from_secs(1);
-/// The checks that `health: yes` stands for (HAProxy's).
-pub(crate) const HEALTH: HealthCheck =
-    HealthCheck { every: Nanos::from_secs(2), timeout: Nanos::from_secs(1), rise: 2, fall: 3 };
 /// Bytes that are collected at most, unless it is said otherwise.
 pub(crate) const COLLECT: u64 = 16_384;
-
-/// Words of `balance:` and what they mean.
-pub(crate) const SPREADS: [(&str, Spread); 5] = [
-    ("round-robin", Spread::RoundRobin),
-    ("least-connections", Spread::LeastConnections),
-    ("source-hash", Spread::SourceHash),
-    ("maglev", Spread::Maglev),
-    ("random-of-two", Spread::RandomOfTwo),
-];
 
 fn whole(value: &Value, key: &str) -> Option<u32> {
     value.str_at(key)?.parse().ok()
@@ -38,9 +27,7 @@ impl World<'_, '_> {
                 .add(Code::MissingKey, span, "a balancer without servers has nobody to choose", "no servers")
                 .help("write `upstreams: { web-1: 10.0.0.11:80, web-2: 10.0.0.12:80 }`");
         }
-        let word = value.str_at("balance").unwrap_or("round-robin");
-        let balance =
-            SPREADS.iter().find(|(known, _)| *known == word).map_or(Spread::RoundRobin, |(_, s)| *s);
+        let balance = read_balance(value);
         let collect = value.get("collect").map(|collect| {
             let bytes = collect.str_at("bytes").and_then(|t| units::size(t).ok()).unwrap_or(COLLECT);
             (bytes, collect.duration_at("wait").unwrap_or_default())
@@ -68,18 +55,21 @@ impl World<'_, '_> {
         let apps = &self.nodes[node.index()].node.apps;
         let servers: Vec<String> = apps
             .iter()
-            .filter_map(|app| match app {
-                App::L4Balancer(balancer) => Some(&balancer.upstreams),
-                _ => None,
+            .flat_map(|app| match app {
+                App::L4Balancer(balancer) => balancer.upstreams.clone(),
+                App::Edge { upstreams, options, .. } => {
+                    let more = options.pools.iter().flat_map(|pool| &pool.upstreams);
+                    upstreams.iter().chain(more).cloned().collect()
+                }
+                _ => Vec::new(),
             })
-            .flatten()
-            .map(|(server, _)| server.clone())
+            .map(|(server, _)| server)
             .collect();
         if servers.is_empty() {
-            let message = format!("`{name}` balances no connections");
+            let message = format!("`{name}` balances nothing");
             self.problems
                 .add(Code::NoEffect, span, message, "no balancer here")
-                .help("name a machine that runs `l4-balancer`");
+                .help("name a machine that runs `l4-balancer` or `edge`");
             return None;
         }
         let Some(server) = item.get("server") else {
@@ -102,12 +92,18 @@ impl World<'_, '_> {
 
 fn read_health(value: &Value) -> Option<HealthCheck> {
     if let Some(text) = value.text() {
-        return crate::shape::flag(text)?.then_some(HEALTH);
+        return crate::shape::flag(text)?.then(HealthCheck::default);
     }
-    Some(HealthCheck {
-        every: value.duration_at("every").unwrap_or(HEALTH.every),
-        timeout: value.duration_at("timeout").unwrap_or(HEALTH.timeout),
-        rise: whole(value, "rise").unwrap_or(HEALTH.rise),
-        fall: whole(value, "fall").unwrap_or(HEALTH.fall),
-    })
+    Some(read_check(value))
+}
+
+/// When and how often servers are checked.
+pub(crate) fn read_check(value: &Value) -> HealthCheck {
+    let usual = HealthCheck::default();
+    HealthCheck {
+        every: value.duration_at("every").unwrap_or(usual.every),
+        timeout: value.duration_at("timeout").unwrap_or(usual.timeout),
+        rise: whole(value, "rise").unwrap_or(usual.rise),
+        fall: whole(value, "fall").unwrap_or(usual.fall),
+    }
 }

@@ -31,6 +31,7 @@ mod pages;
 mod plain;
 mod proxy;
 mod reference;
+mod routes;
 mod routing;
 mod rules_text;
 mod schema;

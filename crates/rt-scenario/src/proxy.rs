@@ -1,9 +1,13 @@
 //! What a proxy does beside choosing an upstream, read from YAML.
 
-use ipnet::IpNet;
+use std::net::SocketAddr;
 
-use crate::diag::Code;
+use ipnet::IpNet;
+use rt_rules::http::{HttpRoute, PoolRules, Then};
+
+use crate::diag::{Code, Span};
 use crate::model::{CacheRules, CdnPlace, ProxyOptions};
+use crate::routes::{UPSTREAMS, read_forwarding, read_pool_rules};
 use crate::tree::Value;
 use crate::units;
 use crate::world::World;
@@ -51,11 +55,34 @@ impl World<'_, '_> {
             }
             CdnPlace { airport: cdn.str_at("airport").unwrap_or_default().to_owned(), countries }
         });
+        let pools = self.read_pools(value);
+        let names: Vec<String> =
+            std::iter::once(UPSTREAMS.to_owned()).chain(pools.iter().map(|pool| pool.name.clone())).collect();
+        let routes = self.read_routes(value, &names);
         ProxyOptions {
             cache: read_cache(value, CacheRules::default()),
             cdn,
             upstream_tls: value.str_at("upstream-tls").map(str::to_owned),
-            idle: value.duration_at("idle"),
+            certificates: Vec::new(),
+            rules: read_pool_rules(value, &PoolRules::default()),
+            pools,
+            routes,
+            forwarding: read_forwarding(value),
+        }
+    }
+
+    /// A proxy needs servers, or routes that answer without.
+    pub(crate) fn serves_something(
+        &mut self,
+        upstreams: &[(String, SocketAddr)],
+        options: &ProxyOptions,
+        span: Span,
+    ) {
+        let own = |route: &HttpRoute| matches!(&route.then, Then::To(pools) if pools.iter().any(|(pool, _)| *pool == 0));
+        if upstreams.is_empty() && (options.routes.is_empty() || options.routes.iter().any(own)) {
+            self.problems
+                .add(Code::MissingKey, span, "a proxy without servers has nobody to ask", "no `upstreams`")
+                .help("write `upstreams: { web-1: 10.0.0.11:80 }`, or let every route name a pool");
         }
     }
 }

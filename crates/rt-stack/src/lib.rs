@@ -63,7 +63,6 @@ pub use error::SocketError;
 pub use listen::ListenerQueues;
 pub use packet::LOOPBACK;
 pub use probes::{Probe, ProbeAnswer, ProbeKind, ProbeVerdict};
-pub use rt_rules::{Maglev, hash_address};
 pub use socket::SocketId;
 pub use stack::Stack;
 pub use tables::{

@@ -44,13 +44,16 @@ impl Body {
         Body(Kind::Made(Made { sent: 0, length }))
     }
 
-    /// Passes `incoming` on and keeps a copy if it is no longer than `keep`; `on_end` hears when it is over or given up.
+    /// Passes `incoming` on, `at_once` or gathered, and keeps a copy if it is no longer than `keep`; `on_end` hears when it
+    /// is over or given up.
     pub(crate) fn relay(
         incoming: Incoming,
         keep: Option<u64>,
+        at_once: bool,
         on_end: impl FnOnce(Relayed) + Send + 'static,
     ) -> Body {
         Body(Kind::Relay(Box::new(Relay {
+            piece: if at_once { 1 } else { PIECE },
             incoming,
             gathered: BytesMut::new(),
             last: None,
@@ -59,6 +62,13 @@ impl Body {
             whole: false,
             on_end: Some(Box::new(on_end)),
         })))
+    }
+}
+
+impl Body {
+    /// Passes `incoming` on as it comes.
+    pub(crate) fn at_once(incoming: Incoming) -> Body {
+        Body::relay(incoming, None, true, |_| {})
     }
 }
 
@@ -138,6 +148,8 @@ pub(crate) fn made_byte(at: u64) -> u8 {
 
 struct Relay {
     incoming: Incoming,
+    /// Bytes that are gathered before they go on.
+    piece: usize,
     /// Came, but is not passed on yet.
     gathered: BytesMut,
     /// What comes after that: trailers or an error.
@@ -151,7 +163,7 @@ struct Relay {
 
 impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        while self.gathered.len() < PIECE && self.last.is_none() && !self.incoming.is_end_stream() {
+        while self.gathered.len() < self.piece && self.last.is_none() && !self.incoming.is_end_stream() {
             match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
                 None => break,
                 Some(Ok(frame)) => match frame.into_data() {

@@ -8,79 +8,27 @@
 //! Deliberate simplifications. A connection has no time-out of its own while it is idle. A check is a TCP connection that is closed
 //! again, nothing is asked. Servers have no weights. Nothing tells the server who the client is (no PROXY protocol).
 
-mod choose;
-mod health;
-mod relay;
-#[cfg(test)]
-mod tests;
+pub(crate) mod relay;
 mod warm;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rt_base::{AppRecord, Nanos, ReqId, Time, Wait};
+use rt_base::{AppRecord, Nanos, ReqId, Wait};
+use rt_rules::Spread;
+use rt_rules::http::HealthCheck;
 use rt_stack::ConnectOptions;
 
+pub use crate::balance::Shift;
+use crate::balance::{Asks, Choice, Chooser, in_a_row, watch};
 use crate::net::Net;
 use crate::socket::TcpStream;
-use choose::{Choice, Chooser};
 
 /// Clients at once; the next one is reset.
 pub const MOST_CLIENTS: usize = 32_768;
-/// Clients that stickiness remembers at most.
-pub const MOST_STUCK: usize = 65_536;
 /// Seconds after which a server that cannot be reached is given up, unless it is said otherwise.
 pub const CONNECT_TIMEOUT: Nanos = Nanos::from_secs(1);
-
-/// How a server is picked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Policy {
-    /// In turn.
-    RoundRobin,
-    /// The one with the fewest open connections; of equals the one whose turn it is.
-    LeastConnections,
-    /// By the client's address modulo the number of servers: when one comes or goes, most clients change.
-    SourceHash,
-    /// By the client's address through Maglev's table: when one comes or goes, few others change.
-    Maglev,
-    /// Of two picked by dice the one with fewer open connections.
-    RandomOfTwo,
-}
-
-impl Policy {
-    /// The word for it.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Policy::RoundRobin => "round-robin",
-            Policy::LeastConnections => "least-connections",
-            Policy::SourceHash => "source-hash",
-            Policy::Maglev => "maglev",
-            Policy::RandomOfTwo => "random-of-two",
-        }
-    }
-}
-
-/// How the balancer finds out which servers live.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Health {
-    /// From one check to the next.
-    pub every: Nanos,
-    /// A check that takes longer has failed.
-    pub timeout: Nanos,
-    /// Good checks in a row that bring a server back.
-    pub rise: u32,
-    /// Failed checks in a row that take it out.
-    pub fall: u32,
-}
-
-impl Default for Health {
-    /// As HAProxy has it: every 2 s, back after two good ones, out after three failed ones.
-    fn default() -> Health {
-        Health { every: Nanos::from_secs(2), timeout: Nanos::from_secs(1), rise: 2, fall: 3 }
-    }
-}
 
 /// How bytes are collected before they go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,17 +39,6 @@ pub struct Collect {
     pub wait: Nanos,
 }
 
-/// Somebody is taken out of service, or comes (back) into it, at a time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shift {
-    /// When.
-    pub at: Time,
-    /// Which of the servers.
-    pub server: usize,
-    /// It takes no new connections from now on; those that are open go on.
-    pub drain: bool,
-}
-
 /// What the balancer is to do.
 #[derive(Clone, Debug)]
 pub struct L4Balancer {
@@ -110,11 +47,11 @@ pub struct L4Balancer {
     /// Servers: names and addresses.
     pub servers: Vec<(String, SocketAddr)>,
     /// How one is picked.
-    pub policy: Policy,
+    pub policy: Spread,
     /// A client stays with its server until it was away for so long.
     pub sticky: Option<Nanos>,
     /// Checks.
-    pub health: Option<Health>,
+    pub health: Option<HealthCheck>,
     /// Connections to each server that stand ready.
     pub warm: u32,
     /// A server that does not answer is given up after this, and the next one is tried.
@@ -132,7 +69,7 @@ impl L4Balancer {
         L4Balancer {
             port,
             servers,
-            policy: Policy::RoundRobin,
+            policy: Spread::RoundRobin,
             sticky: None,
             health: None,
             warm: 0,
@@ -148,7 +85,9 @@ impl L4Balancer {
     /// The port is taken.
     pub async fn run(self, net: Net) -> io::Result<()> {
         let listener = net.tcp_listen(self.port)?;
-        let chooser = Chooser::new(&self, net.rng(&format!("l4 {}", self.port)));
+        let names = self.servers.iter().map(|(name, _)| name.clone()).collect();
+        let rng = net.rng(&format!("l4 {}", self.port));
+        let chooser = Chooser::new(names, self.policy, self.sticky, MOST_CLIENTS, rng);
         let ready = self.servers.iter().map(|_| Vec::new()).collect();
         let desk = Arc::new(Desk {
             net: net.clone(),
@@ -158,7 +97,7 @@ impl L4Balancer {
         });
         for server in 0..desk.config.servers.len() {
             if let Some(health) = desk.config.health {
-                drop(net.spawn(health::check(Arc::clone(&desk), server, health)));
+                drop(net.spawn(look_after(Arc::clone(&desk), server, health)));
             }
             if desk.config.warm > 0 {
                 drop(net.spawn(warm::keep(Arc::clone(&desk), server)));
@@ -248,7 +187,8 @@ async fn reach(desk: &Arc<Desk>, near: &TcpStream) -> Option<(Choice, Open, TcpS
     let client = near.peer_addr();
     let mut failed: Vec<(usize, String)> = Vec::new();
     loop {
-        let choice = desk.state().choose(client.ip(), desk.net.now(), &failed);
+        let asks = Asks { client: client.ip(), wanted: None, now: desk.net.now(), not: &failed };
+        let choice = desk.state().choose(asks);
         let Some(server) = choice.server else {
             desk.net.say(relayed(desk, near, choice, None));
             return None;
@@ -282,6 +222,28 @@ fn relayed(desk: &Desk, near: &TcpStream, choice: Choice, far: Option<(SocketAdd
         candidates: choice.candidates,
         warm: far.is_some_and(|(_, warm)| warm),
     }
+}
+
+/// A TCP connection to a server from time to time, for ever.
+async fn look_after(desk: Arc<Desk>, server: usize, check: HealthCheck) {
+    let probe =
+        || async { desk.connect(server, check.timeout).await.map(drop).map_err(|error| error.to_string()) };
+    watch(&desk.net, check, probe, |up, count, why| {
+        let Some(open) = desk.state().found(server, up) else { return };
+        let (called, checks) = (desk.called(server), in_a_row(count, "check"));
+        if up {
+            return desk.note("balancer.readmitted", format!("{called} is back: {checks}"));
+        }
+        desk.ready()[server].clear();
+        let lost = match open {
+            0 => "no connection to it is open".to_owned(),
+            1 => "one connection to it is open and stands or falls with it".to_owned(),
+            n => format!("{n} connections to it are open and stand or fall with it"),
+        };
+        let text = format!("{called} is out: {checks} failed, the last one: {why}; {lost}");
+        desk.note("balancer.ejected", text);
+    })
+    .await;
 }
 
 /// Carries out what is planned.

@@ -21,7 +21,7 @@ type Way<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + Send + 'a>>;
 ///
 /// # Errors
 /// A side broke.
-pub(super) async fn join<A, B>(net: &Net, near: A, far: B, collect: Option<Collect>) -> io::Result<()>
+pub(crate) async fn join<A, B>(net: &Net, near: A, far: B, collect: Option<Collect>) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin + Send,
     B: AsyncRead + AsyncWrite + Unpin + Send,

@@ -13,7 +13,9 @@ use rt_base::{AppRecord, CacheDecision, CacheVerdict, Nanos, ReqId};
 use tokio::sync::Notify;
 
 use super::cdn::Rays;
-use super::edge::{Caller, Fetched, Proxy, append};
+use super::edge::Caller;
+use super::fetch::{Fetched, Way};
+use super::headers::{Payload, append, dress_response};
 use crate::cache::{
     Arrival, Asker, CacheOptions, Course, Presented, Question, SharedCache, Ticket, Verdict, cache_status,
     cf_cache_status,
@@ -69,13 +71,8 @@ impl Cached {
     }
 
     /// Answers one request, from the store or from upstream.
-    pub(super) async fn serve(
-        self: Arc<Cached>,
-        proxy: &Proxy,
-        caller: Caller,
-        parts: &Parts,
-        body: Bytes,
-    ) -> Response<Body> {
+    pub(super) async fn serve(self: Arc<Cached>, way: &Way, parts: &Parts, body: Bytes) -> Response<Body> {
+        let caller = way.caller;
         let question = Question::of(parts, caller.client.tls);
         let mut waited: Option<CacheDecision> = None;
         let mut again = false;
@@ -88,15 +85,15 @@ impl Cached {
                         Some(first) => Course { asked: first, then: Some((&decision, 0)), collapsed: true },
                         None => Course { asked: &decision, then: None, collapsed: false },
                     };
-                    return self.present(proxy, presented, course);
+                    return self.present(presented, course);
                 }
                 Verdict::ServeAndRevalidate(presented, ticket, fields) => {
                     let req = self.net.new_req();
                     self.say(req, caller, None, &decision);
                     let lead = Lead { cached: Arc::clone(&self), asker, ticket: *ticket };
-                    aside(proxy, (req, caller), with_fields(parts, fields), lead);
+                    aside(way, req, with_fields(parts, fields), lead);
                     let course = Course { asked: &decision, then: None, collapsed: false };
-                    return self.present(proxy, presented, course);
+                    return self.present(presented, course);
                 }
                 Verdict::Wait { leader } => {
                     let whose = self.state().leaders.get(&leader).copied();
@@ -116,7 +113,7 @@ impl Cached {
                     self.say(req, caller, None, &decision);
                     let lead = Lead { cached: Arc::clone(&self), asker, ticket: *ticket };
                     let parts = with_fields(parts, fields);
-                    match self.forward(proxy, (req, caller), (&parts, &body), lead, &decision).await {
+                    match self.forward(way, req, (&parts, &body), lead, &decision).await {
                         Some(response) => return response,
                         None => again = true,
                     }
@@ -128,13 +125,14 @@ impl Cached {
     /// Asks upstream; `None` when the cache is to be asked again.
     async fn forward(
         &self,
-        proxy: &Proxy,
-        (req, caller): (ReqId, Caller),
+        way: &Way,
+        req: ReqId,
         (parts, body): (&Parts, &Bytes),
         lead: Lead,
         asked: &CacheDecision,
     ) -> Option<Response<Body>> {
-        let fetched = match proxy.fetch(req, caller, parts, body).await {
+        let caller = way.caller;
+        let fetched = match way.fetch(req, parts, Payload::Whole(body.clone())).await {
             Ok(fetched) => fetched,
             Err(refusal) => {
                 let now = self.now();
@@ -146,7 +144,7 @@ impl Cached {
                     return Some(response);
                 };
                 self.say(req, caller, None, &then);
-                return Some(self.present(proxy, presented, ended(asked, &then, 0)));
+                return Some(self.present(presented, ended(asked, &then, 0)));
             }
         };
         let (status, came) = (fetched.parts.status, self.now());
@@ -157,20 +155,20 @@ impl Cached {
         let course = ended(asked, &then, status.as_u16());
         match arrival {
             Arrival::Pass => {
-                let mut response = proxy.relay(fetched, None, |_| {});
+                let mut response = way.relay(fetched, None, |_| {});
                 self.sign(response.headers_mut(), course);
                 Some(response)
             }
             Arrival::Keep if lead.ticket.needs_whole() => {
-                let presented = self.keep_whole(proxy, fetched, &lead, came).await;
+                let presented = self.keep_whole(way, fetched, &lead, came).await;
                 Some(match presented {
-                    Some(presented) => self.present(proxy, presented, course),
+                    Some(presented) => self.present(presented, course),
                     None => page(StatusCode::BAD_GATEWAY, "The origin's response broke off or is too long."),
                 })
             }
             Arrival::Keep => {
                 let (longest, stored) = (self.state().cache.longest(), fetched.parts.headers.clone());
-                let mut response = proxy.relay(fetched, Some(longest), move |relayed| {
+                let mut response = way.relay(fetched, Some(longest), move |relayed| {
                     if let Some(body) = relayed.kept {
                         lead.store(status, &stored, body, came);
                     }
@@ -179,26 +177,20 @@ impl Cached {
                 Some(response)
             }
             Arrival::Renewed(presented) | Arrival::Stale(presented) => {
-                proxy.take(fetched, ERROR_PAGE, "the stored response is used").await;
-                Some(self.present(proxy, presented, course))
+                way.take(fetched, ERROR_PAGE, "the stored response is used").await;
+                Some(self.present(presented, course))
             }
             Arrival::Again => {
-                proxy.take(fetched, ERROR_PAGE, "a 304 for what is not stored").await;
+                way.take(fetched, ERROR_PAGE, "a 304 for what is not stored").await;
                 None
             }
         }
     }
 
-    async fn keep_whole(
-        &self,
-        proxy: &Proxy,
-        fetched: Fetched,
-        lead: &Lead,
-        came: Nanos,
-    ) -> Option<Presented> {
+    async fn keep_whole(&self, way: &Way, fetched: Fetched, lead: &Lead, came: Nanos) -> Option<Presented> {
         let (status, headers) = (fetched.parts.status, fetched.parts.headers.clone());
         let longest = self.state().cache.longest();
-        let body = proxy.take(fetched, longest, "kept").await?;
+        let body = way.take(fetched, longest, "kept").await?;
         Some(lead.store(status, &headers, body, came))
     }
 
@@ -227,11 +219,11 @@ impl Cached {
     }
 
     /// A response out of the store.
-    fn present(&self, proxy: &Proxy, presented: Presented, course: Course<'_>) -> Response<Body> {
+    fn present(&self, presented: Presented, course: Course<'_>) -> Response<Body> {
         let mut response = Response::new(Body::from(presented.body));
         *response.status_mut() = presented.status;
         *response.headers_mut() = presented.headers;
-        proxy.dress(response.headers_mut());
+        dress_response(response.headers_mut(), &self.net.name());
         self.sign(response.headers_mut(), course);
         response
     }
@@ -283,20 +275,21 @@ fn with_fields(parts: &Parts, fields: HeaderMap) -> Parts {
 }
 
 /// Asks upstream while the client has its answer already (RFC 5861, 3).
-fn aside(proxy: &Proxy, (req, caller): (ReqId, Caller), mut parts: Parts, lead: Lead) {
+fn aside(way: &Way, req: ReqId, mut parts: Parts, lead: Lead) {
     parts.method = Method::GET;
-    let proxy = proxy.clone();
-    drop(proxy.net.clone().spawn(async move {
+    let way = way.clone();
+    drop(way.net().clone().spawn(async move {
+        let caller = way.caller;
         let cached = Arc::clone(&lead.cached);
-        let Ok(fetched) = proxy.fetch(req, caller, &parts, &Bytes::new()).await else { return };
+        let Ok(fetched) = way.fetch(req, &parts, Payload::Whole(Bytes::new())).await else { return };
         let (status, came) = (fetched.parts.status, cached.now());
         let (arrival, then) =
             cached.state().cache.answered(&lead.ticket, status, &fetched.parts.headers, came);
         cached.say(req, caller, None, &then);
         if matches!(arrival, Arrival::Keep) {
-            cached.keep_whole(&proxy, fetched, &lead, came).await;
+            cached.keep_whole(&way, fetched, &lead, came).await;
         } else {
-            proxy.take(fetched, ERROR_PAGE, "asked aside").await;
+            way.take(fetched, ERROR_PAGE, "asked aside").await;
         }
     }));
 }

@@ -50,7 +50,7 @@ impl Rays {
         put(headers, CF_IPCOUNTRY, self.country(client));
         let scheme = if client.tls { "https" } else { "http" };
         put(headers, CF_VISITOR, &format!("{{\"scheme\":\"{scheme}\"}}"));
-        super::edge::append(headers, CDN_LOOP, "cloudflare", ", ");
+        super::headers::append(headers, CDN_LOOP, "cloudflare", ", ");
         ray
     }
 

@@ -1,35 +1,43 @@
-//! The connections of a balancer to its upstream servers: kept open between requests, closed when idle for long.
+//! The upstream servers of a proxy and the connections to them: who gets the next request, and over which connection;
+//! kept open between requests, closed when idle for long.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hyper::client::conn::http1::{self, SendRequest};
-use rt_base::{AppRecord, Candidate, Nanos, ReqId, Wait};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use rt_base::{AppRecord, Candidate, ReqId, Time, Wait};
+use rt_rules::http::{Change, Circuit, PoolRules, RetryBudget};
 use rt_stack::ConnectOptions;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::edge::{Balance, Upstream, UpstreamTls};
-use crate::http::{Body, HyperIo, Linger};
+use super::edge::{PoolConfig, Upstream};
+use crate::balance::{Asks, Chooser};
+use crate::http::{Body, HyperIo, Linger, NetExecutor};
 use crate::net::Net;
 use crate::tls::{ClientTls, TlsHooks};
 
-/// All upstreams of a balancer and the connections to them.
+/// All upstreams of a pool and the connections to them.
 pub(super) struct Pool {
-    net: Net,
+    pub(super) net: Net,
+    pub(super) name: String,
     upstreams: Vec<Upstream>,
-    balance: Balance,
-    idle_for: Nanos,
+    pub(super) rules: PoolRules,
     tls: Option<(ClientTls, ServerName<'static>)>,
     state: Mutex<State>,
+    /// One request at a time makes a server's HTTP/2 connection; the others wait for it.
+    making: Vec<tokio::sync::Mutex<()>>,
+    /// Connections that may be in use at once, by server.
+    slots: Option<Vec<Arc<Semaphore>>>,
 }
 
-struct State {
-    /// Whose turn it is.
-    next: usize,
-    /// Numbers idle periods, so that an old timer does not end a new one.
-    parked: u64,
+pub(super) struct State {
+    pub(super) chooser: Chooser,
+    pub(super) budget: RetryBudget,
     members: Vec<Member>,
 }
 
@@ -37,22 +45,36 @@ struct State {
 struct Member {
     /// Requests under way.
     busy: u32,
-    /// Connections that wait, the last used last.
-    idle: Vec<(u64, Connection)>,
+    circuit: Circuit,
+    /// Connections that wait, since when; the last used last.
+    idle: Vec<(Time, Connection)>,
+    /// The HTTP/2 connection, and when it was last used.
+    h2: Option<(Time, Connection)>,
+    /// Somebody will look for connections that were idle too long.
+    swept: bool,
+}
+
+/// How requests go over a connection.
+enum Sender {
+    H1(http1::SendRequest<Body>),
+    H2(http2::SendRequest<Body>),
 }
 
 /// A connection to an upstream server.
 pub(super) struct Connection {
-    pub(super) sender: SendRequest<Body>,
+    sender: Sender,
     /// This end.
     pub(super) local: SocketAddr,
     /// Whether it served a request before.
     pub(super) reused: bool,
+    /// It counts until this is dropped.
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 /// Which upstream was taken and what was looked at.
 pub(super) struct Choice {
-    pub(super) busy: Busy,
+    pub(super) busy: Option<Busy>,
+    pub(super) policy: &'static str,
     pub(super) candidates: Vec<Candidate>,
 }
 
@@ -60,35 +82,115 @@ pub(super) struct Choice {
 pub(super) struct Busy {
     pool: Arc<Pool>,
     pub(super) index: usize,
+    /// What came of it was said to the circuit.
+    reported: bool,
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.pool.state().members[self.index].busy -= 1;
+        let mut state = self.pool.state();
+        let member = &mut state.members[self.index];
+        member.busy = member.busy.saturating_sub(1);
+        if !self.reported {
+            member.circuit.forget();
+        }
+        let drained = state.chooser.closed(self.index);
+        drop(state);
+        if drained {
+            let called = self.pool.called(self.index);
+            let text = format!("the last request to {called} is over: it can be switched off");
+            self.pool.note("balancer.drained", text);
+        }
+    }
+}
+
+impl Busy {
+    /// What came of the request, for the circuit.
+    pub(super) fn report(&mut self, good: bool) {
+        let Some(rules) = self.pool.rules.circuit else { return };
+        let now = self.pool.net.now();
+        let change = self.pool.state().members[self.index].circuit.report(&rules, good, now);
+        self.reported = true;
+        let called = self.pool.called(self.index);
+        match change {
+            Change::None => {}
+            Change::Opened(span) => {
+                let text = format!("{called} failed too often: nothing is sent there for {span}");
+                self.pool.note("balancer.circuit_open", text);
+            }
+            Change::Closed => {
+                self.pool
+                    .note("balancer.circuit_closed", format!("{called} is well again: the trial went well"));
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Sends a request and waits for the head of its response.
+    pub(super) async fn send(&mut self, request: Request<Body>) -> hyper::Result<Response<Incoming>> {
+        match &mut self.sender {
+            Sender::H1(sender) => sender.send_request(request).await,
+            Sender::H2(sender) => sender.send_request(request).await,
+        }
+    }
+
+    /// `h2` or `http/1.1`.
+    pub(super) fn protocol(&self) -> &'static str {
+        match self.sender {
+            Sender::H1(_) => "http/1.1",
+            Sender::H2(_) => "h2",
+        }
+    }
+
+    /// Whether it takes another request.
+    async fn ready(&mut self) -> bool {
+        match &mut self.sender {
+            Sender::H1(sender) => sender.ready().await.is_ok(),
+            Sender::H2(sender) => sender.ready().await.is_ok(),
+        }
+    }
+
+    /// Another hold of an HTTP/2 connection.
+    fn share(&self, reused: bool) -> Option<Connection> {
+        let Sender::H2(sender) = &self.sender else { return None };
+        Some(Connection { sender: Sender::H2(sender.clone()), local: self.local, reused, _slot: None })
     }
 }
 
 impl Pool {
-    pub(super) fn new(net: &Net, upstreams: Vec<Upstream>, balance: Balance, idle_for: Nanos) -> Pool {
-        let tls = None;
+    /// Nothing is connected yet. A name that no certificate can have, or roots that are none, become a note.
+    pub(super) fn new(net: &Net, config: PoolConfig) -> Pool {
+        let PoolConfig { name, upstreams, spread, tls, rules, .. } = config;
+        let names = upstreams.iter().map(|upstream| upstream.name.clone()).collect();
+        let rng = net.rng(&format!("proxy pool {name}"));
+        let chooser = Chooser::new(names, spread, None, usize::MAX, rng);
         let members = upstreams.iter().map(|_| Member::default()).collect();
-        let state = Mutex::new(State { next: 0, parked: 0, members });
-        Pool { net: net.clone(), upstreams, balance, idle_for, tls, state }
-    }
-
-    /// The same, with TLS to the upstreams. A name that no certificate can have, or roots that are none, become a note.
-    pub(super) fn over_tls(mut self, tls: Option<&UpstreamTls>) -> Pool {
-        let Some(UpstreamTls { name, roots }) = tls else { return self };
-        let server_name = ServerName::try_from(name.clone()).map_err(|error| error.to_string());
-        let client = ClientTls::new(TlsHooks::of(&self.net), roots, &["http/1.1"]);
-        match (client.map_err(|error| error.to_string()), server_name) {
-            (Ok(client), Ok(server_name)) => self.tls = Some((client, server_name)),
-            (Err(why), _) | (_, Err(why)) => {
-                let (code, text) = ("tls.trust_store".to_owned(), format!("no TLS to {name}: {why}"));
-                self.net.say(AppRecord::Note { req: ReqId(0), code, text });
+        let slots = |most: u32| upstreams.iter().map(|_| Arc::new(Semaphore::new(most as usize))).collect();
+        let tls = tls.and_then(|tls| {
+            let alpn: &[&str] = if rules.http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+            let server_name = ServerName::try_from(tls.name.clone()).map_err(|error| error.to_string());
+            let client =
+                ClientTls::new(TlsHooks::of(net), &tls.roots, alpn).map_err(|error| error.to_string());
+            match client.and_then(|client| Ok((client, server_name?))) {
+                Ok(tls) => Some(tls),
+                Err(why) => {
+                    let text = format!("no TLS to {}: {why}", tls.name);
+                    net.say(AppRecord::Note { req: ReqId(0), code: "tls.trust_store".into(), text });
+                    None
+                }
             }
+        });
+        Pool {
+            net: net.clone(),
+            name,
+            making: upstreams.iter().map(|_| tokio::sync::Mutex::new(())).collect(),
+            slots: rules.connections.filter(|_| !rules.http2).map(slots),
+            upstreams,
+            rules,
+            tls,
+            state: Mutex::new(State { chooser, budget: RetryBudget::default(), members }),
         }
-        self
     }
 
     /// Whether its connections are encrypted.
@@ -96,30 +198,38 @@ impl Pool {
         self.tls.is_some()
     }
 
-    /// Picks an upstream that is not among `failed` (index and why), and counts a request for it.
-    pub(super) fn choose(self: &Arc<Pool>, failed: &[(usize, String)]) -> Option<Choice> {
+    /// Picks an upstream that is not among `failed` (index and why), and counts a request for it. `wanted` is the one that
+    /// the client had before.
+    pub(super) fn choose(
+        self: &Arc<Pool>,
+        client: IpAddr,
+        wanted: Option<usize>,
+        failed: &[(usize, String)],
+    ) -> Choice {
+        let now = self.net.now();
         let mut state = self.state();
-        let count = self.upstreams.len();
-        let turn = |index: usize| (index + count - state.next) % count;
-        let open = (0..count).filter(|index| failed.iter().all(|(bad, _)| bad != index));
-        let index = match self.balance {
-            Balance::RoundRobin => open.min_by_key(|&index| turn(index)),
-            Balance::LeastRequests => open.min_by_key(|&index| (state.members[index].busy, turn(index))),
-        }?;
-        let candidates = (0..count)
-            .map(|other| {
-                let why_failed = failed.iter().find(|(bad, _)| *bad == other).map(|(_, why)| why.clone());
-                let note = why_failed.unwrap_or_else(|| match self.balance {
-                    Balance::RoundRobin if other == index => "its turn".to_owned(),
-                    Balance::RoundRobin => "waits for its turn".to_owned(),
-                    Balance::LeastRequests => format!("{} under way", state.members[other].busy),
-                });
-                Candidate { name: self.upstreams[other].name.clone(), note }
-            })
-            .collect();
-        state.next = (index + 1) % count;
-        state.members[index].busy += 1;
-        Some(Choice { busy: Busy { pool: Arc::clone(self), index }, candidates })
+        let mut not = failed.to_vec();
+        for (index, member) in state.members.iter().enumerate() {
+            if failed.iter().all(|(bad, _)| *bad != index) {
+                not.extend(self.refuses(member, now).map(|why| (index, why)));
+            }
+        }
+        let choice = state.chooser.choose(Asks { client, wanted, now, not: &not });
+        let busy = choice.server.map(|index| {
+            let member = &mut state.members[index];
+            member.busy += 1;
+            member.circuit.begin();
+            Busy { pool: Arc::clone(self), index, reported: false }
+        });
+        Choice { busy, policy: choice.policy, candidates: choice.candidates }
+    }
+
+    /// Why a server that lives gets no request.
+    fn refuses(&self, member: &Member, now: Time) -> Option<String> {
+        let rules = self.rules.circuit?;
+        let full = rules.requests.filter(|most| member.busy >= *most);
+        let full = full.map(|_| format!("{} under way, and no more are let in", member.busy));
+        member.circuit.refuses(now).or(full)
     }
 
     /// How many upstreams there are.
@@ -132,24 +242,80 @@ impl Pool {
         &self.upstreams[index]
     }
 
+    /// The upstream of this name.
+    pub(super) fn named(&self, name: &str) -> Option<usize> {
+        self.upstreams.iter().position(|upstream| upstream.name == name)
+    }
+
+    /// `web-2 (10.0.1.12:80)`.
+    pub(super) fn called(&self, index: usize) -> String {
+        let Upstream { name, address } = &self.upstreams[index];
+        format!("{name} ({address})")
+    }
+
+    pub(super) fn note(&self, code: &str, text: String) {
+        self.net.say(AppRecord::Note { req: ReqId(0), code: code.to_owned(), text });
+    }
+
     /// A connection to the upstream: the last one that was parked, or a new one, for the request `req`.
     ///
     /// # Errors
     /// Those of connecting.
-    pub(super) async fn connect(&self, index: usize, fresh: bool, req: ReqId) -> io::Result<Connection> {
+    pub(super) async fn connect(
+        self: &Arc<Pool>,
+        index: usize,
+        fresh: bool,
+        req: ReqId,
+    ) -> io::Result<Connection> {
+        if self.rules.http2 {
+            return self.join(index, fresh, req).await;
+        }
+        let slot = self.slot(index).await;
         loop {
             let kept = if fresh { None } else { self.state().members[index].idle.pop() };
             let Some((_, mut connection)) = kept else { break };
-            if connection.sender.ready().await.is_ok() {
-                return Ok(Connection { reused: true, ..connection });
+            if connection.ready().await {
+                return Ok(Connection { reused: true, _slot: slot, ..connection });
             }
         }
+        Ok(Connection { _slot: slot, ..self.dial(index, req).await? })
+    }
+
+    async fn slot(&self, index: usize) -> Option<OwnedSemaphorePermit> {
+        let slots = Arc::clone(&self.slots.as_ref()?[index]);
+        // Never closed, so that there always is one in the end.
+        slots.acquire_owned().await.ok()
+    }
+
+    /// The HTTP/2 connection that all requests share.
+    async fn join(self: &Arc<Pool>, index: usize, fresh: bool, req: ReqId) -> io::Result<Connection> {
+        let _turn = self.making[index].lock().await;
+        let shared =
+            self.state().members[index].h2.as_ref().and_then(|(_, connection)| connection.share(true));
+        if let Some(mut connection) = shared.filter(|_| !fresh)
+            && connection.ready().await
+        {
+            return Ok(connection);
+        }
+        let connection = self.dial(index, req).await?;
+        let Some(own) = connection.share(false) else { return Ok(connection) };
+        let now = self.net.now();
+        let old = self.state().members[index].h2.replace((now, connection));
+        drop(old);
+        Ok(own)
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub(super) async fn dial(&self, index: usize, req: ReqId) -> io::Result<Connection> {
         let options = ConnectOptions { nodelay: true, ..ConnectOptions::default() };
         let stream = self.net.tcp_connect(self.upstreams[index].address, options).await?;
         let local = stream.local_addr();
         let stream = Linger::new(&self.net, stream);
         let sender = match &self.tls {
-            None => self.speak(stream).await?,
+            None => self.speak(stream, self.rules.http2).await?,
             Some((client, name)) => {
                 let shaken = client.connect(name.clone(), stream).await;
                 if let Some(verdict) = client.take_verdict(name) {
@@ -161,44 +327,114 @@ impl Pool {
                         note: verdict.note,
                     });
                 }
-                self.speak(shaken?).await?
+                let stream = shaken?;
+                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                self.speak(stream, h2).await?
             }
         };
-        Ok(Connection { sender, local, reused: false })
+        Ok(Connection { sender, local, reused: false, _slot: None })
     }
 
-    async fn speak<S>(&self, stream: S) -> io::Result<SendRequest<Body>>
+    async fn speak<S>(&self, stream: S, h2: bool) -> io::Result<Sender>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, connection) = http1::handshake(HyperIo::new(stream)).await.map_err(io::Error::other)?;
+        let io = HyperIo::new(stream);
+        if h2 {
+            let builder = http2::Builder::new(NetExecutor(self.net.clone()));
+            let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
+            drop(self.net.spawn(async move {
+                let _ = connection.await;
+            }));
+            return Ok(Sender::H2(sender));
+        }
+        let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
         drop(self.net.spawn(async move {
-            let _ = connection.await;
+            let _ = connection.with_upgrades().await;
         }));
-        Ok(sender)
+        Ok(Sender::H1(sender))
     }
 
     /// The response was read to its end; the connection waits for the next request.
     pub(super) fn park(self: &Arc<Pool>, index: usize, connection: Connection) {
+        let now = self.net.now();
         let mut state = self.state();
-        state.parked += 1;
-        let number = state.parked;
-        state.members[index].idle.push((number, connection));
-        drop(state);
-        let pool = Arc::clone(self);
-        drop(self.net.spawn(async move {
-            pool.net.sleep(pool.idle_for, Wait::Housekeeping).await;
-            let mut state = pool.state();
-            let idle = &mut state.members[index].idle;
-            let found = idle.iter().position(|(parked, _)| *parked == number);
-            let expired = found.map(|at| idle.remove(at));
-            // Closing wakes hyper's task: not under the lock.
+        let member = &mut state.members[index];
+        match connection.sender {
+            Sender::H1(_) => {
+                let connection = Connection { _slot: None, ..connection };
+                member.idle.push((now, connection));
+            }
+            Sender::H2(_) => {
+                if let Some((used, _)) = &mut member.h2 {
+                    *used = now;
+                }
+            }
+        }
+        if !std::mem::replace(&mut member.swept, true) {
             drop(state);
-            drop(expired);
-        }));
+            let pool = Arc::clone(self);
+            drop(self.net.spawn(async move { pool.sweep(index).await }));
+        }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// Closes what was idle too long, until nothing is left to close.
+    async fn sweep(&self, index: usize) {
+        let span = self.rules.idle;
+        loop {
+            let next = {
+                let mut state = self.state();
+                let member = &mut state.members[index];
+                // An HTTP/2 connection is idle when nothing is under way on it.
+                let quiet = member.h2.as_ref().filter(|_| member.busy == 0);
+                let oldest = member.idle.iter().map(|(at, _)| *at).chain(quiet.map(|(at, _)| *at)).min();
+                let busy = member.h2.is_some() && member.busy > 0;
+                member.swept = oldest.is_some() || busy;
+                oldest.map(|at| at + span).or(busy.then(|| self.net.now() + span))
+            };
+            let Some(next) = next else { return };
+            self.net.sleep_until(next, Wait::Housekeeping).await;
+            let now = self.net.now();
+            let over = |at: Time| at + span <= now;
+            let mut state = self.state();
+            let member = &mut state.members[index];
+            let idle = std::mem::take(&mut member.idle);
+            let (old, kept): (Vec<_>, Vec<_>) = idle.into_iter().partition(|(at, _)| over(*at));
+            member.idle = kept;
+            let quiet = member.busy == 0 && member.h2.as_ref().is_some_and(|(at, _)| over(*at));
+            let h2 = if quiet { member.h2.take() } else { None };
+            // Closing wakes hyper's task: not under the lock.
+            drop(state);
+            drop((old, h2));
+        }
+    }
+
+    /// Connections to a server that stand ready now.
+    pub(super) fn standing(&self, index: usize) -> usize {
+        let state = self.state();
+        let member = &state.members[index];
+        member.idle.len() + usize::from(member.h2.is_some())
+    }
+
+    /// A connection that nobody has used yet.
+    pub(super) fn keep(self: &Arc<Pool>, index: usize, connection: Connection) {
+        if let Some(own) = connection.share(false) {
+            let now = self.net.now();
+            self.state().members[index].h2 = Some((now, own));
+        }
+        self.park(index, connection);
+    }
+
+    /// Closes the connections that wait.
+    pub(super) fn forget(&self, index: usize) {
+        let mut state = self.state();
+        let member = &mut state.members[index];
+        let gone = (std::mem::take(&mut member.idle), member.h2.take());
+        drop(state);
+        drop(gone);
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

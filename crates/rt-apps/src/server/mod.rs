@@ -21,7 +21,7 @@ pub(crate) use answer::{page, put};
 pub use pages::{PageFile, PageSet, Resource};
 pub(crate) use serve::{Client, serve};
 pub use web::{Site, Strict, WebServer};
-pub(crate) use web::{collect, open};
+pub(crate) use web::{collect, host_of, open};
 
 /// What a server says it is, unless its pages say otherwise.
 pub(crate) const SERVER: &str = "roundtrip";

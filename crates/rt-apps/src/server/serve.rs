@@ -75,6 +75,10 @@ where
             .serve_connection(io, service)
             .await
     } else {
-        hyper::server::conn::http1::Builder::new().auto_date_header(false).serve_connection(io, service).await
+        hyper::server::conn::http1::Builder::new()
+            .auto_date_header(false)
+            .serve_connection(io, service)
+            .with_upgrades()
+            .await
     };
 }

@@ -152,8 +152,13 @@ impl Chosen {
 
 /// The host that a request is for, without port: of its `:authority`, absolute target or Host field (RFC 9110, 7.2).
 pub(super) fn asked<B>(request: &Request<B>) -> &str {
-    let field = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    let host = request.uri().authority().map(http::uri::Authority::as_str).or_else(field).unwrap_or_default();
+    host_of(request.uri(), request.headers())
+}
+
+/// The same of a request's parts.
+pub(crate) fn host_of<'a>(uri: &'a http::Uri, headers: &'a http::HeaderMap) -> &'a str {
+    let field = || headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = uri.authority().map(http::uri::Authority::as_str).or_else(field).unwrap_or_default();
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,

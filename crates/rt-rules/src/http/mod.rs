@@ -174,7 +174,7 @@ pub struct Rewrite {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Then {
-    /// It goes to one of these pools: positions, and shares in parts of 10,000.
+    /// It goes to one of these pools: positions, and shares in parts of a million.
     To(Vec<(usize, u32)>),
     /// The client is sent elsewhere. `{host}`, `{path}` and `{query}` (with its `?`) stand for the request's.
     Redirect {

@@ -1,21 +1,22 @@
 //! The keys of a balancer of connections.
 
 use super::machine::PORT_MUST;
-use crate::shape::{Shape, Ty, key, must};
+use crate::shape::{Key, Shape, Ty, key, must};
 
 const MILLISECOND: u64 = 1_000_000;
 const HOUR: u64 = 3_600_000 * MILLISECOND;
 const SPAN: Ty = Ty::Span(MILLISECOND, HOUR);
 
+pub(super) const HEALTH_KEYS: &[Key] = &[
+    key("every", SPAN, "From one to the next (2s by default)."),
+    key("timeout", SPAN, "One that takes longer has failed (1s by default)."),
+    key("rise", Ty::Whole(1, 1_000), "Good ones in a row that bring a server back (2 by default)."),
+    key("fall", Ty::Whole(1, 1_000), "Failed ones in a row that take it out (3 by default)."),
+];
 static HEALTH: Shape = Shape {
     name: "health checks",
     about: "A connection to each server from time to time, closed again at once.",
-    keys: &[&[
-        key("every", SPAN, "From one to the next (2s by default)."),
-        key("timeout", SPAN, "One that takes longer has failed (1s by default)."),
-        key("rise", Ty::Whole(1, 1_000), "Good ones in a row that bring a server back (2 by default)."),
-        key("fall", Ty::Whole(1, 1_000), "Failed ones in a row that take it out (3 by default)."),
-    ]],
+    keys: &[HEALTH_KEYS],
 };
 static COLLECT: Shape = Shape {
     name: "collecting",

@@ -337,8 +337,12 @@ pub(super) const SILENT: Key = key("silent", Ty::Flag, "Takes requests and never
 pub(super) const PORT: Key = key("port", Ty::Port, "TCP port (80, or 443 with a certificate).");
 pub(super) const PORT_22: Key = key("port", Ty::Port, "TCP port (22).");
 pub(super) const HTTP2: Key = key("http2", Ty::Flag, "Whether HTTP/2 is offered (with a certificate).");
-pub(super) const CERTIFICATE: Key =
-    key("certificate", Ty::Name, "The name of a certificate under `names: certificates:`.");
+pub(super) const CERTIFICATE: Key = key(
+    "certificate",
+    Ty::Either(&Ty::Name, &Ty::List(&Ty::Name)),
+    "The name of a certificate under `names: certificates:`, or several: the name that a client asks for (SNI) chooses, \
+             and the first is for whoever asks for none of them.",
+);
 pub(super) const ON: Key = key("on", Ty::Name, "The interface.");
 
 pub(super) static HTTP: Shape = Shape {
@@ -347,12 +351,7 @@ pub(super) static HTTP: Shape = Shape {
     keys: &[&[
         PORT,
         PAGES,
-        key(
-            "certificate",
-            Ty::Either(&Ty::Name, &Ty::List(&Ty::Name)),
-            "The name of a certificate under `names: certificates:`, or several: the name that a client asks for (SNI) chooses, \
-             and the first is for whoever asks for none of them.",
-        ),
+        CERTIFICATE,
         key(
             "sites",
             Ty::Map("host name", &SITE_PAGES_TY),
@@ -380,15 +379,17 @@ pub(super) static EDGE: Shape = Shape {
             PORT,
             CERTIFICATE,
             HTTP2,
-            must(
+            key(
                 "upstreams",
                 Ty::Map("node", &Ty::Text),
                 "Where requests go: node names with `address:port`.",
             ),
-            key("balance", Ty::OneOf(&["round-robin", "least-requests"]), "How one is picked."),
+            super::routes::BALANCE,
             THINK,
         ],
         super::proxy::PROXY,
+        super::routes::POOL_RULES,
+        super::routes::ROUTING,
     ],
 };
 pub(super) const PORT_MUST: Key = must("port", Ty::Port, "TCP port.");

@@ -8,6 +8,7 @@ mod cloud;
 mod links;
 mod machine;
 mod proxy;
+mod routes;
 mod sites;
 mod ssh;
 mod story;

@@ -73,5 +73,4 @@ pub(super) const PROXY: &[Key] = &[
     CACHE_KEY,
     key("cdn", Ty::Object(&CDN_PLACE), "Says where it stands and where its clients are, as CDNs do."),
     key("upstream-tls", Ty::Text, "Speaks TLS to its upstreams, whose certificates must have this name."),
-    key("idle", Ty::Duration, "How long an idle connection to an upstream is kept (10s by default)."),
 ];

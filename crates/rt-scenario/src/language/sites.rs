@@ -253,37 +253,44 @@ pub(super) const NAME_SERVER_TY: Ty = Ty::Either(&Ty::Address, &Ty::Object(&NAME
 pub(super) static SERVICE: Shape = Shape {
     name: "a service",
     about: "One address announced from several places; at each a load balancer that terminates TLS, and servers.",
-    keys: &[&[
-        KIND,
-        must(
-            "address",
-            Ty::Host,
-            "Its address, the same at every edge. Its /24 is announced unless a prefix is written.",
-        ),
-        must("names", *HOST_NAMES, "Its names; zone, name server and certificate follow from them."),
-        must(
-            "edges",
-            Ty::Map("place", &Ty::OrNothing(&Ty::Object(&EDGE_PLACE))),
-            "The places where it stands.",
-        ),
-        PAGES,
-        HTTP2,
-        key("think", Ty::Duration, "Time a server takes per request (20ms by default)."),
-        super::proxy::CACHE_KEY,
-        key("balance", Ty::OneOf(&["round-robin", "least-requests"]), "How a server is picked."),
-        key(
-            "certificate",
-            CERT_TY,
-            "`good`, `expired`, `wrong-name`, `untrusted`, `none`, or its properties.",
-        ),
-        key("name-server", NAME_SERVER_TY, "The authoritative name server: its address, or its properties."),
-        key(
-            "records",
-            *LINES,
-            "More DNS records of its domain, as `google.com. 3600 MX 10 smtp.google.com.`.",
-        ),
-        key("silent", Ty::Flag, "Its servers take requests and never answer."),
-    ]],
+    keys: &[
+        &[
+            KIND,
+            must(
+                "address",
+                Ty::Host,
+                "Its address, the same at every edge. Its /24 is announced unless a prefix is written.",
+            ),
+            must("names", *HOST_NAMES, "Its names; zone, name server and certificate follow from them."),
+            must(
+                "edges",
+                Ty::Map("place", &Ty::OrNothing(&Ty::Object(&EDGE_PLACE))),
+                "The places where it stands.",
+            ),
+            PAGES,
+            HTTP2,
+            key("think", Ty::Duration, "Time a server takes per request (20ms by default)."),
+            super::proxy::CACHE_KEY,
+            super::routes::BALANCE,
+            key(
+                "certificate",
+                CERT_TY,
+                "`good`, `expired`, `wrong-name`, `untrusted`, `none`, or its properties.",
+            ),
+            key(
+                "name-server",
+                NAME_SERVER_TY,
+                "The authoritative name server: its address, or its properties.",
+            ),
+            key(
+                "records",
+                *LINES,
+                "More DNS records of its domain, as `google.com. 3600 MX 10 smtp.google.com.`.",
+            ),
+            key("silent", Ty::Flag, "Its servers take requests and never answer."),
+        ],
+        super::routes::POOL_RULES,
+    ],
 };
 
 pub(super) static CDN_EDGE: Shape = Shape {

@@ -1,7 +1,11 @@
 //! What a proxy does beside choosing an upstream.
 
+use std::net::SocketAddr;
+
 use ipnet::IpNet;
 use rt_base::Nanos;
+use rt_rules::Spread;
+use rt_rules::http::{Forwarding, HttpRoute, PoolRules};
 use serde::{Deserialize, Serialize};
 
 /// Options of an [`super::App::Edge`].
@@ -16,9 +20,36 @@ pub struct ProxyOptions {
     /// It speaks TLS to its upstreams, whose certificates must have this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_tls: Option<String>,
-    /// How long an idle connection to an upstream is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub idle: Option<Nanos>,
+    /// More certificates: the name asked for chooses one. Indices into [`super::Model::certificates`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<usize>,
+    /// Connections, checks, time-outs.
+    #[serde(default)]
+    pub rules: PoolRules,
+    /// Pools beside its upstreams, which are pool 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<ProxyPool>,
+    /// Where requests go; without any, all go to pool 0.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<HttpRoute>,
+    /// How it tells upstreams who asks.
+    #[serde(default)]
+    pub forwarding: Forwarding,
+}
+
+/// Servers among which a route's requests choose.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProxyPool {
+    /// Its name.
+    pub name: String,
+    /// Names and addresses.
+    pub upstreams: Vec<(String, SocketAddr)>,
+    /// How one is picked.
+    pub balance: Spread,
+    /// It speaks TLS to them; their certificates must have this name.
+    pub tls: Option<String>,
+    /// Connections, checks, time-outs.
+    pub rules: PoolRules,
 }
 
 /// How a shared cache behaves (RFC 9111).

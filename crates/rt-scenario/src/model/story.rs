@@ -10,16 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::names::Steering;
 use super::web::{Hosting, Pages};
 
-/// How a proxy picks an upstream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Balance {
-    /// In turn.
-    RoundRobin,
-    /// The one with the fewest requests under way.
-    LeastRequests,
-}
-
 /// Something that runs on a machine.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -190,10 +180,10 @@ pub enum App {
         certificate: Option<usize>,
         /// Whether h2 is offered to clients.
         http2: bool,
-        /// Upstreams: node name and address (plain HTTP/1.1).
+        /// Upstreams: node name and address.
         upstreams: Vec<(String, SocketAddr)>,
         /// How one is picked.
-        balance: Balance,
+        balance: rt_rules::Spread,
         /// Time per request.
         think: Nanos,
         /// What else it does.

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use rt_base::{Nanos, NodeId};
-use rt_rules::{Route, RouteKind};
+use rt_rules::http::PoolRules;
+use rt_rules::{Route, RouteKind, Spread};
 
 use super::{
     Plan, Public, attach, gateway_for, known_place, place_of, publish, read_names, server_wire, with_length,
@@ -16,7 +17,7 @@ use super::{
 use crate::airports;
 use crate::apps::{EDGE_THINK, HTTP_THINK};
 use crate::diag::{Code, Span};
-use crate::model::{App, Balance, CacheRules, CdnPlace, NodeKind, ProxyOptions};
+use crate::model::{App, CacheRules, CdnPlace, NodeKind, ProxyOptions};
 use crate::proxy::read_cache;
 use crate::tree::{Key, Value};
 use crate::world::World;
@@ -73,7 +74,11 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
             },
             cdn: None,
             upstream_tls: names.first().filter(|_| secure).cloned(),
-            idle: Some(value.duration_at("keep-alive").unwrap_or(KEEP_ALIVE)),
+            rules: PoolRules {
+                idle: value.duration_at("keep-alive").unwrap_or(KEEP_ALIVE),
+                ..PoolRules::default()
+            },
+            ..ProxyOptions::default()
         },
     };
     let mut first = None;
@@ -159,7 +164,7 @@ fn build_edge(
         let airport = airports::airport(place);
         let cdn_place = CdnPlace { airport, countries: Vec::new() };
         let options = Box::new(ProxyOptions { cdn: Some(cdn_place), ..cdn.options.clone() });
-        let (balance, think) = (Balance::RoundRobin, cdn.think);
+        let (balance, think) = (Spread::RoundRobin, cdn.think);
         world.node(edge).node.apps.push(App::Edge {
             port,
             certificate,

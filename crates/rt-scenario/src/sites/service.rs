@@ -4,12 +4,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use rt_base::{Nanos, NodeId};
+use rt_rules::http::PoolRules;
 
 use super::{Plan, Public, attach, known_place, publish, read_names, server_wire, with_length};
-use crate::apps::{EDGE_THINK, read_balance};
+use crate::apps::EDGE_THINK;
 use crate::diag::{Code, Span};
 use crate::model::{App, CacheRules, NodeKind, Pages, ProxyOptions};
 use crate::proxy::read_cache;
+use crate::routes::{read_balance, read_pool_rules};
 use crate::tree::{Key, Value};
 use crate::world::{Wire, World};
 
@@ -143,9 +145,11 @@ fn listen(
 ) {
     let balance = read_balance(service.value);
     let cache = read_cache(service.value, CacheRules::default());
+    let rules = read_pool_rules(service.value, &PoolRules::default());
     let mut add = |port: u16, certificate: Option<usize>, http2: bool| {
         let upstreams = upstreams.to_vec();
-        let options = Box::new(ProxyOptions { cache: cache.clone(), ..ProxyOptions::default() });
+        let (cache, rules) = (cache.clone(), rules.clone());
+        let options = Box::new(ProxyOptions { cache, rules, ..ProxyOptions::default() });
         let app = App::Edge { port, certificate, http2, upstreams, balance, think: EDGE_THINK, options };
         world.node(edge).node.apps.push(app);
     };

@@ -5,7 +5,7 @@ use rt_base::PortId;
 use super::plain_yaml::{Entries, Writer, list, map, q, yes_no};
 use super::web_yaml::show_pages;
 use crate::calls;
-use crate::model::{App, Balance, Model, WireguardPeer};
+use crate::model::{App, Model, Spread, WireguardPeer};
 use crate::units::show_duration;
 
 /// How certificates are called in the plain level, by their index.
@@ -73,9 +73,11 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
             let to: Vec<(String, String)> =
                 upstreams.iter().map(|(n, a)| (q(n), q(&a.to_string()))).collect();
             entries.put("upstreams", map(&to));
-            entries.put_if(*balance == Balance::LeastRequests, "balance", || "least-requests".to_owned());
+            entries.put_if(*balance != Spread::RoundRobin, "balance", || balance.word().to_owned());
             entries.put("think", show_duration(*think));
+            super::web_yaml::write_certificates(&mut entries, *certificate, &options.certificates);
             entries.0.extend(super::proxy_yaml::show_proxy(options));
+            super::routes_yaml::write(&mut entries, options);
             "edge"
         }
     };

@@ -8,6 +8,7 @@ mod diagram;
 mod names_yaml;
 mod plain_yaml;
 mod proxy_yaml;
+mod routes_yaml;
 mod step_yaml;
 mod text;
 mod web_yaml;

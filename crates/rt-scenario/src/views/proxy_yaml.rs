@@ -6,12 +6,11 @@ use crate::units::show_duration;
 
 /// The options as entries of the plain level.
 pub(super) fn show_proxy(options: &ProxyOptions) -> Vec<(String, String)> {
-    let ProxyOptions { cache, cdn, upstream_tls, idle } = options;
+    let ProxyOptions { cache, cdn, upstream_tls, .. } = options;
     let entries = [
         ("cache", cache.as_ref().map(show_cache)),
         ("cdn", cdn.as_ref().map(show_place)),
         ("upstream-tls", upstream_tls.as_deref().map(q)),
-        ("idle", idle.map(show_duration)),
     ];
     entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }

@@ -177,7 +177,7 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
         App::L4Balancer(balancer) => format!(
             "a balancer of connections on port {}, {}, over {} servers",
             balancer.port,
-            super::balancer_yaml::word(balancer.balance),
+            balancer.balance.word(),
             balancer.upstreams.len()
         ),
         App::Wireguard { port, peers, .. } => {

@@ -24,13 +24,18 @@ fn page(file: &PageFile) -> String {
     map(&entries.0)
 }
 
-/// What it has for other names. The first certificate is written already when it is the only one.
-pub(super) fn write_hosting(entries: &mut Entries, first: Option<usize>, hosting: &Hosting) {
-    if !hosting.certificates.is_empty() {
+/// All certificates; the first is written already when it is the only one.
+pub(super) fn write_certificates(entries: &mut Entries, first: Option<usize>, more: &[usize]) {
+    if !more.is_empty() {
         entries.0.retain(|(key, _)| key != "certificate");
-        let all = first.iter().chain(&hosting.certificates).map(|&one| certificate_name(one));
+        let all = first.iter().chain(more).map(|&one| certificate_name(one));
         entries.put("certificate", list(all));
     }
+}
+
+/// What it has for other names.
+pub(super) fn write_hosting(entries: &mut Entries, first: Option<usize>, hosting: &Hosting) {
+    write_certificates(entries, first, &hosting.certificates);
     let sites: Vec<(String, String)> =
         hosting.sites.iter().map(|(name, pages)| (q(name), show_pages(pages))).collect();
     entries.put_if(!sites.is_empty(), "sites", || map(&sites));

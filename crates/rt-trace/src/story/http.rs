@@ -7,7 +7,7 @@ use rt_base::{AppRecord, CacheKind, CacheOutcome, ReqId, ReqKind, Time};
 use super::model::{Chapter, Field, Line, RequestStory, Timings};
 use super::tell::Step;
 use super::view::{End, Req, View};
-use super::{lookup, relay, upstream, words};
+use super::{lookup, relay, upstream, upstream_lines, words};
 use crate::read::{HttpExchange, HttpHeader, HttpVersion, TcpConversation};
 
 /// Where a request travelled: a connection and an exchange on it (indices).
@@ -105,7 +105,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
     let far = way.last().copied().unwrap_or(place);
     let upstream = upstream::tell(view, far);
     if let Some(upstream) = &upstream {
-        lines.extend(upstream::lines(upstream, start));
+        lines.extend(upstream_lines::lines(upstream, start));
     } else if let Some((server, there)) = relay::at_server(view, far) {
         lines.extend(server_lines(view, server, there, start));
     }
@@ -253,7 +253,7 @@ fn server_lines(view: &View<'_>, server: End, there: &HttpExchange, start: Time)
             .on(view.name(node))
             .margin(words::after(start, got)),
     ];
-    let said = view.cached.get(&(node, view.tcp(server).client, there.ordinal));
+    let said = view.asked.get(&(node, view.tcp(server).client, there.ordinal));
     lines.extend(said.into_iter().flatten().filter_map(|(event, record)| {
         let line = Line::new("http.site", view.name(node), site_words(record)?).deep(1);
         Some(line.at(event.at).on(view.name(node)).margin(words::after(start, event.at)))

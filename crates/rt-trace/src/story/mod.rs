@@ -39,6 +39,7 @@ mod tls;
 mod trouble;
 mod unanswered;
 mod upstream;
+mod upstream_lines;
 pub(crate) mod view;
 mod waits;
 mod ways;
@@ -51,11 +52,12 @@ use rt_base::{Figure, FigureUnit, FrameId, Nanos, ReqId, ReqKind, Time, What};
 pub use model::{
     Alternative, BudgetStory, Chapter, ConnectionReport, ConnectionStory, Ends, Field, FigureStory, HopStory,
     Line, LookupStory, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved,
-    SliceStory, StateStory, StepStory, Story, Timings, TotalStory, UpstreamStory,
+    SliceStory, StateStory, StepStory, Story, Timings, TotalStory,
 };
 pub use room::Room;
 pub use shared_cache::CacheStory;
 pub use tables::{NatRow, NatTable};
+pub use upstream::{CallerStory, ProxyStepStory, UpstreamStory};
 
 pub(crate) use connect::story as connection;
 pub(crate) use packets::carries;

@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::shared_cache::CacheStory;
 use super::tables::NatTable;
 
 /// Version of this format: raised whenever a field changes its meaning or goes away.
@@ -194,7 +193,7 @@ pub struct RequestStory {
     /// How the time was spent, as HAR has it.
     pub timings: Timings,
     /// What the proxy did, if one answered.
-    pub upstream: Option<UpstreamStory>,
+    pub upstream: Option<super::UpstreamStory>,
     /// How much longer it could have taken without making the step longer.
     pub slack_ns: u64,
     /// Its packets, in the order in which they were first sent.
@@ -229,41 +228,6 @@ pub struct Timings {
     pub wait_ns: u64,
     /// Receiving the answer.
     pub receive_ns: u64,
-}
-
-/// What a proxy did for a request.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
-pub struct UpstreamStory {
-    /// The proxy.
-    pub proxy: String,
-    /// Who was chosen.
-    pub chosen: String,
-    /// Its address.
-    pub address: String,
-    /// How.
-    pub policy: String,
-    /// All that were looked at: name and note.
-    pub candidates: Vec<Field>,
-    /// When the proxy had the whole request.
-    pub received_ns: u64,
-    /// When it sent it on.
-    pub sent_ns: u64,
-    /// When the upstream's machine had it.
-    pub server_got_ns: u64,
-    /// When the upstream's machine began to answer.
-    pub server_answered_ns: u64,
-    /// When the proxy began to pass the answer on.
-    pub answered_ns: u64,
-    /// Fields that the proxy added or changed on the way up.
-    pub added: Vec<Field>,
-    /// Status of the upstream's answer.
-    pub status: u16,
-    /// Whether the proxy asked over TLS.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub secure: bool,
-    /// What its cache decided, in order; empty when it has none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub cache: Vec<CacheStory>,
 }
 
 /// A name look-up.

@@ -4,7 +4,8 @@ use rt_base::{AppRecord, CacheDecision, CacheVerdict, Nanos, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Line, UpstreamStory};
+use super::model::Line;
+use super::upstream::UpstreamStory;
 use super::view::{End, View};
 use super::words;
 use crate::read::HttpExchange;
@@ -35,10 +36,9 @@ pub struct CacheStory {
 
 /// The decisions of the proxy at `end` about the request that it had by `got`, in order.
 pub(crate) fn decisions(view: &View<'_>, (end, there): (End, &HttpExchange), got: Time) -> Vec<CacheStory> {
-    let place = (end.node, view.tcp(end).client, there.ordinal);
-    let said = view.cached.get(&place).map(Vec::as_slice).unwrap_or_default();
+    let said = super::upstream::said(view, (end, there), got);
     let step = |(event, record): &(&rt_base::Event, &AppRecord)| match record {
-        AppRecord::SharedCache { leader, decision, .. } if event.at >= got => {
+        AppRecord::SharedCache { leader, decision, .. } => {
             let leader = leader.map(|(peer, ordinal)| {
                 format!(
                     "{} (request {} of its connection from {peer})",
@@ -50,7 +50,7 @@ pub(crate) fn decisions(view: &View<'_>, (end, there): (End, &HttpExchange), got
         }
         _ => None,
     };
-    said.iter().filter_map(step).collect()
+    said.filter_map(|said| step(&said)).collect()
 }
 
 fn story(at: Time, decision: &CacheDecision, leader: String) -> CacheStory {
@@ -90,11 +90,11 @@ pub(crate) fn comes_first(step: &CacheStory) -> bool {
 }
 
 /// One decision as a line.
-pub(crate) fn line(up: &UpstreamStory, step: &CacheStory, start: Time) -> Line {
+pub(crate) fn line(up: &UpstreamStory, step: &CacheStory, (start, deep): (Time, u8)) -> Line {
     let at = Time(step.at_ns);
     let code = format!("shared_cache.{}", step.verdict.replace('-', "_"));
     let mut line = Line::new(&code, up.proxy.clone(), text(step))
-        .deep(1)
+        .deep(deep)
         .at(at)
         .margin(words::after(start, at))
         .with("key", &step.key)

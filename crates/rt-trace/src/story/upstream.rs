@@ -1,28 +1,137 @@
-//! Behind a proxy: which upstream it chose and how, what it added, and what happened there.
+//! Behind a proxy: what it decided, which upstream it chose and how, what it added, what happened there; and behind that
+//! one, if it is a proxy too.
 
-use rt_base::{AppRecord, ReqId, ReqKind, Time};
+use std::net::IpAddr;
+
+use rt_base::{AppRecord, Event, ReqId, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::http::{Place, exchange_of};
-use super::model::{Field, Line, UpstreamStory};
+use super::model::Field;
+use super::shared_cache::CacheStory;
 use super::view::{End, Req, View};
-use super::{shared_cache, words};
+use super::{relay, shared_cache};
 use crate::read::HttpExchange;
+
+/// Proxies in a row that are told at most: a circle of them has no end.
+const MOST: u8 = 16;
+
+/// What a proxy did for a request.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct UpstreamStory {
+    /// The proxy.
+    pub proxy: String,
+    /// Who was chosen.
+    pub chosen: String,
+    /// Its address.
+    pub address: String,
+    /// How.
+    pub policy: String,
+    /// All that were looked at: name and note.
+    pub candidates: Vec<Field>,
+    /// When the proxy had the whole request.
+    pub received_ns: u64,
+    /// When it sent it on.
+    pub sent_ns: u64,
+    /// When the upstream's machine had it.
+    pub server_got_ns: u64,
+    /// When the upstream's machine began to answer.
+    pub server_answered_ns: u64,
+    /// When the proxy began to pass the answer on.
+    pub answered_ns: u64,
+    /// Fields that the proxy added or changed on the way up.
+    pub added: Vec<Field>,
+    /// Status of the upstream's answer.
+    pub status: u16,
+    /// Whether the proxy asked over TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secure: bool,
+    /// How the proxy asked: `HTTP/1.1`, `HTTP/2`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// What its cache decided, in order; empty when it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache: Vec<CacheStory>,
+    /// What else it decided, in order: route, refusals, shares.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<ProxyStepStory>,
+    /// Upstreams that were tried before the chosen one, and what came of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Field>,
+    /// Who the proxy thinks is calling.
+    #[serde(default)]
+    pub caller: CallerStory,
+    /// Who the upstream thinks is calling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_caller: Option<CallerStory>,
+    /// What the upstream did with it, if it is a proxy as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Box<UpstreamStory>>,
+}
+
+/// A decision of a proxy about a request.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ProxyStepStory {
+    /// When.
+    pub at_ns: u64,
+    /// `route`, `key`, `auth`, `limit`, `canary`, `rewrite`, `redirect`, `answer`, `budget`, `nobody`, `size`...
+    pub code: String,
+    /// What it did.
+    pub text: String,
+    /// What was looked at.
+    pub candidates: Vec<Field>,
+}
+
+/// Who a machine thinks is calling it.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct CallerStory {
+    /// The machine.
+    pub node: String,
+    /// The other end of its connection.
+    pub peer: String,
+    /// Whose address that is.
+    pub peer_name: String,
+    /// What fields of the request say of others.
+    pub told: Vec<Field>,
+    /// The address of the client as the first proxy saw it, if nothing here tells it.
+    pub lost: Option<String>,
+}
+
+/// Fields by which a proxy tells who asks.
+const TELLING: [&str; 7] = [
+    "x-forwarded-for",
+    "forwarded",
+    "cf-connecting-ip",
+    "x-real-ip",
+    "x-consumer",
+    "x-authenticated-user",
+    "via",
+];
 
 /// What a proxy did for the request at `place`, if its far end is one.
 pub(crate) fn tell(view: &View<'_>, place: Place) -> Option<UpstreamStory> {
+    tell_at(view, place, None, 0)
+}
+
+fn tell_at(view: &View<'_>, place: Place, client: Option<IpAddr>, depth: u8) -> Option<UpstreamStory> {
     let (_, exchange) = exchange_of(view, place);
     let (end, there) = view.exchange_at_server(place.conn, exchange)?;
-    let got = received(there);
+    let got = head_at(there);
     let cache = shared_cache::decisions(view, (end, there), got);
     let up = chosen(view, (end, there), got);
-    if cache.is_empty() && up.is_none() {
+    let steps: Vec<ProxyStepStory> = said(view, (end, there), got).filter_map(step).collect();
+    if cache.is_empty() && up.is_none() && steps.is_empty() {
         return None;
     }
+    let client = client.unwrap_or_else(|| view.tcp(end).client.ip());
     let mut story = UpstreamStory {
         proxy: view.name(end.node),
-        received_ns: got.0,
+        received_ns: received(there).0,
         answered_ns: there.response.as_ref().map_or(0, |r| r.head.first.at.0),
         cache,
+        steps,
+        caller: caller(view, (end, there), client),
         ..UpstreamStory::default()
     };
     if let Some((req, AppRecord::ChoseUpstream { chosen, address, policy, candidates, .. })) = up {
@@ -30,16 +139,32 @@ pub(crate) fn tell(view: &View<'_>, place: Place) -> Option<UpstreamStory> {
         story.address = address.to_string();
         story.policy.clone_from(policy);
         story.candidates = candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect();
+        story.failed = failed(req);
         fill_upstream(view, req, there, &mut story);
+        if let Some(up) = place_of(view, req) {
+            behind_that(view, up, &mut story, (client, depth));
+        }
     }
     Some(story)
+}
+
+/// What became of the proxy's own request at its far end.
+fn behind_that(view: &View<'_>, up: Place, story: &mut UpstreamStory, (client, depth): (IpAddr, u8)) {
+    let far = relay::way(view, up).last().copied().unwrap_or(up);
+    if depth < MOST {
+        story.next = tell_at(view, far, Some(client), depth + 1).map(Box::new);
+    }
+    if story.next.is_none() {
+        let there = view.exchange_at_server(far.conn, exchange_of(view, far).1);
+        story.server_caller = there.map(|there| caller(view, there, client));
+    }
 }
 
 /// Where a proxy's request for the one at `place` travelled, if the answer had to wait for it.
 pub(crate) fn behind(view: &View<'_>, place: Place) -> Option<Place> {
     let (_, exchange) = exchange_of(view, place);
     let (end, there) = view.exchange_at_server(place.conn, exchange)?;
-    let got = received(there);
+    let got = head_at(there);
     if shared_cache::decisions(view, (end, there), got).iter().any(|step| step.verdict == "updating") {
         return None;
     }
@@ -47,37 +172,101 @@ pub(crate) fn behind(view: &View<'_>, place: Place) -> Option<Place> {
     place_of(view, req)
 }
 
+/// When the proxy had the request's head.
+fn head_at(there: &HttpExchange) -> Time {
+    there.request.head.readable.at
+}
+
 /// When the proxy had the whole request.
 fn received(there: &HttpExchange) -> Time {
-    let head = there.request.head.readable.at;
+    let head = head_at(there);
     there.request.body.span.map_or(head, |body| head.max(body.readable.at))
 }
 
-/// The proxy's own request that serves a client's: by the client's address and the number on its connection.
-fn chosen<'v, 't>(
+/// What the proxy at `end` said of the request that it had by `got`, in order: by the client's address and the number on
+/// its connection.
+pub(crate) fn said<'v, 't>(
     view: &'v View<'t>,
     (end, there): (End, &HttpExchange),
     got: Time,
-) -> Option<(&'v Req<'t>, &'t AppRecord)> {
-    let peer = view.tcp(end).client;
-    let of_node = view.requests.range((end.node, ReqId(0))..=(end.node, ReqId(u32::MAX)));
-    of_node.filter(|(_, req)| req.kind == ReqKind::Upstream).find_map(|(_, req)| {
-        let last = req.said.iter().rev().find_map(|(event, record)| match record {
-            AppRecord::ChoseUpstream { downstream, downstream_ordinal, .. }
-                if *downstream == peer && *downstream_ordinal == there.ordinal && event.at >= got =>
-            {
-                Some(*record)
-            }
-            _ => None,
-        })?;
-        Some((req, last))
+) -> impl Iterator<Item = (&'t Event, &'t AppRecord)> + 'v {
+    let place = (end.node, view.tcp(end).client, there.ordinal);
+    let said = view.asked.get(&place).map(Vec::as_slice).unwrap_or_default();
+    said.iter().copied().filter(move |(event, _)| event.at >= got)
+}
+
+fn step((event, record): (&Event, &AppRecord)) -> Option<ProxyStepStory> {
+    let AppRecord::ProxyStep { code, text, candidates, .. } = record else { return None };
+    Some(ProxyStepStory {
+        at_ns: event.at.0,
+        code: code.clone(),
+        text: text.clone(),
+        candidates: candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect(),
     })
+}
+
+/// The proxy's own request that serves a client's, and its last choice.
+fn chosen<'v, 't>(
+    view: &'v View<'t>,
+    there: (End, &HttpExchange),
+    got: Time,
+) -> Option<(&'v Req<'t>, &'t AppRecord)> {
+    let node = there.0.node;
+    let mut own: Option<ReqId> = None;
+    let mut last = None;
+    for (_, record) in said(view, there, got) {
+        let AppRecord::ChoseUpstream { req, .. } = record else { continue };
+        // One client request, one upstream request: another one is of a later connection with the same address.
+        if *own.get_or_insert(*req) == *req {
+            last = Some(record);
+        }
+    }
+    Some((view.requests.get(&(node, own?))?, last?))
+}
+
+/// Upstreams that were tried in vain, and why each was given up.
+fn failed(req: &Req<'_>) -> Vec<Field> {
+    let mut asked: Option<&str> = None;
+    let mut failed = Vec::new();
+    for (_, record) in &req.said {
+        match record {
+            AppRecord::ChoseUpstream { chosen, .. } => asked = Some(chosen),
+            AppRecord::Retry { why, .. } => failed.extend(asked.map(|name| Field::new(name, why))),
+            _ => {}
+        }
+    }
+    failed
+}
+
+fn caller(view: &View<'_>, (end, there): (End, &HttpExchange), client: IpAddr) -> CallerStory {
+    let peer = view.tcp(end).client.ip();
+    let told: Vec<Field> = TELLING
+        .iter()
+        .filter_map(|name| there.request.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)))
+        .map(|h| Field::new(&h.name, &h.value))
+        .collect();
+    let text = client.to_string();
+    let known = peer == client || told.iter().any(|field| names(&field.value, &text));
+    CallerStory {
+        node: view.name(end.node),
+        peer: peer.to_string(),
+        peer_name: view.bearer_name(peer),
+        told,
+        lost: (!known).then_some(text),
+    }
+}
+
+/// Whether a field's value has this address, whole.
+fn names(value: &str, address: &str) -> bool {
+    let part = |c: char| !(c.is_ascii_hexdigit() || c == '.' || c == ':');
+    value.split(part).any(|word| word == address)
 }
 
 fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &mut UpstreamStory) {
     let Some(place) = place_of(view, req) else { return };
     let (tcp, up) = exchange_of(view, place);
     story.secure = tcp.tls.is_some();
+    story.protocol = up.version.name().to_owned();
     story.sent_ns = up.request.head.first.at.0;
     story.status = up.response.as_ref().map_or(0, |r| r.status);
     story.added = up
@@ -90,7 +279,7 @@ fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &m
         })
         .map(|h| Field::new(&h.name, &h.value))
         .collect();
-    if let Some((_, far)) = super::relay::at_server(view, place) {
+    if let Some((_, far)) = relay::at_server(view, place) {
         story.server_got_ns = far.request.head.readable.at.0;
         story.server_answered_ns = far.response.as_ref().map_or(0, |r| r.head.first.at.0);
     }
@@ -110,73 +299,4 @@ fn place_of(view: &View<'_>, req: &Req<'_>) -> Option<Place> {
     };
     let exchange = tcp.http.iter().position(fits)?;
     Some(Place { conn, exchange, reused: used.reused })
-}
-
-pub(crate) fn lines(up: &UpstreamStory, start: Time) -> Vec<Line> {
-    let after = |ns: u64| words::after(start, Time(ns));
-    let mut lines = vec![
-        Line::new("http.arrive", up.proxy.clone(), "has the whole request")
-            .deep(1)
-            .at(Time(up.received_ns))
-            .margin(after(up.received_ns)),
-    ];
-    let (before, after_answer): (Vec<_>, Vec<_>) =
-        up.cache.iter().partition(|step| shared_cache::comes_first(step));
-    lines.extend(before.into_iter().map(|step| shared_cache::line(up, step, start)));
-    let aside = up.cache.iter().any(|step| step.verdict == "updating");
-    if !up.chosen.is_empty() {
-        lines.extend(way_up(up, start, if aside { "aside " } else { "" }));
-    }
-    lines.extend(after_answer.into_iter().map(|step| shared_cache::line(up, step, start)));
-    if up.answered_ns > 0 {
-        lines.push(
-            Line::new("balance.return", up.proxy.clone(), "passes it back, encrypted")
-                .deep(1)
-                .at(Time(up.answered_ns))
-                .margin(after(up.answered_ns)),
-        );
-    }
-    lines
-}
-
-/// The upstream's part: who was chosen, how it was asked, how long it took.
-fn way_up(up: &UpstreamStory, start: Time, aside: &str) -> Vec<Line> {
-    let after = |ns: u64| words::after(start, Time(ns));
-    let others: Vec<String> = up
-        .candidates
-        .iter()
-        .map(|c| if c.value.is_empty() { c.name.clone() } else { format!("{} ({})", c.name, c.value) })
-        .collect();
-    let text = format!("chooses {} by {}, out of {}", up.chosen, up.policy, words::list(&others));
-    let mut lines = vec![
-        Line::new("balance.choose", up.proxy.clone(), text)
-            .deep(1)
-            .at(Time(up.sent_ns))
-            .with("policy", &up.policy)
-            .with("chosen", &up.chosen)
-            .with("address", &up.address),
-    ];
-    if up.sent_ns > 0 {
-        let added: Vec<String> = up.added.iter().map(|f| format!("{}: {}", f.name, f.value)).collect();
-        let added = if added.is_empty() { String::new() } else { format!(", adding {}", added.join(" · ")) };
-        let how = if up.secure { "over TLS, in HTTP/1.1" } else { "in plain HTTP/1.1" };
-        let text = format!("asks {} {aside}{how}{added}", up.address);
-        lines.push(
-            Line::new("balance.forward", up.proxy.clone(), text)
-                .deep(1)
-                .at(Time(up.sent_ns))
-                .margin(after(up.sent_ns)),
-        );
-    }
-    if up.server_got_ns > 0 && up.server_answered_ns >= up.server_got_ns {
-        let think = words::between(Time(up.server_got_ns), Time(up.server_answered_ns));
-        let text = format!("makes the answer ({}) in {think}", up.status);
-        lines.push(
-            Line::new("http.answer", up.chosen.clone(), text)
-                .deep(2)
-                .at(Time(up.server_answered_ns))
-                .margin(after(up.server_answered_ns)),
-        );
-    }
-    lines
 }

@@ -32,8 +32,8 @@ pub(crate) struct View<'t> {
     pub(crate) conns: Vec<Conn>,
     /// Requests of all applications.
     pub(crate) requests: BTreeMap<(NodeId, ReqId), Req<'t>>,
-    /// What shared caches decided, by proxy, client and the request's ordinal on its connection.
-    pub(crate) cached: Cached<'t>,
+    /// What proxies decided, by proxy, client and the request's ordinal on its connection.
+    pub(crate) asked: Asked<'t>,
     /// Connections that a machine carried on over one of its own, by position in `conns`.
     pub(crate) relays: BTreeMap<usize, Relay<'t>>,
     addresses: BTreeMap<IpAddr, NodeId>,
@@ -46,7 +46,7 @@ pub(crate) struct View<'t> {
 }
 
 /// What was said of requests, by machine, client and the request's ordinal on its connection.
-type Cached<'t> = BTreeMap<(NodeId, SocketAddr, u32), Vec<(&'t Event, &'t AppRecord)>>;
+type Asked<'t> = BTreeMap<(NodeId, SocketAddr, u32), Vec<(&'t Event, &'t AppRecord)>>;
 
 /// A connection as seen at its ends.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +168,7 @@ impl<'t> View<'t> {
             read,
             own_eyes,
             requests: requests_of(trace),
-            cached: cached_of(trace),
+            asked: asked_of(trace),
             relays: BTreeMap::new(),
             addresses: addresses_of(trace),
             forged: BTreeMap::new(),
@@ -509,11 +509,13 @@ fn own_addresses(trace: &Trace) -> BTreeMap<NodeId, BTreeSet<IpAddr>> {
     all
 }
 
-fn cached_of(trace: &Trace) -> Cached<'_> {
-    let mut all = Cached::new();
+fn asked_of(trace: &Trace) -> Asked<'_> {
+    let mut all = Asked::new();
     for (event, record) in trace.said() {
         if let AppRecord::SharedCache { downstream, downstream_ordinal, .. }
-        | AppRecord::ChoseSite { downstream, downstream_ordinal, .. } = record
+        | AppRecord::ChoseSite { downstream, downstream_ordinal, .. }
+        | AppRecord::ChoseUpstream { downstream, downstream_ordinal, .. }
+        | AppRecord::ProxyStep { downstream, downstream_ordinal, .. } = record
         {
             let place = (event.node(), *downstream, *downstream_ordinal);
             all.entry(place).or_default().push((event, record));
@@ -560,6 +562,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             | AppRecord::Balanced { .. }
             | AppRecord::ChoseSite { .. }
             | AppRecord::Steered { .. }
+            | AppRecord::ProxyStep { .. }
             | AppRecord::AddressAssigned { .. } => {}
         }
     }

@@ -105,7 +105,8 @@ fn browse_through_edge(answer: &str) -> (String, String) {
     let net = world.runtime.net();
     drop(net.spawn(answer_with(net.clone(), answer.into())));
     let upstream = Upstream { name: "odd".into(), address: "127.0.0.1:9000".parse().unwrap() };
-    let edge = Edge { timeout: Nanos::from_secs(5), ..Edge::new(9001, vec![upstream]) };
+    let mut edge = Edge::new(9001, vec![upstream]);
+    edge.pools[0].rules.timeout = Nanos::from_secs(5);
     drop(net.spawn(edge.run(net.clone())));
     let (_, summary) = world.step(open("http://google.com:9001/", &browser));
     assert_eq!(world.runtime.open_connections(), 0, "{}", world.story());

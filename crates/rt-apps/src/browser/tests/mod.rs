@@ -10,11 +10,12 @@ use rt_base::{
     AppRecord, CacheKind, CacheOutcome, EventId, Input, Nanos, NodeId, Outbox, ReqId, SendWhy, Signal,
     TcpPhase, Time, What,
 };
+use rt_rules::Spread;
 use rt_stack::{Stack, StackConfig};
 
 use super::{Browser, BrowserOptions, ClosePolicy, StepPins};
 use crate::dns::ResolverConfig;
-use crate::proxy::{Balance, Edge, Upstream};
+use crate::proxy::{Edge, Upstream};
 use crate::server::{PageSet, WebServer};
 use crate::tls::{Authority, CertificateSpec, SignedBy};
 use crate::{Net, Runtime, StepFn};
@@ -33,7 +34,7 @@ struct Setup {
     silent: bool,
     /// Servers behind the balancer that listen; three are configured.
     alive: usize,
-    balance: Balance,
+    spread: Spread,
 }
 
 impl Default for Setup {
@@ -49,7 +50,7 @@ impl Default for Setup {
             pages: "google-home",
             silent: false,
             alive: 3,
-            balance: Balance::RoundRobin,
+            spread: Spread::RoundRobin,
         }
     }
 }
@@ -165,16 +166,17 @@ fn start_servers(net: &Net, setup: &Setup, authority: &Authority) {
         not_after: setup.not_after,
         signed_by: setup.signed_by,
     });
-    let edge = Edge {
-        identity: Some(identity.unwrap()),
+    let mut edge = Edge {
+        identities: vec![identity.unwrap()],
         http2: setup.server_h2,
         think: Nanos::from_micros(100),
-        balance: setup.balance,
-        timeout: Nanos::from_secs(10),
         ..Edge::new(443, upstreams.clone())
     };
+    edge.pools[0].spread = setup.spread;
+    edge.pools[0].rules.timeout = Nanos::from_secs(10);
+    edge.pools[0].rules.connect_timeout = Nanos::from_secs(10);
     drop(net.spawn(edge.clone().run(net.clone())));
-    drop(net.spawn(Edge { port: 80, identity: None, ..edge }.run(net.clone())));
+    drop(net.spawn(Edge { port: 80, identities: Vec::new(), ..edge }.run(net.clone())));
 }
 
 /// A record in a few words.

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use rt_base::{Candidate, Nanos, Rng, Time};
-use rt_stack::{Maglev, hash_address};
+use rt_rules::{Maglev, Spread, hash_address};
 
-use super::{L4Balancer, MOST_CLIENTS, MOST_STUCK, Policy};
+use super::MOST_STUCK;
 
 /// What is known of the servers, and whose turn it is.
-pub(super) struct Chooser {
+pub(crate) struct Chooser {
     names: Vec<String>,
     members: Vec<Member>,
-    policy: Policy,
+    spread: Spread,
+    /// Open at once, over all servers.
+    most: usize,
     /// Whose turn it is.
     next: usize,
     rng: Rng,
@@ -25,7 +27,7 @@ pub(super) struct Chooser {
 
 /// One server.
 struct Member {
-    /// Open connections, those that are being opened too.
+    /// Open connections, those that are being opened too; or requests under way.
     open: usize,
     /// Checks say that it lives.
     up: bool,
@@ -33,41 +35,53 @@ struct Member {
     draining: bool,
 }
 
+/// Who asks for a server.
+#[derive(Clone, Copy)]
+pub(crate) struct Asks<'a> {
+    pub(crate) client: IpAddr,
+    /// The server that it had before, and shows by other means than its address.
+    pub(crate) wanted: Option<usize>,
+    pub(crate) now: Time,
+    /// Whom it must not be, and why.
+    pub(crate) not: &'a [(usize, String)],
+}
+
 /// What came of choosing.
-pub(super) struct Choice {
+pub(crate) struct Choice {
     /// Who; `None` when nobody is in service.
-    pub(super) server: Option<usize>,
+    pub(crate) server: Option<usize>,
     /// By what.
-    pub(super) policy: &'static str,
+    pub(crate) policy: &'static str,
     /// All of them, and what spoke for or against each.
-    pub(super) candidates: Vec<Candidate>,
+    pub(crate) candidates: Vec<Candidate>,
 }
 
 impl Chooser {
-    pub(super) fn new(config: &L4Balancer, rng: Rng) -> Chooser {
-        let member = || Member { open: 0, up: true, draining: false };
-        Chooser {
-            names: config.servers.iter().map(|(name, _)| name.clone()).collect(),
-            members: config.servers.iter().map(|_| member()).collect(),
-            policy: config.policy,
-            next: 0,
-            rng,
-            table: None,
-            sticky: config.sticky,
-            stuck: BTreeMap::new(),
-        }
+    /// Chooses among servers of these names; not more than `most` are open at once.
+    pub(crate) fn new(
+        names: Vec<String>,
+        spread: Spread,
+        sticky: Option<Nanos>,
+        most: usize,
+        rng: Rng,
+    ) -> Chooser {
+        let members = names.iter().map(|_| Member { open: 0, up: true, draining: false }).collect();
+        let stuck = BTreeMap::new();
+        Chooser { names, members, spread, most, next: 0, rng, table: None, sticky, stuck }
     }
 
-    /// Picks a server that is not among `failed` (index and why) for `client`, and counts a connection for it.
-    pub(super) fn choose(&mut self, client: IpAddr, now: Time, failed: &[(usize, String)]) -> Choice {
-        let full = self.members.iter().map(|m| m.open).sum::<usize>() >= MOST_CLIENTS;
+    /// Picks a server, and counts something open at it.
+    pub(crate) fn choose(&mut self, asks: Asks<'_>) -> Choice {
+        let Asks { client, wanted, now, not: failed } = asks;
+        let full = self.members.iter().map(|m| m.open).sum::<usize>() >= self.most;
         let open: Vec<usize> = (0..self.members.len())
             .filter(|&i| self.takes(i) && !full && failed.iter().all(|(bad, _)| *bad != i))
             .collect();
-        let stuck = self.stuck.get(&client).filter(|(server, until)| *until > now && open.contains(server));
+        let remembered = self.stuck.get(&client).filter(|(_, until)| *until > now).map(|(server, _)| *server);
+        let stuck = wanted.or(remembered).filter(|server| open.contains(server));
         let (server, policy) = match stuck {
-            Some((server, _)) => (Some(*server), "sticky"),
-            None => (self.pick(&open, client), self.policy.word()),
+            Some(server) => (Some(server), "sticky"),
+            None => (self.pick(&open, client), self.spread.word()),
         };
         let sticks = policy == "sticky";
         let candidates = (0..self.members.len())
@@ -101,20 +115,20 @@ impl Chooser {
         let fewest = |this: &Chooser, among: &[usize]| {
             among.iter().copied().min_by_key(|&i| (this.members[i].open, this.turn(i)))
         };
-        match self.policy {
-            Policy::RoundRobin => open.iter().copied().min_by_key(|&i| self.turn(i)),
-            Policy::LeastConnections => fewest(self, open),
-            Policy::SourceHash => {
+        match self.spread {
+            Spread::RoundRobin => open.iter().copied().min_by_key(|&i| self.turn(i)),
+            Spread::LeastConnections | Spread::LeastRequests => fewest(self, open),
+            Spread::SourceHash => {
                 let count = open.len() as u64;
                 (count > 0).then(|| open[(hash_address(client) % count) as usize])
             }
-            Policy::Maglev => self.consistent(open, client),
-            Policy::RandomOfTwo if open.len() > 2 => {
+            Spread::Maglev => self.consistent(open, client),
+            Spread::RandomOfTwo if open.len() > 2 => {
                 let first = self.rng.below(open.len() as u64) as usize;
                 let second = (first + 1 + self.rng.below(open.len() as u64 - 1) as usize) % open.len();
                 fewest(self, &[open[first], open[second]])
             }
-            Policy::RandomOfTwo => fewest(self, open),
+            Spread::RandomOfTwo => fewest(self, open),
         }
     }
 
@@ -146,13 +160,14 @@ impl Chooser {
         if !open.contains(&index) {
             return "the balancer is full".to_owned();
         }
-        match self.policy {
+        match self.spread {
             _ if sticks => if taken { "this client had it last" } else { "in service" }.to_owned(),
-            Policy::RoundRobin if taken => "its turn".to_owned(),
-            Policy::RoundRobin => "waits for its turn".to_owned(),
-            Policy::SourceHash | Policy::Maglev if taken => "the client's address leads there".to_owned(),
-            Policy::SourceHash | Policy::Maglev => "in service".to_owned(),
-            Policy::LeastConnections | Policy::RandomOfTwo => format!("{} open", member.open),
+            Spread::RoundRobin if taken => "its turn".to_owned(),
+            Spread::RoundRobin => "waits for its turn".to_owned(),
+            Spread::SourceHash | Spread::Maglev if taken => "the client's address leads there".to_owned(),
+            Spread::SourceHash | Spread::Maglev => "in service".to_owned(),
+            Spread::LeastConnections => format!("{} open", member.open),
+            Spread::LeastRequests | Spread::RandomOfTwo => format!("{} under way", member.open),
         }
     }
 
@@ -167,29 +182,29 @@ impl Chooser {
         self.stuck.insert(client, (server, now + span));
     }
 
-    /// A connection to a server is over; whether that server is drained now.
-    pub(super) fn closed(&mut self, server: usize) -> bool {
+    /// Something at a server is over; whether that server is drained now.
+    pub(crate) fn closed(&mut self, server: usize) -> bool {
         let member = &mut self.members[server];
         member.open = member.open.saturating_sub(1);
         member.draining && member.open == 0
     }
 
     /// Checks say otherwise: how many connections are open there. `None` when nothing changes.
-    pub(super) fn found(&mut self, server: usize, up: bool) -> Option<usize> {
+    pub(crate) fn found(&mut self, server: usize, up: bool) -> Option<usize> {
         let member = &mut self.members[server];
         let changed = std::mem::replace(&mut member.up, up) != up;
         changed.then_some(member.open)
     }
 
     /// The same of the timeline.
-    pub(super) fn shift(&mut self, server: usize, drain: bool) -> Option<usize> {
+    pub(crate) fn shift(&mut self, server: usize, drain: bool) -> Option<usize> {
         let member = self.members.get_mut(server)?;
         let changed = std::mem::replace(&mut member.draining, drain) != drain;
         changed.then_some(member.open)
     }
 
-    /// Whether a connection may be kept ready for it.
-    pub(super) fn is_in_service(&self, server: usize) -> bool {
+    /// Whether it gets anything new.
+    pub(crate) fn is_in_service(&self, server: usize) -> bool {
         self.takes(server)
     }
 }

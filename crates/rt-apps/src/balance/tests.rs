@@ -5,19 +5,24 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use rt_base::{Nanos, Rng, Time};
 
-use super::choose::Chooser;
-use super::{L4Balancer, Policy};
+use rt_rules::Spread;
 
-const ALL: [Policy; 5] =
-    [Policy::RoundRobin, Policy::LeastConnections, Policy::SourceHash, Policy::Maglev, Policy::RandomOfTwo];
+use super::{Asks, Choice, Chooser};
 
-fn config(policy: Policy, servers: usize) -> L4Balancer {
-    let server = |i: usize| (format!("web-{}", i + 1), format!("10.0.1.1:{}", i + 1).parse().unwrap());
-    L4Balancer { policy, ..L4Balancer::new(80, (0..servers).map(server).collect()) }
+const ALL: [Spread; 5] =
+    [Spread::RoundRobin, Spread::LeastConnections, Spread::SourceHash, Spread::Maglev, Spread::RandomOfTwo];
+
+fn chooser(spread: Spread, servers: usize) -> Chooser {
+    sticky(spread, servers, None)
 }
 
-fn chooser(policy: Policy, servers: usize) -> Chooser {
-    Chooser::new(&config(policy, servers), Rng::stream(1, "lb", "l4 80"))
+fn sticky(spread: Spread, servers: usize, sticky: Option<Nanos>) -> Chooser {
+    let names = (1..=servers).map(|i| format!("web-{i}")).collect();
+    Chooser::new(names, spread, sticky, 10_000, Rng::stream(1, "lb", "l4 80"))
+}
+
+fn ask(chooser: &mut Chooser, number: u32, now: Time, not: &[(usize, String)]) -> Choice {
+    chooser.choose(Asks { client: client(number), wanted: None, now, not })
 }
 
 fn client(number: u32) -> IpAddr {
@@ -25,22 +30,22 @@ fn client(number: u32) -> IpAddr {
 }
 
 fn pick(chooser: &mut Chooser, number: u32) -> usize {
-    chooser.choose(client(number), Time::ZERO, &[]).server.expect("somebody is in service")
+    ask(chooser, number, Time::ZERO, &[]).server.expect("somebody is in service")
 }
 
 #[test]
 fn in_turn_and_over_those_that_are_out() {
-    let mut chooser = chooser(Policy::RoundRobin, 3);
+    let mut chooser = chooser(Spread::RoundRobin, 3);
     assert_eq!((0..4).map(|_| pick(&mut chooser, 1)).collect::<Vec<_>>(), [0, 1, 2, 0]);
     assert_eq!(chooser.found(1, false), Some(1));
     assert_eq!(chooser.found(1, false), None, "nothing changes");
-    let choice = chooser.choose(client(1), Time::ZERO, &[]);
+    let choice = ask(&mut chooser, 1, Time::ZERO, &[]);
     assert_eq!(choice.server, Some(2));
     let notes: Vec<&str> = choice.candidates.iter().map(|c| c.note.as_str()).collect();
     assert_eq!(notes, ["waits for its turn", "down", "its turn"]);
     assert_eq!(chooser.shift(0, true), Some(2));
     let failed = [(2, "cannot be reached: connection refused".to_owned())];
-    let choice = chooser.choose(client(1), Time::ZERO, &failed);
+    let choice = ask(&mut chooser, 1, Time::ZERO, &failed);
     assert_eq!(choice.server, None);
     assert_eq!(choice.candidates[2].note, failed[0].1);
     assert_eq!(choice.candidates[0].note, "draining");
@@ -48,7 +53,7 @@ fn in_turn_and_over_those_that_are_out() {
 
 #[test]
 fn the_last_connection_drains() {
-    let mut chooser = chooser(Policy::RoundRobin, 1);
+    let mut chooser = chooser(Spread::RoundRobin, 1);
     pick(&mut chooser, 1);
     pick(&mut chooser, 1);
     assert!(!chooser.closed(0), "nobody asked for it");
@@ -60,7 +65,7 @@ fn the_last_connection_drains() {
 
 #[test]
 fn the_least_busy_gets_the_next_one() {
-    let mut chooser = chooser(Policy::LeastConnections, 3);
+    let mut chooser = chooser(Spread::LeastConnections, 3);
     assert_eq!((0..6).map(|_| pick(&mut chooser, 1)).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
     chooser.closed(1);
     chooser.closed(1);
@@ -69,10 +74,9 @@ fn the_least_busy_gets_the_next_one() {
 
 #[test]
 fn a_client_stays_until_it_was_away_or_its_server_is_out() {
-    let config = L4Balancer { sticky: Some(Nanos::from_secs(60)), ..config(Policy::RoundRobin, 3) };
-    let mut chooser = Chooser::new(&config, Rng::stream(1, "lb", "l4 80"));
+    let mut chooser = sticky(Spread::RoundRobin, 3, Some(Nanos::from_secs(60)));
     let at = |seconds: u64, number: u32, chooser: &mut Chooser| {
-        let choice = chooser.choose(client(number), Time::ZERO + Nanos::from_secs(seconds), &[]);
+        let choice = ask(chooser, number, Time::ZERO + Nanos::from_secs(seconds), &[]);
         (choice.server.unwrap(), choice.policy)
     };
     assert_eq!(at(0, 1, &mut chooser), (0, "round-robin"));
@@ -105,7 +109,7 @@ proptest! {
                     chooser.closed(closed);
                 }
                 _ => {
-                    let choice = chooser.choose(client(number), Time::ZERO, &[]);
+                    let choice = ask(&mut chooser, number, Time::ZERO, &[]);
                     let serving = (0..servers).any(|i| up[i] && !draining[i]);
                     prop_assert_eq!(choice.server.is_some(), serving);
                     prop_assert_eq!(choice.candidates.len(), servers);
@@ -135,7 +139,7 @@ proptest! {
     #[test]
     fn hashes_keep_clients(servers in 4_usize..10, gone in 0_usize..10) {
         let gone = gone % servers;
-        for (policy, least, most) in [(Policy::Maglev, 0.0, 0.06), (Policy::SourceHash, 0.4, 1.0)] {
+        for (policy, least, most) in [(Spread::Maglev, 0.0, 0.06), (Spread::SourceHash, 0.4, 1.0)] {
             let mut chooser = chooser(policy, servers);
             let before: Vec<usize> = (0..1_000).map(|i| pick(&mut chooser, i)).collect();
             let again: Vec<usize> = (0..1_000).map(|i| pick(&mut chooser, i)).collect();
@@ -154,7 +158,7 @@ proptest! {
 /// about log log n, where one choice by dice gives log n / log log n.
 #[test]
 fn two_choices_are_much_better_than_one() {
-    let mut chooser = chooser(Policy::RandomOfTwo, 600);
+    let mut chooser = chooser(Spread::RandomOfTwo, 600);
     let mut shares = vec![0_u32; 600];
     (0..600).for_each(|i| shares[pick(&mut chooser, i)] += 1);
     let fullest = *shares.iter().max().unwrap();

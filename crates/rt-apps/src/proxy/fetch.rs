@@ -1,0 +1,386 @@
+//! One client request on its way up: tries at upstreams until one answers, and the response on its way back.
+//!
+//! Not for: whether and where a request goes ([`super::edge`]), connections ([`super::pool`]).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue, SET_COOKIE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Response, StatusCode, Version};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use rt_base::{AppRecord, Candidate, Nanos, ReqId, ReqKind, Wait};
+use rt_rules::http::{Retry, RetryOn};
+
+use super::SERVED_BY;
+use super::edge::{Caller, Proxy, Upstream};
+use super::headers::{Dress, Payload, dress_response};
+use super::pool::{Busy, Choice, Connection, Pool};
+use crate::http::{Body, Relayed};
+use crate::net::Net;
+use crate::server::{page, put};
+
+/// Where a request goes, and under which terms.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) caller: Caller,
+    pub(super) pool: Arc<Pool>,
+    /// The server that the client had before.
+    pub(super) wanted: Option<usize>,
+    /// How long one try may take until the response begins.
+    pub(super) timeout: Nanos,
+    pub(super) retry: Arc<Retry>,
+}
+
+/// Why an upstream gave no response that the client gets.
+enum Trouble {
+    /// No connection: nothing was sent.
+    Unreachable(String),
+    /// It broke off.
+    Broken(String),
+    /// It took too long.
+    Late,
+    /// It answered, but not well.
+    Status(u16),
+}
+
+/// No upstream gave a response: what the client is told.
+pub(super) struct Refusal {
+    status: StatusCode,
+    pub(super) why: String,
+}
+
+impl Refusal {
+    pub(super) fn page(&self) -> Response<Body> {
+        page(self.status, &self.why)
+    }
+}
+
+/// An upstream's response of which the head is there.
+pub(super) struct Fetched {
+    begun: Begun,
+    busy: Busy,
+    connection: Connection,
+    pub(super) parts: http::response::Parts,
+    body: Incoming,
+}
+
+/// What happened so far.
+#[derive(Default)]
+struct Course {
+    tries: u32,
+    /// Servers that are out for this request, and why.
+    failed: Vec<(usize, String)>,
+    reasons: Vec<String>,
+}
+
+impl Way {
+    pub(super) fn net(&self) -> &Net {
+        &self.proxy.net
+    }
+
+    /// Asks upstream and passes the response on.
+    pub(super) async fn forward(&self, parts: &Parts, payload: Payload) -> Response<Body> {
+        match self.fetch(self.net().new_req(), parts, payload).await {
+            Ok(fetched) => self.relay(fetched, None, |_| {}),
+            Err(refusal) => refusal.page(),
+        }
+    }
+
+    /// Tries until the head of a response is there.
+    pub(super) async fn fetch(
+        &self,
+        req: ReqId,
+        parts: &Parts,
+        mut payload: Payload,
+    ) -> Result<Fetched, Refusal> {
+        let mut begun = Begun { net: self.net().clone(), req, over: false };
+        let mut course = Course::default();
+        self.pool.state().budget.request(self.net().now());
+        loop {
+            let Choice { busy, policy, candidates } = self.choose(&mut course);
+            if course.tries == 0 {
+                self.say_begin(req, parts, busy.as_ref().map(|busy| busy.index));
+            }
+            let Some(mut busy) = busy else { return Err(self.nobody(&mut begun, &course, candidates)) };
+            let index = busy.index;
+            self.say_chosen(req, index, policy, candidates);
+            course.tries += 1;
+            let trouble = match self.attempt(req, index, parts, &mut payload).await {
+                Ok((connection, response)) => {
+                    let status = response.status().as_u16();
+                    busy.report(status < 500);
+                    let trouble = Trouble::Status(status);
+                    if !self.may_retry(&trouble, parts, &payload, &course) {
+                        let (parts, body) = response.into_parts();
+                        return Ok(Fetched { begun, busy, connection, parts, body });
+                    }
+                    trouble
+                }
+                Err(trouble) => {
+                    busy.report(false);
+                    trouble
+                }
+            };
+            drop(busy);
+            let why = trouble.why(&self.pool.upstream(index).name);
+            course.reasons.push(format!("{}: {why}", self.pool.upstream(index).name));
+            course.failed.push((index, why.clone()));
+            if !matches!(trouble, Trouble::Status(_)) && !self.may_retry(&trouble, parts, &payload, &course) {
+                return Err(self.give_up(&mut begun, &trouble, &course));
+            }
+            self.again(req, why, &course).await;
+        }
+    }
+
+    fn choose(&self, course: &mut Course) -> Choice {
+        let client = self.caller.client.peer.ip();
+        let choice = self.pool.choose(client, self.wanted, &course.failed);
+        if choice.busy.is_some() || course.failed.is_empty() || self.retry.times == u32::MAX {
+            return choice;
+        }
+        // All that are in service had their turn: the same one may do better now.
+        course.failed.clear();
+        self.pool.choose(client, self.wanted, &[])
+    }
+
+    /// Whether the request is tried again after this; a budget's refusal is said.
+    fn may_retry(&self, trouble: &Trouble, parts: &Parts, payload: &Payload, course: &Course) -> bool {
+        let retry = &self.retry;
+        let on = match trouble {
+            Trouble::Unreachable(_) => RetryOn::Connect,
+            Trouble::Broken(_) => RetryOn::Reset,
+            Trouble::Late => RetryOn::Timeout,
+            Trouble::Status(status) => RetryOn::Status(*status),
+        };
+        let usual = retry.times == u32::MAX;
+        let left = if usual { course.failed.len() < self.pool.len() } else { course.tries <= retry.times };
+        // RFC 9110, 9.2.2: what may have changed something is not done twice, unless nothing was sent.
+        let safe = parts.method.is_idempotent() || retry.unsafe_methods || on == RetryOn::Connect;
+        let at_hand = matches!(payload, Payload::Whole(_) | Payload::Stream(Some(_)));
+        if !retry.on.contains(&on) || !left || !safe || !at_hand {
+            return false;
+        }
+        let Some(percent) = retry.budget else { return true };
+        match self.pool.state().budget.retry(percent, self.net().now()) {
+            Ok(()) => true,
+            Err((retries, requests)) => {
+                let text = format!(
+                    "does not try again: {retries} retries in the {requests} requests of the last 10 s are the {percent} % that \
+                     are allowed"
+                );
+                self.proxy.step(self.caller, "budget", text, Vec::new());
+                false
+            }
+        }
+    }
+
+    /// Before the next try.
+    async fn again(&self, req: ReqId, why: String, course: &Course) {
+        let attempt = course.tries + 1;
+        self.net().say(AppRecord::Retry { req, attempt, why });
+        let most = self.retry.backoff.0.saturating_mul(1 << (course.tries - 1).min(6));
+        if most > 0 {
+            let pause = Nanos(self.proxy.dice().below(most));
+            self.net().sleep(pause, Wait::Backoff).await;
+        }
+    }
+
+    fn give_up(&self, begun: &mut Begun, trouble: &Trouble, course: &Course) -> Refusal {
+        if let (Trouble::Late, [only]) = (trouble, &course.failed[..]) {
+            let why = format!("{} did not answer in time", self.pool.upstream(only.0).name);
+            return begun.give_up(StatusCode::GATEWAY_TIMEOUT, why);
+        }
+        let late = matches!(trouble, Trouble::Late);
+        let status = if late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+        let why = format!("no upstream took the request ({})", course.reasons.join("; "));
+        begun.give_up(status, why)
+    }
+
+    /// Nobody is left to ask.
+    fn nobody(&self, begun: &mut Begun, course: &Course, candidates: Vec<Candidate>) -> Refusal {
+        if course.tries > 0 {
+            return self.give_up(begun, &Trouble::Broken(String::new()), course);
+        }
+        let text = format!("has nobody in {} to send it to", self.pool.name);
+        self.proxy.step(self.caller, "nobody", text, candidates);
+        begun.give_up(StatusCode::SERVICE_UNAVAILABLE, "no upstream is in service".to_owned())
+    }
+
+    /// One try with one upstream; a kept connection that turns out dead is replaced once, since nothing was answered.
+    async fn attempt(
+        &self,
+        req: ReqId,
+        index: usize,
+        parts: &Parts,
+        payload: &mut Payload,
+    ) -> Result<(Connection, Response<Incoming>), Trouble> {
+        let (net, pool) = (self.net(), &self.pool);
+        let mut fresh = false;
+        loop {
+            let connecting =
+                net.timeout(pool.rules.connect_timeout, Wait::Timeout, pool.connect(index, fresh, req)).await;
+            let mut connection = connecting
+                .map_err(|_| Trouble::Unreachable("no answer to SYN".into()))?
+                .map_err(|error| Trouble::Unreachable(error.to_string()))?;
+            net.say(AppRecord::UsesConnection {
+                req,
+                local: connection.local,
+                remote: pool.upstream(index).address,
+                reused: connection.reused,
+                protocol: connection.protocol().into(),
+            });
+            let dress = Dress {
+                proxy: &net.name(),
+                client: self.caller.client,
+                forwarding: self.proxy.forwarding,
+                http2: connection.protocol() == "h2",
+                secure: pool.is_secure(),
+            };
+            let Some(body) = payload.take() else {
+                return Err(Trouble::Broken("its body was sent already".to_owned()));
+            };
+            let sending = connection.send(dress.request(parts, body));
+            match net.timeout(self.timeout, Wait::Timeout, sending).await {
+                Err(_) => return Err(Trouble::Late),
+                Ok(Ok(response)) => return Ok((connection, response)),
+                Ok(Err(error))
+                    if connection.reused && (parts.method.is_idempotent() || error.is_canceled()) =>
+                {
+                    fresh = true;
+                    let why = "the kept connection was closed by the upstream".to_owned();
+                    net.say(AppRecord::Retry { req, attempt: 2, why });
+                }
+                Ok(Err(error)) => return Err(Trouble::Broken(error.to_string())),
+            }
+        }
+    }
+
+    /// The upstream's response as the client gets it; `on_end` hears when the body is over, and gets it when it is to be
+    /// kept and no longer than `keep`.
+    pub(super) fn relay(
+        &self,
+        fetched: Fetched,
+        keep: Option<u64>,
+        on_end: impl FnOnce(Relayed) + Send + 'static,
+    ) -> Response<Body> {
+        let Fetched { mut begun, busy, connection, mut parts, body } = fetched;
+        begun.over = true;
+        let (req, status) = (begun.req, parts.status.as_u16());
+        let net = self.net().clone();
+        dress_response(&mut parts.headers, &net.name());
+        let served_by = &self.pool.upstream(busy.index).name;
+        put(&mut parts.headers, SERVED_BY, served_by);
+        if let Some(cookie) = self.pool.rules.sticky.as_ref().filter(|_| self.wanted != Some(busy.index))
+            && let Ok(value) = HeaderValue::from_str(&format!("{cookie}={served_by}; Path=/; HttpOnly"))
+        {
+            parts.headers.append(SET_COOKIE, value);
+        }
+        parts.version = Version::default();
+        let pool = Arc::clone(&self.pool);
+        let at_once = comes_in_messages(&parts.headers);
+        let body = Body::relay(body, keep, at_once, move |relayed| {
+            let (body_bytes, whole) = (relayed.bytes, relayed.whole);
+            if whole {
+                pool.park(busy.index, connection);
+            }
+            drop(busy);
+            on_end(relayed);
+            let note = if whole { "passed on" } else { "broke off" };
+            net.say(AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note: note.into() });
+        });
+        Response::from_parts(parts, body)
+    }
+
+    /// Takes a response's body whole, if it is no longer than `most`; the connection waits for the next request then.
+    pub(super) async fn take(&self, fetched: Fetched, most: u64, note: &str) -> Option<Bytes> {
+        let Fetched { mut begun, busy, connection, parts, body } = fetched;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let body = Limited::new(body, most).collect().await.ok()?.to_bytes();
+        self.pool.park(busy.index, connection);
+        begun.over = true;
+        self.net().say(AppRecord::RequestEnd {
+            req: begun.req,
+            status: parts.status.as_u16(),
+            ok: true,
+            body_bytes: body.len() as u64,
+            note: note.to_owned(),
+        });
+        Some(body)
+    }
+
+    fn say_begin(&self, req: ReqId, parts: &Parts, index: Option<usize>) {
+        let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let scheme = if self.pool.is_secure() { "https" } else { "http" };
+        let to = index
+            .map_or_else(|| self.pool.name.clone(), |index| self.pool.upstream(index).address.to_string());
+        self.net().say(AppRecord::RequestBegin {
+            req,
+            parent: ReqId(0),
+            kind: ReqKind::Upstream,
+            method: parts.method.to_string(),
+            target: format!("{scheme}://{to}{path}"),
+        });
+    }
+
+    fn say_chosen(&self, req: ReqId, index: usize, policy: &str, candidates: Vec<Candidate>) {
+        let Upstream { name, address } = self.pool.upstream(index).clone();
+        self.net().say(AppRecord::ChoseUpstream {
+            req,
+            downstream: self.caller.client.peer,
+            downstream_ordinal: self.caller.ordinal,
+            chosen: name,
+            address,
+            policy: policy.into(),
+            candidates,
+        });
+    }
+}
+
+impl Trouble {
+    fn why(&self, name: &str) -> String {
+        match self {
+            Trouble::Unreachable(why) | Trouble::Broken(why) => why.clone(),
+            Trouble::Late => format!("{name} did not answer in time"),
+            Trouble::Status(status) => format!("{name} answered {status}"),
+        }
+    }
+}
+
+/// Whether what a body says counts message by message: gathering it would hold messages back.
+pub(super) fn comes_in_messages(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.starts_with("application/grpc") || kind.starts_with("text/event-stream")
+}
+
+/// A request whose end must be said, also when the client goes away in the middle of it.
+struct Begun {
+    net: Net,
+    req: ReqId,
+    /// Its end was said, or the response's body will say it.
+    over: bool,
+}
+
+impl Begun {
+    fn end(&mut self, status: u16, note: &str) {
+        let (req, note) = (self.req, note.to_owned());
+        self.net.say(AppRecord::RequestEnd { req, status, ok: false, body_bytes: 0, note });
+        self.over = true;
+    }
+
+    fn give_up(&mut self, status: StatusCode, why: String) -> Refusal {
+        self.end(status.as_u16(), &why);
+        Refusal { status, why }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if !self.over {
+            self.end(0, "the client went away");
+        }
+    }
+}
