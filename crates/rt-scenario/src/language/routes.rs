@@ -169,7 +169,7 @@ static RETRY_TY: Ty = Ty::Object(&RETRY);
 static TO_SHARES: Ty = Ty::Map("pool", &Ty::Share);
 
 pub(super) static ROUTE: Shape = Shape {
-    name: "a route",
+    name: "a route of requests",
     about: "Conditions on a request, what must hold, what is changed, and where it goes. The first route that fits counts.",
     keys: &[&[
         key(
