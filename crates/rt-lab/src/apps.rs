@@ -291,7 +291,8 @@ fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
 
 /// What a machine does when its step begins.
 pub(crate) fn step_fn(step: &Step, machine: &str, homes: &ssh::Homes, browser: Option<&Browser>) -> StepFn {
-    let pins = StepPins { source_port: step.source_port, isn: step.isn, ecn: step.ecn };
+    let pins =
+        StepPins { source_port: step.source_port, isn: step.isn, ecn: step.ecn, fields: step.fields.clone() };
     match (step.verb.clone(), browser) {
         (Verb::Open { url }, Some(browser)) => browser.open_step(&url, pins),
         (Verb::Reload { url }, Some(browser)) => browser.reload_step(&url, pins),

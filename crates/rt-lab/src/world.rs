@@ -522,7 +522,7 @@ impl World {
 pub(crate) fn step_at(node: NodeId, text: String, verb: Verb, origin: &str) -> Step {
     let origin = Origin::Resource { address: origin.into() };
     let (after, source_port, isn, background, ecn) = (Nanos::ZERO, None, None, false, None);
-    Step { text, node, verb, after, source_port, isn, background, ecn, origin }
+    Step { text, node, verb, after, source_port, isn, background, ecn, fields: Vec::new(), origin }
 }
 
 /// Puts an entry of the timeline into the engine's queue.

@@ -9,9 +9,9 @@ use crate::world::World;
 
 /// What each verb takes beside `do`, `after` and `background`; the verb's first word.
 const TAKES: &[(&str, &[&str])] = &[
-    ("opens", &["source-port", "isn", "ecn"]),
-    ("reloads", &["source-port", "isn", "ecn"]),
-    ("posts", &["source-port", "isn", "ecn", "json"]),
+    ("opens", &["source-port", "isn", "ecn", "fields"]),
+    ("reloads", &["source-port", "isn", "ecn", "fields"]),
+    ("posts", &["source-port", "isn", "ecn", "json", "fields"]),
     ("pings", &["count"]),
     ("looks", &[]),
     ("connects", &["source-port", "isn"]),

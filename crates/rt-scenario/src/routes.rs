@@ -42,7 +42,8 @@ fn texts(value: &Value, key: &str) -> Vec<String> {
     }
 }
 
-fn pairs(value: &Value, key: &str) -> Vec<(String, String)> {
+/// A mapping of texts to texts.
+pub(crate) fn pairs(value: &Value, key: &str) -> Vec<(String, String)> {
     let entries = value.get(key).map(Value::entries).unwrap_or_default();
     entries.iter().filter_map(|(name, value)| Some((name.text.clone(), value.text()?.to_owned()))).collect()
 }

@@ -106,6 +106,7 @@ impl World<'_, '_> {
             isn: number("client"),
             background: item.flag_at("background").unwrap_or(false),
             ecn: item.flag_at("ecn"),
+            fields: crate::routes::pairs(item, "fields"),
             origin: self.line(sentence.span),
         };
         let target_span = self.part(sentence, &target);

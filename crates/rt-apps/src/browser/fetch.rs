@@ -265,6 +265,11 @@ impl Shared {
                 parts.headers.insert(name, value);
             }
         }
+        for (name, value) in &self.state().fields {
+            if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) {
+                parts.headers.insert(name, value);
+            }
+        }
         Ok(parts)
     }
 

@@ -107,7 +107,7 @@ impl Default for BrowserOptions {
 }
 
 /// What a step pins about its first connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StepPins {
     /// Source port.
     pub source_port: Option<u16>,
@@ -115,6 +115,8 @@ pub struct StepPins {
     pub isn: Option<u32>,
     /// Whether connections of this step ask for ECN; as the machine does when `None`.
     pub ecn: Option<bool>,
+    /// Fields of the step's requests, in place of the browser's own: `Authorization`, an API key.
+    pub fields: Vec<(String, String)>,
 }
 
 /// A machine's browser. Cheap to clone; clones are the same browser.
@@ -131,6 +133,8 @@ struct Shared {
 
 /// What a browser remembers.
 struct State {
+    /// Of the step: see [`StepPins::fields`].
+    fields: Vec<(String, String)>,
     cookies: CookieJar,
     cache: HttpCache,
     names: SharedNameCache,
@@ -152,6 +156,7 @@ impl Browser {
         let trust = Trust { roots: roots.into(), http2: options.http2 };
         let pool = Arc::new(Pool::new(net, trust, options.connections, &options.habits));
         let state = State {
+            fields: Vec::new(),
             cookies: CookieJar::with(&options.cookies),
             cache: HttpCache::default(),
             names: shared_cache(),
@@ -199,6 +204,7 @@ impl Browser {
 impl Shared {
     /// What stands around every step: its pins, and what is closed after it.
     async fn step(self: &Arc<Shared>, pins: StepPins, work: impl Future<Output = StepResult>) -> StepResult {
+        self.state().fields.clone_from(&pins.fields);
         self.pool.pin(pins);
         if self.options.close == ClosePolicy::AtStepEnd {
             self.state().names = shared_cache();

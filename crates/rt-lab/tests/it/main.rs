@@ -9,6 +9,7 @@ mod guards;
 mod hostile;
 mod judges;
 mod l4;
+mod l7;
 mod laws;
 mod lifts;
 mod plots;

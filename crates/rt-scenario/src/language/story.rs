@@ -105,6 +105,11 @@ pub(super) static STEP: Shape = Shape {
             "With `streams`: a frame is played so long after it could have come at the earliest (150ms by default).",
         ),
         key("json", Ty::Json, "What `posts to` sends."),
+        key(
+            "fields",
+            Ty::Map("field", &Ty::Text),
+            "`opens`, `reloads`, `posts`: fields of the requests, in place of the browser's own (`Authorization`, an API key).",
+        ),
         key("after", Ty::Span(0, LONGEST_PAUSE.0), "Wait this long after the step before."),
         key("source-port", Ty::Port, "The source port of the first connection."),
         key("isn", Ty::Object(&ISN), "Initial sequence numbers of the first connection."),

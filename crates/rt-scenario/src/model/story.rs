@@ -428,6 +428,9 @@ pub struct Step {
     pub background: bool,
     /// Whether the connections of this step ask for ECN; as the machine does when `None`.
     pub ecn: Option<bool>,
+    /// Fields of its requests, in place of the browser's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<(String, String)>,
     /// Where it was written.
     pub origin: Origin,
 }

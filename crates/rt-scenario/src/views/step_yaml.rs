@@ -15,6 +15,8 @@ pub(super) fn step_line(step: &Step) -> String {
     entries.0.extend(step.isn.map(|n| ("isn".to_owned(), format!("{{ client: {n} }}"))));
     entries.0.extend(step.ecn.map(|ecn| ("ecn".to_owned(), yes_no(ecn))));
     entries.put_if(step.background, "background", || "yes".to_owned());
+    let fields: Vec<_> = step.fields.iter().map(|(name, value)| (q(name), q(value))).collect();
+    entries.put_if(!fields.is_empty(), "fields", || map(&fields));
     match &step.verb {
         Verb::Ssh { types, .. } => {
             entries.put_if(!types.is_empty(), "types", || list(types.iter().map(|line| q(line))));
