@@ -22,7 +22,7 @@ pub use filter::{
     PortRange, RejectWith,
 };
 pub use mss::{MssClamp, MssTarget};
-pub use nat::{NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule};
+pub use nat::{NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, spread_table};
 pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
 pub use policy::{RouteChoice, RoutePolicy, Routes};

@@ -3,12 +3,12 @@
 //!
 //! Not for: mappings in use (`rt-stack` keeps them).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Flow, Match, Origin, PortRange};
+use crate::{Flow, Maglev, Match, Origin, PortRange, Spread, hash_address};
 
 /// How external ports are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -72,6 +72,14 @@ pub enum NatAction {
         /// New ports.
         ports: PortRange,
     },
+    /// Destination NAT to one of several: a balancer that leaves the connection whole. A flow stays where its first packet
+    /// went; nobody is asked whether he lives.
+    DnatSpread {
+        /// New destinations.
+        to: Vec<SocketAddr>,
+        /// How one is picked: in turn, or by the source address ([`Spread::SourceHash`], [`Spread::Maglev`]).
+        by: Spread,
+    },
     /// One to one, both ways, ports untouched (an elastic IP): flows from `inside` leave as `outside`, what comes for
     /// `outside` goes to `inside`. The rule's conditions are those of packets on their way out; for packets on their way in
     /// they are read mirrored. Needs no state: what belongs to no known flow is translated all the same.
@@ -93,7 +101,10 @@ impl NatAction {
             NatAction::Snat { ports, .. }
             | NatAction::Pool { ports, .. }
             | NatAction::Masquerade { ports } => Some(*ports),
-            NatAction::Dnat { .. } | NatAction::DnatRange { .. } | NatAction::Static { .. } => None,
+            NatAction::Dnat { .. }
+            | NatAction::DnatRange { .. }
+            | NatAction::DnatSpread { .. }
+            | NatAction::Static { .. } => None,
             NatAction::Accept => None,
         }
     }
@@ -206,12 +217,29 @@ impl NatRule {
                 let nth = u32::from(flow.dport.saturating_sub(first)) % ports.len();
                 Some((*to, Some(ports.first.saturating_add(nth as u16))))
             }
+            NatAction::DnatSpread { to, by } if self.when.holds(flow) => {
+                let nth = match by {
+                    Spread::Maglev => spread_table(to).pick(hash_address(flow.src))?,
+                    Spread::SourceHash => {
+                        usize::try_from(hash_address(flow.src) % to.len().max(1) as u64).ok()?
+                    }
+                    _ => 0,
+                };
+                to.get(nth).map(|to| (to.ip(), Some(to.port())))
+            }
             NatAction::Static { inside, outside } if flow.dst == *outside => {
                 self.when.holds(&Flow { src: *inside, ..flow.mirrored() }).then_some((*inside, None))
             }
             _ => None,
         }
     }
+}
+
+/// Maglev's table for these destinations.
+#[must_use]
+pub fn spread_table(to: &[SocketAddr]) -> Maglev {
+    let names: Vec<String> = to.iter().map(ToString::to_string).collect();
+    Maglev::new(&names.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 #[cfg(test)]

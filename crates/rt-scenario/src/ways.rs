@@ -2,7 +2,7 @@
 //! without ports and asks no firewall; `rt-lab` sends real probes and the prover looks at all packets.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use rt_base::{NodeId, PortId};
@@ -180,6 +180,11 @@ fn translated(world: &World<'_, '_>, at: NodeId, target: IpAddr) -> Option<IpAdd
             if own && (r.when.dst.is_empty() || r.when.dst.iter().any(|n| n.contains(&target))) =>
         {
             Some(to)
+        }
+        NatAction::DnatSpread { ref to, .. }
+            if own && (r.when.dst.is_empty() || r.when.dst.iter().any(|n| n.contains(&target))) =>
+        {
+            to.first().map(SocketAddr::ip)
         }
         _ => None,
     })

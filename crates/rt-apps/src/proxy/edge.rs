@@ -273,7 +273,7 @@ impl Proxy {
             .missed
             .iter()
             .enumerate()
-            .map(|(index, why)| Candidate { name: self.routes[index].origin.to_string(), note: why.clone() })
+            .map(|(index, why)| Candidate { name: format!("route {}", index + 1), note: why.clone() })
             .collect();
         let text = match picked.route {
             Some(index) => format!("takes route {} ({})", index + 1, self.routes[index].origin),

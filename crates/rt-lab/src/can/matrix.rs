@@ -282,8 +282,10 @@ fn forwards(model: &Model) -> Vec<Asked> {
     for (index, node) in model.nodes.iter().enumerate() {
         let Some(id) = u32::try_from(index).ok().map(NodeId) else { break };
         for rule in &node.nat {
-            let (NatAction::Dnat { .. } | NatAction::DnatRange { .. }, Some(ports)) =
-                (&rule.action, rule.when.dport)
+            let (
+                NatAction::Dnat { .. } | NatAction::DnatRange { .. } | NatAction::DnatSpread { .. },
+                Some(ports),
+            ) = (&rule.action, rule.when.dport)
             else {
                 continue;
             };

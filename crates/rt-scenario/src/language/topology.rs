@@ -143,7 +143,7 @@ pub(super) const NODE_KEYS: &[Key] = &[
     key(
         "nat",
         Ty::List(&Ty::Text),
-        "NAT lines: `masquerade`, `snat to ADDRESS`, `snat to POOL`, `dnat to ADDRESS[:PORT[-PORT]]`, `static INSIDE to OUTSIDE` or `keep`; then conditions as in a firewall line; then `using PORTS` with `random`, `preserve` or `blocks of N most N`; then how mappings behave: `mapping` and `filtering` with `endpoint-independent`, `address-dependent` or `address-and-port-dependent`, `hairpin`, `overload`, `exclusive`, `exhausted silent|prohibited|host-unreachable`.",
+        "NAT lines: `masquerade`, `snat to ADDRESS`, `snat to POOL`, `dnat to ADDRESS[:PORT[-PORT]]`, `dnat to A:PORT,B:PORT by round-robin|source-hash|maglev`, `static INSIDE to OUTSIDE` or `keep`; then conditions as in a firewall line; then `using PORTS` with `random`, `preserve` or `blocks of N most N`; then how mappings behave: `mapping` and `filtering` with `endpoint-independent`, `address-dependent` or `address-and-port-dependent`, `hairpin`, `overload`, `exclusive`, `exhausted silent|prohibited|host-unreachable`.",
     ),
     key("role", Ty::Text, "What it is, in a person's words."),
     key("site", Ty::Name, "The site that it belongs to."),

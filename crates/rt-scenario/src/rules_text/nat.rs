@@ -1,15 +1,17 @@
 //! NAT lines: text to rules, and rules back to text.
 //!
-//! A NAT line begins with `masquerade`, `snat to A|NET`, `dnat to A[:P[-P]]`, `static A to A` or `keep`, takes the conditions
+//! A NAT line begins with `masquerade`, `snat to A|NET`, `dnat to A[:P[-P]]`, `dnat to A:P,A:P by WORD`, `static A to A` or
+//! `keep`, takes the conditions
 //! of a firewall line, then `using PORTS [random|preserve|blocks of N most N]`, then how its mappings behave:
 //! `mapping WORD`, `filtering WORD`, `hairpin`, `overload`, `exclusive`, `exhausted WORD`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use rt_base::PortId;
 use rt_rules::{
-    CtState, Match, NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, PortRange,
+    CtState, Maglev, Match, NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, PortRange,
+    Spread,
 };
 
 use super::{FindPort, Words, conditions, show_match};
@@ -48,13 +50,21 @@ pub(crate) fn nat(text: &str, find: FindPort<'_>) -> Result<(Match, NatAction, N
         "static" => return Err("`static INSIDE` needs `to OUTSIDE`".to_owned()),
         _ => None,
     };
+    let by = if verb == "dnat" && words.take("by") { Some(words.after("by")?) } else { None };
     let when = conditions(&mut words, find)?;
     let ports = if words.take("using") { Some(using(&mut words)?) } else { None };
     let behaviour = behaviour(&mut words)?;
     if let Some(more) = words.next() {
         return Err(format!("`{more}` is not a condition"));
     }
-    let action = action((verb, target, outside), ports)?;
+    let several = target.filter(|target| verb == "dnat" && target.contains(','));
+    let action = match (several, by) {
+        (Some(all), by) => spread(all, by)?,
+        (None, Some(_)) => {
+            return Err("`by` picks one of several: write `dnat to A:80,B:80 by round-robin`".to_owned());
+        }
+        (None, None) => action((verb, target, outside), ports)?,
+    };
     agree((verb, &when), &action, ports.is_some(), behaviour)?;
     Ok((when, action, behaviour))
 }
@@ -85,6 +95,31 @@ fn action(
     })
 }
 
+/// Destination NAT to one of several.
+fn spread(all: &str, by: Option<&str>) -> Result<NatAction, String> {
+    const HOW: &str = "`round-robin`, `source-hash` or `maglev`";
+    let known = |word: &str| {
+        let spread = Spread::of_word(word);
+        spread.filter(|by| matches!(by, Spread::RoundRobin | Spread::SourceHash | Spread::Maglev))
+    };
+    let by = match by {
+        None => Spread::RoundRobin,
+        Some(word) => {
+            known(word).ok_or_else(|| format!("`{word}` is no way to pick a destination: {HOW}"))?
+        }
+    };
+    let one = |text: &str| {
+        let (host, port) =
+            text.split_once(':').ok_or_else(|| format!("`{text}` has no port: write `{text}:80`"))?;
+        Ok(SocketAddr::new(address(host)?, units::port(port)?))
+    };
+    let to: Vec<SocketAddr> = all.split(',').map(one).collect::<Result<_, String>>()?;
+    if to.len() > Maglev::MOST {
+        return Err(format!("{} destinations are too many: {} at most", to.len(), Maglev::MOST));
+    }
+    Ok(NatAction::DnatSpread { to, by })
+}
+
 /// What is right in itself and cannot be together.
 fn agree(
     (verb, when): (&str, &Match),
@@ -112,7 +147,9 @@ fn agree(
         NatAction::Masquerade { .. } if behaviour.exclusive && when.out_port.is_none() => {
             Err("`exclusive` must know whose address it is: write `out IFACE`".to_owned())
         }
-        NatAction::Dnat { port: Some(_), .. } | NatAction::DnatRange { .. }
+        NatAction::Dnat { port: Some(_), .. }
+        | NatAction::DnatRange { .. }
+        | NatAction::DnatSpread { .. }
             if !matches!(when.protocol, Some(6 | 17)) =>
         {
             Err("only `tcp` and `udp` have ports: say which of them".to_owned())
@@ -233,6 +270,10 @@ pub(crate) fn show_nat(rule: &NatRule, name: &dyn Fn(PortId) -> String) -> Strin
         NatAction::Dnat { to, port: None } => format!("dnat to {to}"),
         NatAction::Dnat { to, port: Some(port) } => format!("dnat to {to}:{port}"),
         NatAction::DnatRange { to, ports: r } => format!("dnat to {to}:{}-{}", r.first, r.last),
+        NatAction::DnatSpread { to, by } => {
+            let all: Vec<String> = to.iter().map(ToString::to_string).collect();
+            format!("dnat to {} by {}", all.join(","), by.word())
+        }
         NatAction::Static { inside, outside } => format!("static {inside} to {outside}"),
         NatAction::Accept => "keep".to_owned(),
     };

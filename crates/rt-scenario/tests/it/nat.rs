@@ -67,6 +67,12 @@ fn a_nat_line_says_how_its_mappings_behave() {
         only("dnat to 10.0.0.2:9000-9009 udp port 8000-8009 in wan").action,
         NatAction::DnatRange { .. }
     ));
+    let NatAction::DnatSpread { to, by } =
+        only("dnat to 10.0.0.2:80,10.0.0.3:8080 by maglev tcp port 80 in wan").action
+    else {
+        panic!("one of several")
+    };
+    assert_eq!((to.len(), to[1].port(), by.word()), (2, 8_080, "maglev"));
 }
 
 #[test]

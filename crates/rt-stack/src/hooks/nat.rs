@@ -16,7 +16,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use rt_base::{DropReason, PortId, Rng, Time, What};
-use rt_rules::{Flow, NatAction, NatExhausted, NatPorts, NatRule, PortRange};
+use rt_rules::{
+    Flow, Maglev, NatAction, NatExhausted, NatPorts, NatRule, PortRange, Spread, hash_address, spread_table,
+};
 
 use super::conntrack::{Conntrack, Draft};
 use super::mappings::{Mappings, mapping};
@@ -43,6 +45,9 @@ pub(crate) struct Nat {
     /// The next address of each pool.
     pool_turn: BTreeMap<IpNet, u32>,
     mappings: Mappings,
+    /// Whose turn it is, by rule that takes turns; the table of each rule that has one.
+    turns: BTreeMap<usize, usize>,
+    tables: BTreeMap<usize, Maglev>,
     /// The last search that found no port, and when: until one is freed it need not be repeated.
     barren: Option<(Seek, u64)>,
     /// Flows that each rule changed.
@@ -81,6 +86,8 @@ impl Nat {
             rules,
             counters: BTreeMap::new(),
             pool_turn: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            tables: BTreeMap::new(),
             mappings: Mappings::default(),
             barren: None,
             flows: Counters::default(),
@@ -102,6 +109,7 @@ impl Nat {
             same.map_or(u32::MAX, |index| index as u32)
         });
         (self.flows, self.barren) = (Counters::default(), None);
+        (self.turns, self.tables) = (BTreeMap::new(), BTreeMap::new());
     }
 
     /// Adds mappings and rules to `tables`; `expires` says when the last flow of each mapping does.
@@ -153,13 +161,18 @@ impl Nat {
     ) -> Choice {
         let decides = |rule: &NatRule| match rule.action {
             NatAction::Accept => rule.when.holds(flow).then_some(None),
+            // Who is picked below: a table is made once, not for each flow.
+            NatAction::DnatSpread { .. } => rule.when.holds(flow).then_some(Some((flow.dst, None))),
             _ => rule.destination(flow).map(Some),
         };
         let old = draft.original.destination();
         let found = self.rules.iter().enumerate().find_map(|(index, rule)| Some((index, decides(rule)?)));
         let (index, to, port) = match found {
             Some((_, None)) => return Choice::Keep,
-            Some((index, Some((to, port)))) => (index, to, port),
+            Some((index, Some((to, port)))) => {
+                let (to, port) = self.spread(index, flow).unwrap_or((to, port));
+                (index, to, port)
+            }
             None => match self.forward_from_inside(flow, owner) {
                 Some((index, outer, (to, port))) => {
                     draft.hairpin = Some(Some(outer));
@@ -172,6 +185,25 @@ impl Nat {
         draft.reply.set_source(SocketAddr::new(to, port));
         draft.rules[0] = Some(index as u32);
         self.rewritten(index as u32)
+    }
+
+    /// One of several destinations.
+    fn spread(&mut self, index: usize, flow: &Flow) -> Option<(IpAddr, Option<u16>)> {
+        let NatAction::DnatSpread { to, by } = &self.rules.get(index)?.action else { return None };
+        let nth = match by {
+            Spread::Maglev => {
+                let table = self.tables.entry(index).or_insert_with(|| spread_table(to));
+                table.pick(hash_address(flow.src))?
+            }
+            Spread::SourceHash => usize::try_from(hash_address(flow.src) % to.len().max(1) as u64).ok()?,
+            _ => {
+                let turn = self.turns.entry(index).or_insert(0);
+                let nth = *turn;
+                *turn = (nth + 1) % to.len().max(1);
+                nth
+            }
+        };
+        to.get(nth).map(|to| (to.ip(), Some(to.port())))
     }
 
     /// A port forward that is also there for inner hosts: as if the packet came in by the outer interface.
@@ -304,7 +336,7 @@ impl Nat {
             Some(outer) => Flow { out_port: outer.or(flow.out_port), dst: called.ip(), ..*flow },
         };
         let applies = |rule: &NatRule| match rule.action {
-            NatAction::Dnat { .. } | NatAction::DnatRange { .. } => false,
+            NatAction::Dnat { .. } | NatAction::DnatRange { .. } | NatAction::DnatSpread { .. } => false,
             NatAction::Static { inside, .. } => inside == flow.src && rule.when.holds(&flow),
             _ => rule.when.holds(&flow),
         };

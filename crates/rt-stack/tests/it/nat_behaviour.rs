@@ -4,6 +4,7 @@
 use rt_base::{DropReason, Nanos, What};
 use rt_rules::{
     ConntrackOptions, Match, NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, PortRange,
+    Spread,
 };
 use rt_stack::{FlowState, SocketError};
 use rt_wire::{EthernetHeader, Ipv4Header, Seq, TcpFlags, TcpHeader, protocol};
@@ -273,6 +274,34 @@ fn a_range_of_ports_is_forwarded_one_by_one() {
         [(1, DropReason::NoSocket), (0, DropReason::NoSocket)],
         "8010 is nobody's, 9006 is closed"
     );
+}
+
+/// A balancer that leaves connections whole: each flow stays where its first packet went.
+#[test]
+fn flows_are_spread_over_several_and_stay() {
+    let to = |ports: &[u16]| ports.iter().map(|port| (ip("192.168.1.10"), *port).into()).collect::<Vec<_>>();
+    let served = |by: Spread| {
+        let action = NatAction::DnatSpread { to: to(&[9_000, 9_001, 9_002]), by };
+        let mut w = routed(|router| router.nat = vec![forward(action, false), snat_rule()]);
+        for port in 9_000..9_003 {
+            w.app(0, |s| s.tcp_listen(port, 50)).unwrap();
+        }
+        let calls: Vec<_> = (0..30).map(|_| w.connect(2, "203.0.113.50:8000")).collect();
+        w.run();
+        assert!(calls.into_iter().all(|call| w.app(2, |s| s.take_error(call)).is_none()), "{by:?}");
+        let lines = w.lines().join("\n");
+        [9_000, 9_001, 9_002].map(|port| lines.matches(&format!("192.168.1.10.{port}: Flags [S]")).count())
+    };
+    let in_turn = served(Spread::RoundRobin);
+    assert!(in_turn[0] > 0 && in_turn[0] == in_turn[1] && in_turn[1] == in_turn[2], "{in_turn:?}");
+    for by in [Spread::SourceHash, Spread::Maglev] {
+        let hashed = served(by);
+        assert_eq!(
+            hashed.iter().filter(|count| **count > 0).count(),
+            1,
+            "one client, one server: {by:?} {hashed:?}"
+        );
+    }
 }
 
 /// An elastic IP: 203.0.113.60 is 192.168.1.10, both ways; the router answers ARP for it.

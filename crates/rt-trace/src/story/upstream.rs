@@ -99,15 +99,8 @@ pub struct CallerStory {
 }
 
 /// Fields by which a proxy tells who asks.
-const TELLING: [&str; 7] = [
-    "x-forwarded-for",
-    "forwarded",
-    "cf-connecting-ip",
-    "x-real-ip",
-    "x-consumer",
-    "x-authenticated-user",
-    "via",
-];
+const TELLING: [&str; 6] =
+    ["x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip", "x-consumer", "x-authenticated-user"];
 
 /// What a proxy did for the request at `place`, if its far end is one.
 pub(crate) fn tell(view: &View<'_>, place: Place) -> Option<UpstreamStory> {
