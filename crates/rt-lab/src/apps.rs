@@ -244,6 +244,7 @@ fn page_set(pages: &Pages) -> PageSet {
                 bytes: file.bytes.clone(),
                 redirect: file.redirect.clone(),
                 cookies: file.cookies.clone(),
+                cache_control: file.cache_control.clone(),
             };
             PageSet::from_files(&files.iter().map(file).collect::<Vec<_>>())
         }

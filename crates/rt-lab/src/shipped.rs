@@ -59,6 +59,7 @@ shipped![
     "private-subnet",
     "bastion",
     "cdn",
+    "clicking-a-link",
     "alice-and-bob",
     "alice-and-bob-acl",
     "alice-and-bob-cgnat",

@@ -45,9 +45,15 @@ impl World<'_, '_> {
         let mut files = Vec::new();
         for (path, page) in value.entries() {
             let redirect = page.str_at("redirect").map(|to| {
-                let status = page.str_at("status").and_then(|status| status.parse().ok());
+                let status = page.whole_at("status").and_then(|status| u16::try_from(status).ok());
                 (status.unwrap_or(MOVED), to.to_owned())
             });
+            if let Some((status @ 304..=306, _)) = &redirect {
+                let message = format!("{status} leads nowhere");
+                self.problems
+                    .add(Code::WrongShape, path.span, message, "not a redirect")
+                    .help("write `status: 302`, or one of 301, 303, 307, 308");
+            }
             let given = page.str_at("text").map(|t| t.as_bytes().to_vec());
             let bytes = given.or_else(|| from_hex(page.str_at("hex")?));
             let bytes = bytes.or_else(|| redirect.is_some().then(Vec::new));
@@ -60,7 +66,14 @@ impl World<'_, '_> {
             let kind = page.str_at("type").map_or_else(|| content_type(&path.text).to_owned(), str::to_owned);
             let cookies = page.get("cookies").map(Value::items).unwrap_or_default();
             let cookies = cookies.iter().filter_map(|one| Some(one.text()?.to_owned())).collect();
-            files.push(PageFile { path: path.text.clone(), kind, bytes, redirect, cookies });
+            files.push(PageFile {
+                path: path.text.clone(),
+                kind,
+                bytes,
+                redirect,
+                cookies,
+                cache_control: page.str_at("cache-control").map(str::to_owned),
+            });
         }
         Pages::Files(files)
     }

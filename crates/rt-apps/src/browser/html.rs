@@ -20,10 +20,21 @@ pub(super) enum Kind {
 /// Resources of one page at most.
 const MOST: usize = 256;
 
-/// Kind and reference of each resource in the order of the page, each once; and the page's `<base href>`.
-pub(super) fn resources(html: &[u8]) -> (Vec<(Kind, String)>, Option<String>) {
+/// What a page names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Named {
+    /// Kind and reference of each resource in the order of the page, each once.
+    pub(super) resources: Vec<(Kind, String)>,
+    /// Its `<base href>`.
+    pub(super) base: Option<String>,
+    /// Where its `<meta http-equiv=refresh>` leads, and after how many seconds.
+    pub(super) refresh: Option<(u64, String)>,
+}
+
+/// Reads a page.
+pub(super) fn read_page(html: &[u8]) -> Named {
     let mut found: Vec<(Kind, String)> = Vec::new();
-    let mut base = None;
+    let (mut base, mut refresh) = (None, None);
     let mut tokens = Tokenizer::new(html);
     // The input is a slice: reading it cannot fail.
     while let Some(Ok(token)) = tokens.next() {
@@ -34,6 +45,10 @@ pub(super) fn resources(html: &[u8]) -> (Vec<(Kind, String)>, Option<String>) {
             b"img" => attribute(&tag, b"src").map(|src| (Kind::Image, src)),
             b"base" => {
                 base = base.or_else(|| attribute(&tag, b"href"));
+                None
+            }
+            b"meta" if is_refresh(&tag) => {
+                refresh = refresh.or_else(|| refresh_of(&attribute(&tag, b"content")?));
                 None
             }
             _ => None,
@@ -51,7 +66,38 @@ pub(super) fn resources(html: &[u8]) -> (Vec<(Kind, String)>, Option<String>) {
             found.push(named);
         }
     }
-    (found, base)
+    Named { resources: found, base, refresh }
+}
+
+fn is_refresh(tag: &StartTag<()>) -> bool {
+    attribute(tag, b"http-equiv").is_some_and(|what| what.eq_ignore_ascii_case("refresh"))
+}
+
+/// `0; url=https://example.com/`: the time in whole seconds, and where to (WHATWG, 4.2.5.3, "shared declarative refresh
+/// steps"). `None` when it is nothing such, or when a page only wants to be loaded again.
+fn refresh_of(content: &str) -> Option<(u64, String)> {
+    let content = content.trim_start();
+    let digits = content.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 && !content.starts_with('.') {
+        return None;
+    }
+    // More digits than a number has are a very long time.
+    let seconds = if digits == 0 { 0 } else { content[..digits].parse().unwrap_or(u64::MAX) };
+    let rest = content[digits..].trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    if !rest.starts_with(|c: char| c == ';' || c == ',' || c.is_ascii_whitespace()) {
+        return None;
+    }
+    let rest = rest.trim_start();
+    let rest = rest.strip_prefix([';', ',']).unwrap_or(rest).trim_start();
+    let word = rest.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("url"));
+    let named = word.then(|| rest[3..].trim_start().strip_prefix('=')).flatten().map(str::trim_start);
+    let target = named.unwrap_or(rest);
+    let target = match target.chars().next() {
+        Some(quote @ ('"' | '\'')) => target[1..].split(quote).next().unwrap_or_default(),
+        _ => target,
+    };
+    let target = target.trim();
+    (!target.is_empty()).then(|| (seconds, target.to_owned()))
 }
 
 fn is_stylesheet(tag: &StartTag<()>) -> bool {
@@ -66,7 +112,7 @@ fn attribute(tag: &StartTag<()>, name: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, resources};
+    use super::{Kind, read_page, refresh_of};
 
     #[test]
     fn resources_come_in_the_order_of_the_page() {
@@ -84,10 +130,33 @@ mod tests {
             ("<IMG SRC='a?x&amp;y'>", &[(Kind::Image, "a?x&y")]),
         ];
         for (html, expected) in cases {
-            let (found, _) = resources(html.as_bytes());
+            let found = read_page(html.as_bytes()).resources;
             let found: Vec<_> = found.iter().map(|(kind, name)| (*kind, name.as_str())).collect();
             assert_eq!(found, *expected, "{html}");
         }
-        assert_eq!(resources(b"<base href=/x/><base href=/y/>").1.as_deref(), Some("/x/"));
+        assert_eq!(read_page(b"<base href=/x/><base href=/y/>").base.as_deref(), Some("/x/"));
+    }
+
+    #[test]
+    fn a_refresh_leads_somewhere_or_nowhere() {
+        for (content, expected) in [
+            ("0; url=https://a.test/?x=1", Some((0, "https://a.test/?x=1"))),
+            (" 5;URL = '/next page' rest", Some((5, "/next page"))),
+            ("1.9, /there", Some((1, "/there"))),
+            ("3 url=\"/quoted", Some((3, "/quoted"))),
+            (".5;urls", Some((0, "urls"))),
+            ("99999999999999999999; x", Some((u64::MAX, "x"))),
+            ("10", None),
+            ("10;", None),
+            ("0url=x", None),
+            ("soon; url=x", None),
+            ("0; url=", None),
+        ] {
+            let found = refresh_of(content);
+            assert_eq!(found.as_ref().map(|(after, to)| (*after, to.as_str())), expected, "{content}");
+        }
+        let page = b"<noscript><meta http-equiv=refresh content='0;url=/no'></noscript>\
+                     <META HTTP-EQUIV=Refresh CONTENT='2; url=/a&amp;b'><meta http-equiv=refresh content='0;url=/late'>";
+        assert_eq!(read_page(page).refresh, Some((2, "/a&b".to_owned())));
     }
 }

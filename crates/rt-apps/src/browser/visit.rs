@@ -8,28 +8,53 @@ use rt_base::{AppRecord, Wait};
 use super::Shared;
 use super::failure::Failure;
 use super::fetch::{Job, Loaded, Source, text};
-use super::html::{Kind, resources};
+use super::html::{Kind, Named, read_page};
 use super::url::Url;
 use crate::http::join_all;
 use crate::step::StepResult;
 
+/// Pages that lead to one another before the browser gives up: as many as redirects.
+const REFRESHES: u32 = 20;
+/// Seconds that are waited for a page that leads on by itself; later ones are news for whoever keeps it open.
+const REFRESH_WAITS: u64 = 10;
 /// Characters of an answer that are shown.
 const SHOWN: usize = 2_000;
 
 impl Shared {
-    /// The document, then what it names side by side, then the drawing.
+    /// The page, and the page that it leads to by itself, until one stays.
     pub(super) async fn visit_page(self: &Arc<Shared>, typed: &str, again: bool) -> StepResult {
         let url = match Url::parse(typed) {
             Ok(url) => url,
             Err(why) => return StepResult::failed(format!("url.invalid: {why}")),
         };
-        let root = self.net.new_req();
-        let job = Job { again, ..Job::new(rt_base::ReqId(0), Kind::Document, url) };
+        let mut job = Job { again, ..Job::new(rt_base::ReqId(0), Kind::Document, url) };
+        let mut passed = Vec::new();
+        for _ in 0..=REFRESHES {
+            let (result, next) = self.one_page(job).await;
+            let Some(next) = next else { return through(passed, result) };
+            passed.extend(result.lines);
+            job = next;
+        }
+        through(
+            passed,
+            StepResult::failed(format!("http.too_many_refreshes: {REFRESHES} pages, each led to another")),
+        )
+    }
+
+    /// The document, then what it names side by side, then the drawing; and the page that it leads to by itself.
+    async fn one_page(self: &Arc<Shared>, job: Job) -> (StepResult, Option<Job>) {
+        let (root, again) = (self.net.new_req(), job.again);
         let page = match self.load(root, job).await {
             Ok(page) => page,
-            Err(failure) => return StepResult::failed(failure.to_string()),
+            Err(failure) => return (StepResult::failed(failure.to_string()), None),
         };
-        let parts = self.load_parts(&page).await;
+        let named = if text(&page.headers, &CONTENT_TYPE).starts_with("text/html") {
+            Some(read_page(&page.body))
+        } else {
+            None
+        };
+        let refresh = named.as_ref().and_then(|named| named.refresh.clone());
+        let parts = self.load_parts(&page, named).await;
         self.net.sleep(self.options.render, Wait::PageWork).await;
         if self.options.habits.like_chrome && !again {
             self.load_icon(&page).await;
@@ -37,11 +62,30 @@ impl Shared {
         let all: Vec<&Loaded> = std::iter::once(&page).chain(parts.iter().flatten()).collect();
         let from_cache = all.iter().filter(|loaded| !matches!(loaded.source, Source::Network(_))).count();
         self.net.say(AppRecord::Rendered {
-            req: root,
+            req: page.req,
             resources: all.len() as u32,
             from_cache: from_cache as u32,
         });
-        summarize(&page, &parts, &all, from_cache)
+        let next = match refresh {
+            Some(refresh) => self.follow_refresh(&page, refresh).await,
+            None => None,
+        };
+        (summarize(&page, &parts, &all, from_cache), next)
+    }
+
+    /// A navigation of its own, whose reason is the page that asks for it.
+    async fn follow_refresh(&self, page: &Loaded, (seconds, target): (u64, String)) -> Option<Job> {
+        let url = page.url.join(&target).ok()?;
+        let after = if seconds == 0 { "at once".to_owned() } else { format!("after {seconds} s") };
+        let waits = seconds <= REFRESH_WAITS;
+        let not = if waits { "" } else { ", for which nobody waits here" };
+        self.note(page.req, "http.refresh", format!("the page's meta refresh leads {after} to {url}{not}"));
+        if !waits || url == page.url {
+            return None;
+        }
+        self.net.sleep(rt_base::Nanos::from_secs(seconds), Wait::PageWork).await;
+        let referer = referer_between(&page.url, &url);
+        Some(Job { referer, ..Job::new(page.req, Kind::Document, url) })
     }
 
     /// Sends JSON as a page's script would, and reads the answer.
@@ -91,14 +135,15 @@ impl Shared {
     }
 
     /// What the page names; a part that fails does not fail the page.
-    async fn load_parts(self: &Arc<Shared>, page: &Loaded) -> Vec<Result<Loaded, Failure>> {
-        if !text(&page.headers, &CONTENT_TYPE).starts_with("text/html") {
-            return Vec::new();
-        }
+    async fn load_parts(
+        self: &Arc<Shared>,
+        page: &Loaded,
+        named: Option<Named>,
+    ) -> Vec<Result<Loaded, Failure>> {
+        let Some(named) = named else { return Vec::new() };
         self.net.sleep(self.options.parse, Wait::PageWork).await;
-        let (named, base) = resources(&page.body);
-        let base = base.and_then(|base| page.url.join(&base).ok()).unwrap_or_else(|| page.url.clone());
-        let jobs = named.into_iter().filter_map(|(kind, reference)| {
+        let base = named.base.and_then(|base| page.url.join(&base).ok()).unwrap_or_else(|| page.url.clone());
+        let jobs = named.resources.into_iter().filter_map(|(kind, reference)| {
             let url = base.join(&reference).ok()?;
             Some(Job { referer: Some(page.url.to_string()), ..Job::new(page.req, kind, url) })
         });
@@ -112,6 +157,22 @@ impl Shared {
     fn note(&self, req: rt_base::ReqId, code: &str, text: String) {
         self.net.say(AppRecord::Note { req, code: code.to_owned(), text });
     }
+}
+
+/// What the person sees at the end, behind the pages that led there.
+fn through(passed: Vec<String>, mut result: StepResult) -> StepResult {
+    result.lines.splice(0..0, passed);
+    result
+}
+
+/// As much of a page's URL as the next one's server is told: the whole on the same site, else only its origin, and nothing when
+/// that would be sent in the clear (Referrer Policy's default, `strict-origin-when-cross-origin`).
+fn referer_between(from: &Url, to: &Url) -> Option<String> {
+    if from.origin() == to.origin() {
+        return Some(from.to_string());
+    }
+    let downgrade = from.is_secure() && !to.is_secure();
+    from.join("/").ok().filter(|_| !downgrade).map(|origin| origin.to_string())
 }
 
 fn summarize(

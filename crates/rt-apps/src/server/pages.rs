@@ -41,7 +41,7 @@ impl PageSet {
     #[must_use]
     pub fn from_files(files: &[PageFile]) -> PageSet {
         let mut resources = Vec::new();
-        for PageFile { path, content_type, bytes, redirect, cookies } in files {
+        for PageFile { path, content_type, bytes, redirect, cookies, cache_control } in files {
             let path = format!("/{}", path.trim_start_matches('/'));
             let content_type = if content_type.is_empty() { guess_type(&path) } else { content_type };
             let mut resource = Resource::new(content_type, bytes.clone()).cached("public, max-age=600");
@@ -50,6 +50,9 @@ impl PageSet {
             }
             if let Some((status, to)) = redirect {
                 resource = resource.leading_to(*status, to);
+            }
+            if let Some(rule) = cache_control {
+                resource = resource.cached(rule);
             }
             if let Some(folder) = path.strip_suffix("index.html") {
                 resources.push((folder.to_owned(), resource.clone()));
@@ -103,6 +106,8 @@ pub struct PageFile {
     pub redirect: Option<(u16, String)>,
     /// Set-Cookie values.
     pub cookies: Vec<String>,
+    /// Cache-Control, instead of the usual.
+    pub cache_control: Option<String>,
 }
 
 /// One thing a server has.

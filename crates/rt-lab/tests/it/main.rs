@@ -3,6 +3,7 @@
 
 mod boundaries;
 mod cache;
+mod clicking;
 mod clouds;
 mod determinism;
 mod guards;

@@ -318,8 +318,13 @@ static PAGE: Shape = Shape {
         key("redirect", Ty::Text, "The path leads there instead: `https://www.shop.example/`, `/new`."),
         key(
             "status",
-            Ty::OneOf(&["301", "302", "303", "307", "308"]),
-            "How it leads there (301, for good, by default).",
+            Ty::Whole(301, 308),
+            "How it leads there: 301 or 308 for good, 302, 303 or 307 for now (301 by default).",
+        ),
+        key(
+            "cache-control",
+            Ty::Text,
+            "Its Cache-Control: `public, max-age=600` by default, `private, max-age=0` with cookies.",
         ),
         key("cookies", Ty::List(&Ty::Text), "Set-Cookie on every visit: `SID=31d4; Path=/; Secure`."),
     ]],

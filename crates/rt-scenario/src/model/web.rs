@@ -27,6 +27,9 @@ pub struct PageFile {
     /// Set-Cookie values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cookies: Vec<String>,
+    /// Cache-Control, instead of the usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_control: Option<String>,
 }
 
 /// What a web server has for names other than those of its first certificate and default site.

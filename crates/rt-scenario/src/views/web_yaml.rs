@@ -21,6 +21,7 @@ fn page(file: &PageFile) -> String {
         entries.put("status", status.to_string());
     }
     entries.put_if(!file.cookies.is_empty(), "cookies", || list(file.cookies.iter().map(|one| q(one))));
+    entries.0.extend(file.cache_control.iter().map(|rule| ("cache-control".to_owned(), q(rule))));
     map(&entries.0)
 }
 

@@ -371,7 +371,7 @@ fn one_address_may_host_many_sites() {
     let text = "name: t\nnames:\n  certificates:\n    a: { names: [a.test] }\n    b: { names: [b.test] }\ntopology:\n  nodes:\n    \
                 web:\n      address: 10.0.0.1/24\n      run:\n        - http:\n            certificate: [b, a]\n            strict: [host]\n            \
                 sites:\n              \"*.b.test\": shop\n              a.test:\n                /: { redirect: \"https://b.test/\", status: 302 }\n                \
-                /x/: { text: hi, cookies: [ \"SID=1; Path=/\" ] }\n    \
+                /x/: { text: hi, cookies: [ \"SID=1; Path=/\" ], cache-control: no-store }\n    \
                 b: { address: 10.0.0.2/24 }\n  links:\n    - endpoints: [\"web:eth0\", \"b:eth0\"]\n";
     let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
     let App::HttpServer { port: 443, certificate: Some(1), hosting, .. } = &model.nodes[0].apps[0] else {

@@ -225,11 +225,15 @@ fn kept(req: &Req<'_>) -> Vec<Line> {
                     .at(event.at),
             )
         }
-        AppRecord::Cache { cache: CacheKind::Cookies, outcome: CacheOutcome::Stored { .. }, key, .. } => {
-            Some(
-                Line::new("cookie.stored", "cookie", format!("the browser keeps the cookie {key}"))
-                    .at(event.at),
-            )
+        AppRecord::Cache {
+            cache: CacheKind::Cookies,
+            outcome: CacheOutcome::Stored { .. },
+            key,
+            note,
+            ..
+        } => {
+            let text = format!("the browser keeps the cookie {note} of {key}");
+            Some(Line::new("cookie.stored", "cookie", text).at(event.at))
         }
         // Told where the connection is opened.
         AppRecord::Note { code, .. } if code == "tcp.address" => None,

@@ -23,6 +23,7 @@ mod listeners;
 mod lookup;
 mod measure;
 mod model;
+mod navigation;
 mod outcome;
 mod packets;
 mod prologue;
@@ -130,10 +131,14 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
     let conns = conns_of(step);
     let places = http::places(step);
     let stories = request_stories(step, &places, &conns, requests);
-    let (chapters, lookups) = chapters(step, &conns, &places, &stories);
+    let (mut chapters, lookups) = chapters(step, &conns, &places, &stories);
     let mut concerned = with_upstreams(view, &conns);
     concerned.extend(view.carriers(&concerned));
     let budget = spent::tell(step, &chapters);
+    // After the budget, whose parts are the other chapters.
+    if let Some(overview) = navigation::tell(step) {
+        chapters.insert(0, overview);
+    }
     let mut trouble = trouble::tell(step, &concerned);
     trouble::cost(&mut trouble, &budget, step);
     let waits = waits(step, &conns);

@@ -12,4 +12,5 @@ mod floods;
 mod guest;
 mod judge;
 mod left;
+mod sites;
 mod ssh;
