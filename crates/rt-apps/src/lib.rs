@@ -16,6 +16,7 @@
 //! | [`ssh`] | SSH: server, client, agent, jump hosts |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
 //! | [`proxy`], [`cache`] | requests passed on; what a CDN's edge keeps |
+//! | [`forward`] | a proxy on the client's side: CONNECT, blocking, inspection of TLS |
 //!
 //! A protocol is written as an async function over [`Net`]; spawn it before the run and it starts at boot. Everything it
 //! waits for has a reason ([`rt_base::Wait`]); what bytes cannot show it says with [`Net::say`].
@@ -39,6 +40,7 @@ pub mod cache;
 pub mod dhcp;
 pub mod dns;
 pub mod entropy;
+pub mod forward;
 pub mod l4;
 pub mod measure;
 pub mod ntp;

@@ -295,6 +295,19 @@ pub enum AppRecord {
         /// Whether the connection stood ready.
         warm: bool,
     },
+    /// A forward proxy decided about a client's request.
+    Forward {
+        /// The client's connection: its other end.
+        downstream: SocketAddr,
+        /// The ordinal of the request on that connection, or in the tunnel on it, from 0.
+        downstream_ordinal: u32,
+        /// `GET http://shop.example/` or `CONNECT shop.example:443`.
+        what: String,
+        /// `pass`, `tunnel`, `inspect` or `refuse`.
+        verdict: String,
+        /// By which rule, or why not.
+        why: String,
+    },
     /// A server carries a connection of its own making for whoever is at the other end of another one (SSH).
     Relayed {
         /// The peer of the connection that asked for it.

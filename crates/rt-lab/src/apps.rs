@@ -14,7 +14,7 @@ use rt_apps::measure::{self, RouteOptions, SendOptions, StreamOptions};
 use rt_apps::proxy::UpstreamTls;
 use rt_apps::server::{self, PageSet, WebServer};
 use rt_apps::small::{Small, small_service};
-use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
+use rt_apps::tls::{Authority, CertificateDer, CertificateSpec, Identity, SignedBy};
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe, tcp_tunnel, wireguard};
 use rt_base::{PortId, Rng};
 use rt_scenario::model::{
@@ -23,13 +23,15 @@ use rt_scenario::model::{
 };
 use rt_stack::ProbeKind;
 
-use crate::{calls, ssh};
+use crate::{calls, forward, ssh};
 
 /// What all machines of a world share: the CA and the certificates it signed.
 pub(crate) struct Shared {
     seed: u64,
     authority: Option<Arc<Authority>>,
     identities: Vec<Option<Identity>>,
+    /// Authorities of inspecting proxies.
+    pub(crate) private: forward::Authorities,
     pub(crate) homes: ssh::Homes,
 }
 
@@ -40,7 +42,8 @@ impl Shared {
         let issue = |c: &Certificate| authority.as_ref().and_then(|a| a.issue(&spec(c)).ok());
         let identities = model.certificates.iter().map(issue).collect();
         let homes = ssh::Homes::new(model, seed);
-        Shared { seed, authority: authority.map(Arc::new), identities, homes }
+        let private = forward::Authorities::new(model, seed);
+        Shared { seed, authority: authority.map(Arc::new), identities, private, homes }
     }
 
     /// The authority's certificate in PEM.
@@ -50,8 +53,12 @@ impl Shared {
 
     /// TLS to servers that have certificates for `name`, by the CA that everybody trusts.
     pub(crate) fn upstream_tls(&self, name: &Option<String>) -> Option<UpstreamTls> {
-        let roots = self.authority.iter().map(|a| a.root().clone()).collect();
-        Some(UpstreamTls { name: name.clone()?, roots })
+        Some(UpstreamTls { name: name.clone()?, roots: self.roots() })
+    }
+
+    /// The root that everybody trusts.
+    pub(crate) fn roots(&self) -> Vec<CertificateDer<'static>> {
+        self.authority.iter().map(|authority| authority.root().clone()).collect()
     }
 
     pub(crate) fn identity(&self, certificate: Option<usize>) -> Option<Identity> {
@@ -106,8 +113,10 @@ pub(crate) fn browser(net: &Net, node: &Node, shared: &Shared) -> Option<Browser
             notices_close: options.notices_close.clone(),
             connect_timeout: options.connect_timeout,
         },
+        proxy: options.proxy.as_ref().map(forward::of_browser),
     };
-    let roots: Vec<_> = shared.authority.iter().map(|a| a.root().clone()).collect();
+    let mut roots = shared.roots();
+    roots.extend(shared.private.trusted(node).map(|ca| ca.root().clone()));
     Browser::new(net, options, &roots).ok()
 }
 
@@ -150,6 +159,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         App::Discard { port } => start_small(net, "discard", Small::Discard, *port),
         App::Chargen { port } => start_small(net, "chargen", Small::Chargen, *port),
         App::SplitTcp { port } => drop(net.spawn(rt_apps::split::split_tcp(net.clone(), *port))),
+        App::ForwardProxy(proxy) => forward::start(net, proxy, shared),
         App::L4Balancer(balancer) => crate::balancer::start(net, model, node, balancer),
         App::Edge { .. } => crate::proxies::start_edge(net, model, node, shared, app),
     }

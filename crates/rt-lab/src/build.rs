@@ -17,6 +17,8 @@ pub(crate) struct Built {
     pub(crate) sim: Sim,
     /// The certificate authority that everybody trusts, in PEM.
     pub(crate) root_pem: Option<String>,
+    /// Authorities that only some trust.
+    pub(crate) private: crate::forward::Authorities,
     browsers: Vec<Option<Browser>>,
     homes: crate::ssh::Homes,
 }
@@ -26,8 +28,8 @@ pub(crate) struct Built {
 pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
     let shared = Shared::new(model, seed);
     let root_pem = shared.root_pem();
-    let homes = shared.homes.clone();
-    let mut built = Built { sim: Sim::new(seed, recording), root_pem, browsers: Vec::new(), homes };
+    let (homes, private) = (shared.homes.clone(), shared.private.clone());
+    let mut built = Built { sim: Sim::new(seed, recording), root_pem, private, browsers: Vec::new(), homes };
     for (index, node) in model.nodes.iter().enumerate() {
         match node.kind {
             NodeKind::Switch => {

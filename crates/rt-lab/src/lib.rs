@@ -31,6 +31,7 @@ mod expect;
 mod export;
 mod facts;
 mod follow;
+mod forward;
 mod html;
 mod import;
 mod ip;

@@ -97,6 +97,9 @@ impl Folder {
         for (name, text) in &whole {
             write_whole(&self.path.join(name), text.as_bytes())?;
         }
+        for (node, text) in crate::forward::access_logs(told.trace) {
+            write_whole(&self.path.join(format!("access-{node}.log")), text.as_bytes())?;
+        }
         let run = run_json(&self.path, told)?;
         write_whole(&self.path.join(RUN_FILE), format!("{run:#}\n").as_bytes())
     }
@@ -162,7 +165,7 @@ impl Drop for Lock {
 }
 
 /// Takes away the recording of an earlier run, but only in a folder that is one of ours: its captures, the inputs that belong
-/// to them, and the key logs of programs whose run was killed.
+/// to them, access logs of proxies, and the key logs of programs whose run was killed.
 fn remove_earlier(path: &Path) -> std::io::Result<()> {
     let earlier = |name: &str| path.join(name).exists();
     if !earlier(RUN_FILE) && !earlier(INPUTS_FILE) {
@@ -176,7 +179,8 @@ fn remove_earlier(path: &Path) -> std::io::Result<()> {
     }
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        if is_key_log(&entry.file_name().to_string_lossy()) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_key_log(&name) || (name.starts_with("access-") && name.ends_with(".log")) {
             fs::remove_file(entry.path())?;
         }
     }

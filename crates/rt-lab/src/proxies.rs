@@ -48,7 +48,8 @@ pub(crate) fn start_edge(net: &Net, model: &Model, node: &Node, shared: &Shared,
     drop(net.spawn(edge.run(net.clone())));
 }
 
-fn cache(rules: &CacheRules) -> CacheOptions {
+/// A shared cache's rules.
+pub(crate) fn cache(rules: &CacheRules) -> CacheOptions {
     CacheOptions {
         capacity: rules.size,
         largest: rules.largest,

@@ -107,6 +107,12 @@ impl Run {
         Run { story, outcomes, checks, trace, out: None }
     }
 
+    /// The access logs of forward proxies, by machine, in squid's format.
+    #[must_use]
+    pub fn access_logs(&self) -> std::collections::BTreeMap<String, String> {
+        crate::forward::access_logs(&self.trace)
+    }
+
     /// The story as data.
     #[must_use]
     pub fn story(&self) -> &Story {

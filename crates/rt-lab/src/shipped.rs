@@ -60,6 +60,7 @@ shipped![
     "bastion",
     "cdn",
     "clicking-a-link",
+    "proxies",
     "alice-and-bob",
     "alice-and-bob-acl",
     "alice-and-bob-cgnat",

@@ -459,6 +459,13 @@ impl World {
         self.built.root_pem.clone()
     }
 
+    /// The same with those that this machine's browser trusts: what a real program on it is to trust.
+    pub(crate) fn certificates_of(&self, node: &rt_scenario::model::Node) -> Option<String> {
+        let own = self.built.private.trusted(node).map(rt_apps::tls::PrivateCa::root_pem);
+        Some(self.built.root_pem.as_deref().into_iter().chain(own).collect())
+            .filter(|pem: &String| !pem.is_empty())
+    }
+
     /// A machine; `None` for a switch and for what does not exist.
     pub(crate) fn host(&mut self, node: NodeId) -> Option<&mut Host> {
         self.built.sim.node_mut(node)

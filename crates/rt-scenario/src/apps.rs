@@ -56,8 +56,7 @@ impl World<'_, '_> {
         let silent = value.flag_at("silent").unwrap_or(false);
         let certificates = self.certificates_named(value);
         let certificate = certificates.first().copied();
-        let usual = if certificate.is_some() { 443 } else { 80 };
-        let port = port_or(value, usual);
+        let port = port_or(value, if certificate.is_some() { 443 } else { 80 });
         let http2 = value.flag_at("http2").unwrap_or(certificate.is_some());
         Some(match word {
             "http" => {
@@ -75,6 +74,7 @@ impl World<'_, '_> {
                 }
             }
             "split-tcp" => App::SplitTcp { port },
+            "forward-proxy" => crate::forward::read(value),
             "l4-balancer" => self.read_l4_balancer(port, value),
             "edge" => {
                 let upstreams = self.read_upstreams(value);

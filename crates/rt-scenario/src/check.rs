@@ -26,6 +26,7 @@ pub(crate) fn before_routes(world: &mut World<'_, '_>, segments: &Segments) {
     ports_taken(world);
     crate::tunnels::peers(world);
     crate::ssh::known_hosts(world);
+    crate::forward::authorities(world);
     duplicate_zones(world);
 }
 
@@ -42,6 +43,7 @@ fn listens(app: &App) -> Option<(u8, u32)> {
         | App::Discard { port }
         | App::Chargen { port } => Some((6, u32::from(*port))),
         App::L4Balancer(balancer) => Some((6, u32::from(balancer.port))),
+        App::ForwardProxy(proxy) => Some((6, u32::from(proxy.port))),
         App::Wireguard { port, .. } => Some((17, u32::from(*port))),
         App::TcpTunnel { port, to: None, .. } => Some((6, u32::from(*port))),
         App::TcpTunnel { to: Some(_), .. } => None,
@@ -302,7 +304,7 @@ fn unlinked(world: &mut World<'_, '_>) {
 
 /// The addresses that a step's target has, as far as the file tells.
 pub(crate) fn addresses(world: &World<'_, '_>, draft: &StepDraft) -> Vec<IpAddr> {
-    let target = draft.target.as_str();
+    let target = crate::forward::asked(world, draft);
     if let Ok(address) = target.parse() {
         return vec![address];
     }
@@ -457,7 +459,7 @@ fn nobody_listens(
 
 /// Whether the target's name is an address or somebody answers for it.
 fn resolvable(world: &mut World<'_, '_>, draft: &StepDraft, meant: &str) -> bool {
-    let target = draft.target.as_str();
+    let target = crate::forward::asked(world, draft).to_owned();
     let typed = matches!(&draft.step.verb, Verb::Lookup { rtype, .. } if rtype != "A" && rtype != "AAAA");
     if typed || !addresses(world, draft).is_empty() {
         return true;
@@ -476,7 +478,7 @@ fn resolvable(world: &mut World<'_, '_>, draft: &StepDraft, meant: &str) -> bool
     world
         .problems
         .add(Code::UnresolvableName, draft.target_span, message, "no such name")
-        .known(target, known)
+        .known(&target, known)
         .help(format!("add it to the `names:` of a site, or to `names: hosts:`; {meant}"));
     false
 }

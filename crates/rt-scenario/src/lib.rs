@@ -15,6 +15,7 @@ mod cities;
 mod diag;
 mod dns;
 mod expect;
+mod forward;
 mod guard;
 mod idle;
 pub mod import;

@@ -88,6 +88,7 @@ impl World<'_, '_> {
         }
         browser.connect_timeout = value.duration_at("connect-timeout").or(browser.connect_timeout);
         self.read_cookies(id, value);
+        self.read_browser_proxy(id, value);
     }
 
     fn read_cookies(&mut self, id: NodeId, value: &Value) {

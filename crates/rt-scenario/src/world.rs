@@ -115,6 +115,8 @@ pub(crate) struct World<'p, 'a> {
     pub(crate) faults: Faults,
     /// Groups that rules name, and where.
     pub(crate) groups_named: Vec<(String, Span)>,
+    /// Authorities that browsers trust, and where.
+    pub(crate) trusted: Vec<(String, Span)>,
     infrastructure: u32,
     private: u32,
 }
@@ -207,6 +209,7 @@ impl<'p, 'a> World<'p, 'a> {
             certificates: Vec::new(),
             faults: Faults::default(),
             groups_named: Vec::new(),
+            trusted: Vec::new(),
             infrastructure: 0,
             private: 0,
         }
@@ -476,6 +479,8 @@ pub(crate) fn plain_browser() -> BrowserOptions {
         stays_open: None,
         notices_close: Vec::new(),
         connect_timeout: None,
+        proxy: None,
+        trusts: Vec::new(),
     }
 }
 

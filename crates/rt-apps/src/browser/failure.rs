@@ -28,6 +28,8 @@ pub(super) enum Phase {
     Lookup,
     /// For the TCP handshake.
     Connect,
+    /// For the proxy's word about a tunnel.
+    Tunnel,
     /// For the TLS handshake.
     Handshake,
     /// For the response.
@@ -111,6 +113,7 @@ impl Failure {
             Phase::Queue => ("http.timeout", "no connection was free"),
             Phase::Lookup => ("dns.timeout", "the name was not resolved"),
             Phase::Connect => ("tcp.timeout", "the connection was not answered"),
+            Phase::Tunnel => ("proxy.timeout", "the proxy opened no tunnel"),
             Phase::Handshake => ("tls.timeout", "the TLS handshake was not answered"),
             Phase::Response => ("http.timeout", "the response did not come"),
         };

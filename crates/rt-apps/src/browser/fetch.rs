@@ -22,6 +22,7 @@ use super::failure::{Failure, Phase};
 use super::html::Kind;
 use super::pool::{Asker, Lease, Wire};
 use super::url::Url;
+use super::via::Via;
 use crate::http::{Body, DECODED_LIMIT, decode};
 
 /// Redirects followed at most: as many as Chrome follows.
@@ -177,7 +178,8 @@ impl Shared {
                 asker.at(Phase::Response);
                 let protocol = lease.protocol();
                 let waiting = self.net.outstanding(&host, lease.remote());
-                match send(&mut lease, request, job).await {
+                let via = self.pool.proxy_of(&lease);
+                match send(&mut lease, request, job, via).await {
                     Ok(response) => {
                         let (parts, body) = response.into_parts();
                         let body = read(&host, body).await?;
@@ -326,7 +328,12 @@ impl std::fmt::Display for Source {
     }
 }
 
-async fn send(lease: &mut Lease, request: &RequestParts, job: &Job) -> hyper::Result<Response<Incoming>> {
+async fn send(
+    lease: &mut Lease,
+    request: &RequestParts,
+    job: &Job,
+    via: Option<&Via>,
+) -> hyper::Result<Response<Incoming>> {
     let mut message = Request::new(Body::from(job.body.clone().unwrap_or_default()));
     *message.method_mut() = request.method.clone();
     match &mut lease.wire {
@@ -337,12 +344,19 @@ async fn send(lease: &mut Lease, request: &RequestParts, job: &Job) -> hyper::Re
             sender.send_request(message).await
         }
         Wire::H1(sender, _) => {
-            *message.uri_mut() = job.url.target().parse().unwrap_or_else(|_| Uri::from_static("/"));
+            *message.uri_mut() = match via {
+                //= rfc9112#section-3.2.2
+                Some(_) => request.uri.clone(),
+                None => job.url.target().parse().unwrap_or_else(|_| Uri::from_static("/")),
+            };
             let headers = message.headers_mut();
             if let Ok(host) = HeaderValue::from_str(job.url.authority()) {
                 headers.insert(HOST, host);
             }
-            headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"));
+            match via {
+                Some(via) => via.fields(headers),
+                None => drop(headers.insert(CONNECTION, HeaderValue::from_static("keep-alive"))),
+            }
             headers.extend(request.headers.clone());
             sender.ready().await?;
             sender.send_request(message).await

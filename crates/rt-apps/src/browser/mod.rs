@@ -3,7 +3,7 @@
 //!
 //! The main type is [`Browser`], one per machine: cookies, HTTP cache and TLS tickets live in it from step to step.
 //! `visit` is the way of a page from the typed URL to the drawing, `fetch` that of one resource, `pool` that of a
-//! connection; `cache`, `cookies`, `html` and `url` decide without awaiting anything.
+//! connection, `via` that through a forward proxy; `cache`, `cookies`, `html` and `url` decide without awaiting anything.
 //!
 //! Deliberate simplifications, and how to notice them: nothing is executed or laid out (parsing and painting are given
 //! times); resources are looked for after the last byte of the HTML (Chrome starts while it comes); only style sheets,
@@ -18,6 +18,7 @@ mod fetch;
 mod html;
 mod pool;
 mod url;
+mod via;
 mod visit;
 
 #[cfg(test)]
@@ -32,6 +33,8 @@ use self::cache::HttpCache;
 use self::cookies::CookieJar;
 use self::pool::{Pool, Trust};
 pub use self::url::Url;
+pub use self::via::BrowserProxy;
+use self::via::Via;
 use crate::dns::{SharedNameCache, shared_cache};
 use crate::net::Net;
 use crate::step::{StepFn, StepResult};
@@ -71,6 +74,8 @@ pub struct BrowserOptions {
     pub close: ClosePolicy,
     /// What it does beside asking for what it needs.
     pub habits: Habits,
+    /// Whom it asks instead of servers.
+    pub proxy: Option<BrowserProxy>,
 }
 
 /// What tells Chrome from a program that only asks for a page.
@@ -102,6 +107,7 @@ impl Default for BrowserOptions {
             timeout: Nanos::from_secs(30),
             close: ClosePolicy::AtStepEnd,
             habits: Habits::default(),
+            proxy: None,
         }
     }
 }
@@ -153,7 +159,8 @@ impl Browser {
         for root in roots {
             rustls::RootCertStore::empty().add(root.clone())?;
         }
-        let trust = Trust { roots: roots.into(), http2: options.http2 };
+        let via = options.proxy.clone().map(|proxy| Via { proxy, agent: options.user_agent.clone() });
+        let trust = Trust { roots: roots.into(), http2: options.http2, via };
         let pool = Arc::new(Pool::new(net, trust, options.connections, &options.habits));
         let state = State {
             fields: Vec::new(),

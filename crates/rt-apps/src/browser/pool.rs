@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::failure::{Failure, Phase};
 use super::url::Origin;
+use super::via::Via;
 use super::{Habits, StepPins};
 use crate::dns::{RecordType, SharedNameCache};
 use crate::http::{Body, Delays, HyperIo, LateEnd, Linger, NetExecutor};
@@ -47,6 +48,8 @@ pub(super) struct Pool {
     late: Delays,
     /// An address that does not answer is given up after this; when TCP gives up, if not given.
     patience: Option<Nanos>,
+    /// A forward proxy.
+    via: Option<Via>,
     state: Mutex<PoolState>,
 }
 
@@ -54,6 +57,8 @@ pub(super) struct Pool {
 pub(super) struct Trust {
     pub(super) roots: Arc<[CertificateDer<'static>]>,
     pub(super) http2: bool,
+    /// Whom it asks instead of servers.
+    pub(super) via: Option<Via>,
 }
 
 #[derive(Default)]
@@ -87,6 +92,8 @@ struct Facts {
     local: SocketAddr,
     remote: SocketAddr,
     opened: Time,
+    /// To a proxy, which is told whole addresses.
+    absolute: bool,
 }
 
 /// The right to send one request on a connection.
@@ -112,10 +119,11 @@ pub(super) struct Asker<'a> {
 }
 
 impl Pool {
-    pub(super) fn new(net: &Net, trust: Trust, connections: u32, habits: &Habits) -> Pool {
+    pub(super) fn new(net: &Net, mut trust: Trust, connections: u32, habits: &Habits) -> Pool {
         let connections = usize::try_from(connections.clamp(1, 256)).unwrap_or(6);
         let late = Arc::new(Mutex::new(habits.notices_close.iter().copied().collect()));
         let speculates = habits.like_chrome;
+        let via = trust.via.take();
         Pool {
             net: net.clone(),
             trust,
@@ -124,6 +132,7 @@ impl Pool {
             speculates,
             late,
             patience: habits.connect_timeout,
+            via,
             state: Mutex::default(),
         }
     }
@@ -222,12 +231,23 @@ impl Pool {
         let permit = Arc::clone(&group.slots).acquire_owned().await;
         let permit = permit.expect("invariant: the semaphore is never closed");
         self.say_cache(asker, CacheKind::ConnectionPool, origin_text(origin), CacheOutcome::Miss, "");
-        let addresses = self.resolve(origin, asker).await?;
-        let stream = self.connect(origin, &addresses, asker, group).await?;
-        let facts = Facts { local: stream.local_addr(), remote: stream.peer_addr(), opened: self.net.now() };
+        let via = self.via.as_ref().filter(|via| via.serves(origin));
+        let to = via.map_or_else(|| origin.clone(), Via::origin);
+        let addresses = self.resolve(&to, asker).await?;
+        let absolute = via.is_some() && !origin.secure;
+        let stream = self.connect(&to, &addresses, asker, (group, absolute)).await?;
+        let facts = self.facts(&stream, absolute);
         let stream = Linger::new(&self.net, stream);
-        asker.at(Phase::Handshake);
-        let (wire, protocol) = if origin.secure {
+        let (wire, protocol) = if let Some(via) = via.filter(|_| origin.secure) {
+            asker.at(Phase::Tunnel);
+            let tunnel = via.tunnel(&self.net, stream, origin).await;
+            if tunnel.is_err() {
+                self.say_uses(asker, facts, false, "http/1.1");
+            }
+            asker.at(Phase::Handshake);
+            self.secure(origin, asker, facts, permit, tunnel?).await?
+        } else if origin.secure {
+            asker.at(Phase::Handshake);
             self.secure(origin, asker, facts, permit, stream).await?
         } else {
             let stream = LateEnd::new(&self.net, stream, &self.late);
@@ -239,6 +259,16 @@ impl Pool {
             Wire::H1(..) => group.state().speaks_h1 = true,
         }
         Ok(Lease { wire, reused: false, facts, group: Arc::clone(group) })
+    }
+
+    fn facts(&self, stream: &TcpStream, absolute: bool) -> Facts {
+        let (local, remote) = (stream.local_addr(), stream.peer_addr());
+        Facts { local, remote, opened: self.net.now(), absolute }
+    }
+
+    /// The proxy that this lease's request is sent to, if it must be told the whole address.
+    pub(super) fn proxy_of(&self, lease: &Lease) -> Option<&Via> {
+        self.via.as_ref().filter(|_| lease.facts.absolute)
     }
 
     async fn resolve(&self, origin: &Origin, asker: &Asker<'_>) -> Result<Vec<IpAddr>, Failure> {
@@ -257,7 +287,7 @@ impl Pool {
         origin: &Origin,
         addresses: &[IpAddr],
         asker: &Asker<'_>,
-        group: &Arc<Group>,
+        (group, absolute): (&Arc<Group>, bool),
     ) -> Result<TcpStream, Failure> {
         asker.at(Phase::Connect);
         let picked = self.net.pick(&origin.host, addresses);
@@ -280,8 +310,9 @@ impl Pool {
             // The permit of this very request is the only one that is out: nobody else is connected or connecting.
             let alone = group.slots.available_permits() + 1 >= self.connections;
             let twice = self.speculates && !origin.secure && alone;
-            let attempt =
-                async { if twice { self.race(to, origin, group).await } else { self.one(to).await } };
+            let attempt = async {
+                if twice { self.race(to, origin, (group, absolute)).await } else { self.one(to).await }
+            };
             let connected = match self.patience {
                 None => attempt.await,
                 Some(patience) => {
@@ -315,7 +346,12 @@ impl Pool {
     }
 
     /// Two connections at once; the first that is ready is used, the other waits for the next request.
-    async fn race(&self, to: SocketAddr, origin: &Origin, group: &Arc<Group>) -> std::io::Result<TcpStream> {
+    async fn race(
+        &self,
+        to: SocketAddr,
+        origin: &Origin,
+        (group, absolute): (&Arc<Group>, bool),
+    ) -> std::io::Result<TcpStream> {
         let mut first = Box::pin(self.one(to));
         let mut second = Box::pin(self.one(to));
         let (won, other) = std::future::poll_fn(|cx| {
@@ -330,7 +366,8 @@ impl Pool {
             (self.net.clone(), Arc::clone(&self.late), origin.host.clone(), Arc::clone(group));
         drop(self.net.spawn(async move {
             let Ok(stream) = other.await else { return };
-            let facts = Facts { local: stream.local_addr(), remote: stream.peer_addr(), opened: net.now() };
+            let (local, remote) = (stream.local_addr(), stream.peer_addr());
+            let facts = Facts { local, remote, opened: net.now(), absolute };
             let stream = LateEnd::new(&net, Linger::new(&net, stream), &late);
             if let Ok(sender) = speak_h1(&net, &host, stream).await {
                 group.state().idle.insert(0, (sender, facts));

@@ -20,6 +20,11 @@ impl<S> HyperIo<S> {
     pub(crate) fn new(stream: S) -> HyperIo<S> {
         HyperIo { stream, scratch: Vec::new() }
     }
+
+    /// The stream again: nothing is held back.
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
 }
 
 impl<S: AsyncRead + Unpin> hyper::rt::Read for HyperIo<S> {

@@ -154,7 +154,7 @@ pub(super) fn dress_response(headers: &mut HeaderMap, proxy: &str) {
     append(headers, VIA, &format!("1.1 {proxy}"), ", ");
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -168,7 +168,7 @@ fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Adds to a list field, keeping what is there.
-pub(super) fn append(headers: &mut HeaderMap, name: HeaderName, value: &str, separator: &str) {
+pub(crate) fn append(headers: &mut HeaderMap, name: HeaderName, value: &str, separator: &str) {
     let whole = match headers.get(&name).and_then(|before| before.to_str().ok()) {
         Some(before) => format!("{before}{separator}{value}"),
         None => value.to_owned(),

@@ -25,6 +25,7 @@ use http::header::HeaderName;
 
 pub use cdn::CdnPlace;
 pub use edge::{Edge, PoolConfig, Upstream, UpstreamTls};
+pub(crate) use headers::{append, strip_hop_by_hop};
 pub use token::sign as sign_token;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -50,6 +50,11 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// A key with its certificates, for these names.
+    pub(super) fn new(chain: Vec<CertificateDer<'static>>, key: Key, names: &[String]) -> Identity {
+        Identity { key: Arc::new(CertifiedKey::new(chain, Arc::new(key))), names: names.into() }
+    }
+
     /// DER certificates from the leaf upwards, without the root.
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {
@@ -64,9 +69,9 @@ impl Identity {
 }
 
 /// A CA certificate with its key.
-struct Signer {
-    issuer: Issuer<'static, Key>,
-    certificate: CertificateDer<'static>,
+pub(super) struct Signer {
+    pub(super) issuer: Issuer<'static, Key>,
+    pub(super) certificate: CertificateDer<'static>,
 }
 
 /// The authorities of one run.
@@ -113,21 +118,9 @@ impl Authority {
             SignedBy::PublicCa => &self.public,
             SignedBy::UnknownCa => &self.unknown,
         };
-        let key = Key::generate(&mut Rng::stream(self.seed, &label, "certificate.key"));
-        let mut params = CertificateParams::new(spec.names.clone())?;
-        params.distinguished_name = DistinguishedName::new();
-        if let Some(name) = spec.names.first() {
-            params.distinguished_name.push(DnType::CommonName, name.as_str());
-        }
-        set_validity(&mut params, (spec.not_before, spec.not_after));
-        params.serial_number = Some(serial(self.seed, &label));
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.use_authority_key_identifier_extension = true;
-        let leaf = params.signed_by(&key, &signer.issuer)?.into();
+        let (leaf, key) = leaf(signer, (self.seed, &label), &spec.names, (spec.not_before, spec.not_after))?;
         let chain = vec![leaf, signer.certificate.clone()];
-        let key = Arc::new(CertifiedKey::new(chain, Arc::new(key)));
-        Ok(Identity { key, names: spec.names.as_slice().into() })
+        Ok(Identity::new(chain, key, &spec.names))
     }
 
     /// The root that every machine of the simulation trusts.
@@ -143,7 +136,29 @@ impl Authority {
     }
 }
 
-fn ca_params(name: &str, seed: u64, valid: (u64, u64), path_len: Option<u8>) -> CertificateParams {
+/// A server certificate for `names`; key and serial number follow from the seed and the label.
+pub(super) fn leaf(
+    signer: &Signer,
+    (seed, label): (u64, &str),
+    names: &[String],
+    valid: (u64, u64),
+) -> Result<(CertificateDer<'static>, Key), rcgen::Error> {
+    let key = Key::generate(&mut Rng::stream(seed, label, "certificate.key"));
+    let mut params = CertificateParams::new(names.to_vec())?;
+    params.distinguished_name = DistinguishedName::new();
+    // RFC 5280, appendix A.1: a common name has 64 characters at most.
+    if let Some(name) = names.first().filter(|name| name.len() <= 64) {
+        params.distinguished_name.push(DnType::CommonName, name.as_str());
+    }
+    set_validity(&mut params, valid);
+    params.serial_number = Some(serial(seed, label));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    Ok((params.signed_by(&key, &signer.issuer)?.into(), key))
+}
+
+pub(super) fn ca_params(name: &str, seed: u64, valid: (u64, u64), path_len: Option<u8>) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "Roundtrip Trust Services");

@@ -10,7 +10,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, Error, KeyLog, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, TlsConnector, client, server};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor, TlsConnector, client, server};
 
 use super::authority::Identity;
 use super::provider::provider;
@@ -189,6 +189,20 @@ impl ServerTls {
         hello.into_stream(Arc::clone(&self.config)).await
     }
 
+    /// Goes on with a handshake of which the ClientHello was heard.
+    ///
+    /// # Errors
+    /// Those of the stream, and rustls's inside `InvalidData`.
+    pub(crate) async fn accept_heard<S>(
+        &self,
+        heard: StartHandshake<S>,
+    ) -> std::io::Result<server::TlsStream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        heard.into_stream(Arc::clone(&self.config)).await
+    }
+
     /// The index of the identity that a client gets that asks for `name`, or for none.
     #[must_use]
     pub fn shown_to(&self, name: Option<&str>) -> usize {
@@ -222,6 +236,17 @@ impl ResolvesServerCert for Certificates {
         let index = hello.server_name().and_then(|name| self.find(name)).unwrap_or(0);
         self.0.get(index).map(|identity| Arc::clone(&identity.key))
     }
+}
+
+/// Reads a ClientHello, before it is decided who answers it.
+///
+/// # Errors
+/// Those of the stream, and rustls's inside `InvalidData` for what is no ClientHello.
+pub(crate) async fn hear<S>(stream: S) -> std::io::Result<StartHandshake<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream).await
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -63,7 +63,7 @@ pub(crate) fn plan(
     plan.user = if options.root { GuestUser::Root } else { GuestUser::Caller };
     plan.device = options.device;
     plan.offload = true;
-    plan.certificate = world.root_certificate();
+    plan.certificate = world.certificates_of(&model.nodes[node.index()]);
     Ok(GuestPlan { plan, ports })
 }
 

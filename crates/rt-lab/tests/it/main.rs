@@ -6,6 +6,7 @@ mod cache;
 mod clicking;
 mod clouds;
 mod determinism;
+mod forward;
 mod guards;
 mod hostile;
 mod judges;

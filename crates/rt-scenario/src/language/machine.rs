@@ -135,38 +135,45 @@ pub(super) static LOOKUP: Shape = Shape {
 pub(super) static BROWSER: Shape = Shape {
     name: "a browser",
     about: "The browser of a machine.",
-    keys: &[&[
-        key("user-agent", Ty::Text, "The User-Agent header."),
-        key("http2", Ty::Flag, "Whether HTTP/2 is offered."),
-        key("connections", Ty::Whole(1, 64), "Parallel HTTP/1.1 connections to one origin (6 by default)."),
-        key("cookies", Ty::Map("domain", &Ty::Text), "Cookies at the start, as `google.com: NID=123`."),
-        key("parse", Ty::Duration, "Time to read the page before its resources are asked for."),
-        key("render", Ty::Duration, "Time to lay out and paint after the last resource."),
-        key("timeout", Ty::Duration, "Give up on a request after this long."),
-        key(
-            "like",
-            Ty::OneOf(&["chrome"]),
-            "All fields that Chrome sends, two connections to a new `http` origin of which the first to be ready is used, and \
+    keys: &[
+        &[
+            key("user-agent", Ty::Text, "The User-Agent header."),
+            key("http2", Ty::Flag, "Whether HTTP/2 is offered."),
+            key(
+                "connections",
+                Ty::Whole(1, 64),
+                "Parallel HTTP/1.1 connections to one origin (6 by default).",
+            ),
+            key("cookies", Ty::Map("domain", &Ty::Text), "Cookies at the start, as `google.com: NID=123`."),
+            key("parse", Ty::Duration, "Time to read the page before its resources are asked for."),
+            key("render", Ty::Duration, "Time to lay out and paint after the last resource."),
+            key("timeout", Ty::Duration, "Give up on a request after this long."),
+            key(
+                "like",
+                Ty::OneOf(&["chrome"]),
+                "All fields that Chrome sends, two connections to a new `http` origin of which the first to be ready is used, and \
              `/favicon.ico`.",
-        ),
-        key("language", Ty::Text, "Accept-Language, as `en-GB,en;q=0.8`."),
-        key(
-            "stays-open",
-            Ty::Duration,
-            "The browser is not closed after each step; idle connections close after this.",
-        ),
-        key(
-            "notices-close",
-            Ty::List(&Ty::Duration),
-            "How late it notices that a server closed an idle connection: the first, the second, and so on.",
-        ),
-        key(
-            "connect-timeout",
-            Ty::Duration,
-            "An address that does not answer is given up after this, and the next one of the name is tried; as long as TCP tries \
-             by default, as Chrome.",
-        ),
-    ]],
+            ),
+            key("language", Ty::Text, "Accept-Language, as `en-GB,en;q=0.8`."),
+            key(
+                "stays-open",
+                Ty::Duration,
+                "The browser is not closed after each step; idle connections close after this.",
+            ),
+            key(
+                "notices-close",
+                Ty::List(&Ty::Duration),
+                "How late it notices that a server closed an idle connection: the first, the second, and so on.",
+            ),
+            key(
+                "connect-timeout",
+                Ty::Duration,
+                "An address that does not answer is given up after this, and the next one of the name is tried; as long as TCP tries \
+                 by default, as Chrome.",
+            ),
+        ],
+        super::forward::BROWSER,
+    ],
 };
 
 static OWN_BALANCE: Shape = Shape {
@@ -567,6 +574,7 @@ pub(super) const APPS: &[(&str, &Shape)] = &[
     ("edge", &EDGE),
     ("rpc", &RPC),
     ("ssh", &super::ssh::SERVER),
+    ("forward-proxy", &super::forward::FORWARD_PROXY),
     ("split-tcp", &SPLIT_TCP),
     ("l4-balancer", &super::balancer::L4_BALANCER),
     ("wireguard", &WIREGUARD),

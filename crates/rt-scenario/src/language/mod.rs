@@ -5,6 +5,7 @@
 
 mod balancer;
 mod cloud;
+mod forward;
 mod links;
 mod machine;
 mod proxy;

@@ -51,7 +51,7 @@ pub(super) static CACHE: Shape = Shape {
     ]],
 };
 
-const CACHE_TY: Ty = Ty::Either(&Ty::Flag, &Ty::Object(&CACHE));
+pub(super) const CACHE_TY: Ty = Ty::Either(&Ty::Flag, &Ty::Object(&CACHE));
 pub(super) const CACHE_KEY: Key =
     key("cache", CACHE_TY, "Keeps responses and answers from them: `yes`, or how. None by default.");
 

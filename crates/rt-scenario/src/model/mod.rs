@@ -9,6 +9,7 @@ use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, Origin, Route, RouteP
 use serde::{Deserialize, Serialize};
 
 mod balancer;
+mod forward;
 mod names;
 mod proxy;
 mod ssh;
@@ -17,6 +18,7 @@ mod tcp;
 mod web;
 
 pub use balancer::*;
+pub use forward::*;
 pub use names::*;
 pub use proxy::*;
 pub use ssh::*;
@@ -319,6 +321,12 @@ pub struct BrowserOptions {
     /// An address that does not answer is given up after this, and the name's next one tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Nanos>,
+    /// A forward proxy that it asks instead of servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<BrowserProxy>,
+    /// Authorities that it trusts beside the public one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusts: Vec<String>,
 }
 
 /// A DNS zone as a master file (RFC 1035, 5).

@@ -172,6 +172,8 @@ pub enum App {
     },
     /// A balancer of connections.
     L4Balancer(super::L4Balancer),
+    /// A forward proxy.
+    ForwardProxy(Box<super::ForwardProxy>),
     /// TLS-terminating load balancer.
     Edge {
         /// TCP port.

@@ -25,9 +25,8 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
             entries.put("pages", show_pages(pages));
             entries.put("think", show_duration(*think));
             entries.put_if(*silent, "silent", || "yes".to_owned());
-            for (key, span) in [("idle-unused", idle_unused), ("idle", idle)] {
-                entries.0.extend(span.map(|span| (key.to_owned(), show_duration(span))));
-            }
+            let spans = [("idle-unused", idle_unused), ("idle", idle)].into_iter();
+            entries.0.extend(spans.filter_map(|(key, span)| Some((key.to_owned(), show_duration((*span)?)))));
             "http"
         }
         App::Rpc { port, reply, think, closes, backlog, writes, no_delay, quick_ack } => {
@@ -68,6 +67,7 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
         | App::Discard { port }
         | App::Chargen { port } => at_port(app, *port, &mut entries),
         App::L4Balancer(balancer) => super::balancer_yaml::write(&mut entries, balancer),
+        App::ForwardProxy(proxy) => super::forward_yaml::write(&mut entries, proxy),
         App::Edge { port, certificate, http2, upstreams, balance, think, options } => {
             web(&mut entries, (*port, *certificate, *http2));
             let to: Vec<(String, String)> =

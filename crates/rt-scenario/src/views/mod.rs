@@ -5,6 +5,7 @@ mod app_yaml;
 mod balancer_yaml;
 mod conntrack;
 mod diagram;
+mod forward_yaml;
 mod names_yaml;
 mod plain_yaml;
 mod proxy_yaml;

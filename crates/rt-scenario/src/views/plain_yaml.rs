@@ -386,6 +386,7 @@ fn browser_entries(browser: &BrowserOptions) -> Vec<(String, String)> {
     let late = || list(browser.notices_close.iter().map(|span| show_duration(*span)));
     out.put_if(!browser.notices_close.is_empty(), "notices-close", late);
     out.0.extend(browser.connect_timeout.map(|span| ("connect-timeout".to_owned(), show_duration(span))));
+    super::forward_yaml::browser(&mut out, browser);
     out.0
 }
 

@@ -15,7 +15,7 @@ pub(super) fn show_proxy(options: &ProxyOptions) -> Vec<(String, String)> {
     entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
 }
 
-fn show_cache(cache: &CacheRules) -> String {
+pub(super) fn show_cache(cache: &CacheRules) -> String {
     let usual = CacheRules::default();
     let texts = |all: &[String]| (!all.is_empty()).then(|| list(all.iter().map(|text| q(text))));
     let flag = |own: bool, usual: bool| (own != usual).then(|| yes_no(own));

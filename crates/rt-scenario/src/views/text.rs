@@ -180,6 +180,10 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
             balancer.balance.word(),
             balancer.upstreams.len()
         ),
+        App::ForwardProxy(proxy) => {
+            let reads = if proxy.inspect.is_some() { " that reads TLS" } else { "" };
+            format!("a forward proxy{reads} on port {}", proxy.port)
+        }
         App::Wireguard { port, peers, .. } => {
             let names: Vec<&str> = peers.iter().map(|p| p.name.as_str()).collect();
             format!("WireGuard on UDP port {port} with {}", names.join(", "))

@@ -12,6 +12,9 @@ const SNIFF_LIMIT: usize = 64 << 10;
 /// The HTTP/2 client preface (RFC 9113, 3.4).
 pub(crate) const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Tunnels in tunnels that are read.
+const DEEPEST: u8 = 4;
+
 /// How a version line of SSH begins (RFC 4253, 4.2).
 const SSH_VERSION: &[u8] = b"SSH-";
 
@@ -21,6 +24,8 @@ pub(crate) struct AppReader<'s> {
     limits: Limits,
     secrets: &'s Secrets,
     dns_port: bool,
+    /// Tunnels around it.
+    depth: u8,
     inner: Inner<'s>,
 }
 
@@ -34,10 +39,18 @@ enum Inner<'s> {
     },
     Tls(Box<Tls<'s>>),
     H1(Box<H1>),
+    Tunnel(Box<Tunnel<'s>>),
     H2(Box<H2>),
     Dns(Box<DnsStream>),
     Ssh(Box<Ssh<'s>>),
     Unknown,
+}
+
+/// Behind a CONNECT that succeeded (RFC 9110, 9.3.6).
+#[derive(Debug)]
+struct Tunnel<'s> {
+    asked: Box<H1>,
+    inside: AppReader<'s>,
 }
 
 #[derive(Debug)]
@@ -59,7 +72,8 @@ enum Guess {
 
 impl<'s> AppReader<'s> {
     pub(crate) fn new(secrets: &'s Secrets, limits: Limits, server_port: u16) -> AppReader<'s> {
-        AppReader { limits, secrets, dns_port: matches!(server_port, 53 | 853), inner: Inner::sniff() }
+        let dns_port = matches!(server_port, 53 | 853);
+        AppReader { limits, secrets, dns_port, depth: 0, inner: Inner::sniff() }
     }
 
     /// The next bytes of one side, in order.
@@ -86,7 +100,13 @@ impl<'s> AppReader<'s> {
                 }
             }
             Inner::Tls(tls) => tls.feed(from, bytes, span),
-            Inner::H1(h1) => h1.feed(from, bytes, span),
+            Inner::H1(h1) => {
+                h1.feed(from, bytes, span);
+                if let Some(rest) = h1.take_tunnel() {
+                    self.enter(rest);
+                }
+            }
+            Inner::Tunnel(tunnel) => tunnel.inside.feed(from, bytes, span),
             Inner::H2(h2) => h2.feed(from, bytes, span),
             Inner::Dns(dns) => dns.feed(from, bytes, span),
             Inner::Ssh(ssh) => ssh.feed(from, bytes, span),
@@ -94,12 +114,29 @@ impl<'s> AppReader<'s> {
         }
     }
 
+    /// From here on another protocol is spoken.
+    fn enter(&mut self, rest: Vec<(Side, Vec<u8>, Span)>) {
+        let Inner::H1(asked) = std::mem::replace(&mut self.inner, Inner::Unknown) else { return };
+        // Tunnels in tunnels in plain text would nest readers without end.
+        if self.depth >= DEEPEST {
+            self.inner = Inner::H1(asked);
+            return;
+        }
+        let mut inside = AppReader::new(self.secrets, self.limits, 0);
+        inside.depth = self.depth + 1;
+        for (from, bytes, span) in rest {
+            inside.feed(from, &bytes, span);
+        }
+        self.inner = Inner::Tunnel(Box::new(Tunnel { asked, inside }));
+    }
+
     fn decide(&mut self, guess: Guess) {
         self.inner = match guess {
             Guess::Tls => {
                 // TLS inside TLS is not looked for: the inner reader sees plaintext only.
                 let port = if self.dns_port { 53 } else { 0 };
-                let inside = AppReader::new(self.secrets, self.limits, port);
+                let mut inside = AppReader::new(self.secrets, self.limits, port);
+                inside.depth = self.depth;
                 Inner::Tls(Box::new(Tls { session: Session::new(self.secrets, self.limits), inside }))
             }
             Guess::H1 => Inner::H1(Box::new(H1::new(self.limits))),
@@ -115,6 +152,7 @@ impl<'s> AppReader<'s> {
         match &mut self.inner {
             Inner::Tls(tls) => tls.inside.end(side),
             Inner::H1(h1) => h1.end(side),
+            Inner::Tunnel(tunnel) => tunnel.inside.end(side),
             _ => {}
         }
     }
@@ -134,6 +172,13 @@ impl<'s> AppReader<'s> {
             Inner::H1(h1) => {
                 into.application = TcpApplication::Http1;
                 h1.finish(into);
+            }
+            Inner::Tunnel(tunnel) => {
+                let Tunnel { asked, inside } = *tunnel;
+                inside.finish(into);
+                let carried = std::mem::take(&mut into.http);
+                asked.finish(into);
+                into.tunnel.splice(..0, std::mem::replace(&mut into.http, carried));
             }
             Inner::H2(h2) => {
                 into.application = TcpApplication::Http2;

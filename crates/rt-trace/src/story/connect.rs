@@ -5,7 +5,7 @@ use rt_base::{AppRecord, Event, FrameId, TcpPhase, Time, What};
 use super::model::{Chapter, ConnectionStory, Ends, Line};
 use super::tell::{self, Step};
 use super::view::{Conn, View};
-use super::{relay, room, unanswered, words};
+use super::{forward, relay, room, unanswered, words};
 use crate::read::{Mark, Segment, Side, SynFacts, TcpConversation};
 
 const EXPLAIN: &str = "TCP makes a reliable pipe out of packets that may get lost. Both ends first agree on where they \
@@ -36,7 +36,10 @@ pub(crate) fn tell(step: &Step<'_, '_>, conn: usize) -> Chapter {
     let offered = [tcp.syn.as_ref(), tcp.syn_ack.as_ref()].into_iter().flatten().filter_map(|s| s.mss);
     lines.extend(room::lines(view, arrived_syn(view, conn), offered.min()));
     lines.extend(split(view, conn));
-    lines.extend(relay::opening(view, conn, start));
+    let mut beyond = forward::opening(view, conn, start);
+    beyond.extend(relay::opening(view, conn, start));
+    beyond.sort_by_key(|line| line.at_ns);
+    lines.extend(beyond);
     lines.extend(anycast(step, conn));
     let subject = match server {
         Some(server) => format!("{} ({server})", tcp.server),

@@ -7,7 +7,7 @@ use rt_base::{AppRecord, CacheKind, CacheOutcome, ReqId, ReqKind, Time};
 use super::model::{Chapter, Field, Line, RequestStory, Timings};
 use super::tell::Step;
 use super::view::{End, Req, View};
-use super::{lookup, relay, upstream, upstream_lines, words};
+use super::{forward, lookup, relay, upstream, upstream_lines, words};
 use crate::read::{HttpExchange, HttpHeader, HttpVersion, TcpConversation};
 
 /// Where a request travelled: a connection and an exchange on it (indices).
@@ -104,7 +104,10 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
     lines.extend(relay::passing(view, &way, start));
     let far = way.last().copied().unwrap_or(place);
     let upstream = upstream::tell(view, far);
-    if let Some(upstream) = &upstream {
+    if let Some(told) = forward::passing(view, far, start) {
+        let own = upstream.as_ref().map(|upstream| upstream_lines::lines(upstream, start));
+        lines.extend(told.around(own.unwrap_or_default()));
+    } else if let Some(upstream) = &upstream {
         lines.extend(upstream_lines::lines(upstream, start));
     } else if let Some((server, there)) = relay::at_server(view, far) {
         lines.extend(server_lines(view, server, there, start));

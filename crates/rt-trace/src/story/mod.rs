@@ -16,6 +16,7 @@ mod connect;
 mod echo;
 mod files;
 mod forged;
+mod forward;
 mod guards;
 mod http;
 mod life;

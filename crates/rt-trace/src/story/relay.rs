@@ -161,14 +161,16 @@ pub(crate) fn opening(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
             lines.push(line("relay.nobody", text));
             continue;
         };
-        let text = format!(
-            "a balancer of connections, chooses {} by {}, out of {}",
-            story.chosen,
-            story.policy,
-            words::list(&looked)
-        );
+        let text = match story.policy.as_str() {
+            "connect" => format!("goes to {} in its own name: {}", story.chosen, words::list(&looked)),
+            policy => format!(
+                "a balancer of connections, chooses {} by {policy}, out of {}",
+                story.chosen,
+                words::list(&looked)
+            ),
+        };
         lines.push(
-            line("relay.choose", text)
+            line(if story.policy == "connect" { "relay.tunnel" } else { "relay.choose" }, text)
                 .with("policy", &story.policy)
                 .with("chosen", &story.chosen)
                 .with("address", &story.address),

@@ -92,7 +92,11 @@ fn way_up(up: &UpstreamStory, (start, deep): (Time, u8), aside: &str) -> Vec<Lin
         let text = format!("asked {} in vain: {}", failed.name, failed.value);
         lines.push(Line::new("balance.retry", up.proxy.clone(), text).deep(deep).at(Time(up.received_ns)));
     }
-    let text = format!("chooses {} by {}, out of {}", up.chosen, up.policy, words::list(&others));
+    let text = match up.policy.as_str() {
+        "forward" if others.is_empty() => format!("goes to {} ({}) in its own name", up.chosen, up.address),
+        "forward" => format!("goes to {} in its own name: {}", up.chosen, words::list(&others)),
+        policy => format!("chooses {} by {policy}, out of {}", up.chosen, words::list(&others)),
+    };
     lines.push(
         Line::new("balance.choose", up.proxy.clone(), text)
             .deep(deep)

@@ -514,6 +514,7 @@ fn asked_of(trace: &Trace) -> Asked<'_> {
     for (event, record) in trace.said() {
         if let AppRecord::SharedCache { downstream, downstream_ordinal, .. }
         | AppRecord::ChoseSite { downstream, downstream_ordinal, .. }
+        | AppRecord::Forward { downstream, downstream_ordinal, .. }
         | AppRecord::ChoseUpstream { downstream, downstream_ordinal, .. }
         | AppRecord::ProxyStep { downstream, downstream_ordinal, .. } = record
         {
@@ -563,6 +564,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             | AppRecord::ChoseSite { .. }
             | AppRecord::Steered { .. }
             | AppRecord::ProxyStep { .. }
+            | AppRecord::Forward { .. }
             | AppRecord::AddressAssigned { .. } => {}
         }
     }

@@ -12,5 +12,6 @@ mod floods;
 mod guest;
 mod judge;
 mod left;
+mod proxy;
 mod sites;
 mod ssh;

@@ -1,8 +1,8 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9112): heads by `httparse`, framing here.
 //!
 //! A response waits for its request's head, because the method decides whether it has a body. What cannot be framed
-//! stops that direction with a word in `problems`; nothing is guessed after it. After `101` or a successful CONNECT
-//! the rest is not HTTP and is only counted by TCP.
+//! stops that direction with a word in `problems`; nothing is guessed after it. After `101` the rest is not HTTP and is only
+//! counted by TCP; after a successful CONNECT it is somebody else's stream ([`H1::take_tunnel`]).
 
 use std::collections::VecDeque;
 
@@ -61,6 +61,8 @@ enum State {
     UntilClose,
     /// No longer HTTP, or not readable.
     Stopped,
+    /// Inside a tunnel.
+    Tunnel,
 }
 
 /// How the body of a message is framed.
@@ -113,10 +115,24 @@ impl H1 {
         }
     }
 
+    /// What came behind a successful CONNECT, as soon as there is one: the rest is for another reader.
+    pub(crate) fn take_tunnel(&mut self) -> Option<Vec<(Side, Vec<u8>, Span)>> {
+        if self.sides[Side::Server.index()].state != State::Tunnel {
+            return None;
+        }
+        let rest = [Side::Client, Side::Server].map(|side| {
+            let half = &mut self.sides[side.index()];
+            let bytes = std::mem::take(&mut half.buf);
+            (side, half.origins.span(half.base, half.base + bytes.len() as u64), bytes)
+        });
+        let filled = rest.into_iter().filter(|(_, _, bytes)| !bytes.is_empty());
+        Some(filled.map(|(side, span, bytes)| (side, bytes, span)).collect())
+    }
+
     /// Puts what was read into the conversation.
     pub(crate) fn finish(mut self, into: &mut TcpConversation) {
         for side in [Side::Client, Side::Server] {
-            if !matches!(self.sides[side.index()].state, State::Head | State::Stopped) {
+            if !matches!(self.sides[side.index()].state, State::Head | State::Stopped | State::Tunnel) {
                 self.finish_message(side, false);
             }
         }
@@ -141,6 +157,7 @@ impl H1 {
                 State::ChunkSize => self.chunk_size(side, used),
                 State::ChunkEnd => self.chunk_end(side, used),
                 State::Trailers => self.trailers(side, used),
+                State::Tunnel => None,
                 State::Stopped => {
                     used = half.buf.len();
                     None
@@ -245,8 +262,11 @@ impl H1 {
         });
         self.sides[Side::Server.index()].current = index;
         self.begin_body(Side::Server, &framing);
-        if status == 101 || (method == "CONNECT" && (200..300).contains(&status)) {
+        if status == 101 {
             self.sides.iter_mut().for_each(|half| half.state = State::Stopped);
+        }
+        if method == "CONNECT" && (200..300).contains(&status) {
+            self.sides.iter_mut().for_each(|half| half.state = State::Tunnel);
         }
         Ok(())
     }

@@ -79,6 +79,7 @@ impl<'s> Conversation<'s> {
             tls: None,
             ssh: None,
             http: Vec::new(),
+            tunnel: Vec::new(),
             http2: None,
             dns: Vec::new(),
             problems: Vec::new(),

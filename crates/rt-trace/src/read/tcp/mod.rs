@@ -42,8 +42,11 @@ pub struct TcpConversation {
     /// The SSH connection, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssh: Option<crate::read::SshSession>,
-    /// HTTP exchanges in order of their requests.
+    /// HTTP exchanges in order of their requests; those inside a tunnel, if it became one.
     pub http: Vec<HttpExchange>,
+    /// What was said to a proxy before the tunnel was open, the CONNECT that opened it last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tunnel: Vec<HttpExchange>,
     /// HTTP/2's own frames and settings.
     pub http2: Option<Http2Session>,
     /// DNS exchanges over TCP.

@@ -39,6 +39,35 @@ fn word(m: &crate::read::TlsMessage) -> String {
     format!("{}{text}{sealed}", if m.from == Side::Client { "> " } else { "< " })
 }
 
+/// Behind a CONNECT, with one that was refused before it, everything is found as without a proxy.
+#[test]
+fn inside_a_tunnel_tls_is_read() {
+    let ends = Setup::tls13("AES_128_GCM").ends();
+    let inside = run(&ends, &talk(), Extra::Nothing);
+    let ask = "CONNECT google.com:443 HTTP/1.1\r\nHost: google.com:443\r\n";
+    let mut wire: Pieces = vec![
+        (Side::Client, format!("{ask}\r\n").into_bytes()),
+        (Side::Server, b"HTTP/1.1 407 Say Who\r\nContent-Length: 2\r\n\r\nno".to_vec()),
+        (Side::Client, format!("{ask}Proxy-Authorization: Basic YTpi\r\n\r\n").into_bytes()),
+        (Side::Server, b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
+    ];
+    let plain = read(&connection(&inside, 700), &secrets(&ends)).tcp.remove(0);
+    wire.extend(inside);
+    let through = read(&connection(&wire, 700), &secrets(&ends)).tcp.remove(0);
+    assert_eq!(words(&through), words(&plain));
+    assert_eq!(through.http.len(), plain.http.len());
+    assert_eq!(through.http[0].request.target, "/early");
+    assert_eq!(through.http[0].ordinal, 0);
+    let said: Vec<u16> = through.tunnel.iter().map(|e| e.response.as_ref().unwrap().status).collect();
+    assert_eq!(said, [407, 200]);
+    assert_eq!(through.problems, Vec::<String>::new());
+}
+
+fn secrets(ends: &Ends) -> Secrets {
+    let lines = ends.log.lines();
+    Secrets::from_lines(lines.iter().map(String::as_str))
+}
+
 #[track_caller]
 fn check(c: &TcpConversation, resumed: bool, requests: usize) {
     let tls = c.tls.as_ref().unwrap();
