@@ -59,6 +59,7 @@ shipped![
     "private-subnet",
     "bastion",
     "cdn",
+    "load-balancers",
     "clicking-a-link",
     "proxies",
     "alice-and-bob",

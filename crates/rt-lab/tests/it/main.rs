@@ -14,6 +14,7 @@ mod l4;
 mod l7;
 mod laws;
 mod lifts;
+mod no_loss;
 mod plots;
 mod reasons;
 mod rule_kinds;

@@ -8,7 +8,7 @@ use rt_base::{AppRecord, Event, NodeId, Time, What};
 
 use super::http::{Place, exchange_of, packets_of};
 use super::model::{Field, Line, RelayStory};
-use super::view::{Conn, End, Used, View};
+use super::view::{Asking, Conn, End, Used, View};
 use super::words;
 use crate::read::{HttpExchange, TcpConversation};
 
@@ -104,6 +104,9 @@ pub(crate) fn with_behind(view: &View<'_>, conns: &[usize]) -> Vec<usize> {
 /// it opens for others, have not.
 pub(crate) fn concerns(view: &View<'_>, conns: &[usize], c: usize) -> bool {
     let node = view.conns[c].client.node;
+    if let Some(asking) = view.asking.get(&node) {
+        return asked_for(view, asking, conns, c);
+    }
     let own = |relay: &&Relay<'_>| relay.event.node() == node;
     if !view.relays.values().any(|relay| own(&relay)) {
         return true;
@@ -115,6 +118,19 @@ pub(crate) fn concerns(view: &View<'_>, conns: &[usize], c: usize) -> bool {
         let opened = view.tcp(view.conns[*conn].client).syn.as_ref().map_or(Time::ZERO, |s| s.mark.at);
         let tried = tcp.established.is_none() && syn >= opened && syn <= relay.event.at;
         relay.behind == Some(c) || tried
+    })
+}
+
+/// Whether a proxy opened number `c` for a request that came over one of `conns`, or sent one over it.
+fn asked_for(view: &View<'_>, asking: &[Asking], conns: &[usize], c: usize) -> bool {
+    let tcp = view.tcp(view.conns[c].client);
+    let syn = tcp.syn.as_ref().map_or(Time::MAX, |s| s.mark.at);
+    let clients: Vec<SocketAddr> =
+        conns.iter().filter_map(|conn| Some(view.tcp(view.conns[*conn].server?).client)).collect();
+    asking.iter().any(|one| {
+        let went = one.local == Some(tcp.client);
+        let tried = tcp.established.is_none() && syn >= one.from && syn <= one.to;
+        one.upstream == tcp.server && clients.contains(&one.client) && (went || tried)
     })
 }
 

@@ -1,16 +1,17 @@
 //! Behind a proxy: what it decided, which upstream it chose and how, what it added, what happened there; and behind that
 //! one, if it is a proxy too.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use rt_base::{AppRecord, Event, ReqId, Time};
+use rt_base::{AppRecord, Event, NodeId, ReqId, ReqKind, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::http::{Place, exchange_of};
 use super::model::Field;
 use super::shared_cache::CacheStory;
-use super::view::{End, Req, View};
+use super::view::{Asking, End, Req, View};
 use super::{relay, shared_cache};
 use crate::read::HttpExchange;
 
@@ -215,6 +216,38 @@ fn chosen<'v, 't>(
         }
     }
     Some((view.requests.get(&(node, own?))?, last?))
+}
+
+/// What each proxy asked of its upstreams, try by try.
+pub(crate) fn asking(view: &View<'_>) -> BTreeMap<NodeId, Vec<Asking>> {
+    let mut all: BTreeMap<NodeId, Vec<Asking>> = BTreeMap::new();
+    for req in view.requests.values().filter(|req| req.kind == ReqKind::Upstream) {
+        let tries = all.entry(req.node).or_default();
+        let before = tries.len();
+        for (event, record) in &req.said {
+            match record {
+                AppRecord::ChoseUpstream { downstream, address, .. } => {
+                    if let Some(last) = tries.get_mut(before..).and_then(<[Asking]>::last_mut) {
+                        last.to = event.at;
+                    }
+                    let (client, upstream) = (*downstream, *address);
+                    tries.push(Asking { client, upstream, local: None, from: event.at, to: Time::MAX });
+                }
+                AppRecord::UsesConnection { local, .. } => {
+                    if let Some(last) = tries.get_mut(before..).and_then(<[Asking]>::last_mut) {
+                        last.local = Some(*local);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if let (Some(last), Some(end)) =
+            (tries.get_mut(before..).and_then(<[Asking]>::last_mut), req.end_at())
+        {
+            last.to = end;
+        }
+    }
+    all
 }
 
 /// Upstreams that were tried in vain, and why each was given up.

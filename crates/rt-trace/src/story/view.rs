@@ -36,6 +36,8 @@ pub(crate) struct View<'t> {
     pub(crate) asked: Asked<'t>,
     /// Connections that a machine carried on over one of its own, by position in `conns`.
     pub(crate) relays: BTreeMap<usize, Relay<'t>>,
+    /// What proxies asked of upstreams, and for whom.
+    pub(crate) asking: BTreeMap<NodeId, Vec<Asking>>,
     addresses: BTreeMap<IpAddr, NodeId>,
     /// Forged segments by their source and destination: positions in `conns`.
     forged: BTreeMap<(SocketAddr, SocketAddr), Vec<usize>>,
@@ -47,6 +49,18 @@ pub(crate) struct View<'t> {
 
 /// What was said of requests, by machine, client and the request's ordinal on its connection.
 type Asked<'t> = BTreeMap<(NodeId, SocketAddr, u32), Vec<(&'t Event, &'t AppRecord)>>;
+
+/// A proxy asks an upstream for a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    /// The client, as the proxy sees it.
+    pub(crate) client: SocketAddr,
+    pub(crate) upstream: SocketAddr,
+    /// The proxy's end of the connection, if there was one.
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) from: Time,
+    pub(crate) to: Time,
+}
 
 /// A connection as seen at its ends.
 #[derive(Clone, Copy, Debug)]
@@ -170,6 +184,7 @@ impl<'t> View<'t> {
             requests: requests_of(trace),
             asked: asked_of(trace),
             relays: BTreeMap::new(),
+            asking: BTreeMap::new(),
             addresses: addresses_of(trace),
             forged: BTreeMap::new(),
             conn_of: FixedMap::default(),
@@ -194,6 +209,7 @@ impl<'t> View<'t> {
         view.index_frames();
         view.index_tcp_events();
         view.relays = super::relay::all(&view);
+        view.asking = super::upstream::asking(&view);
         view
     }
 
