@@ -145,12 +145,15 @@ impl Net {
     /// [`Elapsed`] when the time ran out first; `future` is dropped then.
     pub async fn timeout<F: Future>(&self, span: Nanos, wait: Wait, future: F) -> Result<F::Output, Elapsed> {
         let mut future = std::pin::pin!(future);
-        let mut sleep = self.sleep(span, wait);
+        let at = self.now() + span;
+        // Armed only when the future does not come at once.
+        let mut sleep = None;
         std::future::poll_fn(move |cx| {
             if let Poll::Ready(value) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(value));
             }
-            Pin::new(&mut sleep).poll(cx).map(|()| Err(Elapsed))
+            let sleep = sleep.get_or_insert_with(|| self.sleep_until(at, wait));
+            Pin::new(sleep).poll(cx).map(|()| Err(Elapsed))
         })
         .await
     }

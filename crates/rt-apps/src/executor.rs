@@ -116,16 +116,46 @@ impl<T: Send + 'static> JoinHandle<T> {
     /// Splits `future` into a task without result and the handle that gets it.
     pub(crate) fn split(future: impl Future<Output = T> + Send + 'static) -> (BoxFuture<()>, JoinHandle<T>) {
         let joint = Arc::new(Mutex::new(Joint { value: None, waiter: None }));
-        let theirs = Arc::clone(&joint);
-        let task = Box::pin(async move {
-            let value = future.await;
-            let mut joint = theirs.lock().unwrap_or_else(PoisonError::into_inner);
-            joint.value = Some(value);
-            if let Some(waiter) = joint.waiter.take() {
-                waiter.wake();
-            }
-        });
-        (task, JoinHandle(joint))
+        let task = Joined { future: Box::pin(future), joint: Arc::clone(&joint) };
+        (Box::pin(task), JoinHandle(joint))
+    }
+}
+
+/// A task whose result somebody may wait for. The future has a box of its own: an `async` block would hold it twice and move
+/// it when polled first, and futures of requests are kilobytes long.
+struct Joined<F: Future> {
+    future: Pin<Box<F>>,
+    joint: Arc<Mutex<Joint<F::Output>>>,
+}
+
+impl<F: Future> Future for Joined<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let value = std::task::ready!(self.future.as_mut().poll(cx));
+        let mut joint = self.joint.lock().unwrap_or_else(PoisonError::into_inner);
+        joint.value = Some(value);
+        if let Some(waiter) = joint.waiter.take() {
+            waiter.wake();
+        }
+        Poll::Ready(())
+    }
+}
+
+/// A task whose result is thrown away.
+pub(crate) struct Forgotten<F>(Pin<Box<F>>);
+
+impl<F: Future> Forgotten<F> {
+    pub(crate) fn new(future: F) -> Forgotten<F> {
+        Forgotten(Box::pin(future))
+    }
+}
+
+impl<F: Future> Future for Forgotten<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx).map(drop)
     }
 }
 

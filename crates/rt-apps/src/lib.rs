@@ -25,6 +25,7 @@ mod clock;
 mod echo;
 mod executor;
 mod http;
+mod memo;
 pub mod names;
 mod net;
 mod runtime;

@@ -16,7 +16,7 @@ use rt_stack::{EchoAnswer, SocketId, Stack};
 
 use crate::clock::Timers;
 use crate::dns::OsResolver;
-use crate::executor::{BoxFuture, JoinHandle};
+use crate::executor::{BoxFuture, Forgotten, JoinHandle};
 use crate::runtime::is_open;
 
 /// One host's sockets, clock, dice and tasks.
@@ -37,6 +37,8 @@ pub(crate) struct HostCore {
     pub(crate) waiting: BTreeMap<SocketId, Vec<Waker>>,
     /// Tasks spawned since the executor looked last.
     pub(crate) spawned: Vec<BoxFuture<()>>,
+    /// Whether anybody listens to what is said.
+    pub(crate) recording: bool,
     /// Records not yet in the outbox.
     pub(crate) said: Vec<AppRecord>,
     /// Signals not yet in the outbox.
@@ -68,6 +70,7 @@ impl HostCore {
             timers: Timers::default(),
             waiting: BTreeMap::new(),
             spawned: Vec::new(),
+            recording: true,
             said: Vec::new(),
             signals: Vec::new(),
             resolver: OsResolver::default(),
@@ -155,6 +158,15 @@ impl Net {
         handle
     }
 
+    /// The same for whose end nobody waits.
+    pub(crate) fn launch<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.core().spawned.push(Box::pin(Forgotten::new(future)));
+    }
+
     /// Starts a service that runs until the end. If it cannot (its port is taken), the record says so.
     pub fn serve<F>(&self, name: &str, service: F)
     where
@@ -171,7 +183,16 @@ impl Net {
 
     /// Records what bytes cannot show.
     pub fn say(&self, record: AppRecord) {
-        self.core().said.push(record);
+        self.tell(|| record);
+    }
+
+    /// The same for what is said so often that it should only be put into words when somebody listens.
+    pub(crate) fn tell(&self, record: impl FnOnce() -> AppRecord) {
+        // Not under the lock: words may ask for the time.
+        if self.core().recording {
+            let record = record();
+            self.core().said.push(record);
+        }
     }
 
     /// Tells the laboratory something.

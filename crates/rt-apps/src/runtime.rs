@@ -5,6 +5,8 @@
 //! Each logical timer is served by itself, with all that follows from it, so that everything recorded has the right
 //! cause. A bound turns a task that never rests into a note in the record instead of a hang.
 
+use std::task::Waker;
+
 use rt_base::{
     AppRecord, BRIDGE_PORT, ConnId, Frame, Input, Nanos, Outbox, PortId, ReqId, Rng, Signal, TcpPhase, Time,
     TimerKind,
@@ -200,30 +202,30 @@ impl Runtime {
 
     fn wake_sockets(&mut self, now: Time, out: &Outbox) {
         let mut core = self.net.core();
-        (core.now, core.cause) = (now, out.cause());
+        (core.now, core.cause, core.recording) = (now, out.cause(), out.recording());
         core.stack.begin(out);
         for socket in self.woken.drain(..) {
-            for waker in core.waiting.remove(&socket).into_iter().flatten() {
-                waker.wake();
+            if let Some(wakers) = core.waiting.get_mut(&socket) {
+                wakers.drain(..).for_each(Waker::wake);
             }
         }
     }
 
     /// Polls ready tasks in order, at most `limit` times; returns how many times.
     fn poll_tasks(&mut self, limit: u32) -> u32 {
-        let mut polls = 0;
-        while polls < limit {
-            for task in std::mem::take(&mut self.net.core().spawned) {
-                self.executor.spawn(task);
+        let Runtime { net, executor, entropy, .. } = self;
+        entropy::lend(entropy, || {
+            let mut polls = 0;
+            while polls < limit {
+                net.core().spawned.drain(..).for_each(|task| executor.spawn(task));
+                if executor.is_idle() {
+                    break;
+                }
+                executor.poll_next();
+                polls += 1;
             }
-            if self.executor.is_idle() {
-                break;
-            }
-            let executor = &mut self.executor;
-            entropy::lend(&mut self.entropy, || executor.poll_next());
-            polls += 1;
-        }
-        polls
+            polls
+        })
     }
 
     fn report_livelock(&mut self, now: Time, out: &mut Outbox) {

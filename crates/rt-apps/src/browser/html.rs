@@ -1,6 +1,10 @@
 //! Which resources a page names. html5gum tokenizes (WHATWG, 13.2.5); no tree is built, since only tags matter here.
 
+use std::cell::RefCell;
+
 use html5gum::{HtmlString, StartTag, State, Token, Tokenizer};
+
+use crate::memo::Memo;
 
 /// What a resource is for: decides its Accept field.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -31,8 +35,21 @@ pub(super) struct Named {
     pub(super) refresh: Option<(u64, String)>,
 }
 
+thread_local! {
+    static READ: RefCell<Memo<Named>> = const { RefCell::new(Memo::new()) };
+}
+
 /// Reads a page.
 pub(super) fn read_page(html: &[u8]) -> Named {
+    if let Some(known) = READ.with_borrow(|memo| memo.get(html)) {
+        return known;
+    }
+    let named = read(html);
+    READ.with_borrow_mut(|memo| memo.put(html, named.clone()));
+    named
+}
+
+fn read(html: &[u8]) -> Named {
     let mut found: Vec<(Kind, String)> = Vec::new();
     let (mut base, mut refresh) = (None, None);
     let mut tokens = Tokenizer::new(html);

@@ -153,12 +153,12 @@ impl Pool {
     pub(super) fn close_after(self: &Arc<Pool>, span: Nanos) {
         let uses = self.state().uses;
         let pool = Arc::clone(self);
-        drop(self.net.spawn(async move {
+        self.net.launch(async move {
             pool.net.sleep(span, Wait::Housekeeping).await;
             if pool.state().uses == uses {
                 pool.close();
             }
-        }));
+        });
     }
 
     /// A connection to `origin`: one that is there, or (always when `fresh`) a new one.
@@ -364,7 +364,7 @@ impl Pool {
         let other = if other { second } else { first };
         let (net, late, host, group) =
             (self.net.clone(), Arc::clone(&self.late), origin.host.clone(), Arc::clone(group));
-        drop(self.net.spawn(async move {
+        self.net.launch(async move {
             let Ok(stream) = other.await else { return };
             let (local, remote) = (stream.local_addr(), stream.peer_addr());
             let facts = Facts { local, remote, opened: net.now(), absolute };
@@ -372,7 +372,7 @@ impl Pool {
             if let Ok(sender) = speak_h1(&net, &host, stream).await {
                 group.state().idle.insert(0, (sender, facts));
             }
-        }));
+        });
         won
     }
 
@@ -434,10 +434,10 @@ impl Pool {
             .handshake(HyperIo::new(stream))
             .await;
         let (sender, connection) = handshake.map_err(|error| Failure::http(host, &error))?;
-        drop(self.net.spawn(async move {
+        self.net.launch(async move {
             // How it ends is in the packets.
             let _ = connection.await;
-        }));
+        });
         Ok(sender)
     }
 
@@ -479,9 +479,9 @@ where
 {
     let handshake = http1::Builder::new().title_case_headers(true).handshake(HyperIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(|error| Failure::http(host, &error))?;
-    drop(net.spawn(async move {
+    net.launch(async move {
         let _ = connection.await;
-    }));
+    });
     Ok(sender)
 }
 

@@ -149,7 +149,8 @@ impl Shared {
         });
         let loads = jobs.map(|job| {
             let req = self.net.new_req();
-            self.load(req, job)
+            // Each in a box: they are kilobytes long, and would be moved with the list.
+            Box::pin(self.load(req, job))
         });
         join_all(loads.collect()).await
     }

@@ -1,11 +1,17 @@
 //! Content codings (RFC 9110, 8.4): gzip and Brotli, with levels pinned so that a run's bytes stay the same.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 
 use bytes::Bytes;
 
+use crate::memo::Memo;
+
 /// What a decoded body may be at most, bytes: a small body must not blow up.
 pub(crate) const DECODED_LIMIT: u64 = 64 << 20;
+
+/// A longer body is decoded anew each time.
+const KEPT: usize = 1 << 20;
 
 /// Like nginx's and zlib's default.
 const GZIP_LEVEL: u32 = 6;
@@ -67,15 +73,33 @@ pub(crate) fn decode(field: &str, body: Bytes) -> Result<Bytes, String> {
     field.rsplit(',').map(str::trim).filter(|coding| !coding.is_empty()).try_fold(body, decode_one)
 }
 
+thread_local! {
+    /// What was decoded from gzip, and from Brotli.
+    static DECODED: [RefCell<Memo<Bytes>>; 2] = const { [RefCell::new(Memo::new()), RefCell::new(Memo::new())] };
+}
+
 fn decode_one(body: Bytes, coding: &str) -> Result<Bytes, String> {
-    let mut plain = Vec::new();
-    let read = match coding.to_ascii_lowercase().as_str() {
+    let which = match coding.to_ascii_lowercase().as_str() {
         "identity" => return Ok(body),
-        "gzip" | "x-gzip" => {
-            flate2::read::MultiGzDecoder::new(&*body).take(DECODED_LIMIT + 1).read_to_end(&mut plain)
-        }
-        "br" => brotli::Decompressor::new(&*body, 4096).take(DECODED_LIMIT + 1).read_to_end(&mut plain),
+        "gzip" | "x-gzip" => 0,
+        "br" => 1,
         other => return Err(format!("the content coding {other} was not asked for")),
+    };
+    if let Some(plain) = DECODED.with(|memos| memos[which].borrow().get(&body)) {
+        return Ok(plain);
+    }
+    let plain = unpack(&body, coding, which == 0)?;
+    if plain.len() <= KEPT {
+        DECODED.with(|memos| memos[which].borrow_mut().put(&body, plain.clone()));
+    }
+    Ok(plain)
+}
+
+fn unpack(body: &[u8], coding: &str, gzip: bool) -> Result<Bytes, String> {
+    let mut plain = Vec::new();
+    let read = match gzip {
+        true => flate2::read::MultiGzDecoder::new(body).take(DECODED_LIMIT + 1).read_to_end(&mut plain),
+        false => brotli::Decompressor::new(body, 4096).take(DECODED_LIMIT + 1).read_to_end(&mut plain),
     };
     match read {
         Ok(n) if n as u64 > DECODED_LIMIT => Err(format!("the {coding} body is larger than 64 MiB")),

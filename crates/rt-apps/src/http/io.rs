@@ -1,5 +1,6 @@
 //! Any tokio stream as the I/O that hyper wants.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,15 +11,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes read at once: a TLS record's worth.
 const CHUNK: usize = 16_384;
 
+thread_local! {
+    /// The buffer of whoever reads just now: nothing in it outlives a read, so all connections can share it, and its bytes need
+    /// not be zeroed again for each.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// Wraps a stream. Reads go through a buffer of ours, because filling hyper's in place needs `unsafe`.
 pub(crate) struct HyperIo<S> {
     stream: S,
-    scratch: Vec<u8>,
 }
 
 impl<S> HyperIo<S> {
     pub(crate) fn new(stream: S) -> HyperIo<S> {
-        HyperIo { stream, scratch: Vec::new() }
+        HyperIo { stream }
     }
 
     /// The stream again: nothing is held back.
@@ -33,17 +39,15 @@ impl<S: AsyncRead + Unpin> hyper::rt::Read for HyperIo<S> {
         cx: &mut Context<'_>,
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let HyperIo { stream, scratch } = self.get_mut();
+        let mut scratch = SCRATCH.take();
         scratch.resize(CHUNK, 0);
         let room = cursor.remaining().min(CHUNK);
         let mut buf = ReadBuf::new(&mut scratch[..room]);
-        let read = Pin::new(stream).poll_read(cx, &mut buf);
-        if read.is_pending() {
-            // An idle connection keeps no buffer.
-            *scratch = Vec::new();
-        } else {
+        let read = Pin::new(&mut self.get_mut().stream).poll_read(cx, &mut buf);
+        if read.is_ready() {
             cursor.put_slice(buf.filled());
         }
+        SCRATCH.set(scratch);
         read
     }
 }

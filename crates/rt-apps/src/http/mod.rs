@@ -50,7 +50,7 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, future: F) {
-        drop(self.0.spawn(future));
+        self.0.launch(future);
     }
 }
 

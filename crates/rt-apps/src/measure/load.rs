@@ -103,10 +103,10 @@ async fn connect(net: &Net, options: &LoadOptions, host: String) -> Result<http2
         .handshake(HyperIo::new(stream))
         .await
         .map_err(|e| e.to_string())?;
-    drop(net.spawn(async move {
+    net.launch(async move {
         // How it ends is in the packets.
         let _ = connection.await;
-    }));
+    });
     Ok(sender)
 }
 

@@ -226,7 +226,7 @@ impl Way {
             let mut connection = connecting
                 .map_err(|_| Trouble::Unreachable("no answer to SYN".into()))?
                 .map_err(|error| Trouble::Unreachable(error.to_string()))?;
-            net.say(AppRecord::UsesConnection {
+            net.tell(|| AppRecord::UsesConnection {
                 req,
                 local: connection.local,
                 remote: pool.upstream(index).address,
@@ -290,7 +290,7 @@ impl Way {
             drop(busy);
             on_end(relayed);
             let note = if whole { "passed on" } else { "broke off" };
-            net.say(AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note: note.into() });
+            net.tell(|| AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note: note.into() });
         });
         Response::from_parts(parts, body)
     }
@@ -313,27 +313,31 @@ impl Way {
     }
 
     fn say_begin(&self, req: ReqId, parts: &Parts, index: Option<usize>) {
-        let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let scheme = if self.pool.is_secure() { "https" } else { "http" };
-        let to = index
-            .map_or_else(|| self.pool.name.clone(), |index| self.pool.upstream(index).address.to_string());
-        self.net().say(AppRecord::RequestBegin {
-            req,
-            parent: ReqId(0),
-            kind: ReqKind::Upstream,
-            method: parts.method.to_string(),
-            target: format!("{scheme}://{to}{path}"),
+        self.net().tell(|| {
+            let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            let scheme = if self.pool.is_secure() { "https" } else { "http" };
+            let to = index.map_or_else(
+                || self.pool.name.clone(),
+                |index| self.pool.upstream(index).address.to_string(),
+            );
+            AppRecord::RequestBegin {
+                req,
+                parent: ReqId(0),
+                kind: ReqKind::Upstream,
+                method: parts.method.to_string(),
+                target: format!("{scheme}://{to}{path}"),
+            }
         });
     }
 
     fn say_chosen(&self, req: ReqId, index: usize, policy: &str, candidates: Vec<Candidate>) {
-        let Upstream { name, address } = self.pool.upstream(index).clone();
-        self.net().say(AppRecord::ChoseUpstream {
+        let Upstream { name, address } = self.pool.upstream(index);
+        self.net().tell(|| AppRecord::ChoseUpstream {
             req,
             downstream: self.caller.client.peer,
             downstream_ordinal: self.caller.ordinal,
-            chosen: name,
-            address,
+            chosen: name.clone(),
+            address: *address,
             policy: policy.into(),
             candidates,
         });

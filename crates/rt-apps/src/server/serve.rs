@@ -63,7 +63,8 @@ where
 {
     let made = AtomicU32::new(0);
     let service = service_fn(move |request| {
-        let response = handler(client, made.fetch_add(1, Ordering::Relaxed), request);
+        // In a box of its own: hyper moves it several times, and it is kilobytes long.
+        let response = Box::pin(handler(client, made.fetch_add(1, Ordering::Relaxed), request));
         async move { Ok::<_, std::convert::Infallible>(response.await) }
     });
     let io = HyperIo::new(stream);

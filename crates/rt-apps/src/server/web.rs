@@ -89,7 +89,7 @@ impl WebServer {
         let config = Arc::new(self);
         while let Ok((stream, _)) = listener.accept().await {
             let (net, config, tls) = (net.clone(), Arc::clone(&config), tls.clone());
-            drop(net.clone().spawn(async move {
+            net.clone().launch(async move {
                 let (host, config, idle) = (net.clone(), Arc::clone(&config), config.idle);
                 let certificates = tls.clone();
                 let handler = move |client: Client, ordinal, request: Request<Incoming>| {
@@ -100,7 +100,7 @@ impl WebServer {
                     respond(host.clone(), Arc::clone(&config), chosen, request)
                 };
                 serve(&net, stream, tls.as_ref(), idle, handler).await;
-            }));
+            });
         }
     }
 

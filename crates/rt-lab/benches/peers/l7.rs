@@ -5,7 +5,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use rt_apps::measure::{LoadOptions, load};
-use rt_apps::proxy::{Edge, Upstream};
+use rt_apps::proxy::{Edge, Upstream, UpstreamTls};
 use rt_apps::server::{IdleLimits, PageSet, Resource, Strict, WebServer};
 use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_base::{Nanos, Signal, Time};
@@ -21,34 +21,38 @@ const NAME: &str = "bench.example";
 const BODY_BYTES: usize = 1_000;
 const AT_ONCE: u32 = 100;
 const REQUESTS: u32 = 100_000;
-const PAIRS: usize = 5;
+const TURNS: usize = 5;
 
 /// Where TLS ends and what stands behind it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Direct,
-    Hop,
+    /// A proxy that asks over HTTP/1.1 in the clear, on as many connections as there are streams.
+    OverH1,
+    /// A proxy that asks over one HTTP/2 connection with TLS.
+    OverH2,
 }
 
-/// Prints microseconds a request: direct, through the hop, and the difference of each pair's (medians).
+/// Prints microseconds a request: direct, through the hop over HTTP/2 and over HTTP/1.1, and the differences in each turn (medians).
 pub(crate) fn l7() {
     let requests = std::env::var("REQUESTS").ok().and_then(|n| n.parse().ok()).unwrap_or(REQUESTS);
-    let only = std::env::var("ONLY").unwrap_or_default();
-    match &*only {
-        "direct" => return println!("{:.3} us", once(Way::Direct, requests)),
-        "hop" => return println!("{:.3} us", once(Way::Hop, requests)),
+    match std::env::var("ONLY").as_deref() {
+        Ok("direct") => return println!("{:.3} us", once(Way::Direct, requests)),
+        Ok("h1") => return println!("{:.3} us", once(Way::OverH1, requests)),
+        Ok("h2") => return println!("{:.3} us", once(Way::OverH2, requests)),
         _ => {}
     }
-    let (mut direct, mut hop, mut added) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..PAIRS {
-        direct.push(once(Way::Direct, requests));
-        hop.push(once(Way::Hop, requests));
-        added.push(hop[hop.len() - 1] - direct[direct.len() - 1]);
+    let mut turns = Vec::new();
+    for _ in 0..TURNS {
+        turns.push([Way::Direct, Way::OverH2, Way::OverH1].map(|way| once(way, requests)));
     }
+    let middle = |of: fn(&[f64; 3]) -> f64| median(turns.iter().map(of).collect());
     Report::new("l7")
-        .put("direct_us", median(direct))
-        .put("hop_us", median(hop))
-        .put("added_us", median(added))
+        .put("direct_us", middle(|t| t[0]))
+        .put("hop_us", middle(|t| t[1]))
+        .put("added_us", middle(|t| t[1] - t[0]))
+        .put("hop_h1_us", middle(|t| t[2]))
+        .put("added_h1_us", middle(|t| t[2] - t[0]))
         .print();
 }
 
@@ -89,7 +93,7 @@ fn once(way: Way, requests: u32) -> f64 {
 /// Client, perhaps a proxy, server, in a row: links of 10 Gbit/s and 50 us. Returns also which node the server is.
 fn world(way: Way, identity: Identity, authority: &Authority, requests: u32) -> (Sim, usize) {
     let mut net = Net::new(false);
-    let server = if way == Way::Hop { 2 } else { 1 };
+    let server = if way == Way::Direct { 1 } else { 2 };
     for link in 0..server {
         let third = u8::try_from(link).expect("two links");
         net.link(link, link + 1, 10_000_000_000, Nanos::from_micros(50), QueueSpec::Packets(10_000));
@@ -127,14 +131,19 @@ fn world(way: Way, identity: Identity, authority: &Authority, requests: u32) -> 
     };
     match way {
         Way::Direct => net.apps(1, start(web(443, Some(identity)))),
-        Way::Hop => {
-            let upstream = Upstream { name: "server".into(), address: at(v4(10, 0, 1, 2), 80) };
-            let edge = Edge { identity: Some(identity), ..Edge::new(443, vec![upstream]) };
+        Way::OverH1 | Way::OverH2 => {
+            let h2 = way == Way::OverH2;
+            let port = if h2 { 443 } else { 80 };
+            let upstream = Upstream { name: "server".into(), address: at(v4(10, 0, 1, 2), port) };
+            let mut edge = Edge { identities: vec![identity.clone()], ..Edge::new(443, vec![upstream]) };
+            edge.pools[0].rules.http2 = h2;
+            let roots = vec![authority.root().clone()];
+            edge.pools[0].tls = h2.then(|| UpstreamTls { name: NAME.into(), roots });
             net.apps(1, move |runtime| {
                 let net = runtime.net();
                 drop(net.spawn(edge.run(net.clone())));
             });
-            net.apps(2, start(web(80, None)));
+            net.apps(2, start(web(port, h2.then_some(identity))));
         }
     }
     (net.build(), server)
