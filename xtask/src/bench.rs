@@ -76,6 +76,10 @@ pub(crate) fn run(args: &[String]) -> Result<(), String> {
     if args.iter().any(|a| a == "l7") {
         return crate::bench_l7::run(&target());
     }
+    if args.iter().any(|a| a == "users") {
+        let many = args.iter().position(|a| a == "--users").and_then(|at| args.get(at + 1));
+        return crate::bench_l7::users(many.map(String::as_str));
+    }
     if args.iter().any(|a| a == "nat") {
         let folder = args.iter().position(|a| a == "--kernel").and_then(|at| args.get(at + 1));
         return crate::bench_nat::run(

@@ -3,7 +3,8 @@
 //! Ours is `crates/rt-lab/benches/peers/l7.rs`: everything simulated, client, network and server too; the hop's cost is the
 //! difference of a run with it and one without, in turns. nginx's is taken in the same three ways from its own two processes
 //! (h2load is the client; kernel time included): the proxy alone, and the proxy with its server less the server alone. What the
-//! kernel does for loopback after a process has given its bytes away is counted where the kernel counts it.
+//! kernel does for loopback after a process has given its bytes away is counted where the kernel counts it. Beside it, in
+//! [`users`], the bench of many users before a CDN.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -39,6 +40,31 @@ pub(crate) fn run(target: &Path) -> Result<(), String> {
     }
     if added > MOST {
         return Err(format!("the hop adds {added:.1} us to a request; {MOST} are allowed"));
+    }
+    Ok(())
+}
+
+/// Runs the world of many users once; an error when it takes longer than its five minutes, or too much memory.
+pub(crate) fn users(many: Option<&str>) -> Result<(), String> {
+    const REAL: f64 = 300.0;
+    const MOST_MIB: f64 = 8_192.0;
+    let bench = ["bench", "--quiet", "--package", "rt-lab", "--bench", "peers", "--", "users"];
+    let env: Vec<(&str, &str)> = many.map(|many| ("USERS", many)).into_iter().collect();
+    let text = tools::output_with("cargo", &bench, &env)?;
+    let figures = crate::bench::key_values(&text);
+    let figure =
+        |name: &str| figures.get(name).copied().ok_or(format!("the bench did not print {name}: {text}"));
+    let (setup, run, memory) = (figure("setup_s")?, figure("run_s")?, figure("peak_rss_mib")?);
+    let users = figure("users")?;
+    println!(
+        "users {users:.0}: {setup:.1} s to load and build, {run:.1} s of processor time for the run (five minutes of visits), \
+         {memory:.0} MiB"
+    );
+    if setup + run > REAL || memory > MOST_MIB {
+        return Err(format!(
+            "{:.0} s are more than the {REAL} s of real time, or {memory:.0} MiB too much",
+            setup + run
+        ));
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ cargo xtask TASK
   bench nat       what NAT adds to a packet, and the kernel's figure (as root)
                   --kernel DIR  where the kernel's runner is
   bench l7        what an L7 hop costs a request, beside nginx as a reverse proxy on loopback
+  bench users     10,000 people before a CDN of 20 edges, for five minutes: faster than real time?
+                  --users N  fewer
   goodput         writes docs/goodput.md: what each congestion control gets through, and the formulae (some minutes)
                   --check      fails when a figure differs instead
   interop         the kernel's TCP against ours through real namespaces: 315 cases, 100 MB both ways (hours)

@@ -23,8 +23,14 @@ pub(crate) fn run_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Re
 
 /// Runs a program in the root and returns what it printed.
 pub(crate) fn output(program: &str, args: &[&str]) -> Result<String, String> {
+    output_with(program, args, &[])
+}
+
+/// The same with environment variables.
+pub(crate) fn output_with(program: &str, args: &[&str], env: &[(&str, &str)]) -> Result<String, String> {
     let out = Command::new(program)
         .args(args)
+        .envs(env.iter().copied())
         .current_dir(root())
         .stderr(Stdio::inherit())
         .output()

@@ -62,5 +62,5 @@ pub use net::{Net, ReadyHold};
 pub use rt_stack::{ConnectOptions, SocketId};
 pub use runtime::Runtime;
 pub use socket::{HeldSyn, TcpListener, TcpStream, UdpSocket};
-pub use step::{StepFn, StepResult};
+pub use step::{StepFn, StepResult, repeat};
 pub use tun::TunDevice;

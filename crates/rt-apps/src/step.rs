@@ -1,6 +1,6 @@
 //! What a step of the scenario is to the runtime: a function to run once, and what came of it.
 
-use rt_base::Figure;
+use rt_base::{Figure, Nanos, Wait};
 
 use crate::executor::BoxFuture;
 use crate::net::Net;
@@ -48,3 +48,45 @@ impl StepResult {
 
 /// A step's work, called when its [`rt_base::Input::Command`] comes.
 pub type StepFn = Box<dyn FnOnce(Net) -> BoxFuture<StepResult> + Send>;
+
+/// Does the same again and again: a round begins each `every` (at once when the one before took longer), none later than `lasts`
+/// after the first. Figures: how long the rounds took, and how many failed.
+pub async fn repeat(
+    net: Net,
+    every: Nanos,
+    lasts: Nanos,
+    mut round: impl FnMut() -> StepFn + Send,
+) -> StepResult {
+    let first = net.now();
+    let (mut times, mut failures, mut why, mut next) = (Vec::new(), 0u64, None, first);
+    loop {
+        let begin = net.now();
+        let result = round()(net.clone()).await;
+        times.push(net.now().since(begin));
+        if !result.ok {
+            failures += 1;
+            why.get_or_insert(result.summary);
+        }
+        next += every;
+        if next >= first + lasts {
+            break;
+        }
+        net.sleep_until(next, Wait::Person).await;
+    }
+    times.sort_unstable();
+    let rank = |share: usize| times[(times.len() * share).div_ceil(100).max(1) - 1];
+    let rounds = times.len() as u64;
+    let text = format!("{}, median {}, longest {}", rt_base::count(rounds, "time"), rank(50), rank(100));
+    let result = match why {
+        None => StepResult::ok(text),
+        Some(why) => StepResult::failed(format!("{text}; {failures} failed: {why}")),
+    };
+    result.with_figures(vec![
+        Figure::span("latency-min", times[0]),
+        Figure::span("latency-median", rank(50)),
+        Figure::span("latency-p99", rank(99)),
+        Figure::span("latency-max", rank(100)),
+        Figure::count("rounds", rounds),
+        Figure::count("failed-rounds", failures),
+    ])
+}

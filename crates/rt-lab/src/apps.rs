@@ -18,8 +18,8 @@ use rt_apps::tls::{Authority, CertificateDer, CertificateSpec, Identity, SignedB
 use rt_apps::{ConnectOptions, Net, Runtime, StepFn, StepResult, probe, tcp_tunnel, wireguard};
 use rt_base::{PortId, Rng};
 use rt_scenario::model::{
-    App, Certificate, ClientBalance, FastOpen, Issuer, Model, Node, Pages, PickPolicy, Steering, Step,
-    TraceBy, Transport, Verb, WireguardPeer,
+    App, Certificate, ClientBalance, FastOpen, Issuer, Model, Node, Pages, PickPolicy, Repeat, Steering,
+    Step, TraceBy, Transport, Verb, WireguardPeer,
 };
 use rt_stack::ProbeKind;
 
@@ -302,6 +302,19 @@ fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
 
 /// What a machine does when its step begins.
 pub(crate) fn step_fn(step: &Step, machine: &str, homes: &ssh::Homes, browser: Option<&Browser>) -> StepFn {
+    let Some(Repeat { every, lasts }) = step.repeat else { return once(step, machine, homes, browser) };
+    let (mut step, machine, homes, browser) =
+        (step.clone(), machine.to_owned(), homes.clone(), browser.cloned());
+    let round = move || {
+        let work = once(&step, &machine, &homes, browser.as_ref());
+        // Only the first connection is pinned.
+        (step.source_port, step.isn) = (None, None);
+        work
+    };
+    Box::new(move |net| Box::pin(rt_apps::repeat(net, every, lasts, round)))
+}
+
+fn once(step: &Step, machine: &str, homes: &ssh::Homes, browser: Option<&Browser>) -> StepFn {
     let pins =
         StepPins { source_port: step.source_port, isn: step.isn, ecn: step.ecn, fields: step.fields.clone() };
     match (step.verb.clone(), browser) {

@@ -1,6 +1,8 @@
 //! Model to nodes: the lowered model becomes stacks, applications and links of the engine. Nothing is decided here that
 //! the model does not say.
 
+use std::collections::BTreeMap;
+
 use rt_apps::Runtime;
 use rt_apps::browser::Browser;
 use rt_base::{InterfaceKind, NodeId, PortId};
@@ -23,12 +25,19 @@ pub(crate) struct Built {
     homes: crate::ssh::Homes,
 }
 
+/// Each machine's steps with their numbers.
+type Steps<'m> = BTreeMap<NodeId, Vec<(usize, &'m Step)>>;
+
 /// Builds a model.
 #[must_use]
 pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
     let shared = Shared::new(model, seed);
     let root_pem = shared.root_pem();
     let (homes, private) = (shared.homes.clone(), shared.private.clone());
+    let mut steps = Steps::new();
+    for (index, step) in model.steps.iter().enumerate() {
+        steps.entry(step.node).or_default().push((index, step));
+    }
     let mut built = Built { sim: Sim::new(seed, recording), root_pem, private, browsers: Vec::new(), homes };
     for (index, node) in model.nodes.iter().enumerate() {
         match node.kind {
@@ -37,7 +46,7 @@ pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
                 built.sim.add_node(&node.name, Box::new(switch(node)), node.processing);
             }
             NodeKind::Host | NodeKind::Router => {
-                let (host, browser) = host(model, index, &shared, seed);
+                let (host, browser) = host(model, index, &shared, &mut steps, seed);
                 built.browsers.push(browser);
                 built.sim.add_node(&node.name, Box::new(host), node.processing);
             }
@@ -67,11 +76,17 @@ fn switch(node: &Node) -> Switch {
 }
 
 /// A machine with what runs on it. A router without apps and steps is its stack alone.
-fn host(model: &Model, index: usize, shared: &Shared, seed: u64) -> (Host, Option<Browser>) {
+fn host(
+    model: &Model,
+    index: usize,
+    shared: &Shared,
+    steps: &mut Steps<'_>,
+    seed: u64,
+) -> (Host, Option<Browser>) {
     let node = &model.nodes[index];
     let stack = Stack::new(stack_config(node), seed, &node.name);
     let id = NodeId(u32::try_from(index).unwrap_or(u32::MAX));
-    let steps: Vec<(usize, &Step)> = model.steps.iter().enumerate().filter(|(_, s)| s.node == id).collect();
+    let steps = steps.remove(&id).unwrap_or_default();
     if node.apps.is_empty() && steps.is_empty() && node.kind == NodeKind::Router {
         return (Host::bare(stack), None);
     }

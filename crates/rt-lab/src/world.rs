@@ -229,7 +229,8 @@ impl World {
 
     /// Waits for the end of a step that was commanded.
     fn await_step(&mut self, waited: Waited) -> StepOutcome {
-        let limit = waited.begin + STEP_LIMIT;
+        let repeats = self.model.steps[waited.index].repeat.map_or(Nanos::ZERO, |repeat| repeat.lasts);
+        let limit = waited.begin + repeats + STEP_LIMIT;
         loop {
             self.take_ends();
             if let Some(outcome) = self.outcomes.iter().find(|o| o.step == waited.index) {
@@ -391,8 +392,13 @@ impl World {
     /// The same with a limit of one's own.
     pub(crate) fn come_to_rest_within(&mut self, limit: Nanos) {
         let limit = self.built.sim.now() + limit;
-        while self.open_connections() > 0 && self.advance(limit) {
+        // Mostly the machine that had an open connection still has it: the others need not be asked.
+        let mut first = 0;
+        while let Some(open) = self.find_open(first)
+            && self.advance(limit)
+        {
             self.built.sim.take_signals();
+            first = open;
         }
         let drained = self.built.sim.now() + DRAIN;
         while self.advance(drained) {
@@ -404,6 +410,16 @@ impl World {
     /// TCP connections that are neither closed nor in TIME-WAIT.
     pub fn open_connections(&mut self) -> usize {
         self.hosts(|h| h.open_connections())
+    }
+
+    /// A machine with an open connection, looked for from this one on, all around.
+    fn find_open(&mut self, first: usize) -> Option<usize> {
+        let nodes = self.model.nodes.len();
+        let sim = &mut self.built.sim;
+        (0..nodes).map(|n| (first + n) % nodes).find(|&n| {
+            let node = NodeId(u32::try_from(n).unwrap_or(u32::MAX));
+            sim.node_mut::<Host>(node).is_some_and(|host| host.open_connections() > 0)
+        })
     }
 
     /// The sum of something over all machines.
@@ -529,7 +545,8 @@ impl World {
 pub(crate) fn step_at(node: NodeId, text: String, verb: Verb, origin: &str) -> Step {
     let origin = Origin::Resource { address: origin.into() };
     let (after, source_port, isn, background, ecn) = (Nanos::ZERO, None, None, false, None);
-    Step { text, node, verb, after, source_port, isn, background, ecn, fields: Vec::new(), origin }
+    let (fields, repeat) = (Vec::new(), None);
+    Step { text, node, verb, after, source_port, isn, background, ecn, fields, repeat, origin }
 }
 
 /// Puts an entry of the timeline into the engine's queue.

@@ -372,6 +372,11 @@ impl<'a> Problems<'a> {
         Problems { source, list: Vec::new() }
     }
 
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.list.len()
+    }
+
     /// Adds a problem; `label` stands beside the caret.
     pub(crate) fn add(
         &mut self,

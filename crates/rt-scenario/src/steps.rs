@@ -8,7 +8,7 @@ use crate::diag::{Code, Span};
 use crate::dns::{self, host_name_problem};
 use crate::language::LONGEST_PAUSE;
 use crate::lookup::Found;
-use crate::model::{NodeKind, Step, Verb};
+use crate::model::{NodeKind, Repeat, Step, Verb};
 use crate::tree::{Kind, Value};
 use crate::units;
 use crate::world::World;
@@ -33,7 +33,7 @@ const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop
                      `laptop looks up NAME`, `laptop connects to HOST:PORT`, `laptop traces the route to HOST`, \
                      `laptop finds the path MTU to HOST`, `laptop sends 10MB to HOST over TCP`, `laptop streams \
                      2Mbit/s for 10s to HOST over UDP`, `laptop calls HOST:PORT 20 times`, \
-                     `mallory floods HOST:PORT with SYNs at 1000/s for 2s`, `mallory spoofs RST from A:P to B:P`, `laptop runs ssh -J bastion db hostname`, each with `after 2s` if you like";
+                     `mallory floods HOST:PORT with SYNs at 1000/s for 2s`, `mallory spoofs RST from A:P to B:P`, `laptop runs ssh -J bastion db hostname`, each with `after 2s` if you like; what is done once may be done `every 10s for 5min`";
 const RECORD_TYPES: &[&str] = &["A", "AAAA", "MX", "CNAME", "NS", "TXT", "SOA", "SRV", "PTR"];
 
 /// A step with what the checks need of it.
@@ -68,28 +68,94 @@ pub(crate) fn url(text: &str) -> Result<Url<'_>, String> {
     Ok(Url { host })
 }
 
+/// Repetitions last so long at most, and there are so many of them.
+const LONGEST_REPEAT: Nanos = Nanos::from_secs(86_400);
+const MOST_ROUNDS: u64 = 100_000;
+
+/// The sentence of a step.
+fn sentence(item: &Value) -> Option<&Value> {
+    match &item.kind {
+        Kind::Map(_) => item.get("do"),
+        _ => Some(item),
+    }
+}
+
 impl World<'_, '_> {
     /// Reads all steps. Bad ones are reported and left out of the model, but keep their numbers.
     pub(crate) fn read_steps(&mut self, list: Option<&Value>) -> Vec<Option<StepDraft>> {
-        list.map(Value::items).unwrap_or_default().iter().map(|item| self.read_step(item)).collect()
+        let mut out = Vec::new();
+        for item in list.map(Value::items).unwrap_or_default() {
+            match self.crowd(item) {
+                Some(crowd) => self.read_crowd(item, &crowd, &mut out),
+                None => out.push(self.read_step(item, None)),
+            }
+        }
+        out
     }
 
-    fn read_step(&mut self, item: &Value) -> Option<StepDraft> {
-        let sentence = match &item.kind {
-            Kind::Map(_) => item.get("do")?,
-            _ => item,
-        };
+    /// The machines of a step that is written for several, as `homes.user*`: all whose names begin so, by their numbers.
+    fn crowd(&self, item: &Value) -> Option<Vec<String>> {
+        let who = sentence(item)?.text()?.split_whitespace().next()?.strip_suffix('*')?;
+        let number = |name: &str| name.strip_prefix(who).and_then(|rest| rest.parse::<u32>().ok());
+        let mut names: Vec<(u32, String)> = self
+            .nodes
+            .iter()
+            .filter_map(|draft| Some((number(&draft.node.name)?, draft.node.name.clone())))
+            .collect();
+        names.sort();
+        Some(names.into_iter().map(|(_, name)| name).collect())
+    }
+
+    /// One step for each, side by side: evenly spread over a repetition's period, all at once without one.
+    fn read_crowd(&mut self, item: &Value, crowd: &[String], out: &mut Vec<Option<StepDraft>>) {
+        if crowd.is_empty() {
+            let span = sentence(item).map_or(item.span, |s| s.span);
+            let message = "no machine's name begins so and goes on with a number";
+            self.problems
+                .add(Code::UnknownNode, span, message, "nobody")
+                .help("a `*` behind the whole name of devices with `count:` stands for all of them, as `home.user*`");
+            out.push(None);
+            return;
+        }
+        let members = crowd.len() as u64;
+        for (index, who) in (0u64..).zip(crowd) {
+            let problems = self.problems.count();
+            let mut draft = self.read_step(item, Some(who));
+            if let Some(StepDraft { step, .. }) = &mut draft {
+                step.background |= index + 1 < members;
+                let period = step.repeat.map_or(0, |repeat| repeat.every.0);
+                if index > 0 {
+                    step.after = Nanos(period * index / members - period * (index - 1) / members);
+                }
+            }
+            let wrong = draft.is_none() || self.problems.count() > problems;
+            out.push(draft);
+            // What is wrong with one is wrong with all.
+            if wrong {
+                return;
+            }
+        }
+    }
+
+    /// `who` acts instead of the machine that is written, if given.
+    fn read_step(&mut self, item: &Value, who: Option<&str>) -> Option<StepDraft> {
+        let sentence = sentence(item)?;
         let text = sentence.text()?;
         let mut words: Vec<&str> = text.split_whitespace().collect();
+        if let (Some(first), Some(who)) = (words.first_mut(), who) {
+            *first = who;
+        }
+        let text = words.join(" ");
         let mut after = item.duration_at("after");
         let mut source_port = item.str_at("source-port").and_then(|t| units::port(t).ok());
         let written = source_port;
-        self.take_tail(sentence, &mut words, &mut after, &mut source_port)?;
+        let repeat = self.take_tail(sentence, &mut words, &mut after, &mut source_port)?;
         let Some((who, rest)) = words.split_first() else {
             self.bad_step(sentence.span, "this step says nothing");
             return None;
         };
         self.idle_step_keys(item, sentence, rest, source_port != written);
+        self.check_repeat(sentence, rest, repeat);
         let actor = self.actor(who, self.part(sentence, who));
         let (verb, target) = self.verb(sentence, rest, item)?;
         let node = actor?;
@@ -98,7 +164,7 @@ impl World<'_, '_> {
         let isn = item.get("isn");
         let number = |key: &str| isn.and_then(|v| v.str_at(key)?.parse::<u32>().ok());
         let step = Step {
-            text: text.split_whitespace().collect::<Vec<_>>().join(" "),
+            text,
             node,
             verb,
             after: after.unwrap_or(Nanos::ZERO),
@@ -107,22 +173,27 @@ impl World<'_, '_> {
             background: item.flag_at("background").unwrap_or(false),
             ecn: item.flag_at("ecn"),
             fields: crate::routes::pairs(item, "fields"),
+            repeat,
             origin: self.line(sentence.span),
         };
         let target_span = self.part(sentence, &target);
         Some(StepDraft { step, target, target_span, server_isn: number("server") })
     }
 
-    /// Takes `after D` and `from port N` off the end.
+    /// Takes `every D for D`, `after D` and `from port N` off the end.
     fn take_tail(
         &mut self,
         sentence: &Value,
         words: &mut Vec<&str>,
         after: &mut Option<Nanos>,
         source_port: &mut Option<u16>,
-    ) -> Option<()> {
+    ) -> Option<Option<Repeat>> {
+        let mut repeat = None;
         loop {
-            if let [.., "after", span] = **words {
+            if let [.., "every", every, "for", lasts] = **words {
+                repeat = Some(self.repeat(sentence, every, lasts)?);
+                words.truncate(words.len() - 4);
+            } else if let [.., "after", span] = **words {
                 match units::duration(span) {
                     Ok(long) if long > LONGEST_PAUSE => {
                         let at = self.part(sentence, span);
@@ -158,8 +229,38 @@ impl World<'_, '_> {
                 }
                 words.truncate(words.len() - 3);
             } else {
-                return Some(());
+                return Some(repeat);
             }
+        }
+    }
+
+    fn repeat(&mut self, sentence: &Value, every: &str, lasts: &str) -> Option<Repeat> {
+        let (period, whole) = match (units::duration(every), units::duration(lasts)) {
+            (Ok(period), Ok(whole)) => (period, whole),
+            (Err(why), _) | (_, Err(why)) => {
+                let at = self.part(sentence, every);
+                self.problems
+                    .add(Code::BadDuration, at, format!("this is not a span of time: {why}"), "not a span")
+                    .help("write `every 10s for 5min`");
+                return None;
+            }
+        };
+        if period == Nanos::ZERO || whole > LONGEST_REPEAT || whole.0 / period.0 > MOST_ROUNDS {
+            let at = self.part(sentence, every);
+            let message = format!("`every {every} for {lasts}` is too often or too long");
+            self.problems
+                .add(Code::BadNumber, at, message, "out of its limits")
+                .help(format!("at most {MOST_ROUNDS} times in {}", units::show_limit(LONGEST_REPEAT)));
+            return None;
+        }
+        Some(Repeat { every: period, lasts: whole })
+    }
+
+    /// What goes on by itself for a while is not repeated.
+    fn check_repeat(&mut self, sentence: &Value, words: &[&str], repeat: Option<Repeat>) {
+        let once = ["opens", "reloads", "posts", "pings", "looks", "connects"];
+        if repeat.is_some() && words.first().is_some_and(|verb| !once.contains(verb)) {
+            self.bad_step(sentence.span, "this cannot be done `every` so often");
         }
     }
 

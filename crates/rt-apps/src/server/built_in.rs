@@ -22,6 +22,7 @@ pub(super) fn make(name: &str) -> PageSet {
         "example-com" => super::recorded::example_com(),
         "httpbin" => super::inspect::page_set(),
         "cdn" => behind_a_cdn(),
+        "news" => news(),
         _ => PageSet::new(super::SERVER, []),
     }
 }
@@ -101,6 +102,28 @@ fn behind_a_cdn() -> PageSet {
         ("/account", Resource::new(HTML, page).personal().cookie("session=6f1d9a; Path=/; HttpOnly")),
     ];
     PageSet::new("nginx", resources.map(|(path, resource)| (path.to_owned(), resource)))
+}
+
+/// A front page that people come back to: with a style sheet, a script and two pictures, all of them for a day at edges but only
+/// five seconds in browsers, and without validators: each visit gets five whole answers from the nearest edge.
+fn news() -> PageSet {
+    const OFTEN: &str = "public, max-age=5, s-maxage=86400";
+    let page = Page {
+        title: "The News",
+        lang: "en",
+        style: "/news.css",
+        script: "/news.js",
+        images: &[("/masthead.png", 120, 60, "The News"), ("/map.svg", 240, 160, "Where it happened")],
+        filler: 8_000,
+    };
+    let resources = [
+        ("/", Resource::new(HTML, page.html())),
+        ("/news.css", Resource::new(CSS, style_sheet("n", 4_000))),
+        ("/news.js", Resource::new(SCRIPT, script("n", 8_000))),
+        ("/masthead.png", Resource::new("image/png", picture(120, 60, 5))),
+        ("/map.svg", Resource::new("image/svg+xml", drawing(240, 160, 4_000))),
+    ];
+    PageSet::new("nginx", resources.map(|(path, resource)| (path.to_owned(), resource.whole().cached(OFTEN))))
 }
 
 /// A page that names a style sheet, a script and pictures.

@@ -25,7 +25,7 @@ pub struct PageSet {
 
 impl PageSet {
     /// The names of the built-in sets.
-    pub const BUILT_IN: [&str; 6] = ["google-home", "hello", "shop", "example-com", "httpbin", "cdn"];
+    pub const BUILT_IN: [&str; 7] = ["google-home", "hello", "shop", "example-com", "httpbin", "cdn", "news"];
 
     /// A built-in set; they are the same for every run and made when first asked for.
     #[must_use]
@@ -143,6 +143,13 @@ impl Resource {
             gzip: OnceLock::new(),
             brotli: OnceLock::new(),
         }
+    }
+
+    /// Whole every time: no validators, so that nobody hears 304.
+    #[must_use]
+    pub fn whole(mut self) -> Resource {
+        self.validators = false;
+        self
     }
 
     /// The same with another Cache-Control.

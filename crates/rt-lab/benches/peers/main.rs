@@ -1,5 +1,5 @@
 //! Ours of `cargo xtask bench`: the same topologies, sizes and counts as the peer programs, one line of `key=value` words
-//! each. `cargo bench -p rt-lab --bench peers -- chain bulk dumbbell scale record pcapng rules l7`.
+//! each. `cargo bench -p rt-lab --bench peers -- chain bulk dumbbell scale record pcapng rules l7 users`.
 //!
 //! Single thread, recording off (but for `record`), real checksums.
 
@@ -7,6 +7,7 @@ mod l7;
 mod measure;
 mod net;
 mod rules;
+mod users;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -33,6 +34,7 @@ fn main() {
             "pcapng" => pcapng(),
             "rules" => rules::rules(),
             "l7" => l7::l7(),
+            "users" => users::users(),
             other => {
                 eprintln!("no bench is called {other}; there are {}", all.join(", "));
                 std::process::exit(2);

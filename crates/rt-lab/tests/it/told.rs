@@ -160,3 +160,23 @@ fn a_full_send_buffer_is_a_wait_with_a_name() {
     assert!(told.text.contains("the send buffer was full"), "{}", told.text);
     assert!(waits("linux").is_none());
 }
+
+#[test]
+fn what_many_do_again_and_again_is_told_round_by_round() {
+    let text = "name: crowd\nabout: A few people.\nsites:\n  internet:\n    kind: internet\n    places: [frankfurt, paris]\n    \
+        resolvers: { resolver: { address: 8.8.8.8, place: frankfurt } }\n  \
+        shop: { kind: service, edges: { paris: { servers: 1 } }, address: 198.51.100.20, names: [shop.example] }\n  \
+        home: { kind: home, place: frankfurt, devices: { user: { count: 3 } } }\nsteps:\n  \
+        - home.user* opens https://shop.example/ every 10s for 25s\n  - home.user2 connects to shop.example:443\nexpect:\n  \
+        - step 1: { succeeds: yes, rounds: 3 }\n  - step 3: { succeeds: yes, rounds: 3, failed-rounds: 0, latency-max: ..2s }\n";
+    let run = run_text("crowd", text);
+    assert!(run.passed(), "{:?}", run.checks());
+    let steps = &run.story().steps;
+    assert_eq!(steps.len(), 4);
+    for step in &steps[..3] {
+        let pages: Vec<_> = step.requests.iter().filter(|r| r.kind == "page").collect();
+        assert_eq!(pages.len(), 3, "{}", step.text);
+        let gap = pages[2].start_ns - pages[1].start_ns;
+        assert_eq!(gap, 10_000_000_000, "{}", step.text);
+    }
+}

@@ -24,7 +24,8 @@ use story::{HAPPENING, NAMES_SHAPE, STEP};
 use topology::TOPOLOGY;
 
 /// Built-in page sets.
-pub(crate) const PAGE_SETS: &[&str] = &["google-home", "hello", "shop", "example-com", "httpbin", "cdn"];
+pub(crate) const PAGE_SETS: &[&str] =
+    &["google-home", "hello", "shop", "example-com", "httpbin", "cdn", "news"];
 
 pub(super) const NAMES: &Ty = &Ty::List(&Ty::Name);
 pub(super) const HOST_NAMES: &Ty = &Ty::List(&Ty::Text);

@@ -129,6 +129,12 @@ pub(super) static DEVICE: Shape = Shape {
             key("mac", Ty::Mac, "Its MAC address."),
             key("dhcp", Ty::Flag, "Whether it asks by DHCP (yes by default); `no` sets its address by hand."),
             key("role", Ty::Text, "What it is, in a person's words; its name when not given."),
+            key(
+                "count",
+                Ty::Whole(1, 10_000),
+                "So many of them, called NAME1, NAME2 and so on; a written address counts up. A step of `SITE.NAME*` is one \
+                 step for each.",
+            ),
         ],
         MACHINE,
     ],

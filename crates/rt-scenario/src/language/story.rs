@@ -86,7 +86,7 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow.",
+            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow, and `every 10s for 5min` behind what is done once. `SITE.NAME*` acts for all devices of a `count`.",
         ),
         key(
             "every",
@@ -146,7 +146,7 @@ pub(crate) const FIGURES: &[Key] = &[
     key(
         "latency-min",
         Ty::Between(Measure::Time),
-        "The shortest of the calls: `40ms..`, `..50ms`, `40ms..50ms`.",
+        "The shortest of the calls, or of what is done `every` so often: `40ms..`, `..50ms`, `40ms..50ms`.",
     ),
     key("latency-median", Ty::Between(Measure::Time), "The median of the calls."),
     key("latency-p99", Ty::Between(Measure::Time), "99 calls in a hundred took no longer."),
@@ -170,6 +170,8 @@ pub(crate) const FIGURES: &[Key] = &[
     key("frames-late", Ty::Between(Measure::Count), "How many frames of a stream arrived after their time."),
     key("stalls", Ty::Between(Measure::Count), "How often a player that waits stood still."),
     key("stalled", Ty::Between(Measure::Time), "For how long it stood still in all."),
+    key("rounds", Ty::Between(Measure::Count), "How often a step with `every D for D` was done."),
+    key("failed-rounds", Ty::Between(Measure::Count), "How many times of those failed."),
     key("failed-calls", Ty::Between(Measure::Count), "How many calls failed."),
     key(
         "retransmissions",

@@ -410,6 +410,15 @@ pub enum Transport {
     Tcp,
 }
 
+/// Again and again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Repeat {
+    /// From the beginning of one to that of the next; one that takes longer is followed by the next at once.
+    pub every: Nanos,
+    /// None begins later than this after the first.
+    pub lasts: Nanos,
+}
+
 /// One step.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Step {
@@ -433,6 +442,9 @@ pub struct Step {
     /// Fields of its requests, in place of the browser's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
+    /// Done again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Repeat>,
     /// Where it was written.
     pub origin: Origin,
 }

@@ -164,15 +164,29 @@ fn connect(
 
 fn build_devices(world: &mut World<'_, '_>, home: &Home<'_>, value: &Value) -> Vec<Device> {
     let mut devices = Vec::new();
-    for (index, (short, options)) in
-        value.get("devices").map(Value::entries).unwrap_or_default().iter().enumerate()
-    {
+    for (short, options) in value.get("devices").map(Value::entries).unwrap_or_default() {
         if let Some(why) = crate::shape::name_problem(&short.text) {
             let message = format!("`{}` cannot name a device: {why}", short.text);
             world.problems.add(Code::BadName, short.span, message, "not a name");
             continue;
         }
-        devices.push(build_device(world, home, (index, short), options));
+        let Some(count) = options.whole_at("count") else {
+            let plug = devices.len();
+            devices.push(build_device(world, home, (plug, short, 0), options));
+            continue;
+        };
+        if let Some(at) = options.get("mac") {
+            let message = "devices with a `count` cannot share a MAC";
+            world.problems.add(Code::Contradiction, at.span, message, "of which?").help("leave it away");
+        }
+        if !world.room_for(usize::try_from(count).unwrap_or(usize::MAX), short.span) {
+            break;
+        }
+        for nth in 0..u32::try_from(count).unwrap_or(0) {
+            let numbered = Key { text: format!("{}{}", short.text, nth + 1), span: short.span };
+            let plug = devices.len();
+            devices.push(build_device(world, home, (plug, &numbered, nth), options));
+        }
     }
     devices
 }
@@ -180,7 +194,7 @@ fn build_devices(world: &mut World<'_, '_>, home: &Home<'_>, value: &Value) -> V
 fn build_device(
     world: &mut World<'_, '_>,
     home: &Home<'_>,
-    (index, short): (usize, &Key),
+    (index, short, nth): (usize, &Key, u32),
     value: &Value,
 ) -> Device {
     let role = value.str_at("role").unwrap_or(&short.text).to_owned();
@@ -189,7 +203,7 @@ fn build_device(
     world.set_mac((id, port), value.mac_at("mac"), value.get("mac").map(|v| v.span));
     let plug = world.add_port(home.switch, &format!("p{}", index + 1), home.span);
     world.add_link((id, port), (home.switch, plug), home.cables.clone(), short.span);
-    let mut address = value.address_at("address");
+    let mut address = value.address_at("address").map(|address| counted_up(address, nth));
     let at = value.get("address").map_or(short.span, |v| v.span);
     if let Some(wrong) =
         address.filter(|a| !home.lan.contains(a) || !usable(with_length(*a, home.lan.prefix_len())))
@@ -215,6 +229,13 @@ fn build_device(
     world.read_apps(id, value);
     let mac = world.node(id).node.interfaces[port.index()].mac;
     Device { short: short.text.clone(), address, mac, dhcp }
+}
+
+fn counted_up(address: IpAddr, by: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => std::net::Ipv4Addr::from(u32::from(v4).saturating_add(by)).into(),
+        IpAddr::V6(_) => address,
+    }
 }
 
 fn set_by_hand(

@@ -451,3 +451,62 @@ fn names_may_have_several_addresses() {
         render_all(&problems)
     );
 }
+
+const CROWD: &str = "name: crowd\nsites:\n  internet: { kind: internet, places: [frankfurt, paris] }\n  \
+    shop: { kind: service, edges: { paris: { servers: 1 } }, address: 198.51.100.20, names: [shop.example] }\n  \
+    home:\n    kind: home\n    place: frankfurt\n    devices:\n      user: { count: 12, dhcp: no, address: 192.168.1.20 }\n      \
+    users: {}\nsteps:\n";
+
+fn crowd(steps: &str) -> Result<Model, String> {
+    let text = format!("{CROWD}{steps}");
+    load("t.yaml", &text).map(|l| l.model).map_err(|p| render_all(&p))
+}
+
+#[test]
+fn a_step_of_many_is_one_for_each() {
+    let model = crowd(
+        "  - home.user* opens http://shop.example/ every 10s for 5min\n  - home.users pings shop.example\n",
+    );
+    let model = model.unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(model.steps.len(), 13);
+    let names: Vec<_> = model.steps.iter().map(|s| model.nodes[s.node.index()].name.as_str()).collect();
+    assert_eq!(
+        (names[0], names[1], names[11], names[12]),
+        ("home.user1", "home.user2", "home.user12", "home.users")
+    );
+    assert_eq!(model.steps[9].text, "home.user10 opens http://shop.example/ every 10s for 5min");
+    // Spread over the ten seconds, and nobody waits for the others.
+    let begin: u64 = model.steps[..12].iter().map(|s| s.after.0).sum();
+    assert_eq!((begin, model.steps[0].after), (10_000_000_000 * 11 / 12, Nanos::ZERO));
+    assert!(model.steps[..11].iter().all(|s| s.background) && !model.steps[11].background);
+    let repeat = model.steps[3].repeat.unwrap();
+    assert_eq!((repeat.every, repeat.lasts), (Nanos::from_secs(10), Nanos::from_secs(300)));
+    assert_eq!(
+        model.nodes[model.steps[11].node.index()].interfaces[0].addresses[0].to_string(),
+        "192.168.1.31/24"
+    );
+    let plain = rt_scenario::views::plain_yaml(&model);
+    let again =
+        load("t.yaml", &plain).map(|l| l.model).unwrap_or_else(|p| panic!("{plain}\n{}", render_all(&p)));
+    assert_eq!(again.steps.len(), 13);
+    for (one, other) in model.steps.iter().zip(&again.steps) {
+        let parts =
+            |s: &rt_scenario::model::Step| (s.verb.clone(), s.after, s.repeat, s.background, s.text.clone());
+        assert_eq!(parts(one), parts(other));
+    }
+}
+
+#[test]
+fn what_cannot_be_repeated_says_so() {
+    let cases = [
+        ("home.user* opens http://shop.example/ every 10s for soon", "not a span of time"),
+        ("home.user1 opens http://shop.example/ every 0s for 5min", "too often or too long"),
+        ("home.user1 opens http://shop.example/ every 1ms for 1000s", "too often or too long"),
+        ("home.user1 traces the route to shop.example every 10s for 5min", "cannot be done `every`"),
+        ("home.nobody* pings shop.example", "goes on with a number"),
+    ];
+    for (step, why) in cases {
+        let said = crowd(&format!("  - {step}\n")).expect_err(step);
+        assert!(said.contains(why), "{step}\n{said}");
+    }
+}
