@@ -15,6 +15,7 @@ const CLIENTS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("dhclient", "isc-dhcp-client"),
     ("dig", "bind9-dnsutils"),
+    ("/usr/lib/python3/dist-packages/grpc/__init__.py", "python3-grpcio"),
     ("hping3", "hping3"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),

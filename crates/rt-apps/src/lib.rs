@@ -10,8 +10,9 @@
 //! |---|---|
 //! | `executor`, `clock`, `net`, `socket`, `echo`, `tun`, `runtime`, [`entropy`], `step` | the runtime |
 //! | [`dhcp`], [`dns`], [`probe`], [`measure`] | addresses, names, "is it there?", "how good is the way?" |
-//! | [`rpc`], [`small`], [`attack`] | calls and replies; echo, discard, chargen; forged packets |
 //! | [`split`], [`l4`], [`balance`] | a TCP proxy on the path, a balancer of connections; who gets the next one |
+//! | [`rpc`], [`grpc`] | calls and replies over TCP; gRPC |
+//! | [`small`], [`attack`] | echo, discard, chargen; forged packets |
 //! | [`wireguard`], [`tcp_tunnel`] | tunnels |
 //! | [`ssh`] | SSH: server, client, agent, jump hosts |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
@@ -42,6 +43,7 @@ pub mod dhcp;
 pub mod dns;
 pub mod entropy;
 pub mod forward;
+pub mod grpc;
 pub mod l4;
 pub mod measure;
 pub mod ntp;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CacheDecision, Nanos, ReqId, Time};
+use crate::{CacheDecision, Nanos, ReqId, Time, WorkStep};
 
 /// The kind of a request in an application's own words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -320,6 +320,15 @@ pub enum AppRecord {
         local: SocketAddr,
         /// The other end.
         remote: SocketAddr,
+    },
+    /// A server says how far it is with a client's call.
+    Work {
+        /// The client's connection: its other end.
+        downstream: SocketAddr,
+        /// The ordinal of the request on that connection, from 0.
+        downstream_ordinal: u32,
+        /// How far.
+        step: WorkStep,
     },
     /// A line of the key log (SSLKEYLOGFILE, RFC 9850, or Wireshark's for SSH), as soon as the secret exists.
     Secret {

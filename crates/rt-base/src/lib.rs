@@ -24,6 +24,7 @@ pub mod text;
 mod time;
 mod ways;
 mod words;
+mod work;
 
 pub use app_record::{AppRecord, CacheKind, CacheOutcome, Candidate, Figure, FigureUnit, ReqKind};
 pub use carried::{BRIDGE_PORT, BRIDGE_WINDOW, Carried, OPENED_OUTSIDE};
@@ -46,3 +47,4 @@ pub use tcp_event::{ListenerStep, LossEvidence, SlowStartEvidence, TcpDecision, 
 pub use time::{Nanos, Time};
 pub use ways::{Multipath, PolicyChoice};
 pub use words::{NO_FREE_PORT, count, plural};
+pub use work::{WorkStep, WorkStop, grpc_status, grpc_timeout};

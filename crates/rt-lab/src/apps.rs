@@ -146,6 +146,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
             drop(net.spawn(server.run(net.clone())));
         }
         App::Rpc { .. } => calls::serve(net, app),
+        App::Grpc(server) => crate::grpc::serve(net, server, shared),
         App::Ssh { .. } => ssh::serve(net, node, &shared.homes, app),
         App::Wireguard { on, port, peers } => start_wireguard(net, node, shared.seed, (*on, *port, peers)),
         App::TcpTunnel { on, port, to } => {
@@ -301,12 +302,12 @@ fn v4(address: &IpAddr) -> Option<Ipv4Addr> {
 }
 
 /// What a machine does when its step begins.
-pub(crate) fn step_fn(step: &Step, machine: &str, homes: &ssh::Homes, browser: Option<&Browser>) -> StepFn {
-    let Some(Repeat { every, lasts }) = step.repeat else { return once(step, machine, homes, browser) };
-    let (mut step, machine, homes, browser) =
-        (step.clone(), machine.to_owned(), homes.clone(), browser.cloned());
+pub(crate) fn step_fn(step: &Step, machine: &str, shared: &Arc<Shared>, browser: Option<&Browser>) -> StepFn {
+    let Some(Repeat { every, lasts }) = step.repeat else { return once(step, machine, shared, browser) };
+    let (mut step, machine, shared, browser) =
+        (step.clone(), machine.to_owned(), Arc::clone(shared), browser.cloned());
     let round = move || {
-        let work = once(&step, &machine, &homes, browser.as_ref());
+        let work = once(&step, &machine, &shared, browser.as_ref());
         // Only the first connection is pinned.
         (step.source_port, step.isn) = (None, None);
         work
@@ -314,7 +315,7 @@ pub(crate) fn step_fn(step: &Step, machine: &str, homes: &ssh::Homes, browser: O
     Box::new(move |net| Box::pin(rt_apps::repeat(net, every, lasts, round)))
 }
 
-fn once(step: &Step, machine: &str, homes: &ssh::Homes, browser: Option<&Browser>) -> StepFn {
+fn once(step: &Step, machine: &str, shared: &Shared, browser: Option<&Browser>) -> StepFn {
     let pins =
         StepPins { source_port: step.source_port, isn: step.isn, ecn: step.ecn, fields: step.fields.clone() };
     match (step.verb.clone(), browser) {
@@ -325,7 +326,8 @@ fn once(step: &Step, machine: &str, homes: &ssh::Homes, browser: Option<&Browser
             Box::new(|_| Box::pin(async { StepResult::failed("this machine has no browser") }))
         }
         (verb @ (Verb::Call { .. } | Verb::Flood { .. } | Verb::Spoof { .. }), _) => calls::step(step, verb),
-        (Verb::Ssh { arguments, types }, _) => ssh::step(step, machine, homes, &arguments, &types),
+        (Verb::Grpc(calls), _) => crate::grpc::step(step, calls, shared),
+        (Verb::Ssh { arguments, types }, _) => ssh::step(step, machine, &shared.homes, &arguments, &types),
         (Verb::Ping { target, count }, _) => Box::new(move |net| Box::pin(probe::ping(net, target, count))),
         (Verb::Trace { .. } | Verb::PathMtu { .. } | Verb::Send { .. } | Verb::Stream { .. }, _) => {
             measurement(step)

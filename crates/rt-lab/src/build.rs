@@ -2,6 +2,7 @@
 //! the model does not say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rt_apps::Runtime;
 use rt_apps::browser::Browser;
@@ -22,7 +23,7 @@ pub(crate) struct Built {
     /// Authorities that only some trust.
     pub(crate) private: crate::forward::Authorities,
     browsers: Vec<Option<Browser>>,
-    homes: crate::ssh::Homes,
+    shared: Arc<Shared>,
 }
 
 /// Each machine's steps with their numbers.
@@ -31,14 +32,14 @@ type Steps<'m> = BTreeMap<NodeId, Vec<(usize, &'m Step)>>;
 /// Builds a model.
 #[must_use]
 pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
-    let shared = Shared::new(model, seed);
+    let shared = Arc::new(Shared::new(model, seed));
     let root_pem = shared.root_pem();
-    let (homes, private) = (shared.homes.clone(), shared.private.clone());
+    let private = shared.private.clone();
     let mut steps = Steps::new();
     for (index, step) in model.steps.iter().enumerate() {
         steps.entry(step.node).or_default().push((index, step));
     }
-    let mut built = Built { sim: Sim::new(seed, recording), root_pem, private, browsers: Vec::new(), homes };
+    let mut built = Built { sim: Sim::new(seed, recording), root_pem, private, browsers: Vec::new(), shared };
     for (index, node) in model.nodes.iter().enumerate() {
         match node.kind {
             NodeKind::Switch => {
@@ -46,7 +47,7 @@ pub(crate) fn build(model: &Model, seed: u64, recording: bool) -> Built {
                 built.sim.add_node(&node.name, Box::new(switch(node)), node.processing);
             }
             NodeKind::Host | NodeKind::Router => {
-                let (host, browser) = host(model, index, &shared, &mut steps, seed);
+                let (host, browser) = host(model, index, &built.shared, &mut steps, seed);
                 built.browsers.push(browser);
                 built.sim.add_node(&node.name, Box::new(host), node.processing);
             }
@@ -65,7 +66,7 @@ impl Built {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         let browser = self.browsers.get(step.node.index()).and_then(Option::as_ref);
         if let Some(runtime) = self.sim.node_mut::<Host>(step.node).and_then(Host::runtime) {
-            runtime.set_step(number, step.text.clone(), apps::step_fn(step, machine, &self.homes, browser));
+            runtime.set_step(number, step.text.clone(), apps::step_fn(step, machine, &self.shared, browser));
         }
     }
 }
@@ -79,7 +80,7 @@ fn switch(node: &Node) -> Switch {
 fn host(
     model: &Model,
     index: usize,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     steps: &mut Steps<'_>,
     seed: u64,
 ) -> (Host, Option<Browser>) {
@@ -98,7 +99,7 @@ fn host(
         runtime.set_step(
             number,
             step.text.clone(),
-            apps::step_fn(step, &node.name, &shared.homes, browser.as_ref()),
+            apps::step_fn(step, &node.name, shared, browser.as_ref()),
         );
     }
     (Host::with_apps(runtime), browser)

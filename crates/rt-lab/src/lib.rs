@@ -32,6 +32,7 @@ mod export;
 mod facts;
 mod follow;
 mod forward;
+mod grpc;
 mod html;
 mod import;
 mod ip;

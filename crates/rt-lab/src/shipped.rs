@@ -62,6 +62,7 @@ shipped![
     "load-balancers",
     "clicking-a-link",
     "proxies",
+    "rpc",
     "alice-and-bob",
     "alice-and-bob-acl",
     "alice-and-bob-cgnat",

@@ -36,6 +36,18 @@ fn port_or(value: &Value, usual: u16) -> u16 {
     value.str_at("port").and_then(|t| units::port(t).ok()).unwrap_or(usual)
 }
 
+fn read_resolver(value: &Value, think: Option<Nanos>, silent: bool) -> App {
+    let roots = value.get("roots").map(Value::entries).unwrap_or_default();
+    let roots = roots.iter().filter_map(|(k, v)| Some((k.text.clone(), v.address()?))).collect();
+    let own = value.get("names").map(Value::entries).unwrap_or_default().iter();
+    let own = own
+        .flat_map(|(k, v)| v.items().iter().filter_map(|a| Some((k.text.to_lowercase(), a.address()?))))
+        .collect();
+    let (fixed_order, client_subnet) = (keeps_order(value), value.flag_at("client-subnet") == Some(true));
+    let think = think.unwrap_or(RESOLVER_THINK);
+    App::DnsResolver { roots, think, silent, own, fixed_order, client_subnet }
+}
+
 impl World<'_, '_> {
     /// Reads `run:`. The interfaces of the machine must be there.
     pub(crate) fn read_apps(&mut self, id: NodeId, value: &Value) {
@@ -90,25 +102,14 @@ impl World<'_, '_> {
             "chargen" => App::Chargen { port: port_or(value, CHARGEN_PORT) },
             "ntp" => App::Ntp,
             "rpc" => crate::calls::read_rpc(value),
+            "grpc" => crate::grpc::read_server(value, certificate),
             "ssh" => crate::ssh::read_server(self, value),
             "sink" => App::Sink { port: port_or(value, SINK_PORT) },
             "wireguard" => self.read_wireguard(id, value, span)?,
             "tcp-tunnel" => self.read_tcp_tunnel(id, value, span)?,
             "dhcp-client" => App::DhcpClient { port: self.read_on(id, value, span)? },
             "dhcp-server" => self.read_dhcp_server(id, value, span)?,
-            "dns-resolver" => {
-                let roots = value.get("roots").map(Value::entries).unwrap_or_default();
-                let roots = roots.iter().filter_map(|(k, v)| Some((k.text.clone(), v.address()?))).collect();
-                let own = value.get("names").map(Value::entries).unwrap_or_default().iter();
-                let own = own.flat_map(|(k, v)| {
-                    v.items().iter().filter_map(|a| Some((k.text.to_lowercase(), a.address()?)))
-                });
-                let own = own.collect();
-                let (fixed_order, client_subnet) =
-                    (keeps_order(value), value.flag_at("client-subnet") == Some(true));
-                let think = think.unwrap_or(RESOLVER_THINK);
-                App::DnsResolver { roots, think, silent, own, fixed_order, client_subnet }
-            }
+            "dns-resolver" => read_resolver(value, think, silent),
             // Its zones are joined to it when all zones are known.
             "dns-server" => App::DnsServer {
                 zones: Vec::new(),

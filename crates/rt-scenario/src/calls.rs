@@ -62,6 +62,7 @@ impl World<'_, '_> {
         item: &Value,
     ) -> Option<(Verb, String)> {
         match *words {
+            ["calls", to, ..] if to.contains("://") => self.call_grpc(sentence, words, item),
             ["calls", to] => self.call(sentence, to, 1, item),
             ["calls", to, "once"] => self.call(sentence, to, 1, item),
             ["calls", to, count, "times"] => {

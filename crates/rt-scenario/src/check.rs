@@ -42,6 +42,7 @@ fn listens(app: &App) -> Option<(u8, u32)> {
         | App::Echo { port }
         | App::Discard { port }
         | App::Chargen { port } => Some((6, u32::from(*port))),
+        App::Grpc(server) => Some((6, u32::from(server.port))),
         App::L4Balancer(balancer) => Some((6, u32::from(balancer.port))),
         App::ForwardProxy(proxy) => Some((6, u32::from(proxy.port))),
         App::Wireguard { port, .. } => Some((17, u32::from(*port))),
@@ -440,12 +441,15 @@ fn nobody_listens(
     let (port, program, name, usual) = match draft.step.verb {
         Verb::Send { port, .. } | Verb::Stream { port, .. } => (port, "sink", "sink", crate::apps::SINK_PORT),
         Verb::Call { port, .. } => (port, "rpc", "call server", crate::calls::RPC_PORT),
+        Verb::Grpc(ref calls) => (calls.port, "grpc", "gRPC server", crate::grpc::PORT),
         _ => return,
     };
     let node = &world.nodes[end.index()].node;
     let bears = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
     let fits = |app: &App| match (app, program) {
         (App::Sink { port: at }, "sink") | (App::Rpc { port: at, .. }, "rpc") => *at == port,
+        // Whatever takes connections there may lead to one, or refuse: the step shows it.
+        (_, "grpc") => listens(app) == Some((6, u32::from(port))),
         _ => false,
     };
     if !bears || !node.exec.is_empty() || node.apps.iter().any(fits) {

@@ -34,10 +34,14 @@ const TAKES: &[(&str, &[&str])] = &[
             "quick-ack",
         ],
     ),
+    (GRPC, &["source-port", "isn", "request", "at-once", "every", "jobs", "deadline", "cancel-after"]),
     ("floods", &["sources"]),
     ("spoofs", &["guesses"]),
     ("runs", &["source-port", "isn", "types"]),
 ];
+
+/// What `calls` is called here when it calls a URL.
+const GRPC: &str = "calls https://";
 
 /// Keys that every step takes.
 const ALWAYS: &[&str] = &["do", "after", "background"];
@@ -50,7 +54,11 @@ impl World<'_, '_> {
 
     /// The keys and tails of a step whose verb has no use for them. `words` begin with the verb.
     pub(crate) fn idle_step_keys(&mut self, item: &Value, sentence: &Value, words: &[&str], tail_port: bool) {
-        let Some((verb, takes)) = words.first().and_then(|w| TAKES.iter().find(|(verb, _)| verb == w)) else {
+        let first = match *words {
+            ["calls", to, ..] if to.contains("://") => Some(GRPC),
+            _ => words.first().copied(),
+        };
+        let Some((verb, takes)) = first.and_then(|w| TAKES.iter().find(|(verb, _)| *verb == w)) else {
             return;
         };
         let over_udp = *verb == "streams" && words.last().is_some_and(|w| w.eq_ignore_ascii_case("udp"));

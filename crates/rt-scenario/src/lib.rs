@@ -16,6 +16,7 @@ mod diag;
 mod dns;
 mod expect;
 mod forward;
+mod grpc;
 mod guard;
 mod idle;
 pub mod import;

@@ -32,7 +32,7 @@ const VERBS: &[&str] = &[
 const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop posts to URL`, `laptop pings HOST`, \
                      `laptop looks up NAME`, `laptop connects to HOST:PORT`, `laptop traces the route to HOST`, \
                      `laptop finds the path MTU to HOST`, `laptop sends 10MB to HOST over TCP`, `laptop streams \
-                     2Mbit/s for 10s to HOST over UDP`, `laptop calls HOST:PORT 20 times`, \
+                     2Mbit/s for 10s to HOST over UDP`, `laptop calls HOST:PORT 20 times`, `laptop calls https://HOST:PORT/SERVICE/METHOD 8 times`, \
                      `mallory floods HOST:PORT with SYNs at 1000/s for 2s`, `mallory spoofs RST from A:P to B:P`, `laptop runs ssh -J bastion db hostname`, each with `after 2s` if you like; what is done once may be done `every 10s for 5min`";
 const RECORD_TYPES: &[&str] = &["A", "AAAA", "MX", "CNAME", "NS", "TXT", "SOA", "SRV", "PTR"];
 
@@ -376,7 +376,7 @@ impl World<'_, '_> {
         self.problems.add(Code::BadStep, span, message, "unknown verb").known(verb, VERBS).help(FORMS);
     }
 
-    fn check_url(&mut self, sentence: &Value, text: &str) -> Option<String> {
+    pub(crate) fn check_url(&mut self, sentence: &Value, text: &str) -> Option<String> {
         match url(text) {
             Ok(url) => {
                 self.check_host(sentence, url.host)?;

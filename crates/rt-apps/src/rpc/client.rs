@@ -267,20 +267,13 @@ impl Caller {
         let (mut times, connections, failures) = self
             .shared(|s| (std::mem::take(&mut s.latencies), s.connections, std::mem::take(&mut s.failures)));
         times.sort_unstable();
-        let rank = |share: usize| times[(times.len() * share).div_ceil(100).max(1) - 1];
-        let mut figures = Vec::new();
-        if !times.is_empty() {
-            figures.push(Figure::span("latency-min", times[0]));
-            figures.push(Figure::span("latency-median", rank(50)));
-            figures.push(Figure::span("latency-p99", rank(99)));
-            figures.push(Figure::span("latency-max", times[times.len() - 1]));
-        }
+        let mut figures = latencies(&times);
         figures.push(Figure::count("connections", u64::from(connections)));
         figures.push(Figure::count("failed-calls", failures.len() as u64));
         let wanted = self.calls.count;
         let opened = rt_base::count(u64::from(connections), "connection");
         let wanted = rt_base::count(u64::from(wanted), "call");
-        let median = if times.is_empty() { String::new() } else { format!(", median {}", rank(50)) };
+        let median = if times.is_empty() { String::new() } else { format!(", median {}", rank(&times, 50)) };
         let text = format!("{} of {wanted} answered over {opened}{median}", times.len());
         match failures.first() {
             None => StepResult::ok(text),
@@ -290,7 +283,26 @@ impl Caller {
     }
 }
 
-fn words(error: &io::Error) -> String {
+/// The time that this share of the calls, in hundredths, took at most; times in order.
+fn rank(times: &[Nanos], share: usize) -> Nanos {
+    times[(times.len() * share).div_ceil(100).max(1) - 1]
+}
+
+/// What is measured of calls; times in order.
+pub(crate) fn latencies(times: &[Nanos]) -> Vec<Figure> {
+    if times.is_empty() {
+        return Vec::new();
+    }
+    vec![
+        Figure::span("latency-min", times[0]),
+        Figure::span("latency-median", rank(times, 50)),
+        Figure::span("latency-p99", rank(times, 99)),
+        Figure::span("latency-max", times[times.len() - 1]),
+    ]
+}
+
+/// Why a connection could not be used, in words.
+pub(crate) fn words(error: &io::Error) -> String {
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<SocketError>());
     match (error.kind(), inner) {
         (io::ErrorKind::ConnectionRefused, _) => "connection refused".into(),

@@ -16,6 +16,7 @@ use crate::net::Net;
 use crate::socket::TcpStream;
 
 pub use client::{Calls, Connections, call};
+pub(crate) use client::{latencies, words};
 pub use server::RpcServer;
 
 /// Bytes that say how long a message is.

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsAcceptor, TlsConnector, client, server};
 
 use super::authority::Identity;
-use super::provider::provider;
+use super::provider::{provider, server_provider};
 use super::session::Sessions;
 use super::ticket::Ticketer;
 use super::verify::{Verdict, Verifier};
@@ -150,7 +150,7 @@ impl ServerTls {
         }
         let hooks = Arc::new(hooks);
         let certificates = Arc::new(Certificates(identities.to_vec()));
-        let mut config = ServerConfig::builder_with_details(provider(), Arc::clone(&hooks) as _)
+        let mut config = ServerConfig::builder_with_details(server_provider(), Arc::clone(&hooks) as _)
             .with_protocol_versions(&[&TLS13])?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&certificates) as _);

@@ -8,7 +8,7 @@
 //! the node being polled ([`crate::entropy`]); certificate keys and ticket keys from named streams of the seed; ECDSA
 //! nonces from RFC 6979. ring supplies suites, hashes and verification, never its own randomness.
 //!
-//! Deliberate simplifications, and how to notice them: only X25519 (a client that offers nothing else is refused; no
+//! Deliberate simplifications, and how to notice them: only X25519, at servers P-256 too (a client that offers neither is refused; no
 //! post-quantum share, so the ClientHello is shorter than that of a current Chrome), no TLS 1.2, no OCSP or
 //! certificate transparency, no client certificates, no 0-RTT.
 

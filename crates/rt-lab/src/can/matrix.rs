@@ -269,6 +269,7 @@ pub(super) fn services(apps: &[App]) -> Vec<(Protocol, Option<u16>)> {
         | App::Discard { port, .. }
         | App::Chargen { port, .. }
         | App::Edge { port, .. } => Some((Protocol::Tcp, Some(*port))),
+        App::Grpc(server) => Some((Protocol::Tcp, Some(server.port))),
         App::Ntp => Some((Protocol::Udp, Some(123))),
         App::DnsResolver { .. } | App::DnsServer { .. } => Some((Protocol::Udp, Some(53))),
         _ => None,

@@ -7,6 +7,7 @@ mod clicking;
 mod clouds;
 mod determinism;
 mod forward;
+mod grpc;
 mod guards;
 mod hostile;
 mod judges;

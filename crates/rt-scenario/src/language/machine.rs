@@ -573,6 +573,7 @@ pub(super) const APPS: &[(&str, &Shape)] = &[
     ("ntp", &NTP),
     ("edge", &EDGE),
     ("rpc", &RPC),
+    ("grpc", &super::grpc::SERVER),
     ("ssh", &super::ssh::SERVER),
     ("forward-proxy", &super::forward::FORWARD_PROXY),
     ("split-tcp", &SPLIT_TCP),

@@ -6,6 +6,7 @@
 mod balancer;
 mod cloud;
 mod forward;
+mod grpc;
 mod links;
 mod machine;
 mod proxy;

@@ -86,7 +86,7 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow, and `every 10s for 5min` behind what is done once. `SITE.NAME*` acts for all devices of a `count`.",
+            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `calls https://TARGET:PORT/SERVICE/METHOD [N times]` (gRPC; `http://` without TLS), `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow, and `every 10s for 5min` behind what is done once. `SITE.NAME*` acts for all devices of a `count`.",
         ),
         key(
             "every",
@@ -120,13 +120,20 @@ pub(super) static STEP: Shape = Shape {
         ),
         key("count", Ty::Whole(1, 1000), "How many pings (1 by default)."),
         key("background", Ty::Flag, "The next step does not wait for the end of this one."),
-        key("request", MESSAGE, "`calls`: length of a request (100 bytes by default)."),
+        key("request", MESSAGE, "`calls`: length of a request, or of a job's input (100 bytes by default)."),
         key(
             "connections",
             Ty::OneOf(&["each", "kept", "warmed"]),
             "`calls`: a connection for each call, kept (by default), or opened before the first call and kept.",
         ),
-        key("at-once", Ty::Whole(1, 1000), "`calls`: so many calls at once, each on its own connection."),
+        key(
+            "at-once",
+            Ty::Whole(1, 1000),
+            "`calls`: so many calls at once, each on its own connection; with a URL each on its own stream.",
+        ),
+        super::grpc::JOBS,
+        super::grpc::DEADLINE,
+        super::grpc::CANCEL_AFTER,
         key("timeout", Ty::Span(1_000_000, HOUR), "`calls`: give up on a call after this (30s by default)."),
         key("writes", Ty::Whole(1, 100), "`calls`: a request is written in so many pieces, its head first."),
         key("no-delay", Ty::Flag, "`calls`: TCP_NODELAY."),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 mod balancer;
 mod forward;
+mod grpc;
 mod names;
 mod proxy;
 mod ssh;
@@ -19,6 +20,7 @@ mod web;
 
 pub use balancer::*;
 pub use forward::*;
+pub use grpc::*;
 pub use names::*;
 pub use proxy::*;
 pub use ssh::*;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Steering;
 use super::web::{Hosting, Pages};
+use super::{GrpcCalls, GrpcServer};
 
 /// Something that runs on a machine.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -106,6 +107,8 @@ pub enum App {
         /// Whether programs on it may ask a client's agent.
         agent_forwarding: bool,
     },
+    /// Works for others over gRPC.
+    Grpc(GrpcServer),
     /// Replies to calls (see [`Verb::Call`]).
     Rpc {
         /// TCP port.
@@ -298,6 +301,8 @@ pub enum Verb {
         /// TCP_QUICKACK after each read.
         quick_ack: bool,
     },
+    /// Calls a gRPC server.
+    Grpc(GrpcCalls),
     /// `ssh`, with these arguments.
     Ssh {
         /// As they were typed.

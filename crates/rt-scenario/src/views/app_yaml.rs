@@ -29,15 +29,8 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
             entries.0.extend(spans.filter_map(|(key, span)| Some((key.to_owned(), show_duration((*span)?)))));
             "http"
         }
-        App::Rpc { port, reply, think, closes, backlog, writes, no_delay, quick_ack } => {
-            entries.put("port", port.to_string());
-            entries.put("reply", reply.to_string());
-            entries.put_if(think.0 > 0, "think", || show_duration(*think));
-            entries.put_if(*closes, "closes-first", || "server".to_owned());
-            entries.put_if(*backlog != calls::BACKLOG, "backlog", || backlog.to_string());
-            manners(&mut entries, (*writes, *no_delay, *quick_ack));
-            "rpc"
-        }
+        App::Rpc { .. } => rpc(app, &mut entries),
+        App::Grpc(server) => super::grpc_yaml::server(&mut entries, server),
         App::Ntp => "ntp",
         App::Ssh { port, users, tcp_forwarding, permit_open, agent_forwarding } => {
             entries.put("port", port.to_string());
@@ -82,6 +75,19 @@ pub(super) fn write_app(out: &mut Writer, model: &Model, app: &App, name: &dyn F
         }
     };
     out.line(4, &format!("- {word}: {}", map(&entries.0)));
+}
+
+/// A call server.
+fn rpc(app: &App, entries: &mut Entries) -> &'static str {
+    if let App::Rpc { port, reply, think, closes, backlog, writes, no_delay, quick_ack } = app {
+        entries.put("port", port.to_string());
+        entries.put("reply", reply.to_string());
+        entries.put_if(think.0 > 0, "think", || show_duration(*think));
+        entries.put_if(*closes, "closes-first", || "server".to_owned());
+        entries.put_if(*backlog != calls::BACKLOG, "backlog", || backlog.to_string());
+        manners(entries, (*writes, *no_delay, *quick_ack));
+    }
+    "rpc"
 }
 
 /// Apps that give out addresses and names.

@@ -6,6 +6,7 @@ mod balancer_yaml;
 mod conntrack;
 mod diagram;
 mod forward_yaml;
+mod grpc_yaml;
 mod names_yaml;
 mod plain_yaml;
 mod proxy_yaml;

@@ -22,6 +22,7 @@ pub(super) fn step_line(step: &Step) -> String {
             entries.put_if(!types.is_empty(), "types", || list(types.iter().map(|line| q(line))));
         }
         Verb::Call { .. } => call_keys(&mut entries, &step.verb),
+        Verb::Grpc(calls) => super::grpc_yaml::calls(&mut entries, calls),
         Verb::Flood { sources, .. } => {
             entries.put_if(*sources != calls::SOURCES, "sources", || sources.to_string());
         }

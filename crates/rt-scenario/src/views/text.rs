@@ -163,6 +163,7 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
             let closes = if *closes { ", closing after each" } else { "" };
             format!("replies to calls on port {port}{closes}")
         }
+        App::Grpc(server) => super::grpc_yaml::say(server),
         App::Ntp => "an NTP server".to_owned(),
         App::Ssh { port, users, tcp_forwarding, .. } => {
             let names: Vec<&str> = users.iter().map(|(user, _)| user.as_str()).collect();

@@ -32,9 +32,10 @@ mod udp;
 pub use arp::ArpExchange;
 pub use dhcp::{DhcpExchange, DhcpMessage, DhcpOptionText};
 pub use dns::{DnsAnswer, DnsExchange, DnsOutcome, DnsQuestion, DnsRecord, DnsTransport};
+pub(crate) use http::show_fields;
 pub use http::{
-    Body, Http2Frame, Http2Session, Http2Settings, HttpExchange, HttpHeader, HttpReset, HttpVersion,
-    InterimResponse, Request, Response,
+    Body, GrpcCall, GrpcMessage, GrpcStatus, Http2Frame, Http2Session, Http2Settings, HttpExchange,
+    HttpHeader, HttpReset, HttpVersion, InterimResponse, ProtoField, ProtoValue, Request, Response,
 };
 pub use icmp::{IcmpError, IcmpExchange, QuotedPacket};
 pub use limits::Limits;

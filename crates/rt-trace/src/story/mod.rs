@@ -17,6 +17,7 @@ mod echo;
 mod files;
 mod forged;
 mod forward;
+mod grpc;
 mod guards;
 mod http;
 mod life;
@@ -368,6 +369,8 @@ fn chapters(
             (ReqKind::Probe, _) if calls::is_calls(req) => {
                 chapters.push(calls::tell(step, req, conns.iter().filter(opened).count()));
             }
+            (ReqKind::Probe, _) if grpc::is_series(req) => chapters.push(grpc::tell(step, req, places)),
+            (ReqKind::Probe, _) if grpc::is_call(step, req) => {}
             (ReqKind::Probe, _) if calls::is_forged(req) => chapters.push(calls::forged(step, req)),
             (ReqKind::Probe, _) if req.used().next().is_none() && !opened_within(step, req, conns) => {
                 chapters.push(echo::tell(step, req));

@@ -23,6 +23,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         lines.extend(resolver_silent(step, req.begin.at, &exchanges, req.end_at()));
     }
     lines.extend(super::ssh::why(step));
+    lines.extend(super::grpc::why(step));
     lines.extend(unanswered::ports(step));
     lines.extend(unanswered::connects(step, conns, trouble));
     for &conn in conns {

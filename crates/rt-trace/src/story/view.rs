@@ -581,6 +581,7 @@ fn requests_of(trace: &Trace) -> BTreeMap<(NodeId, ReqId), Req<'_>> {
             | AppRecord::Steered { .. }
             | AppRecord::ProxyStep { .. }
             | AppRecord::Forward { .. }
+            | AppRecord::Work { .. }
             | AppRecord::AddressAssigned { .. } => {}
         }
     }

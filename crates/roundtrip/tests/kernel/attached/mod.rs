@@ -9,6 +9,7 @@ mod capture;
 mod cases;
 mod faults;
 mod floods;
+mod grpc;
 mod guest;
 mod judge;
 mod left;

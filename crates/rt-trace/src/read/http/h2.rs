@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::body::BodyBuilder;
 use super::frames::{self, Payload};
+use super::grpc::Calling;
 use super::hpack::{Decoder, Field};
 use super::{
     Body, Http2Frame, Http2Session, HttpExchange, HttpHeader, HttpReset, HttpVersion, InterimResponse,
@@ -30,6 +31,8 @@ pub(crate) struct H2 {
     session: Http2Session,
     exchanges: Vec<HttpExchange>,
     streams: BTreeMap<u32, Stream>,
+    /// Calls of gRPC, by their exchanges.
+    calls: BTreeMap<usize, Calling>,
     sides: [Half; 2],
     room: usize,
 }
@@ -76,6 +79,7 @@ impl H2 {
             session: Http2Session::default(),
             exchanges: Vec::new(),
             streams: BTreeMap::new(),
+            calls: BTreeMap::new(),
             sides,
             room: limits.all_bodies,
         }
@@ -206,6 +210,8 @@ impl H2 {
             return;
         }
         let exchange = self.exchanges.len();
+        let calling = Calling::of(stream, pseudo.path.as_deref().unwrap_or_default(), &headers);
+        self.calls.extend(calling.map(|calling| (exchange, calling)));
         self.exchanges.push(HttpExchange {
             version: HttpVersion::Http2,
             ordinal: exchange as u32,
@@ -230,6 +236,10 @@ impl H2 {
 
     fn response(&mut self, block: &Block, pseudo: &Pseudo, headers: Vec<HttpHeader>) {
         let Some(stream) = self.streams.get(&block.stream) else { return };
+        if let Some(calling) = self.calls.get_mut(&stream.exchange) {
+            let only = self.exchanges[stream.exchange].response.is_none();
+            calling.fields(&headers, only, block.span);
+        }
         let exchange = &mut self.exchanges[stream.exchange];
         if let Some(response) = &mut exchange.response {
             response.trailers = headers;
@@ -256,6 +266,9 @@ impl H2 {
 
     fn data(&mut self, from: Side, head: &frames::Head, data: &[u8], span: Span) {
         if let Some(stream) = self.streams.get_mut(&head.stream) {
+            if let Some(calling) = self.calls.get_mut(&stream.exchange) {
+                calling.data(from, data, span);
+            }
             let body = &mut stream.bodies[from.index()];
             // An empty DATA frame only ends the stream: it makes no body.
             if !data.is_empty() || body.len() > 0 {
@@ -349,6 +362,7 @@ impl H2 {
                 }
             }
         }
+        self.session.calls = self.calls.into_values().map(Calling::finish).collect();
         into.problems.extend(self.session.problem.clone());
         into.http = self.exchanges;
         into.http2 = Some(self.session);

@@ -2,11 +2,14 @@
 
 mod body;
 mod frames;
+mod grpc;
 mod h1;
 mod h2;
 mod hpack;
 mod huffman;
 
+pub(crate) use grpc::show_fields;
+pub use grpc::{GrpcCall, GrpcMessage, GrpcStatus, ProtoField, ProtoValue};
 pub(crate) use h1::H1;
 pub(crate) use h2::H2;
 use serde::{Deserialize, Serialize};
@@ -177,6 +180,9 @@ pub struct Http2Session {
     pub server_settings: Http2Settings,
     /// Every frame, in the order seen.
     pub frames: Vec<Http2Frame>,
+    /// Calls of gRPC, in the order of their requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<GrpcCall>,
     /// Why reading stopped, if it did.
     pub problem: Option<String>,
 }

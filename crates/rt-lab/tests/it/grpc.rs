@@ -1,0 +1,105 @@
+//! gRPC: what the story of `rpc` claims, and what tshark reads of it.
+
+use rt_lab::{Run, RunOptions, Scenario};
+use rt_trace::story::{Line, StepStory};
+
+use crate::support::{Folder, run_in, tshark};
+
+fn rpc() -> Run {
+    Scenario::load("rpc").unwrap().run(RunOptions::new(1)).unwrap()
+}
+
+fn lines<'s>(step: &'s StepStory, code: &str) -> Vec<&'s Line> {
+    step.chapters.iter().flat_map(|c| &c.lines).filter(|l| l.code == code).collect()
+}
+
+#[track_caller]
+fn number(step: &StepStory, code: &str, name: &str) -> u64 {
+    let found = lines(step, code);
+    assert_eq!(found.len(), 1, "step {}: {found:?}", step.number);
+    found[0].data[name].parse().unwrap()
+}
+
+const MS: u64 = 1_000_000;
+
+#[test]
+fn streams_are_independent_and_workers_are_not() {
+    let run = rpc();
+    let steps = &run.story().steps;
+    // Two workers: one connection, and the slow call is overtaken by all that were asked after it.
+    assert_eq!(number(&steps[0], "grpc.streams", "connections"), 1);
+    assert_eq!(number(&steps[0], "grpc.streams", "calls"), 8);
+    assert_eq!(number(&steps[0], "grpc.overtaken", "stream"), 3);
+    assert_eq!(number(&steps[0], "grpc.overtaken", "calls"), 6);
+    assert_eq!(number(&steps[0], "grpc.queue", "longest_ns"), 30 * MS);
+    assert_eq!(number(&steps[0], "grpc.work", "worked_ns"), 435 * MS);
+    let streams: Vec<&str> =
+        lines(&steps[0], "grpc.call").iter().map(|l| l.data["stream"].as_str()).collect();
+    assert_eq!(streams, ["1", "3", "5", "7", "9", "11", "13", "15"]);
+    // One worker: nothing is overtaken, and the last waits for all before it.
+    assert!(lines(&steps[1], "grpc.overtaken").is_empty());
+    assert_eq!(number(&steps[1], "grpc.queue", "longest_ns"), 430 * MS);
+    // Each call is a request of its own.
+    assert_eq!(steps[0].requests.iter().filter(|r| r.method == "POST" && r.stream > 0).count(), 8);
+}
+
+#[test]
+fn what_nobody_waits_for_is_stopped_or_in_vain() {
+    let run = rpc();
+    let steps = &run.story().steps;
+    // 5 + 5 + 5 ms of work, and what was left of 400 ms until the reset arrived.
+    let (worked, saved) =
+        (number(&steps[2], "grpc.work", "worked_ns"), number(&steps[2], "grpc.work", "saved_ns"));
+    assert_eq!(worked + saved, 415 * MS);
+    assert!(saved > 280 * MS, "{saved}");
+    assert_eq!(number(&steps[2], "grpc.reset", "code"), 8);
+    // The deadline that travels is what is left of it when the call is sent.
+    let told: u64 = lines(&steps[2], "grpc.call")[1].data["deadline_ns"].parse().unwrap();
+    assert!((100 * MS..120 * MS).contains(&told), "{told}");
+    // The server stopped one way's time after the reset was sent.
+    let at = |code: &str| lines(&steps[2], code)[0].at_ns.unwrap();
+    assert!((10 * MS..11 * MS).contains(&(at("grpc.stopped") - at("grpc.reset"))));
+    assert!(number(&steps[3], "grpc.stopped", "saved_ns") > 370 * MS);
+    // The server that does not look.
+    assert_eq!(number(&steps[4], "grpc.wasted", "worked_ns"), 400 * MS);
+    assert!(number(&steps[4], "grpc.wasted", "in_vain_ns") > 350 * MS);
+    assert!(number(&steps[5], "grpc.queue", "longest_ns") > 300 * MS);
+}
+
+#[test]
+fn tshark_reads_messages_trailers_and_resets() {
+    let folder = Folder::new("grpc");
+    run_in(&folder.0, "rpc", 1);
+    let capture = folder.0.join("captures/thin-eth0.pcapng");
+    let proto = format!("{}/../rt-apps/src/grpc/proto", env!("CARGO_MANIFEST_DIR"));
+    let proto = std::fs::canonicalize(proto).unwrap();
+    let paths = format!("uat:protobuf_search_paths:\"{}\",\"TRUE\"", proto.display());
+    let of = |filter: &str, fields: &[&str]| {
+        let mut args = vec!["-o", &paths, "-d", "tcp.port==50053,http2", "-Y", filter, "-T", "fields"];
+        fields.iter().for_each(|field| args.extend(["-e", field]));
+        tshark(&capture, &args)
+    };
+    // With our own `.proto` it names every field: of the first step's eight jobs one is of 400 units.
+    let jobs = of(
+        "protobuf and tcp.dstport == 50051",
+        &["protobuf.message.name", "protobuf.field.name", "protobuf.field.value.uint32"],
+    );
+    let first = jobs.lines().next().unwrap_or_default();
+    assert!(first.starts_with("work.Job,") && first.contains("number,size,input"), "{jobs}");
+    assert!(first.ends_with("1,5,2,400,3,5,4,5,5,5,6,5,7,5,8,5"), "{first}");
+    let results = of("protobuf and tcp.srcport == 50051", &["protobuf.message.name"]);
+    assert!(results.contains("work.Result") && results.contains("work.Progress"), "{results}");
+    let plain = of("grpc and tcp.port == 50053", &["grpc.message_length"]);
+    assert_eq!(plain.lines().collect::<Vec<_>>(), ["107", "106", "38"]);
+    // The status is a field behind the body.
+    let trailers = of("http2.header.name == \"grpc-status\"", &["http2.header.name", "http2.header.value"]);
+    assert!(trailers.lines().any(|l| l.ends_with(",0")), "{trailers}");
+    let exhausted = |l: &str| l.contains(",8,") && l.contains("the%20queue%20is%20full");
+    assert!(trailers.lines().any(exhausted), "{trailers}");
+    // Steps 3, 4, 5 and 10 are given up with CANCEL.
+    let resets = of("http2.rst_stream.error", &["http2.rst_stream.error"]);
+    assert_eq!(resets.lines().collect::<Vec<_>>(), ["8"; 4]);
+    for bad in ["grpc.body_malformed", "_ws.malformed", "_ws.expert.severity >= 6291456"] {
+        assert_eq!(of(bad, &["frame.number"]), "", "{bad}");
+    }
+}
