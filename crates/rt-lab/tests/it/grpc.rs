@@ -103,3 +103,56 @@ fn tshark_reads_messages_trailers_and_resets() {
         assert_eq!(of(bad, &["frame.number"]), "", "{bad}");
     }
 }
+
+/// Two servers behind a balancer of requests that speaks HTTP/2 both ways.
+const BEHIND_A_PROXY: &str = r#"
+name: edge
+topology:
+  nodes:
+    thin: { kind: host, address: 10.0.0.2/24, hosts: { api.example: 10.0.0.1 } }
+    proxy:
+      kind: host
+      address: 10.0.0.1/24
+      run:
+        - edge:
+            certificate: api
+            protocol: h2
+            upstreams: { worker-1: "10.0.0.3:50051", worker-2: "10.0.0.4:50051" }
+    sw: { kind: switch }
+    worker-1: { kind: host, address: 10.0.0.3/24, run: [ grpc: { workers: 2 } ] }
+    worker-2: { kind: host, address: 10.0.0.4/24, run: [ grpc: { workers: 2 } ] }
+  links:
+    - { endpoints: ["thin:eth0", "sw:p0"], delay: 5ms }
+    - { endpoints: ["proxy:eth0", "sw:p1"], delay: 1ms }
+    - { endpoints: ["worker-1:eth0", "sw:p2"], delay: 1ms }
+    - { endpoints: ["worker-2:eth0", "sw:p3"], delay: 1ms }
+names:
+  certificates: { api: { names: [api.example] } }
+steps:
+  - { do: thin calls https://api.example/work.Worker/Compute 4 times, at-once: 4, jobs: [5, 300, 5, 5] }
+  - { do: thin calls https://api.example/work.Worker/Compute, jobs: [400], cancel-after: 100ms }
+  - { do: thin calls https://api.example/work.Worker/Watch, jobs: [100] }
+  - { do: thin calls https://api.example/work.Worker/Converse, jobs: [10, 20, 30], every: 15ms }
+  - { do: thin calls https://api.example/work.Worker/Guess }
+  - { do: thin calls https://api.example/work.Worker/Compute, jobs: [400], deadline: 100ms }
+"#;
+
+#[test]
+fn calls_go_through_a_proxy_with_streams_trailers_and_resets() {
+    let scenario = Scenario::of_text("edge.yaml", BEHIND_A_PROXY).unwrap_or_else(|r| panic!("{r}"));
+    let run = scenario.run(RunOptions::new(1)).unwrap();
+    let steps = &run.story().steps;
+    // The proxy spreads the calls of one connection; what each server did is told of the call that it was for.
+    let begun: Vec<(&str, &str)> =
+        lines(&steps[0], "grpc.begun").iter().map(|l| (l.label.as_str(), l.data["units"].as_str())).collect();
+    assert_eq!(begun, [("worker-1", "5"), ("worker-2", "300"), ("worker-1", "5"), ("worker-2", "5")]);
+    assert_eq!(number(&steps[0], "grpc.work", "worked_ns"), 315 * MS);
+    assert_eq!(number(&steps[0], "grpc.streams", "connections"), 1);
+    // A reset goes on to the server behind, and so does the status of one that refuses.
+    assert!(number(&steps[1], "grpc.stopped", "saved_ns") > 300 * MS);
+    assert_eq!(lines(&steps[2], "grpc.message_in").len(), 10);
+    assert_eq!(lines(&steps[3], "grpc.message_in").len(), 3);
+    assert_eq!(number(&steps[4], "grpc.status", "code"), 12);
+    assert!(steps[5].summary.contains("DEADLINE_EXCEEDED"), "{}", steps[5].summary);
+    assert!(number(&steps[5], "grpc.stopped", "saved_ns") > 300 * MS);
+}

@@ -311,7 +311,8 @@ fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &m
     }
 }
 
-/// A proxy's request keeps the client's Host, so its URL differs from its target: go by time and path.
+/// A proxy's request keeps the client's Host, so its URL differs from its target: go by time and path. Of several that it made in
+/// one instant for the same path on one connection, the first is the first.
 fn place_of(view: &View<'_>, req: &Req<'_>) -> Option<Place> {
     let used = req.used().last()?;
     let conn = view.conn_used(req.node, &used)?;
@@ -323,6 +324,13 @@ fn place_of(view: &View<'_>, req: &Req<'_>) -> Option<Place> {
             && e.request.head.first.at >= used.at
             && req.end_at().is_none_or(|end| e.request.head.first.at <= end)
     };
-    let exchange = tcp.http.iter().position(fits)?;
+    let alike = |other: &Req<'_>| {
+        let on = other.used().last().is_some_and(|u| u.local == used.local && u.at == used.at);
+        on && other.method == req.method && other.target == req.target
+    };
+    let before = view.requests.range((req.node, ReqId(0))..(req.node, req.id)).rev().map(|(_, r)| r);
+    let earlier = before.take_while(|r| r.begin.at == req.begin.at).filter(|r| alike(r)).count();
+    let fitting = tcp.http.iter().enumerate().filter(|(_, e)| fits(e)).map(|(at, _)| at);
+    let exchange = fitting.clone().nth(earlier).or_else(|| fitting.clone().next())?;
     Some(Place { conn, exchange, reused: used.reused })
 }
