@@ -33,6 +33,8 @@ pub enum CacheVerdict {
     Stored,
     /// It is not kept.
     NotStored,
+    /// What was stored was forgotten, because somebody asked for that.
+    Purged,
 }
 
 /// A decision of a shared cache with all that it was made from.

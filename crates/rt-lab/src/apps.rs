@@ -322,7 +322,8 @@ fn once(step: &Step, machine: &str, shared: &Shared, browser: Option<&Browser>) 
         (Verb::Open { url }, Some(browser)) => browser.open_step(&url, pins),
         (Verb::Reload { url }, Some(browser)) => browser.reload_step(&url, pins),
         (Verb::Post { url, json }, Some(browser)) => browser.post_step(&url, &json, pins),
-        (Verb::Open { .. } | Verb::Reload { .. } | Verb::Post { .. }, None) => {
+        (Verb::Purge { url }, Some(browser)) => browser.purge_step(&url, pins),
+        (Verb::Open { .. } | Verb::Reload { .. } | Verb::Purge { .. } | Verb::Post { .. }, None) => {
             Box::new(|_| Box::pin(async { StepResult::failed("this machine has no browser") }))
         }
         (verb @ (Verb::Call { .. } | Verb::Flood { .. } | Verb::Spoof { .. }), _) => calls::step(step, verb),

@@ -61,6 +61,7 @@ pub(crate) fn cache(rules: &CacheRules) -> CacheOptions {
         obey_clients: rules.obey_clients,
         stale_after_s_maxage: rules.stale_after_s_maxage,
         collapse: rules.collapse,
+        purge_from: rules.purge_from.clone(),
     }
 }
 

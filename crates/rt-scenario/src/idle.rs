@@ -11,6 +11,7 @@ use crate::world::World;
 const TAKES: &[(&str, &[&str])] = &[
     ("opens", &["source-port", "isn", "ecn", "fields"]),
     ("reloads", &["source-port", "isn", "ecn", "fields"]),
+    ("purges", &["source-port", "isn", "ecn", "fields"]),
     ("posts", &["source-port", "isn", "ecn", "json", "fields"]),
     ("pings", &["count"]),
     ("looks", &[]),

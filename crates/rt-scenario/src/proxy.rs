@@ -34,6 +34,7 @@ pub(crate) fn read_cache(value: &Value, usual: CacheRules) -> Option<CacheRules>
         obey_clients: cache.flag_at("obey-clients").unwrap_or(usual.obey_clients),
         stale_after_s_maxage: cache.flag_at("stale-after-s-maxage").unwrap_or(usual.stale_after_s_maxage),
         collapse: cache.flag_at("collapse").unwrap_or(usual.collapse),
+        purge_from: texts("purge-from").iter().filter_map(|net| net.parse().ok()).collect(),
     })
 }
 

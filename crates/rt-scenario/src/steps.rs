@@ -16,6 +16,7 @@ use crate::world::World;
 const VERBS: &[&str] = &[
     "opens",
     "reloads",
+    "purges",
     "posts to",
     "pings",
     "looks up",
@@ -29,7 +30,7 @@ const VERBS: &[&str] = &[
     "spoofs",
     "runs ssh",
 ];
-const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop posts to URL`, `laptop pings HOST`, \
+const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop posts to URL`, `ops purges URL`, `laptop pings HOST`, \
                      `laptop looks up NAME`, `laptop connects to HOST:PORT`, `laptop traces the route to HOST`, \
                      `laptop finds the path MTU to HOST`, `laptop sends 10MB to HOST over TCP`, `laptop streams \
                      2Mbit/s for 10s to HOST over UDP`, `laptop calls HOST:PORT 20 times`, `laptop calls https://HOST:PORT/SERVICE/METHOD 8 times`, \
@@ -308,6 +309,10 @@ impl World<'_, '_> {
             ["reloads", text] => {
                 let host = self.check_url(sentence, text)?;
                 Some((Verb::Reload { url: text.to_owned() }, host))
+            }
+            ["purges", text] => {
+                let host = self.check_url(sentence, text)?;
+                Some((Verb::Purge { url: text.to_owned() }, host))
             }
             ["posts", .., "to", text] => {
                 let host = self.check_url(sentence, text)?;

@@ -41,12 +41,14 @@ pub(super) struct Job {
     pub(super) body: Option<Bytes>,
     /// The server is to be asked whatever the cache says.
     pub(super) again: bool,
+    /// The method is PURGE.
+    pub(super) purge: bool,
 }
 
 impl Job {
     /// A plain GET.
     pub(super) fn new(parent: ReqId, kind: Kind, url: Url) -> Job {
-        Job { parent, kind, url, referer: None, body: None, again: false }
+        Job { parent, kind, url, referer: None, body: None, again: false, purge: false }
     }
 }
 
@@ -96,7 +98,11 @@ impl Shared {
 
     /// One request with its begin and end in the record.
     async fn one_hop(&self, req: ReqId, job: &Job) -> Result<Loaded, Failure> {
-        let method = if job.body.is_some() { Method::POST } else { Method::GET };
+        let method = match job {
+            Job { purge: true, .. } => Method::from_bytes(b"PURGE").unwrap_or_default(),
+            Job { body: Some(_), .. } => Method::POST,
+            _ => Method::GET,
+        };
         let kind = if matches!(job.kind, Kind::Document | Kind::Call) {
             ReqKind::Page
         } else {
@@ -124,7 +130,7 @@ impl Shared {
     async fn answer(&self, req: ReqId, job: &Job, method: Method) -> Result<Loaded, Failure> {
         let key = format!("GET {}", job.url);
         let mut request = self.request(job, method)?;
-        if job.body.is_some() {
+        if job.body.is_some() || job.purge {
             self.state().cache.remove(&key);
         } else {
             let found = self.state().cache.find(&key, &request, self.civil_time());

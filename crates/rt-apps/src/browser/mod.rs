@@ -186,6 +186,18 @@ impl Browser {
         self.0.step(pins, self.0.post_json(url, json)).await
     }
 
+    /// Asks a cache on the way to forget a URL, as `curl -X PURGE` does.
+    pub async fn purge(&self, url: &str, pins: StepPins) -> StepResult {
+        self.0.step(pins, self.0.purge_url(url)).await
+    }
+
+    /// [`Browser::purge`] as a step of the scenario.
+    #[must_use]
+    pub fn purge_step(&self, url: &str, pins: StepPins) -> StepFn {
+        let (browser, url) = (self.clone(), url.to_owned());
+        Box::new(move |_| Box::pin(async move { browser.purge(&url, pins).await }))
+    }
+
     /// [`Browser::open`] as a step of the scenario.
     #[must_use]
     pub fn open_step(&self, url: &str, pins: StepPins) -> StepFn {

@@ -125,6 +125,22 @@ impl Shared {
         result.with_lines(vec![shortened(&shown)])
     }
 
+    /// Asks whoever keeps copies of a URL to forget them; only a cache that lets us answers with success.
+    pub(super) async fn purge_url(self: &Arc<Shared>, typed: &str) -> StepResult {
+        let url = match Url::parse(typed) {
+            Ok(url) => url,
+            Err(why) => return StepResult::failed(format!("url.invalid: {why}")),
+        };
+        let job = Job { purge: true, ..Job::new(rt_base::ReqId(0), Kind::Call, url) };
+        match self.load(self.net.new_req(), job).await {
+            Ok(answer) => {
+                let summary = format!("{} {}", answer.status.as_u16(), protocol(answer.source));
+                if answer.status.is_success() { StepResult::ok(summary) } else { StepResult::failed(summary) }
+            }
+            Err(failure) => StepResult::failed(failure.to_string()),
+        }
+    }
+
     /// The icon for the tab, once for each page; nobody minds if there is none.
     async fn load_icon(self: &Arc<Shared>, page: &Loaded) {
         if let Ok(url) = page.url.join("/favicon.ico") {

@@ -22,12 +22,15 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http::header::{
     CONTENT_LENGTH, CONTENT_LOCATION, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, LOCATION,
     RANGE,
 };
 use http::{HeaderMap, Method, StatusCode};
+use ipnet::IpNet;
 use rt_base::{CacheDecision, CacheVerdict, Nanos};
 
 use entry::{Entry, Times};
@@ -62,6 +65,8 @@ pub struct CacheOptions {
     pub stale_after_s_maxage: bool,
     /// Whether requests for the same thing wait for the first one's response (RFC 9111, 4).
     pub collapse: bool,
+    /// Networks whose clients may purge (the method PURGE); nobody when empty.
+    pub purge_from: Vec<IpNet>,
 }
 
 impl Default for CacheOptions {
@@ -77,6 +82,7 @@ impl Default for CacheOptions {
             obey_clients: true,
             stale_after_s_maxage: false,
             collapse: true,
+            purge_from: Vec::new(),
         }
     }
 }
@@ -496,6 +502,14 @@ impl SharedCache {
     /// Forgets all that is stored under a URI; returns how many responses that were.
     pub fn purge(&mut self, uri: &str) -> usize {
         self.purge_where(|key| key.split(' ').next() == Some(uri))
+    }
+
+    /// A request that asks to forget what its URI stands for: whether `from` may, the URI, and how many responses that were.
+    pub fn purge_asked(&mut self, question: &Question, from: IpAddr) -> (bool, String, usize) {
+        let uri = question.uri(&self.options);
+        let may = self.options.purge_from.iter().any(|network| network.contains(&from));
+        let forgotten = if may { self.purge(&uri) } else { 0 };
+        (may, uri, forgotten)
     }
 
     /// Forgets all whose URI begins so.

@@ -38,7 +38,12 @@ pub(super) struct Cached {
     over: Notify,
     /// Whether it speaks as the largest CDN does.
     signs: bool,
+    /// Whether somebody may purge; else the method is passed on as any other.
+    purges: bool,
 }
+
+/// As varnish and nginx have it.
+const PURGE: &str = "PURGE";
 
 struct State {
     cache: SharedCache,
@@ -66,14 +71,24 @@ impl Drop for Lead {
 
 impl Cached {
     pub(super) fn new(net: &Net, options: CacheOptions, rays: Option<Arc<Rays>>) -> Cached {
+        let purges = !options.purge_from.is_empty();
         let state = State { cache: SharedCache::new(options), askers: 0, leaders: BTreeMap::new() };
-        Cached { net: net.clone(), state: Mutex::new(state), over: Notify::new(), signs: rays.is_some() }
+        Cached {
+            net: net.clone(),
+            state: Mutex::new(state),
+            over: Notify::new(),
+            signs: rays.is_some(),
+            purges,
+        }
     }
 
     /// Answers one request, from the store or from upstream.
     pub(super) async fn serve(self: Arc<Cached>, way: &Way, parts: &Parts, body: Bytes) -> Response<Body> {
         let caller = way.caller;
         let question = Question::of(parts, caller.client.tls);
+        if parts.method.as_str() == PURGE && self.purges {
+            return self.purge(&question, caller);
+        }
         let mut waited: Option<CacheDecision> = None;
         let mut again = false;
         loop {
@@ -119,6 +134,34 @@ impl Cached {
                     }
                 }
             }
+        }
+    }
+
+    /// Forgets what a URI stands for, when a client asks that may. The origin is not told.
+    fn purge(&self, question: &Question, caller: Caller) -> Response<Body> {
+        let from = caller.client.peer.ip();
+        let (may, key, forgotten) = self.state().cache.purge_asked(question, from);
+        let stored = rt_base::count(forgotten as u64, "stored response");
+        let why = if may {
+            format!("{from} asked for it: {stored}")
+        } else {
+            format!("{from} may not ask for that")
+        };
+        let verdict = if may { CacheVerdict::Purged } else { CacheVerdict::Bypass };
+        let decision = CacheDecision {
+            verdict,
+            key,
+            age: None,
+            fresh_for: None,
+            lifetime_from: String::new(),
+            validator: String::new(),
+            forward: String::new(),
+            why,
+        };
+        self.say(ReqId(0), caller, None, &decision);
+        match may {
+            true => page(StatusCode::OK, &format!("Forgotten: {stored}.")),
+            false => page(StatusCode::FORBIDDEN, "You may not purge here."),
         }
     }
 

@@ -21,6 +21,7 @@ mod reasons;
 mod rule_kinds;
 mod shipped;
 mod ssh;
+mod steering;
 mod stories;
 mod support;
 mod tables;

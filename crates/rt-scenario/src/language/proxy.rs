@@ -48,6 +48,11 @@ pub(super) static CACHE: Shape = Shape {
             Ty::Flag,
             "Whether requests for the same thing wait for the first one's response (yes by default).",
         ),
+        key(
+            "purge-from",
+            Ty::List(&Ty::Net),
+            "Networks whose machines may make it forget a URI (`WHO purges URL`, the method PURGE); nobody by default.",
+        ),
     ]],
 };
 

@@ -302,11 +302,14 @@ pub(super) static SERVICE: Shape = Shape {
 pub(super) static CDN_EDGE: Shape = Shape {
     name: "an edge of a CDN",
     about: "A proxy with a cache in one place.",
-    keys: &[&[key(
-        "link",
-        Ty::Object(&CABLE),
-        "The link between the edge and the internet (10Gbit/s, 50us by default).",
-    )]],
+    keys: &[&[
+        key("address", Ty::Host, "Its own address, with `steering: dns`."),
+        key(
+            "link",
+            Ty::Object(&CABLE),
+            "The link between the edge and the internet (10Gbit/s, 50us by default).",
+        ),
+    ]],
 };
 
 pub(super) static ORIGIN: Shape = Shape {
@@ -331,7 +334,17 @@ pub(super) static CDN: Shape = Shape {
     about: "Edges in several places that keep what one origin serves; answers say so in Cloudflare's words.",
     keys: &[&[
         KIND,
-        must("address", Ty::Host, "The edges' address, announced from every place."),
+        key(
+            "address",
+            Ty::Host,
+            "The edges' address, announced from every place; one of its own when not given.",
+        ),
+        key(
+            "steering",
+            Ty::OneOf(&["anycast", "dns"]),
+            "How a user comes to a near edge: `anycast`, one address announced from every place (the default), or `dns`: each edge \
+             has an address of its own, and the name server answers by where the asking resolver is.",
+        ),
         must("names", *HOST_NAMES, "Its names; zone, name server and certificates follow from them."),
         must(
             "edges",

@@ -86,7 +86,7 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `calls https://TARGET:PORT/SERVICE/METHOD [N times]` (gRPC; `http://` without TLS), `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow, and `every 10s for 5min` behind what is done once. `SITE.NAME*` acts for all devices of a `count`.",
+            "The sentence: `WHO opens URL`, `posts to URL`, `purges URL` (a cache whose `purge-from` has WHO), `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `calls https://TARGET:PORT/SERVICE/METHOD [N times]` (gRPC; `http://` without TLS), `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow, and `every 10s for 5min` behind what is done once. `SITE.NAME*` acts for all devices of a `count`.",
         ),
         key(
             "every",

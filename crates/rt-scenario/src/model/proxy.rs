@@ -75,6 +75,9 @@ pub struct CacheRules {
     pub stale_after_s_maxage: bool,
     /// Whether requests for the same thing wait for the first one's response.
     pub collapse: bool,
+    /// Networks whose clients may purge.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub purge_from: Vec<IpNet>,
 }
 
 impl Default for CacheRules {
@@ -90,6 +93,7 @@ impl Default for CacheRules {
             obey_clients: true,
             stale_after_s_maxage: false,
             collapse: true,
+            purge_from: Vec::new(),
         }
     }
 }

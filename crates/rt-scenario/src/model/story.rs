@@ -255,6 +255,11 @@ pub enum Verb {
         /// URL.
         url: String,
     },
+    /// Ask a cache to forget a URL (the method PURGE).
+    Purge {
+        /// URL.
+        url: String,
+    },
     /// POST JSON from the page's script.
     Post {
         /// URL.

@@ -4,7 +4,7 @@
 //! whichever edge is nearest to the origin.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use rt_base::{Nanos, NodeId};
@@ -17,13 +17,17 @@ use super::{
 use crate::airports;
 use crate::apps::{EDGE_THINK, HTTP_THINK};
 use crate::diag::{Code, Span};
-use crate::model::{App, CacheRules, CdnPlace, NodeKind, ProxyOptions};
+use crate::dns::domain_of;
+use crate::model::{App, CacheRules, CdnPlace, NodeKind, ProxyOptions, Steering};
 use crate::proxy::read_cache;
 use crate::tree::{Key, Value};
 use crate::world::World;
 
 /// How long an edge keeps an idle connection to the origin unless it says otherwise.
 const KEEP_ALIVE: Nanos = Nanos::from_secs(60);
+
+/// How long an answer may be kept that is for one place, seconds (Route 53 and others advise a minute).
+const STEERED_TTL: u32 = 60;
 
 /// What the edges of a CDN share.
 struct Cdn<'v> {
@@ -81,15 +85,52 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
             ..ProxyOptions::default()
         },
     };
-    let mut first = None;
+    let by_dns = value.str_at("steering") == Some("dns");
+    let mut cdn = Cdn { anycast: cdn.anycast && !by_dns, ..cdn };
+    let mut places: Vec<(String, IpAddr)> = Vec::new();
     for (place, options) in edges {
         if let Some(place_name) = known_place(world, plan, &place.text, place.span) {
-            first.get_or_insert(place_name.clone());
+            if by_dns {
+                let own = options.get("address").and_then(|v| v.host(24));
+                let shared = at.filter(|_| places.is_empty()).map(|_| address);
+                let own = own.or(shared).unwrap_or_else(|| plan.server_address(world, place.span));
+                cdn.address = own;
+                cdn.address_span = options.get("address").map_or(place.span, |v| v.span);
+            }
             build_edge(world, plan, &cdn, (place, &place_name), options);
+            places.push((place_name, cdn.address.addr()));
         }
     }
-    let place = first.unwrap_or_else(|| plan.places.first().cloned().unwrap_or_default());
-    publish(world, plan, name, value, (&names, address.addr(), &place));
+    let place = places.first().map_or_else(|| plan.places.first().cloned(), |(place, _)| Some(place.clone()));
+    let place = place.unwrap_or_default();
+    let first = places.first().map_or(address.addr(), |(_, address)| *address);
+    publish(world, plan, name, value, (&names, first, &place));
+    if by_dns {
+        steer(world, &names, &places);
+    }
+}
+
+/// All edges stand in the zone; its name server gives each asker the nearest. Which networks are where is known when all
+/// sites are ([`finish`]).
+fn steer(world: &mut World<'_, '_>, names: &[String], places: &[(String, IpAddr)]) {
+    for name in names {
+        let domain = domain_of(name);
+        let Some(domain) = world.domains.iter_mut().find(|one| one.name == domain) else { continue };
+        let others = places.iter().skip(1);
+        domain.records.extend(others.map(|(_, address)| format!("{name}. {STEERED_TTL} IN A {address}")));
+        for record in &mut domain.records {
+            if let Some(rest) = record.strip_prefix(&format!("{name}. 300 IN A ")) {
+                *record = format!("{name}. {STEERED_TTL} IN A {rest}");
+            }
+        }
+        let (server, name) = (domain.server, name.clone());
+        for app in &mut world.node(server).node.apps {
+            if let App::DnsServer { steering, .. } = app {
+                let places = places.to_vec();
+                steering.push(Steering { name: name.clone(), places, networks: Vec::new() });
+            }
+        }
+    }
 }
 
 /// The origin, and whether it speaks TLS.
@@ -192,8 +233,31 @@ fn own_way(world: &mut World<'_, '_>, edge: NodeId, cdn: &Cdn<'_>, own: IpNet) {
     routes.push(Route { prefix, via, out, kind: RouteKind::Unicast, metric: 0, source: None, origin });
 }
 
-/// Tells the edges which networks lie in which country: known when all sites are.
-pub(super) fn finish(world: &mut World<'_, '_>) {
+/// Tells name servers that steer which networks are where, and the edges in which country: known when all sites are. `delay`
+/// is the time between two places.
+pub(super) fn finish(world: &mut World<'_, '_>, delay: impl Fn(&str, &str) -> Nanos) {
+    let mut whereabouts: BTreeMap<IpNet, String> = BTreeMap::new();
+    for one in world.attachments.iter().filter(|one| !one.anycast) {
+        whereabouts.entry(one.network).or_insert_with(|| one.place.clone());
+    }
+    let steering =
+        world.nodes.iter_mut().flat_map(|draft| &mut draft.node.apps).filter_map(|app| match app {
+            App::DnsServer { steering, .. } => Some(steering),
+            _ => None,
+        });
+    for one in steering.flatten().filter(|one| one.networks.is_empty()) {
+        let places = &one.places;
+        let nearest = |city: &str| {
+            (0..places.len())
+                .min_by_key(|&at| if places[at].0 == city { Nanos::ZERO } else { delay(city, &places[at].0) })
+        };
+        let known = whereabouts.iter().filter_map(|(net, city)| Some((*net, city.clone(), nearest(city)?)));
+        one.networks = known.collect();
+    }
+    countries(world);
+}
+
+fn countries(world: &mut World<'_, '_>) {
     let mut countries: BTreeMap<IpNet, &'static str> = BTreeMap::new();
     for one in world.attachments.iter().filter(|one| !one.anycast) {
         if let Some(country) = airports::country(&one.place) {

@@ -124,6 +124,12 @@ fn written_delay(value: &Value, a: &str, b: &str) -> Option<Nanos> {
     delays.duration_at(&format!("{a}-{b}")).or_else(|| delays.duration_at(&format!("{b}-{a}")))
 }
 
+/// One way from place to place: as written, else by the distance.
+pub(super) fn delay_between(value: Option<&Value>, a: &str, b: &str) -> Nanos {
+    let far = Nanos::from_millis(100);
+    value.and_then(|value| written_delay(value, a, b)).or_else(|| cities::delay(a, b)).unwrap_or(far)
+}
+
 /// The root server's name and address.
 pub(super) fn root_server() -> (String, IpAddr) {
     ("a.root-servers.net".to_owned(), Ipv4Addr::new(198, 41, 0, 4).into())
@@ -181,8 +187,7 @@ fn check_delays(world: &mut World<'_, '_>, plan: &Plan, value: &Value) {
 
 /// The pairs of places that are joined, with their delays: all with all when few, else each with its three nearest.
 fn backbone(plan: &Plan, value: &Value) -> Vec<(String, String, Nanos)> {
-    let far = Nanos::from_millis(100);
-    let delay = |a: &str, b: &str| written_delay(value, a, b).or_else(|| cities::delay(a, b)).unwrap_or(far);
+    let delay = |a: &str, b: &str| delay_between(Some(value), a, b);
     let mut out = Vec::new();
     for (i, a) in plan.places.iter().enumerate() {
         let mut others: Vec<(Nanos, usize)> =

@@ -94,7 +94,8 @@ pub(crate) fn expand(world: &mut World<'_, '_>, sites: &Value) {
     vpc::joins::join(world, &mut vpcs, sites);
     vpc::endpoints::join(world, &mut vpcs, sites);
     vpc::finish(world, &vpcs);
-    cdn::finish(world);
+    let internet = built.as_ref().map(|(_, value)| *value);
+    cdn::finish(world, |a, b| internet::delay_between(internet, a, b));
     if let (Some(plan), Some((built, value))) = (plan, built) {
         internet::finish(world, &plan, built, value);
     }

@@ -30,6 +30,10 @@ pub(super) fn show_cache(cache: &CacheRules) -> String {
         ("obey-clients", flag(cache.obey_clients, usual.obey_clients)),
         ("stale-after-s-maxage", flag(cache.stale_after_s_maxage, usual.stale_after_s_maxage)),
         ("collapse", flag(cache.collapse, usual.collapse)),
+        (
+            "purge-from",
+            (!cache.purge_from.is_empty()).then(|| list(cache.purge_from.iter().map(ToString::to_string))),
+        ),
     ];
     let written: Vec<_> =
         entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();

@@ -16,7 +16,7 @@ pub struct CacheStory {
     /// When.
     pub at_ns: u64,
     /// `hit`, `miss`, `stale`, `updating`, `collapsed`, `refused`, `bypass`, `dynamic`, `revalidated`, `stale-on-error`,
-    /// `stored`, `not-stored`.
+    /// `stored`, `not-stored`, `purged`.
     pub verdict: String,
     /// The key: URI, and the fields that count as part of it.
     pub key: String,
@@ -81,6 +81,7 @@ fn word(verdict: CacheVerdict) -> &'static str {
         CacheVerdict::StaleOnError => "stale-on-error",
         CacheVerdict::Stored => "stored",
         CacheVerdict::NotStored => "not-stored",
+        CacheVerdict::Purged => "purged",
     }
 }
 
@@ -137,6 +138,7 @@ fn text(step: &CacheStory) -> String {
             let validator = if validator.is_empty() { "no validator".to_owned() } else { validator.clone() };
             format!("keeps it, {fresh}, {validator}")
         }
+        "purged" => format!("forgets {key}: {why}"),
         _ => format!("does not keep it: {why}"),
     }
 }
