@@ -242,7 +242,9 @@ impl Proxy {
             self.rewrite(caller, &mut parts, &route.rewrite);
         }
         let mut response = match (&self.cached, payload) {
-            (Some(cached), Payload::Whole(body)) => Arc::clone(cached).serve(&way, &parts, body).await,
+            (Some(cached), Payload::Whole(body)) => {
+                Box::pin(Arc::clone(cached).serve(&way, &parts, body)).await
+            }
             (_, payload) => way.forward(&parts, payload).await,
         };
         if let Some(Rewrite { reply_set, reply_remove, .. }) = route.map(|route| &route.rewrite) {

@@ -278,7 +278,8 @@ impl Pool {
                 return Ok(Connection { reused: true, _slot: slot, ..connection });
             }
         }
-        Ok(Connection { _slot: slot, ..self.dial(index, req).await? })
+        // In a box: a handshake is kilobytes long, and most requests need none.
+        Ok(Connection { _slot: slot, ..Box::pin(self.dial(index, req)).await? })
     }
 
     async fn slot(&self, index: usize) -> Option<OwnedSemaphorePermit> {
@@ -297,7 +298,7 @@ impl Pool {
         {
             return Ok(connection);
         }
-        let connection = self.dial(index, req).await?;
+        let connection = Box::pin(self.dial(index, req)).await?;
         let Some(own) = connection.share(false) else { return Ok(connection) };
         let now = self.net.now();
         let old = self.state().members[index].h2.replace((now, connection));

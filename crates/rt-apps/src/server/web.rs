@@ -231,7 +231,7 @@ async fn respond(
     let pages = chosen.site.map_or(&config.pages, |index| &config.sites[index].pages);
     let (parts, body) = request.into_parts();
     if pages.inspects && inspect::is_call(&parts) {
-        return inspect::answer(&net, &parts, body, config.think).await;
+        return Box::pin(inspect::answer(&net, &parts, body, config.think)).await;
     }
     let body = match collect(body).await {
         Ok(body) => body,
