@@ -277,11 +277,11 @@ mod tests {
         let known = (PROXY_AUTHORIZATION, format!("Basic {}", basic("alice", "secret")));
         let wrong = (PROXY_AUTHORIZATION, format!("Basic {}", basic("alice", "guess")));
         let (denied, looped) = ("http_request_denied", "proxy_loop_detected");
-        assert_eq!(ask("192.0.2.1", "a.example", 443, &[known.clone()]), Err((403, denied)));
+        assert_eq!(ask("192.0.2.1", "a.example", 443, std::slice::from_ref(&known)), Err((403, denied)));
         assert_eq!(ask("10.0.0.1", "a.example", 443, &[]), Err((407, denied)));
         assert_eq!(ask("10.0.0.1", "a.example", 443, &[wrong]), Err((407, denied)));
-        assert_eq!(ask("10.0.0.1", "a.example", 22, &[known.clone()]), Err((403, denied)));
-        assert_eq!(ask("10.0.0.1", "x.ads.example", 443, &[known.clone()]), Err((403, denied)));
+        assert_eq!(ask("10.0.0.1", "a.example", 22, std::slice::from_ref(&known)), Err((403, denied)));
+        assert_eq!(ask("10.0.0.1", "x.ads.example", 443, std::slice::from_ref(&known)), Err((403, denied)));
         let via = |text: &str| (VIA, text.to_owned());
         assert_eq!(ask("10.0.0.1", "a.example", 443, &[known.clone(), via("1.1 proxy")]), Err((502, looped)));
         assert!(ask("10.0.0.1", "a.example", 443, &[known.clone(), via("1.1 proxy2, 1.0 other")]).is_ok());

@@ -124,7 +124,7 @@ fn what_a_balancer_is_told_wrongly_is_refused() {
         &refused(&scenario("", rest)),
         &[
             "`lb` has no server `web-9`",
-            "`laptop` balances no connections",
+            "`laptop` balances nothing",
             "which of its servers?",
             "`server` has no effect with `cut`",
         ],
