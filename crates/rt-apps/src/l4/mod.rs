@@ -16,8 +16,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rt_base::{AppRecord, Nanos, ReqId, Wait};
-use rt_rules::Spread;
-use rt_rules::http::HealthCheck;
+pub use rt_rules::Spread;
+pub use rt_rules::http::HealthCheck;
 use rt_stack::ConnectOptions;
 
 pub use crate::balance::Shift;

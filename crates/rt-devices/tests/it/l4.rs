@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use rt_apps::l4::{Collect, Health, L4Balancer, Policy, Shift};
+use rt_apps::l4::{Collect, HealthCheck, L4Balancer, Shift, Spread};
 use rt_apps::{ConnectOptions, Net, StepResult};
 use rt_base::{AppRecord, LinkId, Nanos, Time, What};
 use rt_sim::LinkChange;
@@ -163,7 +163,7 @@ fn nobody_alive_is_a_reset() {
 #[test]
 fn checks_take_a_dead_server_out_and_bring_it_back() {
     let client = machine("client", "10.0.0.1/24").step(|net| ask_often(net, 60, seconds(1)));
-    let mut lan = world(|config| L4Balancer { health: Some(Health::default()), ..config }, client);
+    let mut lan = world(|config| L4Balancer { health: Some(HealthCheck::default()), ..config }, client);
     let at = |seconds: u64| Time::ZERO + Nanos::from_secs(seconds);
     lan.sim.change_link(at(10), LinkId(3), LinkChange::Cut);
     lan.sim.change_link(at(30), LinkId(3), LinkChange::Heal);
@@ -224,7 +224,7 @@ fn connections_that_stand_ready_save_a_handshake() {
             ask(&net, b"hello").await.unwrap();
             result(vec![net.now().since(begin).0.to_string()])
         });
-        let mut lan = world(|config| L4Balancer { warm, policy: Policy::SourceHash, ..config }, client);
+        let mut lan = world(|config| L4Balancer { warm, policy: Spread::SourceHash, ..config }, client);
         lan.step(0, 0).lines[0].parse::<u64>().unwrap()
     };
     let (cold, warm) = (took(0), took(2));
