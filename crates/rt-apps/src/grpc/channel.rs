@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -13,7 +14,7 @@ use rt_base::{AppRecord, ReqId};
 use rt_stack::ConnectOptions;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::{Code, Status};
@@ -57,12 +58,33 @@ impl Service<Request<Body>> for Wire {
 
 type Opened = Result<Wire, Status>;
 
+/// A connection that is being opened. Those who wait go on in the order in which they came; tokio's `watch` wakes them in an
+/// order that its own dice choose when its runtime is compiled in.
+#[derive(Default)]
+struct Opening {
+    found: OnceLock<Opened>,
+    told: Notify,
+}
+
+impl Opening {
+    async fn wait(&self) -> Opened {
+        loop {
+            let mut told = pin!(self.told.notified());
+            told.as_mut().enable();
+            if let Some(found) = self.found.get() {
+                return found.clone();
+            }
+            told.await;
+        }
+    }
+}
+
 /// The channel.
 pub(super) struct Channel {
     net: Net,
     target: Target,
     /// Told of by the task that opens the connection: it goes on when the call that began it is given up.
-    open: Mutex<Option<watch::Receiver<Option<Opened>>>>,
+    open: Mutex<Option<Arc<Opening>>>,
     /// The step's own request, to which name and certificate belong.
     req: ReqId,
     opened: Arc<AtomicU32>,
@@ -81,9 +103,9 @@ impl Channel {
     /// The connection, and whether it was there before.
     pub(super) async fn wire(&self) -> Result<(Wire, bool), Status> {
         let mut reused = true;
-        let mut opened = {
+        let opened = {
             let mut open = self.open.lock().await;
-            let dead = open.as_ref().is_none_or(|o| match &*o.borrow() {
+            let dead = open.as_ref().is_none_or(|o| match o.found.get() {
                 Some(Ok(wire)) => wire.sender.is_closed(),
                 Some(Err(_)) => true,
                 None => false,
@@ -94,20 +116,19 @@ impl Channel {
             }
             open.clone().expect("invariant: opened above")
         };
-        let found = opened.wait_for(Option::is_some).await;
-        let found = found.map_err(|_| Status::internal("the connection's task is gone"))?;
-        let wire = found.clone().expect("invariant: it was waited for")?;
-        Ok((wire, reused))
+        Ok((opened.wait().await?, reused))
     }
 
     /// Opens a connection, in a task of its own.
-    fn begin(&self) -> watch::Receiver<Option<Opened>> {
-        let (tell, opened) = watch::channel(None);
+    fn begin(&self) -> Arc<Opening> {
+        let opened = Arc::new(Opening::default());
+        let tell = Arc::clone(&opened);
         let (net, target, req) = (self.net.clone(), self.target.clone(), self.req);
         let count = Arc::clone(&self.opened);
         drop(self.net.spawn(async move {
             let wire = dial(&net, &target, req, &count).await;
-            let _ = tell.send(Some(wire));
+            let _ = tell.found.set(wire);
+            tell.told.notify_waiters();
         }));
         opened
     }
