@@ -64,6 +64,8 @@ drop_reasons! {
     NeighborQueueFull = "neighbor_queue_full", "too many packets waited for the neighbour";
     /// A filter rule or policy said drop.
     Filtered = "filtered", "a filter rule dropped it";
+    /// A middlebox does not know what is in it.
+    Ossified = "ossified", "a middlebox does not know what is in it";
     /// A filter rule said reject.
     Rejected = "rejected", "a filter rule rejected it";
     /// Conntrack calls it invalid.

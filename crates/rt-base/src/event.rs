@@ -124,6 +124,11 @@ pub enum What {
         /// From the program into the machine.
         inward: bool,
     },
+    /// A middlebox took away what it does not know.
+    Stripped {
+        /// Index of the rule.
+        rule: u32,
+    },
     /// The MSS option of a SYN was lowered.
     MssClamped {
         /// Index of the rule.

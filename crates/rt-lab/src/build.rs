@@ -112,6 +112,7 @@ fn stack_config(node: &Node) -> StackConfig {
         routes: node.routes.clone(),
         virtuals: virtuals(node),
         clamps: node.clamps.clone(),
+        ossified: node.ossified.clone(),
         tables: node.tables.iter().map(|t| t.routes.clone()).collect(),
         policies: node.policies.clone(),
         chains: node.chains.clone(),

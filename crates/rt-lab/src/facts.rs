@@ -72,6 +72,7 @@ pub(crate) fn of_node(node: &Node) -> NodeFacts {
             .collect(),
         policies: node.policies.iter().map(|p| fact(views::policy_route_line(node, p), &p.origin)).collect(),
         clamps: node.clamps.iter().map(|c| fact(views::clamp_line(node, c), &c.origin)).collect(),
+        ossified: node.ossified.iter().map(|o| fact(views::middlebox_line(node, o), &o.origin)).collect(),
         chains: node.chains.iter().map(|c| chain(node, c)).collect(),
         nat: node.nat.iter().map(|n| fact(views::nat_line(node, n), &n.origin)).collect(),
         limits: limits(node),

@@ -7,6 +7,7 @@ mod classify;
 mod conntrack;
 mod filter;
 pub mod http;
+mod middlebox;
 mod mss;
 mod nat;
 mod origin;
@@ -21,6 +22,7 @@ pub use filter::{
     Action, Chain, Construct, CtState, Filter, FlagsMatch, Flow, IcmpMatch, Limit, Match, Miss, Policy,
     PortRange, RejectWith,
 };
+pub use middlebox::{Newer, Ossified};
 pub use mss::{MssClamp, MssTarget};
 pub use nat::{NatAction, NatBehaviour, NatDepends, NatExhausted, NatPorts, NatRule, spread_table};
 pub use origin::Origin;

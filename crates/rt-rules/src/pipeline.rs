@@ -22,7 +22,8 @@ pub enum Stage {
     Ttl,
     /// The filter chain of this hook.
     Filter(HookPoint),
-    /// The MSS of SYNs is lowered ([`crate::MssClamp`]).
+    /// The MSS of SYNs is lowered ([`crate::MssClamp`]); what a middlebox does not know is dropped or taken away
+    /// ([`crate::Ossified`]).
     Mss,
     /// Source NAT: the rules for new flows, the entry's rewrite for others. Whoever passes may leave the machine.
     Snat,

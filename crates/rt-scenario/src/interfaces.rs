@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use rt_base::{InterfaceKind, NodeId, PortId};
-use rt_rules::{MssClamp, MssTarget};
+use rt_rules::{MssClamp, MssTarget, Ossified};
 
 use crate::diag::{Code, Span};
 use crate::model::{Node, NodeKind};
@@ -229,6 +229,20 @@ impl World<'_, '_> {
         }
     }
 
+    /// Reads `middlebox:` of a machine.
+    pub(crate) fn read_middlebox(&mut self, id: NodeId, value: &Value) {
+        for line in value.get("middlebox").map(Value::items).unwrap_or_default() {
+            let Some(text) = line.text() else { continue };
+            match rules_text::middlebox(text, &|name| self.find_port(id, name)) {
+                Ok((what, strips, when)) => {
+                    let origin = self.line(line.span);
+                    self.node(id).node.ossified.push(Ossified { when, what, strips, origin });
+                }
+                Err(why) => self.bad_rule(line.span, text, &why, MIDDLEBOX_HELP),
+            }
+        }
+    }
+
     /// Both directions of an interface are clamped to what it carries.
     pub(crate) fn clamp_at(&mut self, id: NodeId, port: PortId, span: Span) {
         let origin = self.line(span);
@@ -240,6 +254,8 @@ impl World<'_, '_> {
         }
     }
 }
+
+const MIDDLEBOX_HELP: &str = "lines look like `drop tcp option unknown`, `strip ecn`, `drop tls1.3 without compatibility tcp port 443`";
 
 /// The ways of a machine that lead through no tunnel, as its file says them.
 struct OuterWays {

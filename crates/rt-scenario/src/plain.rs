@@ -284,6 +284,7 @@ fn finish_node(world: &mut World<'_, '_>, id: NodeId, value: &Value) {
     }
     read_tables(world, id, value);
     world.read_clamps(id, value);
+    world.read_middlebox(id, value);
     world.node(id).node.stack.transparent = value.flag_at("transparent").unwrap_or(false);
     world.read_firewall(id, value);
     world.read_nat(id, value);

@@ -17,8 +17,10 @@ use rt_rules::{
 
 use crate::units;
 
+mod middlebox;
 mod nat;
 
+pub(crate) use middlebox::{middlebox, show_middlebox};
 pub(crate) use nat::{DEPENDS, EXHAUSTED, nat, show_nat, word_of};
 
 /// A firewall line.

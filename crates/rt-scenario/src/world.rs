@@ -427,6 +427,7 @@ fn empty_node(name: &str, kind: NodeKind, role: &str, origin: Origin) -> Node {
         tables: Vec::new(),
         policies: Vec::new(),
         clamps: Vec::new(),
+        ossified: Vec::new(),
         chains: Vec::new(),
         nat: Vec::new(),
         stack: plain_stack(),

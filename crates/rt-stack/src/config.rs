@@ -2,7 +2,9 @@
 
 use ipnet::IpNet;
 use rt_base::{InterfaceKind, MacAddr, PortId};
-use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, PortRange, ReversePath, Route, RoutePolicy};
+use rt_rules::{
+    Chain, ConntrackOptions, MssClamp, NatRule, Ossified, PortRange, ReversePath, Route, RoutePolicy,
+};
 
 use crate::tcp::TcpConfig;
 
@@ -19,6 +21,8 @@ pub struct StackConfig {
     pub tables: Vec<Vec<Route>>,
     /// Rules that lower the MSS of SYNs.
     pub clamps: Vec<MssClamp>,
+    /// What it does not know, and treats as an error in packets that pass.
+    pub ossified: Vec<Ossified>,
     /// Rules of policy routing, in order.
     pub policies: Vec<RoutePolicy>,
     /// Filter chains; a hook without one accepts everything.
@@ -57,6 +61,7 @@ impl Default for StackConfig {
             tables: Vec::new(),
             policies: Vec::new(),
             clamps: Vec::new(),
+            ossified: Vec::new(),
             chains: Vec::new(),
             reverse_path: Vec::new(),
             nat: Vec::new(),

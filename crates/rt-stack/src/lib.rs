@@ -36,6 +36,7 @@ mod inspect;
 mod ip;
 mod isn;
 mod listen;
+mod middlebox;
 mod mss;
 mod neighbor;
 mod nic;

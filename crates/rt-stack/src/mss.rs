@@ -4,6 +4,7 @@
 use rt_base::{Outbox, PortId, What};
 use rt_wire::checksum;
 
+use crate::middlebox::Mangling;
 use crate::packet::{ETHERNET, Packet, protocol};
 use crate::stack::Stack;
 
@@ -14,7 +15,7 @@ const MSS: u8 = 2;
 impl Stack {
     /// Stage Mss.
     pub(crate) fn clamp_mss(&mut self, packet: &mut Packet, out: &mut Outbox) {
-        let Some(clamps) = &self.clamps else { return };
+        let Some(Mangling { clamps, .. }) = self.mangling.as_deref() else { return };
         let start = ETHERNET + usize::from(packet.ip.header_len);
         let Some(at) = option_at(packet, start) else { return };
         let flow = packet.flow();

@@ -168,7 +168,7 @@ impl Stack {
     /// there are no hooks, and the neighbour is known.
     fn plain_way(&mut self, now: Time, dst: Ipv4Addr) -> Option<(Hop, (MacAddr, MacAddr))> {
         if !self.is_open()
-            || self.clamps.is_some()
+            || self.mangling.is_some()
             || self.path_mtu.is_some()
             || !self.destinations.is_plain()
         {

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rt_base::{ConnId, DropReason, EventId, Frame, FrameId, Outbox, Place, PortId, Rng, Time, What};
-use rt_rules::{Chain, ConntrackOptions, FORWARDED, LOCAL_IN, MssClamp, Routes, Stage};
+use rt_rules::{Chain, ConntrackOptions, FORWARDED, LOCAL_IN, Routes, Stage};
 use rt_wire::{ArpPacket, EthernetHeader, Ipv4Header, MacAddr, ethertype};
 
 use crate::api::EchoAnswer;
@@ -27,6 +27,7 @@ use crate::ip::fragment::fragment;
 use crate::ip::path_mtu::PathMtu;
 use crate::ip::reassembly::{Put, Reassembly};
 use crate::isn::Isn;
+use crate::middlebox::Mangling;
 use crate::neighbor::{Neighbors, Wait, Waiting};
 use crate::nic::{self, Nic};
 use crate::output::Pending;
@@ -62,8 +63,7 @@ pub struct Stack {
     pub(crate) path_mtu: Option<Box<PathMtu>>,
     pub(crate) limiter: Option<Box<Limiter>>,
     pub(crate) virtuals: Option<Box<Virtuals>>,
-    #[allow(clippy::box_collection)] // one word for a machine without
-    pub(crate) clamps: Option<Box<Vec<MssClamp>>>,
+    pub(crate) mangling: Option<Box<Mangling>>,
     pub(crate) fast_open: Option<Box<FastOpenMemory>>,
     pub(crate) syn_cookies: Option<Box<SynCookieJar>>,
 
@@ -163,7 +163,7 @@ impl Stack {
             reassembly: None,
             path_mtu: None,
             limiter: None,
-            clamps: (!config.clamps.is_empty()).then(|| Box::new(config.clamps)),
+            mangling: Mangling::of(config.clamps, config.ossified),
             virtuals: (!config.virtuals.is_empty()).then(Box::default),
             fast_open: None,
             syn_cookies: None,
@@ -359,7 +359,7 @@ impl Stack {
                 Stage::Filter(hook) => self.filter(now, hook, &mut packet, out),
                 Stage::Mss => {
                     self.clamp_mss(&mut packet, out);
-                    Step::On
+                    self.ossified(&mut packet, out)
                 }
                 Stage::Snat => self.snat(now, &mut packet, &mut proof, out),
                 Stage::Deliver => return self.deliver(now, packet, out),
@@ -468,7 +468,7 @@ impl Stack {
         let plain = self.acls.is_none()
             && self.destinations.is_plain()
             && self.passed_unseen.is_none()
-            && self.clamps.is_none()
+            && self.mangling.is_none()
             && usize::from(packet.ip.header_len) == Ipv4Header::LEN;
         let (Some(in_port), true, Some(until)) =
             (packet.in_port, plain, self.neighbors.good_until(hop.out, hop.next))

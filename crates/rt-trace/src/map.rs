@@ -67,6 +67,9 @@ pub struct NodeFacts {
     pub policies: Vec<RuleFacts>,
     /// Rules that lower the MSS, indices as in events.
     pub clamps: Vec<RuleFacts>,
+    /// What it does not know as a middlebox, indices as in events.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ossified: Vec<RuleFacts>,
     /// Filter chains.
     pub chains: Vec<ChainFacts>,
     /// NAT rules, indices as in events.

@@ -132,6 +132,7 @@ pub(super) fn bare(model: &mut Model, name: &str, (like, role): (NodeId, &str)) 
         tables: Vec::new(),
         policies: Vec::new(),
         clamps: Vec::new(),
+        ossified: Vec::new(),
         chains: Vec::new(),
         nat: Vec::new(),
         apps: Vec::new(),

@@ -16,6 +16,7 @@ mod l7;
 mod laws;
 mod lifts;
 mod no_loss;
+mod ossified;
 mod plots;
 mod reasons;
 mod rule_kinds;

@@ -135,6 +135,13 @@ pub(super) const NODE_KEYS: &[Key] = &[
         "Lowers the MSS of SYNs that pass: conditions as in a firewall line, then `size N`; what both interfaces carry without a size. `out ppp0`.",
     ),
     key(
+        "middlebox",
+        Ty::List(&Ty::Text),
+        "What it does not know and treats as an error in packets that pass: `drop` or `strip`, then `tcp option N`, `tcp option unknown` \
+         (SYNs with an option newer than timestamps) or `ecn` (SYNs that ask for it), or `drop tls1.3` (ServerHellos that choose it; \
+         `without compatibility` only those that do not look like TLS 1.2), then conditions as in a firewall line.",
+    ),
+    key(
         "transparent",
         Ty::Flag,
         "Whether it passes packets on unseen, as a cloud's router does: takes nothing from their TTL, answers no ping, and \

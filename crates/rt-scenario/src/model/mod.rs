@@ -5,7 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use rt_base::{InterfaceKind, MacAddr, Nanos, NodeId, PortId, SwitchPort};
-use rt_rules::{Chain, ConntrackOptions, MssClamp, NatRule, Origin, Route, RoutePolicy, SourceCheck};
+use rt_rules::{
+    Chain, ConntrackOptions, MssClamp, NatRule, Origin, Ossified, Route, RoutePolicy, SourceCheck,
+};
 use serde::{Deserialize, Serialize};
 
 mod balancer;
@@ -93,6 +95,9 @@ pub struct Node {
     /// Rules that lower the MSS of SYNs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clamps: Vec<MssClamp>,
+    /// What it does not know, and treats as an error in packets that pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ossified: Vec<Ossified>,
     /// Filter chains (Input, Forward, Output), and the access lists of all interfaces (Prerouting, Postrouting); absent ones
     /// accept all.
     pub chains: Vec<Chain>,

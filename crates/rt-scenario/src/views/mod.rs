@@ -20,8 +20,8 @@ pub use diagram::{dot, mermaid};
 pub use plain_yaml::plain_yaml;
 pub(crate) use text::PENDING_PEERING;
 pub use text::{
-    acl_direction, clamp_line, filter_line, is_pending_peering, is_vpc_router, nat_line, policy_line,
-    policy_route_line, text,
+    acl_direction, clamp_line, filter_line, is_pending_peering, is_vpc_router, middlebox_line, nat_line,
+    policy_line, policy_route_line, text,
 };
 
 use crate::model::{Model, Node, NodeKind};

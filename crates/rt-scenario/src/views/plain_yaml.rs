@@ -16,7 +16,7 @@ use crate::model::{
     BrowserOptions, Certificate, Direction, Interface, Issuer, Link, Model, Node, NodeKind, PortPolicy,
     SshHome, StackOptions, Zone,
 };
-use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
+use crate::rules_text::{show_clamp, show_filter, show_middlebox, show_nat, show_otherwise, show_policy};
 use crate::units::{show_bit_errors, show_duration, show_loss, show_queue, show_rate, show_share};
 use crate::world::plain_browser;
 
@@ -250,6 +250,12 @@ fn write_tables(out: &mut Writer, node: &Node, name: &dyn Fn(PortId) -> String) 
     }
     for clamp in &node.clamps {
         out.line(4, &format!("- {}", q(&show_clamp(clamp, name))));
+    }
+    if !node.ossified.is_empty() {
+        out.line(3, "middlebox:");
+    }
+    for rule in &node.ossified {
+        out.line(4, &format!("- {}", q(&show_middlebox(rule, name))));
     }
     if node.stack.transparent {
         out.line(3, "transparent: yes");

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use super::{by_site, kind_word, table_name};
 use crate::model::{App, Change, Interface, Issuer, Link, Model, Node, NodeKind, Pages};
-use crate::rules_text::{show_clamp, show_filter, show_nat, show_otherwise, show_policy};
+use crate::rules_text::{show_clamp, show_filter, show_middlebox, show_nat, show_otherwise, show_policy};
 use crate::units::{show_duration, show_loss, show_rate, show_share};
 use rt_base::{HookPoint, InterfaceKind, PortId};
 use rt_rules::{
-    Action, Chain, Construct, Filter, Match, MssClamp, NatRule, Origin, Policy, Route, RouteKind, RoutePolicy,
+    Action, Chain, Construct, Filter, Match, MssClamp, NatRule, Origin, Ossified, Policy, Route, RouteKind,
+    RoutePolicy,
 };
 
 /// The whole model as text.
@@ -79,6 +80,9 @@ fn write_node(out: &mut String, file: &str, node: &Node) {
     }
     for clamp in &node.clamps {
         let _ = writeln!(out, "      clamp-mss {}{}", clamp_line(node, clamp), origin(file, &clamp.origin));
+    }
+    for rule in &node.ossified {
+        let _ = writeln!(out, "      middlebox {}{}", middlebox_line(node, rule), origin(file, &rule.origin));
     }
     for policy in &node.policies {
         let _ =
@@ -344,6 +348,12 @@ pub fn nat_line(node: &Node, rule: &NatRule) -> String {
 #[must_use]
 pub fn clamp_line(node: &Node, clamp: &MssClamp) -> String {
     show_clamp(clamp, &|port| port_name(node, port))
+}
+
+/// What a middlebox does not know, in the words of the scenario file: `drop tcp option unknown`.
+#[must_use]
+pub fn middlebox_line(node: &Node, rule: &Ossified) -> String {
+    show_middlebox(rule, &|port| port_name(node, port))
 }
 
 /// A rule of policy routing in the words of the scenario file: `from 10.1.0.0/16 table blue`.

@@ -209,6 +209,7 @@ const ELSEWHERE: &[DropReason] = &[
     DropReason::NeighborUnreachable,
     DropReason::NeighborQueueFull,
     DropReason::Filtered,
+    DropReason::Ossified,
     DropReason::Rejected,
     DropReason::ReversePath,
     DropReason::ConntrackInvalid,

@@ -3,8 +3,8 @@
 
 use rt_base::{Condition, DropReason, HookPoint, Nanos, Place, PortId, What};
 use rt_rules::{
-    Action, Chain, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, Policy, PortRange, RejectWith,
-    ReversePath,
+    Action, Chain, CtState, Filter, FlagsMatch, IcmpMatch, Limit, Match, Newer, Ossified, Policy, PortRange,
+    RejectWith, ReversePath,
 };
 use rt_wire::{EthernetHeader, Ipv4Header, TcpFlags, protocol};
 
@@ -387,4 +387,26 @@ fn the_reverse_path_check_names_the_route_that_leads_elsewhere() {
     // The same source by the interface that leads to it.
     w.inject(1, 1, udp_frame(mac(1, 1), ("203.0.113.77", 7), (INSIDE, 53), b"x"));
     assert_eq!(w.drops().len(), 2);
+}
+
+#[test]
+fn a_middlebox_drops_what_it_does_not_know_or_takes_it_away() {
+    let asks = tcp_frame(INSIDE, OUTSIDE, TcpFlags::SYN | TcpFlags::ECE | TcpFlags::CWR);
+    let world = |strips| {
+        let rule = Ossified { when: Match::default(), what: Newer::Ecn, strips, origin: origin() };
+        routed(|router| router.ossified = vec![rule])
+    };
+    let mut w = world(false);
+    w.inject(1, 0, asks.clone());
+    w.inject(1, 0, syn());
+    w.run();
+    let here: Vec<_> = w.drops().into_iter().filter(|(node, ..)| *node == 1).collect();
+    assert_eq!(here, [(1, DropReason::Ossified, Place::Hook(HookPoint::Forward), 0)]);
+    // What is left of it is whole: the other end answers, and complains of no checksum.
+    let mut w = world(true);
+    w.inject(1, 0, asks);
+    w.run();
+    let reasons: Vec<_> = w.drops().into_iter().map(|(node, reason, ..)| (node, reason)).collect();
+    assert!(reasons.contains(&(2, DropReason::NoSocket)), "{reasons:?}");
+    assert!(!reasons.iter().any(|(_, reason)| *reason == DropReason::BadChecksum), "{reasons:?}");
 }

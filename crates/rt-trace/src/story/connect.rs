@@ -124,7 +124,7 @@ fn handshake(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
                 .with("win", syn.window),
         );
         for (i, mark) in syn.again.iter().enumerate() {
-            let text = format!("no answer yet, sent again (try {})", i + 2);
+            let text = format!("no answer yet, sent again (try {}){}", i + 2, plainer(tcp, syn, *mark));
             lines.push(Line::new("tcp.syn.again", "SYN →", text).at(mark.at).margin(at(mark)));
         }
     }
@@ -157,6 +157,22 @@ fn handshake(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
         lines.push(Line::new("tcp.refused", arrow, text).at(reset.mark.at).margin(at(&reset.mark)));
     }
     lines
+}
+
+/// What a SYN sent again goes without: a machine on the way may have dropped the first one for it.
+fn plainer(tcp: &TcpConversation, syn: &SynFacts, again: Mark) -> String {
+    let asked = |flags: u8| flags & (ECE | CWR) == ECE | CWR;
+    let copy = tcp.segments.iter().find(|s| s.mark == again).map_or(syn.flags, |s| s.flags);
+    let mut without = String::new();
+    //= rfc3168#6.1.1.1
+    if asked(syn.flags) && !asked(copy) {
+        without += ", no longer asking for ECN (RFC 3168, 6.1.1.1)";
+    }
+    //= rfc7413#4.1.3.1
+    if syn.fast_open_dropped == Some(again) {
+        without += ", without the Fast Open option (RFC 7413, 4.1.3.1)";
+    }
+    without
 }
 
 fn options(syn: &SynFacts) -> String {

@@ -1,6 +1,6 @@
 //! A failure in sentences: what the step came to, and the evidence on the wire that explains it.
 
-use rt_base::{AppRecord, Time};
+use rt_base::{AppRecord, DropReason, Time};
 
 use super::lookup;
 use super::model::Line;
@@ -46,6 +46,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         // A cut link is told with the silence that it made.
         None => lines.extend(drops(trouble).filter(|l| !(known && NO_RULE.contains(&l.code.as_str())))),
     }
+    lines.extend(no_older_version(step, conns, trouble));
     if lines.is_empty() {
         let said = step.requests.iter().rev().find_map(|r| r.end.filter(|e| !e.ok));
         let text = said.map_or_else(|| step.end.map_or("the run ended first", |e| e.summary), |e| e.note);
@@ -149,6 +150,29 @@ fn tls_trouble(step: &Step<'_, '_>, tcp: &TcpConversation) -> Vec<Line> {
         }
     }
     lines
+}
+
+/// A middlebox took the server's side of a handshake, and the client has asked for no older version since.
+fn no_older_version(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Option<Line> {
+    let taken = trouble.iter().find(|line| line.code == DropReason::Ossified.code())?;
+    let offered = |&conn: &usize| {
+        let tls = step.view.tcp(step.view.conns[conn].client).tls.as_ref()?;
+        let hello = tls.messages.iter().find_map(|message| match &message.what {
+            TlsMessageKind::ClientHello { versions, .. } => Some(versions),
+            _ => None,
+        })?;
+        (tls.version.is_none() && !hello.is_empty()).then(|| hello.clone())
+    };
+    let versions = conns.iter().find_map(offered)?;
+    let who = step.view.name(step.node);
+    let text = match &versions[..] {
+        [only] => format!("{who} has nothing to fall back to: it offers {only} and nothing older"),
+        all => format!(
+            "{who} offers {}, but falls back to none of them by itself: the server chooses, and its choice does not come",
+            words::list(all)
+        ),
+    };
+    Some(Line::new("tls.no_older_version", "so", text).at(Time(taken.at_ns.unwrap_or(0))))
 }
 
 /// A request that was sent and got no answer.

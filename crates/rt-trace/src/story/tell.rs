@@ -343,6 +343,13 @@ fn tunnel_line(view: &View<'_>, event: &Event) -> Option<Line> {
             Line::new(if *inward { "tun.in" } else { "tun.out" }, "tun", text).with("interface", name)
         }
         What::InStream { .. } => carried::line(view, event)?,
+        What::Stripped { rule } => {
+            let said = facts.and_then(|n| n.ossified.get(*rule as usize));
+            let text = said.map_or("what it does not know", |r| r.text.as_str());
+            Line::new("middlebox.strip", "middlebox", format!("takes away what it does not know: {text}"))
+                .margin(said.map_or(String::new(), |r| r.origin.clone()))
+                .with("rule", text)
+        }
         What::MssClamped { rule, from, to } => {
             let said = facts.and_then(|n| n.clamps.get(*rule as usize));
             Line::new("mss.clamp", "MSS", format!("lowered from {from} to {to}"))
@@ -372,6 +379,9 @@ pub(crate) fn rule_at(
     let facts = view.trace.map.nodes.get(event.node().index())?;
     if let Some(found) = guards::reverse_path(facts, event).or_else(|| guards::behind(facts, event)) {
         return Some(found);
+    }
+    if matches!(event.what, What::Drop { reason: rt_base::DropReason::Ossified, .. }) {
+        return facts.ossified.get(rule as usize).map(|rule| (rule.text.clone(), rule.origin.clone()));
     }
     let rule = match place {
         rt_base::Place::Route => facts.route(rule)?,
@@ -437,7 +447,7 @@ pub(crate) fn way_lines(view: &View<'_>, frame: FrameId, depth: u8) -> Vec<Line>
                 "tun.out" => handed = did.at_ns,
                 "nat.snat" | "nat.dnat" => words.push("NAT".into()),
                 "switch.flood" => words.push("sends it out of every port".into()),
-                "arp.wait" | "filter.log" => words.push(did.text.clone()),
+                "arp.wait" | "filter.log" | "middlebox.strip" => words.push(did.text.clone()),
                 "route.match" if i != 0 => words.extend(did.data.get("ttl").map(|t| format!("TTL {t}"))),
                 "tunnel.in" => {
                     let waited = handed.take().zip(did.at_ns).map_or(0, |(from, to)| to.saturating_sub(from));

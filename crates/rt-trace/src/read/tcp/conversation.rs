@@ -139,7 +139,12 @@ impl<'s> Conversation<'s> {
                 _ => &mut self.facts.syn_ack,
             };
             match slot {
-                Some(known) if known.again.len() < 64 => known.again.push(mark),
+                Some(known) if known.again.len() < 64 => {
+                    known.again.push(mark);
+                    if known.fast_open.is_some() && packet.fast_open.is_none() {
+                        known.fast_open_dropped.get_or_insert(mark);
+                    }
+                }
                 Some(_) => {}
                 None => *slot = Some(syn_facts(packet, mark)),
             }
@@ -259,6 +264,7 @@ fn syn_facts(packet: &TcpPacket<'_>, mark: Mark) -> SynFacts {
         sack_permitted: packet.sack_permitted,
         timestamps: packet.timestamps,
         fast_open: packet.fast_open,
+        fast_open_dropped: None,
         flags: packet.flags,
         ack: packet.ack,
     }

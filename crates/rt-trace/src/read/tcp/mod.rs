@@ -113,6 +113,9 @@ pub struct SynFacts {
     /// Bytes of the Fast Open cookie (RFC 7413); 0 where a client asks for one.
     #[serde(default)]
     pub fast_open: Option<u8>,
+    /// The first of the later copies that went without the Fast Open option of the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fast_open_dropped: Option<Mark>,
     /// Flags byte, as in [`Segment::flags`].
     #[serde(default)]
     pub flags: u8,
