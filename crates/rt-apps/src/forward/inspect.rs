@@ -3,16 +3,22 @@
 //! refuses the certificate.
 //!
 //! It speaks HTTP/1.1 on both sides, as squid does: HTTP/2 that the client offers is taken away from it. Not read is what is
-//! no TLS: such a tunnel is closed.
+//! no TLS: such a tunnel is closed. Whether a host is left alone is known once the client has named it: what it has said by
+//! then is passed on to the address that it wanted.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use rt_base::{AppRecord, ReqId, Wait};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::StartHandshake;
 
 use super::mint::HELLO;
 use super::policy::{self, Wanted};
-use super::{BoxStream, Desk, ForwardProxy, Seat, speak};
+use super::{BoxStream, Caller, Desk, ForwardProxy, Rewound, Seat, speak, tunnel};
 use crate::executor::BoxFuture;
 use crate::http::Linger;
 use crate::socket::HeldSyn;
@@ -29,17 +35,30 @@ pub(super) fn serve(desk: Arc<Desk>, near: BoxStream, peer: SocketAddr, wanted: 
     Box::pin(async move { read(&desk, near, peer, wanted).await })
 }
 
-async fn read(desk: &Arc<Desk>, near: BoxStream, peer: SocketAddr, mut wanted: Wanted) {
-    let Some(mint) = &desk.mint else { return };
+async fn read(desk: &Arc<Desk>, near: BoxStream, peer: SocketAddr, wanted: Wanted) {
     let Ok(Ok(hello)) = desk.net.timeout(HELLO, Wait::Timeout, hear(near)).await else { return };
+    let wanted = named(&hello, &wanted).unwrap_or(wanted);
+    end_here(desk, hello, peer, wanted).await;
+}
+
+/// Where the client means to go: the name in its hello tells.
+fn named<S>(hello: &StartHandshake<S>, wanted: &Wanted) -> Option<Wanted>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    Wanted::new(true, hello.client_hello().server_name()?, wanted.port)
+}
+
+async fn end_here<S>(desk: &Arc<Desk>, hello: StartHandshake<S>, peer: SocketAddr, wanted: Wanted)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Some(mint) = &desk.mint else { return };
     let offered = hello.client_hello();
     let alpn: Vec<String> = offered
         .alpn()
         .map(|names| names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
         .unwrap_or_default();
-    if let Some(named) = offered.server_name().and_then(|name| Wanted::new(true, name, wanted.port)) {
-        wanted = named;
-    }
     let text = format!(
         "shows {peer} a certificate for {} signed by {}; the client offers {}",
         wanted.host,
@@ -73,13 +92,12 @@ pub(super) async fn intercept(desk: Arc<Desk>, port: u16) {
     listener.hold();
     while let Ok(syn) = listener.next_syn().await {
         let Some(seat) = Seat::take(&desk) else { continue };
-        drop(desk.net.spawn(async move {
-            take(&seat.0, syn).await;
-        }));
+        drop(desk.net.spawn(take(seat, syn)));
     }
 }
 
-async fn take(desk: &Arc<Desk>, syn: HeldSyn) {
+async fn take(seat: Seat, syn: HeldSyn) {
+    let desk = Arc::clone(&seat.0);
     let server = syn.wanted();
     if desk.net.source_for(server.ip()) == Some(server.ip()) {
         return; // nobody redirected it: answering would be a loop
@@ -88,5 +106,50 @@ async fn take(desk: &Arc<Desk>, syn: HeldSyn) {
     let Ok(near) = syn.admit().await else { return };
     let peer = near.peer_addr();
     near.set_nodelay(true);
-    read(desk, Box::new(Linger::new(&desk.net, near)), peer, wanted).await;
+    let near = Taped { tape: Some(Vec::new()), stream: Linger::new(&desk.net, near) };
+    let Ok(Ok(mut hello)) = desk.net.timeout(HELLO, Wait::Timeout, hear(near)).await else { return };
+    let wanted = named(&hello, &wanted).unwrap_or(wanted);
+    let tape = hello.io.tape.take().unwrap_or_default();
+    if reads(&desk.config, &wanted) {
+        return end_here(&desk, hello, peer, wanted).await;
+    }
+    let near: Rewound<BoxStream> = Rewound { first: tape.into(), stream: Box::new(hello.io.stream) };
+    let caller = Caller { peer, ordinal: 0, inside: None };
+    tunnel::splice(seat, caller, wanted, server.ip(), near).await;
+}
+
+/// A stream whose first bytes are kept: what was read to see who is meant has to be passed on if it is left alone.
+struct Taped<S> {
+    /// Nothing is kept any more when `None`. rustls reads no endless ClientHello, so this is no endless tape.
+    tape: Option<Vec<u8>>,
+    stream: S,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Taped<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(tape) = &mut self.tape {
+            tape.extend_from_slice(&buf.filled()[before..]);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }

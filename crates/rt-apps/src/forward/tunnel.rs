@@ -1,6 +1,7 @@
 //! CONNECT (RFC 9110, 9.3.6): after the 200 the connection belongs to the client and the server.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -57,24 +58,52 @@ impl Desk {
             return Response::new(Body::default());
         }
         self.say_forward(&caller, ("CONNECT", &target), "tunnel", &why);
-        let req = self.net.new_req();
-        self.net.say(AppRecord::RequestBegin {
-            req,
-            parent: ReqId(0),
-            kind: ReqKind::Upstream,
-            method: "CONNECT".to_owned(),
-            target: wanted.authority(),
-        });
+        let req = self.begin_tunnel(&wanted);
         let reached = match self.pool.reach(req, &wanted, None).await {
             Ok(reached) => reached,
             Err(refusal) => {
-                let (status, note) = (refusal.status.as_u16(), refusal.why.clone());
-                self.net.say(AppRecord::RequestEnd { req, status, ok: false, body_bytes: 0, note });
+                self.end_tunnel(req, &refusal);
                 return self.fail(access, &refusal);
             }
         };
         drop(self.net.spawn(carry(seat, req, (caller, access), wanted, own, reached)));
         Response::new(Body::default())
+    }
+
+    fn begin_tunnel(&self, wanted: &Wanted) -> ReqId {
+        let req = self.net.new_req();
+        let (parent, kind) = (ReqId(0), ReqKind::Upstream);
+        let (method, target) = ("CONNECT".to_owned(), wanted.authority());
+        self.net.say(AppRecord::RequestBegin { req, parent, kind, method, target });
+        req
+    }
+
+    fn end_tunnel(&self, req: ReqId, refusal: &Refusal) {
+        let (status, note) = (refusal.status.as_u16(), refusal.why.clone());
+        self.net.say(AppRecord::RequestEnd { req, status, ok: false, body_bytes: 0, note });
+    }
+}
+
+/// A connection that was brought here and is left alone: to the address that the client wanted, unread.
+pub(super) async fn splice(
+    seat: Seat,
+    caller: Caller,
+    wanted: Wanted,
+    server: IpAddr,
+    near: Rewound<BoxStream>,
+) {
+    let desk = Arc::clone(&seat.0);
+    let access = Access::begin(&desk, caller.peer.ip(), "CONNECT", &wanted.authority(), None);
+    let req = desk.begin_tunnel(&wanted);
+    match desk.pool.reach(req, &wanted, Some(server)).await {
+        Ok(reached) => {
+            carry(seat, req, (caller, access), wanted, std::future::ready(Some(near)), reached).await;
+        }
+        // Nobody to tell: the client did not ask for a proxy, so its connection ends.
+        Err(refusal) => {
+            desk.end_tunnel(req, &refusal);
+            drop(desk.fail(access, &refusal));
+        }
     }
 }
 

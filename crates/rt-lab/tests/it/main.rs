@@ -10,6 +10,7 @@ mod forward;
 mod grpc;
 mod guards;
 mod hostile;
+mod intercepted;
 mod judges;
 mod l4;
 mod l7;
