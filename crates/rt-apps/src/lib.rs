@@ -16,6 +16,7 @@
 //! | [`wireguard`], [`tcp_tunnel`] | tunnels |
 //! | [`ssh`] | SSH: server, client, agent, jump hosts |
 //! | [`tls`], `http`, [`server`], [`browser`] | the web |
+//! | [`websocket`] | messages both ways |
 //! | [`proxy`], [`cache`] | requests passed on; what a CDN's edge keeps |
 //! | [`forward`] | a proxy on the client's side: CONNECT, blocking, inspection of TLS |
 //!
@@ -56,6 +57,7 @@ pub mod split;
 pub mod ssh;
 pub mod tcp_tunnel;
 pub mod tls;
+pub mod websocket;
 pub mod wireguard;
 
 pub use clock::{Elapsed, Sleep};

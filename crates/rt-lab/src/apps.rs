@@ -141,6 +141,7 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
                 think: *think,
                 silent: *silent,
                 idle: server::IdleLimits { unused: *idle_unused, used: *idle },
+                doors: crate::websocket::doors(&hosting.sockets),
                 ..WebServer::new(*port, page_set(pages))
             };
             drop(net.spawn(server.run(net.clone())));
@@ -328,6 +329,7 @@ fn once(step: &Step, machine: &str, shared: &Shared, browser: Option<&Browser>) 
         }
         (verb @ (Verb::Call { .. } | Verb::Flood { .. } | Verb::Spoof { .. }), _) => calls::step(step, verb),
         (Verb::Grpc(calls), _) => crate::grpc::step(step, calls, shared),
+        (Verb::WebSocket(talk), browser) => crate::websocket::step(step, talk, shared, browser),
         (Verb::Ssh { arguments, types }, _) => ssh::step(step, machine, &shared.homes, &arguments, &types),
         (Verb::Ping { target, count }, _) => Box::new(move |net| Box::pin(probe::ping(net, target, count))),
         (Verb::Trace { .. } | Verb::PathMtu { .. } | Verb::Send { .. } | Verb::Stream { .. }, _) => {

@@ -49,6 +49,7 @@ mod source;
 mod ssh;
 mod tables;
 mod tcp;
+mod websocket;
 mod world;
 
 pub use attach::{

@@ -48,7 +48,7 @@ pub(crate) fn read_server(value: &Value, certificate: Option<usize>) -> App {
 }
 
 /// Host, port and path of a URL that was found good.
-fn parts(text: &str) -> (bool, &str, u16, &str) {
+pub(crate) fn parts(text: &str) -> (bool, &str, u16, &str) {
     let secure = text.starts_with("https://");
     let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));

@@ -10,6 +10,7 @@ use crate::world::World;
 /// What each verb takes beside `do`, `after` and `background`; the verb's first word.
 const TAKES: &[(&str, &[&str])] = &[
     ("opens", &["source-port", "isn", "ecn", "fields"]),
+    (WEBSOCKET, &["source-port", "isn", "fields", "says", "binary", "times", "every", "listens", "timeout"]),
     ("reloads", &["source-port", "isn", "ecn", "fields"]),
     ("purges", &["source-port", "isn", "ecn", "fields"]),
     ("posts", &["source-port", "isn", "ecn", "json", "fields"]),
@@ -44,6 +45,9 @@ const TAKES: &[(&str, &[&str])] = &[
 /// What `calls` is called here when it calls a URL.
 const GRPC: &str = "calls https://";
 
+/// What `opens` is called here when it opens a WebSocket.
+const WEBSOCKET: &str = "opens wss://";
+
 /// Keys that every step takes.
 const ALWAYS: &[&str] = &["do", "after", "background"];
 
@@ -57,6 +61,7 @@ impl World<'_, '_> {
     pub(crate) fn idle_step_keys(&mut self, item: &Value, sentence: &Value, words: &[&str], tail_port: bool) {
         let first = match *words {
             ["calls", to, ..] if to.contains("://") => Some(GRPC),
+            ["opens", url, ..] if crate::websocket::is_one(url) => Some(WEBSOCKET),
             _ => words.first().copied(),
         };
         let Some((verb, takes)) = first.and_then(|w| TAKES.iter().find(|(verb, _)| *verb == w)) else {

@@ -48,6 +48,7 @@ mod tunnels;
 mod units;
 pub mod views;
 mod ways;
+mod websocket;
 mod world;
 
 pub use diag::{Code, Diagnostic, Severity, Snippet, Span, render_all};

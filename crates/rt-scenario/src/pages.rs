@@ -93,6 +93,7 @@ impl World<'_, '_> {
             sites,
             refuses_sni: refuses("sni"),
             refuses_host: refuses("host"),
+            sockets: self.read_sockets(value),
         }
     }
 

@@ -30,7 +30,7 @@ const VERBS: &[&str] = &[
     "spoofs",
     "runs ssh",
 ];
-const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop posts to URL`, `ops purges URL`, `laptop pings HOST`, \
+const FORMS: &str = "steps look like `laptop opens https://google.com/`, `laptop opens wss://shop.example/chat`, `laptop posts to URL`, `ops purges URL`, `laptop pings HOST`, \
                      `laptop looks up NAME`, `laptop connects to HOST:PORT`, `laptop traces the route to HOST`, \
                      `laptop finds the path MTU to HOST`, `laptop sends 10MB to HOST over TCP`, `laptop streams \
                      2Mbit/s for 10s to HOST over UDP`, `laptop calls HOST:PORT 20 times`, `laptop calls https://HOST:PORT/SERVICE/METHOD 8 times`, \
@@ -302,6 +302,7 @@ impl World<'_, '_> {
     /// Verb and target from the words behind the actor.
     fn verb(&mut self, sentence: &Value, words: &[&str], item: &Value) -> Option<(Verb, String)> {
         match *words {
+            ["opens", text] if crate::websocket::is_one(text) => self.open_websocket(sentence, text, item),
             ["opens", text] => {
                 let host = self.check_url(sentence, text)?;
                 Some((Verb::Open { url: text.to_owned() }, host))

@@ -171,6 +171,18 @@ impl Browser {
         Ok(Browser(Arc::new(Shared { net: net.clone(), options, pool, state: Mutex::new(state) })))
     }
 
+    /// The forward proxy that it uses.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&BrowserProxy> {
+        self.0.options.proxy.as_ref()
+    }
+
+    /// The certificate authorities that it trusts.
+    #[must_use]
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        self.0.pool.roots()
+    }
+
     /// Opens a page: the document, what it names, the drawing.
     pub async fn open(&self, url: &str, pins: StepPins) -> StepResult {
         self.0.step(pins, self.0.visit_page(url, false)).await

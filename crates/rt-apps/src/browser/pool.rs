@@ -137,6 +137,11 @@ impl Pool {
         }
     }
 
+    /// The certificate authorities that are trusted.
+    pub(super) fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.trust.roots
+    }
+
     /// Pins port and sequence number of the next connection.
     pub(super) fn pin(&self, pins: StepPins) {
         self.state().pins = pins;

@@ -29,6 +29,29 @@ pub struct BrowserProxy {
     pub except: Vec<String>,
 }
 
+impl BrowserProxy {
+    /// Whether it is asked for connections to `host`.
+    pub(crate) fn is_for(&self, host: &str) -> bool {
+        !self.except.iter().any(|pattern| matches(pattern, host, None))
+    }
+
+    /// A tunnel through it, for another program of the same machine.
+    ///
+    /// # Errors
+    /// What the proxy said instead.
+    pub(crate) async fn tunnel(
+        &self,
+        net: &Net,
+        stream: Linger<TcpStream>,
+        agent: &str,
+        (host, port): (&str, u16),
+    ) -> Result<Rewound<Linger<TcpStream>>, String> {
+        let via = Via { proxy: self.clone(), agent: agent.to_owned() };
+        let origin = Origin { secure: true, host: host.to_owned(), port };
+        via.tunnel(net, stream, &origin).await.map_err(|failure| failure.text)
+    }
+}
+
 /// A proxy with what is said to it of the browser.
 pub(super) struct Via {
     pub(super) proxy: BrowserProxy,
@@ -38,7 +61,7 @@ pub(super) struct Via {
 impl Via {
     /// Whether requests to `origin` go through it.
     pub(super) fn serves(&self, origin: &Origin) -> bool {
-        !self.proxy.except.iter().any(|pattern| matches(pattern, &origin.host, None))
+        self.proxy.is_for(&origin.host)
     }
 
     /// The proxy, as connections see it.

@@ -213,12 +213,12 @@ async fn serve(desk: &Arc<Desk>, stream: TcpStream) {
 }
 
 /// Bytes both ways.
-trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
 /// The client's connection, or what is inside a tunnel on it: without a name, for tunnels may be in tunnels.
-type BoxStream = Box<dyn Duplex>;
+pub(crate) type BoxStream = Box<dyn Duplex>;
 
 /// HTTP/1.1 on a stream: the connection itself, or what is inside an inspected tunnel.
 async fn speak(desk: &Arc<Desk>, stream: BoxStream, peer: SocketAddr, inside: Option<Wanted>) {

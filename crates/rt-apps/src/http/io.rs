@@ -1,4 +1,4 @@
-//! Any tokio stream as the I/O that hyper wants.
+//! Any tokio stream as the I/O that hyper wants, and back again once hyper has let go of it.
 
 use std::cell::Cell;
 use std::io;
@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
+use hyper::upgrade::Upgraded;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes read at once: a TLS record's worth.
@@ -65,5 +66,42 @@ impl<S: AsyncWrite + Unpin> hyper::rt::Write for HyperIo<S> {
         let HyperIo { stream, .. } = &mut *self;
         ready!(Pin::new(stream).poll_shutdown(cx))?;
         Poll::Ready(Ok(()))
+    }
+}
+
+/// A connection that speaks something else after a 101 or a CONNECT; what hyper had read too far comes first.
+pub(crate) struct UpgradedIo(Upgraded);
+
+impl UpgradedIo {
+    pub(crate) fn new(upgraded: Upgraded) -> UpgradedIo {
+        UpgradedIo(upgraded)
+    }
+}
+
+impl AsyncRead for UpgradedIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut own = hyper::rt::ReadBuf::new(buf.initialize_unfilled());
+        ready!(hyper::rt::Read::poll_read(Pin::new(&mut self.0), cx, own.unfilled()))?;
+        let filled = own.filled().len();
+        buf.advance(filled);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for UpgradedIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        hyper::rt::Write::poll_write(Pin::new(&mut self.0), cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        hyper::rt::Write::poll_flush(Pin::new(&mut self.0), cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        hyper::rt::Write::poll_shutdown(Pin::new(&mut self.0), cx)
     }
 }

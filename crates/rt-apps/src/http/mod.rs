@@ -22,7 +22,7 @@ pub(crate) use body::{Body, Relayed};
 pub(crate) use coding::{Coding, DECODED_LIMIT, decode};
 pub use idle::IdleLimits;
 pub(crate) use idle::{Delays, IdleEnd, LateEnd};
-pub(crate) use io::HyperIo;
+pub(crate) use io::{HyperIo, UpgradedIo};
 pub(crate) use linger::Linger;
 
 use crate::net::Net;

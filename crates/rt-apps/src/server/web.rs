@@ -19,6 +19,7 @@ use crate::names;
 use crate::net::Net;
 use crate::socket::TcpListener;
 use crate::tls::{Identity, ServerTls, TlsHooks};
+use crate::websocket::Doors;
 
 /// Longest request body that is read, bytes.
 pub(super) const BODY_LIMIT: usize = 1 << 20;
@@ -44,6 +45,8 @@ pub struct WebServer {
     pub silent: bool,
     /// How long it keeps connections on which nothing happens.
     pub idle: IdleLimits,
+    /// Paths where it speaks WebSocket, of whichever site.
+    pub doors: Doors,
 }
 
 /// One of several sites at an address.
@@ -79,6 +82,7 @@ impl WebServer {
             think: Nanos::ZERO,
             silent: false,
             idle: IdleLimits::default(),
+            doors: Doors::default(),
         }
     }
 
@@ -227,6 +231,10 @@ async fn respond(
             StatusCode::MISDIRECTED_REQUEST,
             "The certificate of this connection is not for the host that was asked for.",
         );
+    }
+    if config.doors.has(request.uri().path()) {
+        net.sleep(config.think, Wait::ServerThink).await;
+        return config.doors.open(&net, request);
     }
     let pages = chosen.site.map_or(&config.pages, |index| &config.sites[index].pages);
     let (parts, body) = request.into_parts();

@@ -32,3 +32,4 @@ mod told;
 mod traces;
 mod tunnels;
 mod verdicts;
+mod websocket;

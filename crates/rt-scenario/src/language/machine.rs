@@ -376,6 +376,7 @@ pub(super) static HTTP: Shape = Shape {
             "What it refuses: `sni`, a name in the handshake that no certificate is for (the alert unrecognized_name); \
              `host`, a host that the certificate of the connection is not for (421). Nothing by default, as nginx.",
         ),
+        super::websocket::WEBSOCKET,
         HTTP2,
         THINK,
         SILENT,

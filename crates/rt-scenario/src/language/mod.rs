@@ -15,6 +15,7 @@ mod sites;
 mod ssh;
 mod story;
 mod topology;
+mod websocket;
 
 use crate::shape::{Shape, Ty, key, must};
 #[cfg(test)]

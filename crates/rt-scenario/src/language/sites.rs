@@ -274,6 +274,7 @@ pub(super) static SERVICE: Shape = Shape {
                 "The places where it stands.",
             ),
             PAGES,
+            super::websocket::WEBSOCKET,
             HTTP2,
             key("think", Ty::Duration, "Time a server takes per request (20ms by default)."),
             super::proxy::CACHE_KEY,

@@ -86,13 +86,13 @@ pub(super) static STEP: Shape = Shape {
         must(
             "do",
             Ty::Text,
-            "The sentence: `WHO opens URL`, `posts to URL`, `purges URL` (a cache whose `purge-from` has WHO), `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `calls https://TARGET:PORT/SERVICE/METHOD [N times]` (gRPC; `http://` without TLS), `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow, and `every 10s for 5min` behind what is done once. `SITE.NAME*` acts for all devices of a `count`.",
+            "The sentence: `WHO opens URL`, `opens wss://TARGET/PATH` (WebSocket; `ws://` without TLS), `posts to URL`, `purges URL` (a cache whose `purge-from` has WHO), `pings TARGET`, `looks up NAME [TYPE]`, `connects to TARGET:PORT`, `traces the route to TARGET [using udp|icmp|tcp [port N]]`, `finds the path MTU to TARGET`, `sends SIZE to TARGET[:PORT] over [N] TCP [connections]`, `streams RATE for SPAN to TARGET[:PORT] over UDP|TCP` (both to a machine that runs a `sink`), `calls TARGET:PORT [N times]`, `calls https://TARGET:PORT/SERVICE/METHOD [N times]` (gRPC; `http://` without TLS), `floods TARGET:PORT with SYNs at N/s for SPAN`, `spoofs RST|SYN|UDP from A:P to B:P`, `spoofs answer NAME is ADDRESS from A:53 to B:P`, `runs ssh ARGUMENTS`; `after 2s` may follow, and `every 10s for 5min` behind what is done once. `SITE.NAME*` acts for all devices of a `count`.",
         ),
         key(
             "every",
             Ty::Span(0, HOUR),
             "With `sends`: look at the sender this often, as iperf's reports. With `calls`: pause between a reply and \
-             the next call.",
+             the next call. With `opens wss://...`: pause between an answer and what is said next.",
         ),
         key(
             "frame",
@@ -108,7 +108,7 @@ pub(super) static STEP: Shape = Shape {
         key(
             "fields",
             Ty::Map("field", &Ty::Text),
-            "`opens`, `reloads`, `posts`: fields of the requests, in place of the browser's own (`Authorization`, an API key).",
+            "`opens`, `reloads`, `posts`: fields of the requests (of a WebSocket's handshake), in place of the browser's own (`Authorization`, an API key).",
         ),
         key("after", Ty::Span(0, LONGEST_PAUSE.0), "Wait this long after the step before."),
         key("source-port", Ty::Port, "The source port of the first connection."),
@@ -132,9 +132,17 @@ pub(super) static STEP: Shape = Shape {
             "`calls`: so many calls at once, each on its own connection; with a URL each on its own stream.",
         ),
         super::grpc::JOBS,
+        super::websocket::SAYS,
+        super::websocket::BINARY,
+        super::websocket::TIMES,
+        super::websocket::LISTENS,
         super::grpc::DEADLINE,
         super::grpc::CANCEL_AFTER,
-        key("timeout", Ty::Span(1_000_000, HOUR), "`calls`: give up on a call after this (30s by default)."),
+        key(
+            "timeout",
+            Ty::Span(1_000_000, HOUR),
+            "`calls`, `opens wss://...`: give up on a call or an answer after this (30s by default).",
+        ),
         key("writes", Ty::Whole(1, 100), "`calls`: a request is written in so many pieces, its head first."),
         key("no-delay", Ty::Flag, "`calls`: TCP_NODELAY."),
         key("quick-ack", Ty::Flag, "`calls`: TCP_QUICKACK after each read."),
@@ -172,6 +180,8 @@ pub(crate) const FIGURES: &[Key] = &[
     ),
     key("hops", Ty::Between(Measure::Count), "How many hops `traces the route` counted to the target."),
     key("datagrams-lost", Ty::Between(Measure::Share), "Share of a stream's datagrams that did not arrive."),
+    key("messages-sent", Ty::Between(Measure::Count), "How many messages a WebSocket's client sent."),
+    key("messages-received", Ty::Between(Measure::Count), "How many messages it got."),
     key("jitter", Ty::Between(Measure::Time), "A stream's jitter at its end (RFC 3550)."),
     key("frames-lost", Ty::Between(Measure::Count), "How many frames of a stream did not arrive."),
     key("frames-late", Ty::Between(Measure::Count), "How many frames of a stream arrived after their time."),

@@ -19,6 +19,7 @@ mod ssh;
 mod story;
 mod tcp;
 mod web;
+mod websocket;
 
 pub use balancer::*;
 pub use forward::*;
@@ -29,6 +30,7 @@ pub use ssh::*;
 pub use story::*;
 pub use tcp::*;
 pub use web::*;
+pub use websocket::*;
 
 /// A whole checked scenario. Indices are ids: `nodes[3]` is `NodeId(3)`, `links[2]` is `LinkId(2)`.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::names::Steering;
 use super::web::{Hosting, Pages};
-use super::{GrpcCalls, GrpcServer};
+use super::{GrpcCalls, GrpcServer, Talk};
 
 /// Something that runs on a machine.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -308,6 +308,8 @@ pub enum Verb {
     },
     /// Calls a gRPC server.
     Grpc(GrpcCalls),
+    /// Opens a WebSocket and converses.
+    WebSocket(Talk),
     /// `ssh`, with these arguments.
     Ssh {
         /// As they were typed.

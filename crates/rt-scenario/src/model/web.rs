@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::SocketKind;
+
 /// What an HTTP server serves.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,7 +34,7 @@ pub struct PageFile {
     pub cache_control: Option<String>,
 }
 
-/// What a web server has for names other than those of its first certificate and default site.
+/// What a web server has beside its first certificate and default site.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Hosting {
     /// More certificates: indices into [`super::Model::certificates`].
@@ -47,4 +49,7 @@ pub struct Hosting {
     /// A host that the connection's certificate is not for gets 421.
     #[serde(default)]
     pub refuses_host: bool,
+    /// Paths where it speaks WebSocket, whatever the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<(String, SocketKind)>,
 }

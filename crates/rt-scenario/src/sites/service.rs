@@ -9,7 +9,7 @@ use rt_rules::http::PoolRules;
 use super::{Plan, Public, attach, known_place, publish, read_names, server_wire, with_length};
 use crate::apps::EDGE_THINK;
 use crate::diag::{Code, Span};
-use crate::model::{App, CacheRules, NodeKind, Pages, ProxyOptions};
+use crate::model::{App, CacheRules, Hosting, NodeKind, Pages, ProxyOptions, SocketKind};
 use crate::proxy::read_cache;
 use crate::routes::{read_balance, read_pool_rules};
 use crate::tree::{Key, Value};
@@ -22,6 +22,7 @@ struct Service<'v> {
     address_span: Span,
     anycast: bool,
     pages: Pages,
+    sockets: Vec<(String, SocketKind)>,
     certificate: Option<usize>,
     http2: bool,
     think: Nanos,
@@ -40,6 +41,7 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
         address_span: at.map_or(name.span, |v| v.span),
         anycast: edges.len() > 1,
         pages: world.read_pages(value.get("pages"), "hello"),
+        sockets: world.read_sockets(value),
         certificate: world.read_certificate(&name.text, value.get("certificate"), &names),
         http2: value.flag_at("http2").unwrap_or(true),
         think: value.duration_at("think").unwrap_or(Nanos::from_millis(20)),
@@ -131,7 +133,7 @@ fn build_server(
         silent: service.silent,
         idle_unused: None,
         idle: None,
-        hosting: Box::default(),
+        hosting: Box::new(Hosting { sockets: service.sockets.clone(), ..Hosting::default() }),
     });
     id
 }

@@ -14,6 +14,7 @@ mod routes_yaml;
 mod step_yaml;
 mod text;
 mod web_yaml;
+mod websocket_yaml;
 
 pub use crate::guard::reverse_path_word;
 pub use diagram::{dot, mermaid};

@@ -23,6 +23,7 @@ pub(super) fn step_line(step: &Step) -> String {
         }
         Verb::Call { .. } => call_keys(&mut entries, &step.verb),
         Verb::Grpc(calls) => super::grpc_yaml::calls(&mut entries, calls),
+        Verb::WebSocket(talk) => super::websocket_yaml::talk(&mut entries, talk),
         Verb::Flood { sources, .. } => {
             entries.put_if(*sources != calls::SOURCES, "sources", || sources.to_string());
         }

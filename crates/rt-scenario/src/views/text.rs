@@ -157,10 +157,7 @@ fn say_app(app: &App, name: &dyn Fn(PortId) -> String) -> String {
                 Pages::BuiltIn(set) => set.clone(),
                 Pages::Files(files) => format!("{} files", files.len()),
             };
-            let others = match hosting.sites.len() {
-                0 => String::new(),
-                n => format!(", and {}", rt_base::count(n as u64, "other site")),
-            };
+            let others = super::web_yaml::say_hosting(hosting);
             format!("{secure} on port {port}: {pages}{others}{}", quiet(silent))
         }
         App::Rpc { port, closes, .. } => {

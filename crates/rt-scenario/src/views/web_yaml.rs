@@ -43,4 +43,15 @@ pub(super) fn write_hosting(entries: &mut Entries, first: Option<usize>, hosting
     let words = [(hosting.refuses_sni, "sni"), (hosting.refuses_host, "host")];
     let words: Vec<String> = words.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned()).collect();
     entries.put_if(!words.is_empty(), "strict", || list(words));
+    let sockets = &hosting.sockets;
+    entries.put_if(!sockets.is_empty(), "websocket", || super::websocket_yaml::sockets(sockets));
+}
+
+/// The same in a few words.
+pub(super) fn say_hosting(hosting: &Hosting) -> String {
+    let others = match hosting.sites.len() {
+        0 => String::new(),
+        n => format!(", and {}", rt_base::count(n as u64, "other site")),
+    };
+    others + &super::websocket_yaml::say(&hosting.sockets)
 }

@@ -11,3 +11,4 @@ mod schema;
 mod shipped;
 mod views;
 mod web_browsing;
+mod websocket;

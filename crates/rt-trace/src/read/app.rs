@@ -1,10 +1,11 @@
 //! What is spoken on a stream: tells protocols apart by their first bytes and hands the bytes to the reader.
 
 use super::dns::DnsStream;
-use super::http::{H1, H2};
+use super::http::{Behind, H1, H2, Pieces};
 use super::ssh::Ssh;
 use super::tcp::{TcpApplication, TcpConversation};
 use super::tls::Session;
+use super::websocket::WebSocket;
 use super::{Limits, Secrets, Side, Span};
 
 /// Bytes looked at before giving up on telling the protocol.
@@ -40,6 +41,7 @@ enum Inner<'s> {
     Tls(Box<Tls<'s>>),
     H1(Box<H1>),
     Tunnel(Box<Tunnel<'s>>),
+    Upgraded(Box<(H1, WebSocket)>),
     H2(Box<H2>),
     Dns(Box<DnsStream>),
     Ssh(Box<Ssh<'s>>),
@@ -102,11 +104,12 @@ impl<'s> AppReader<'s> {
             Inner::Tls(tls) => tls.feed(from, bytes, span),
             Inner::H1(h1) => {
                 h1.feed(from, bytes, span);
-                if let Some(rest) = h1.take_tunnel() {
-                    self.enter(rest);
+                if let Some((what, rest)) = h1.take_behind() {
+                    self.enter(what, rest);
                 }
             }
             Inner::Tunnel(tunnel) => tunnel.inside.feed(from, bytes, span),
+            Inner::Upgraded(upgraded) => upgraded.1.feed(from, bytes, span),
             Inner::H2(h2) => h2.feed(from, bytes, span),
             Inner::Dns(dns) => dns.feed(from, bytes, span),
             Inner::Ssh(ssh) => ssh.feed(from, bytes, span),
@@ -115,8 +118,14 @@ impl<'s> AppReader<'s> {
     }
 
     /// From here on another protocol is spoken.
-    fn enter(&mut self, rest: Vec<(Side, Vec<u8>, Span)>) {
+    fn enter(&mut self, what: Behind, rest: Pieces) {
         let Inner::H1(asked) = std::mem::replace(&mut self.inner, Inner::Unknown) else { return };
+        if what == Behind::WebSocket {
+            let mut frames = WebSocket::new(self.limits);
+            rest.into_iter().for_each(|(from, bytes, span)| frames.feed(from, &bytes, span));
+            self.inner = Inner::Upgraded(Box::new((*asked, frames)));
+            return;
+        }
         // Tunnels in tunnels in plain text would nest readers without end.
         if self.depth >= DEEPEST {
             self.inner = Inner::H1(asked);
@@ -179,6 +188,12 @@ impl<'s> AppReader<'s> {
                 let carried = std::mem::take(&mut into.http);
                 asked.finish(into);
                 into.tunnel.splice(..0, std::mem::replace(&mut into.http, carried));
+            }
+            Inner::Upgraded(upgraded) => {
+                into.application = TcpApplication::Http1;
+                let (asked, frames) = *upgraded;
+                asked.finish(into);
+                into.websocket = Some(Box::new(frames.finish()));
             }
             Inner::H2(h2) => {
                 into.application = TcpApplication::Http2;

@@ -10,7 +10,7 @@
 //! The main entry is [`read_node`]; [`NodeReader`] is the same fed frame by frame.
 //!
 //! Hostile input: every reader here is bounded ([`Limits`]) and never panics; what cannot be read is said in a
-//! `problems` list, never guessed. Deliberate simplifications: QUIC, WebSocket payloads, TLS CBC and CCM suites, zstd bodies and
+//! `problems` list, never guessed. Deliberate simplifications: QUIC, WebSocket extensions, TLS CBC and CCM suites, zstd bodies and
 //! IPv6 extension headers other than none are not read (reported as sealed or unknown); a capture that starts in the
 //! middle of a connection gives segments and byte counts but no exchanges of HTTP/2 (HPACK needs the start).
 
@@ -28,6 +28,7 @@ mod ssh;
 mod tcp;
 mod tls;
 mod udp;
+mod websocket;
 
 pub use arp::ArpExchange;
 pub use dhcp::{DhcpExchange, DhcpMessage, DhcpOptionText};
@@ -47,6 +48,8 @@ pub use tls::{
     CertificateInfo, EarlyData, Secrets, TlsDirection, TlsMessage, TlsMessageKind, TlsSession, TlsVersion,
 };
 pub use udp::{Datagram, UdpConversation};
+pub(crate) use websocket::accept as websocket_accept;
+pub use websocket::{WebSocketFrame, WebSocketSession};
 
 use serde::{Deserialize, Serialize};
 

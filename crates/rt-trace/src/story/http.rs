@@ -55,6 +55,8 @@ fn same_url(a: &str, b: &str) -> bool {
     let plain = |url: &str| {
         let url = url.split('#').next().unwrap_or("").to_string();
         let url = url.replacen("https://", "s:", 1).replacen("http://", "h:", 1);
+        // WebSocket's schemes are those of its handshake (RFC 6455, 3).
+        let url = url.replacen("wss://", "s:", 1).replacen("ws://", "h:", 1);
         let (host, path) = url.split_once('/').unwrap_or((url.as_str(), ""));
         let host = if host.starts_with("s:") {
             host.strip_suffix(":443").unwrap_or(host)
@@ -301,6 +303,7 @@ fn site_words(record: &AppRecord) -> Option<String> {
 /// Reason phrases of the usual status codes (RFC 9110, 15).
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
+        101 => "Switching Protocols",
         200 => "OK",
         201 => "Created",
         204 => "No Content",
@@ -319,6 +322,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         413 => "Content Too Large",
         421 => "Misdirected Request",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         502 => "Bad Gateway",

@@ -46,6 +46,7 @@ mod upstream_lines;
 pub(crate) mod view;
 mod waits;
 mod ways;
+mod websocket;
 pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -371,6 +372,10 @@ fn chapters(
             }
             (ReqKind::Probe, _) if grpc::is_series(req) => chapters.push(grpc::tell(step, req, places)),
             (ReqKind::Probe, _) if grpc::is_call(step, req) => {}
+            (ReqKind::Probe, place) if websocket::is_one(req) => {
+                chapters.extend(place.map(|p| http::tell(step, req, *p)));
+                chapters.extend(place.and_then(|p| websocket::tell(step, req, *p)));
+            }
             (ReqKind::Probe, _) if calls::is_forged(req) => chapters.push(calls::forged(step, req)),
             (ReqKind::Probe, _) if req.used().next().is_none() && !opened_within(step, req, conns) => {
                 chapters.push(echo::tell(step, req));

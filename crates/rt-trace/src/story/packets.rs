@@ -223,6 +223,8 @@ fn tcp_carries(tcp: &TcpConversation, frame: FrameId, parts: &mut Vec<String>) {
         parts.extend(frames.filter(|f| touches(f.from, f.span)).map(|f| format!("HTTP/2 {}", f.kind)));
         parts.dedup();
     }
+    let frames = tcp.websocket.iter().flat_map(|w| &w.frames);
+    parts.extend(frames.filter(|f| touches(f.from, f.span)).map(super::websocket::carried).take(8));
     if parts.is_empty() {
         parts.push(format!("{} bytes of the stream", segment.len));
     }

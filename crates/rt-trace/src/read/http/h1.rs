@@ -1,8 +1,8 @@
 //! HTTP/1.0 and HTTP/1.1 (RFC 9112): heads by `httparse`, framing here.
 //!
 //! A response waits for its request's head, because the method decides whether it has a body. What cannot be framed
-//! stops that direction with a word in `problems`; nothing is guessed after it. After `101` the rest is not HTTP and is only
-//! counted by TCP; after a successful CONNECT it is somebody else's stream ([`H1::take_tunnel`]).
+//! stops that direction with a word in `problems`; nothing is guessed after it. After a successful CONNECT, and after
+//! `101` to WebSocket, the rest is for another reader ([`H1::take_behind`]); after another `101` it is only counted by TCP.
 
 use std::collections::VecDeque;
 
@@ -61,8 +61,20 @@ enum State {
     UntilClose,
     /// No longer HTTP, or not readable.
     Stopped,
-    /// Inside a tunnel.
+    /// Behind HTTP.
+    Behind(Behind),
+}
+
+/// Bytes of either side with what carried them.
+pub(crate) type Pieces = Vec<(Side, Vec<u8>, Span)>;
+
+/// What is spoken when HTTP is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Behind {
+    /// Whatever client and server like (RFC 9110, 9.3.6).
     Tunnel,
+    /// RFC 6455.
+    WebSocket,
 }
 
 /// How the body of a message is framed.
@@ -115,24 +127,22 @@ impl H1 {
         }
     }
 
-    /// What came behind a successful CONNECT, as soon as there is one: the rest is for another reader.
-    pub(crate) fn take_tunnel(&mut self) -> Option<Vec<(Side, Vec<u8>, Span)>> {
-        if self.sides[Side::Server.index()].state != State::Tunnel {
-            return None;
-        }
+    /// What came behind HTTP, as soon as it is over: the rest is for another reader.
+    pub(crate) fn take_behind(&mut self) -> Option<(Behind, Pieces)> {
+        let State::Behind(what) = self.sides[Side::Server.index()].state else { return None };
         let rest = [Side::Client, Side::Server].map(|side| {
             let half = &mut self.sides[side.index()];
             let bytes = std::mem::take(&mut half.buf);
             (side, half.origins.span(half.base, half.base + bytes.len() as u64), bytes)
         });
         let filled = rest.into_iter().filter(|(_, _, bytes)| !bytes.is_empty());
-        Some(filled.map(|(side, span, bytes)| (side, bytes, span)).collect())
+        Some((what, filled.map(|(side, span, bytes)| (side, bytes, span)).collect()))
     }
 
     /// Puts what was read into the conversation.
     pub(crate) fn finish(mut self, into: &mut TcpConversation) {
         for side in [Side::Client, Side::Server] {
-            if !matches!(self.sides[side.index()].state, State::Head | State::Stopped | State::Tunnel) {
+            if !matches!(self.sides[side.index()].state, State::Head | State::Stopped | State::Behind(_)) {
                 self.finish_message(side, false);
             }
         }
@@ -157,7 +167,7 @@ impl H1 {
                 State::ChunkSize => self.chunk_size(side, used),
                 State::ChunkEnd => self.chunk_end(side, used),
                 State::Trailers => self.trailers(side, used),
-                State::Tunnel => None,
+                State::Behind(_) => None,
                 State::Stopped => {
                     used = half.buf.len();
                     None
@@ -249,6 +259,7 @@ impl H1 {
             return Ok(());
         }
         let framing = response_framing(&method, status, version, &headers)?;
+        let speaks = value(&headers, "upgrade").is_some_and(|v| v.trim().eq_ignore_ascii_case("websocket"));
         self.waiting.pop_front();
         self.exchanges[index].response = Some(Response {
             status,
@@ -263,10 +274,11 @@ impl H1 {
         self.sides[Side::Server.index()].current = index;
         self.begin_body(Side::Server, &framing);
         if status == 101 {
-            self.sides.iter_mut().for_each(|half| half.state = State::Stopped);
+            let state = if speaks { State::Behind(Behind::WebSocket) } else { State::Stopped };
+            self.sides.iter_mut().for_each(|half| half.state = state);
         }
         if method == "CONNECT" && (200..300).contains(&status) {
-            self.sides.iter_mut().for_each(|half| half.state = State::Tunnel);
+            self.sides.iter_mut().for_each(|half| half.state = State::Behind(Behind::Tunnel));
         }
         Ok(())
     }

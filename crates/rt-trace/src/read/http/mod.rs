@@ -10,7 +10,7 @@ mod huffman;
 
 pub(crate) use grpc::show_fields;
 pub use grpc::{GrpcCall, GrpcMessage, GrpcStatus, ProtoField, ProtoValue};
-pub(crate) use h1::H1;
+pub(crate) use h1::{Behind, H1, Pieces};
 pub(crate) use h2::H2;
 use serde::{Deserialize, Serialize};
 

@@ -57,15 +57,8 @@ pub(super) fn lists(payload: &[u8]) -> Option<[String; 3]> {
 
 /// `SHA256:...` of a key, as ssh-keygen prints it.
 pub(super) fn fingerprint(blob: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::from("SHA256:");
-    for chunk in digest(&SHA256, blob).as_ref().chunks(3) {
-        let all = chunk.iter().enumerate().fold(0_u32, |all, (i, b)| all | u32::from(*b) << (16 - 8 * i));
-        for i in 0..=chunk.len() {
-            text.push(char::from(LETTERS[(all >> (18 - 6 * i) & 63) as usize]));
-        }
-    }
-    text
+    let digest = crate::read::websocket::base64(digest(&SHA256, blob).as_ref());
+    format!("SHA256:{}", digest.trim_end_matches('='))
 }
 
 /// The name of a message and what it says.

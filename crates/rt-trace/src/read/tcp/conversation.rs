@@ -81,6 +81,7 @@ impl<'s> Conversation<'s> {
             http: Vec::new(),
             tunnel: Vec::new(),
             http2: None,
+            websocket: None,
             dns: Vec::new(),
             problems: Vec::new(),
         };

@@ -49,6 +49,9 @@ pub struct TcpConversation {
     pub tunnel: Vec<HttpExchange>,
     /// HTTP/2's own frames and settings.
     pub http2: Option<Http2Session>,
+    /// What was said behind the last exchange, if that switched to WebSocket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<Box<crate::read::WebSocketSession>>,
     /// DNS exchanges over TCP.
     pub dns: Vec<DnsExchange>,
     /// What could not be read and why, in words.
