@@ -40,6 +40,7 @@ pub mod balance;
 pub mod bridge;
 pub mod browser;
 pub mod cache;
+mod cached;
 pub mod dhcp;
 pub mod dns;
 pub mod entropy;

@@ -12,6 +12,7 @@ use super::Desk;
 const LONGEST_URL: usize = 2_048;
 
 /// A request from its beginning to its line.
+#[derive(Clone)]
 pub(super) struct Access {
     begun: Time,
     client: IpAddr,

@@ -8,9 +8,9 @@
 //! | module | what |
 //! |---|---|
 //! | `policy` | who may, what is blocked: pure |
-//! | `pass` | one request: judge, cache, fetch, relay |
+//! | `pass` | one request: judge, ask the server |
 //! | `pool` | names, connections to servers |
-//! | `store` | joins the shared cache with those connections |
+//! | `store` | its way to the server and back, or out of the shared cache |
 //! | `tunnel`, `inspect`, `mint` | CONNECT: unread, or read with certificates made for it |
 //! | `log` | the access log in squid's format |
 //!
@@ -45,8 +45,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::mint::Mint;
 use self::policy::Wanted;
 use self::pool::Pool;
-use self::store::Store;
 use crate::cache::CacheOptions;
+use crate::cached::Cached;
 use crate::http::{HyperIo, Linger};
 use crate::net::Net;
 use crate::socket::TcpStream;
@@ -159,7 +159,7 @@ struct Desk {
     name: String,
     config: ForwardProxy,
     pool: Arc<Pool>,
-    store: Option<Arc<Store>>,
+    store: Option<Arc<Cached>>,
     mint: Option<Mint>,
     clients: AtomicUsize,
 }
@@ -171,7 +171,7 @@ impl Desk {
             net: net.clone(),
             name: net.name().to_string(),
             pool: Arc::new(Pool::new(net, config.idle, config.timeout, roots)),
-            store: config.cache.clone().map(|options| Arc::new(Store::new(net, options))),
+            store: config.cache.clone().map(|options| Arc::new(Cached::new(net, options, false))),
             mint: config.inspect.as_ref().map(|inspect| Mint::new(net, Arc::clone(&inspect.ca))),
             config,
             clients: AtomicUsize::new(0),

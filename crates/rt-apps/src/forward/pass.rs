@@ -7,28 +7,21 @@ use http::header::{DATE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENT
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Uri, Version};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
-use rt_base::{AppRecord, ReqId, ReqKind, Wait};
 
-use super::log::{Access, Ended, kind_of};
+use hyper::body::Incoming;
+use rt_base::{AppRecord, ReqId, Wait};
+
+use super::log::{Access, Ended};
 use super::policy::{self, FORWARDED, FORWARDED_FOR, Refusal, Reveals, Wanted};
 use super::pool::Connection;
+use super::store::Way;
 use super::{Caller, Desk};
-use crate::http::{Body, Relayed, date};
-use crate::proxy::{append, strip_hop_by_hop};
-use crate::server::{collect, page, put};
+use crate::cached::Source as _;
+use crate::http::{Body, date};
+use crate::proxy::{append, as_token, strip_hop_by_hop};
+use crate::server::{collect, escape, page, put};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-
-/// A server's response of which the head is there.
-pub(super) struct Fetched {
-    begun: Begun,
-    wanted: Wanted,
-    connection: Connection,
-    pub(super) parts: http::response::Parts,
-    pub(super) body: Incoming,
-}
 
 impl Desk {
     /// Answers one request of a client.
@@ -70,15 +63,13 @@ impl Desk {
         };
         // RFC 9112, 3.2.2: the target decides, whatever Host says.
         self.rewrite(&mut parts, &wanted, &caller);
+        let way = Way { desk: Arc::clone(&self), caller, access, wanted };
         match &self.store {
-            Some(store) => Arc::clone(store).serve(&self, (caller, access), wanted, &parts, body).await,
-            None => {
-                let req = self.net.new_req();
-                match self.fetch(req, &caller, &wanted, &parts, &body).await {
-                    Ok(fetched) => self.relay(fetched, access, "TCP_MISS", None, |_| {}),
-                    Err(refusal) => self.fail(access, &refusal),
-                }
-            }
+            Some(store) => Arc::clone(store).serve(&way, way.wanted.secure, &parts, body).await,
+            None => match way.fetch(self.net.new_req(), &parts, body).await {
+                Ok(fetched) => way.relay(fetched, None, |_| {}),
+                Err(refusal) => way.refuse(&refusal),
+            },
         }
     }
 
@@ -106,7 +97,7 @@ impl Desk {
                 append(
                     headers,
                     FORWARDED,
-                    &format!("for={node};by=_{};proto={proto}", token(&self.name)),
+                    &format!("for={node};by=_{};proto={proto}", as_token(&self.name)),
                     ", ",
                 );
             }
@@ -117,36 +108,7 @@ impl Desk {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) async fn fetch(
-        &self,
-        req: ReqId,
-        caller: &Caller,
-        wanted: &Wanted,
-        parts: &Parts,
-        body: &Bytes,
-    ) -> Result<Fetched, Refusal> {
-        let method = parts.method.to_string();
-        self.net.say(AppRecord::RequestBegin {
-            req,
-            parent: ReqId(0),
-            kind: ReqKind::Upstream,
-            method,
-            target: parts.uri.to_string(),
-        });
-        let mut begun = Begun { net: self.net.clone(), req, over: false };
-        match self.ask(req, caller, wanted, parts, body).await {
-            Ok((connection, response)) => {
-                let (parts, body) = response.into_parts();
-                Ok(Fetched { begun, wanted: wanted.clone(), connection, parts, body })
-            }
-            Err(refusal) => {
-                begun.end(refusal.status.as_u16(), &refusal.why);
-                Err(refusal)
-            }
-        }
-    }
-
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         req: ReqId,
         caller: &Caller,
@@ -194,49 +156,6 @@ impl Desk {
         }
     }
 
-    /// The server's response as the client gets it; `on_end` hears when the body is over, and gets it when it is to be kept
-    /// and no longer than `keep`.
-    pub(super) fn relay(
-        self: &Arc<Desk>,
-        fetched: Fetched,
-        access: Access,
-        result: &'static str,
-        keep: Option<u64>,
-        on_end: impl FnOnce(Relayed) + Send + 'static,
-    ) -> Response<Body> {
-        let Fetched { mut begun, wanted, connection, mut parts, body } = fetched;
-        begun.over = true;
-        let (req, status) = (begun.req, parts.status.as_u16());
-        let (server, kind) = (Some(connection.remote.ip()), kind_of(&parts.headers));
-        self.dress(&mut parts.headers);
-        parts.version = Version::default();
-        let desk = Arc::clone(self);
-        let body = Body::relay(body, keep, false, move |relayed| {
-            let (bytes, whole) = (relayed.bytes, relayed.whole);
-            if whole {
-                desk.pool.park(&wanted, connection);
-            }
-            on_end(relayed);
-            let note = if whole { "passed on" } else { "broke off" }.to_owned();
-            desk.net.say(AppRecord::RequestEnd { req, status, ok: whole, body_bytes: bytes, note });
-            access.end(&desk, &Ended { result, status, bytes, server, kind });
-        });
-        Response::from_parts(parts, body)
-    }
-
-    /// Takes a response's body whole, if it is no longer than `most`; the connection waits for the next request then.
-    pub(super) async fn take(&self, fetched: Fetched, most: u64, note: &str) -> Option<Bytes> {
-        let Fetched { mut begun, wanted, connection, parts, body } = fetched;
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let body = Limited::new(body, most).collect().await.ok()?.to_bytes();
-        self.pool.park(&wanted, connection);
-        begun.over = true;
-        let (status, body_bytes) = (parts.status.as_u16(), body.len() as u64);
-        let (req, note) = (begun.req, note.to_owned());
-        self.net.say(AppRecord::RequestEnd { req, status, ok: true, body_bytes, note });
-        Some(body)
-    }
-
     /// A response's fields on their way to the client.
     pub(super) fn dress(&self, headers: &mut HeaderMap) {
         strip_hop_by_hop(headers);
@@ -264,9 +183,9 @@ impl Desk {
         let headers = response.headers_mut();
         put(headers, DATE, &date(self.net.unix_time()));
         put(headers, SERVER, crate::server::SERVER);
-        put(headers, PROXY_STATUS, &format!("{}; error={}", token(&self.name), refusal.error));
+        put(headers, PROXY_STATUS, &format!("{}; error={}", as_token(&self.name), refusal.error));
         if refusal.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            put(headers, PROXY_AUTHENTICATE, &format!("Basic realm=\"{}\"", token(&self.name)));
+            put(headers, PROXY_AUTHENTICATE, &format!("Basic realm=\"{}\"", as_token(&self.name)));
         }
         let denied =
             matches!(refusal.status, StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED);
@@ -319,30 +238,6 @@ impl Desk {
     }
 }
 
-/// A request whose end must be said, also when the client goes away in the middle of it.
-struct Begun {
-    net: crate::net::Net,
-    req: ReqId,
-    /// Its end was said, or the response's body will say it.
-    over: bool,
-}
-
-impl Begun {
-    fn end(&mut self, status: u16, note: &str) {
-        let (req, note) = (self.req, note.to_owned());
-        self.net.say(AppRecord::RequestEnd { req, status, ok: false, body_bytes: 0, note });
-        self.over = true;
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        if !self.over {
-            self.end(0, "the client went away");
-        }
-    }
-}
-
 /// In origin form (RFC 9112, 3.2.1), Host first.
 fn outgoing(parts: &Parts, body: Bytes) -> Request<Body> {
     let mut headers = HeaderMap::with_capacity(parts.headers.len() + 1);
@@ -362,13 +257,4 @@ fn outgoing(parts: &Parts, body: Bytes) -> Request<Body> {
     *request.uri_mut() = Uri::from(target);
     *request.headers_mut() = headers;
     request
-}
-
-/// A name as a token (RFC 9110, 5.6.2).
-fn token(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '-' }).collect()
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

@@ -8,6 +8,7 @@
 //! Deliberate simplifications: no server push, no h2c, no CONNECT, no trailers made by us; HTTP/2 pseudo-headers go out
 //! in h2's order (`:method :scheme :authority :path`), Chrome's is `:method :authority :scheme :path`.
 
+mod begun;
 mod body;
 mod coding;
 mod idle;
@@ -18,6 +19,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+pub(crate) use begun::Begun;
 pub(crate) use body::{Body, Relayed};
 pub(crate) use coding::{Coding, DECODED_LIMIT, decode};
 pub use idle::IdleLimits;

@@ -13,7 +13,6 @@ use rt_rules::Spread;
 use rt_rules::http::{Asked, Forwarding, HttpRoute, PoolRules, Retry, Rewrite, Then, Tokens, normal_path};
 use rustls::pki_types::CertificateDer;
 
-use super::cached::Cached;
 use super::cdn::{CdnPlace, Rays};
 use super::fetch::{Way, comes_in_messages};
 use super::gate::Denied;
@@ -22,6 +21,7 @@ use super::pool::Pool;
 use super::watch;
 use crate::balance::Shift;
 use crate::cache::CacheOptions;
+use crate::cached::Cached;
 use crate::http::{Body, IdleLimits, date};
 use crate::net::Net;
 use crate::server::{self, Client, collect, open, page, put, serve};
@@ -160,7 +160,7 @@ pub(super) struct Caller {
 impl Proxy {
     fn new(net: Net, config: Edge) -> Proxy {
         let rays = config.cdn.map(|place| Arc::new(Rays::new(&net, place, config.port)));
-        let cached = config.cache.map(|options| Arc::new(Cached::new(&net, options, rays.clone())));
+        let cached = config.cache.map(|options| Arc::new(Cached::new(&net, options, rays.is_some())));
         let pool = |config: PoolConfig| {
             let shifts = config.shifts.clone();
             let pool = Arc::new(Pool::new(&net, config));
@@ -243,7 +243,7 @@ impl Proxy {
         }
         let mut response = match (&self.cached, payload) {
             (Some(cached), Payload::Whole(body)) => {
-                Box::pin(Arc::clone(cached).serve(&way, &parts, body)).await
+                Box::pin(Arc::clone(cached).serve(&way, caller.client.tls, &parts, body)).await
             }
             (_, payload) => way.forward(&parts, payload).await,
         };

@@ -2,6 +2,7 @@
 //!
 //! Not for: whether and where a request goes ([`super::edge`]), connections ([`super::pool`]).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +19,8 @@ use super::SERVED_BY;
 use super::edge::{Caller, Proxy, Upstream};
 use super::headers::{Dress, Payload, dress_response};
 use super::pool::{Busy, Choice, Connection, Pool};
-use crate::http::{Body, Relayed};
+use crate::cached::{From, Lack, Source};
+use crate::http::{Begun, Body, Relayed};
 use crate::net::Net;
 use crate::server::{page, put};
 
@@ -50,11 +52,16 @@ enum Trouble {
 /// No upstream gave a response: what the client is told.
 pub(super) struct Refusal {
     status: StatusCode,
-    pub(super) why: String,
+    why: String,
 }
 
 impl Refusal {
-    pub(super) fn page(&self) -> Response<Body> {
+    fn after(begun: &mut Begun, status: StatusCode, why: String) -> Refusal {
+        begun.end(status.as_u16(), &why);
+        Refusal { status, why }
+    }
+
+    fn page(&self) -> Response<Body> {
         page(self.status, &self.why)
     }
 }
@@ -64,7 +71,7 @@ pub(super) struct Fetched {
     begun: Begun,
     busy: Busy,
     connection: Connection,
-    pub(super) parts: http::response::Parts,
+    parts: http::response::Parts,
     body: Incoming,
 }
 
@@ -84,20 +91,15 @@ impl Way {
 
     /// Asks upstream and passes the response on.
     pub(super) async fn forward(&self, parts: &Parts, payload: Payload) -> Response<Body> {
-        match self.fetch(self.net().new_req(), parts, payload).await {
+        match self.ask(self.net().new_req(), parts, payload).await {
             Ok(fetched) => self.relay(fetched, None, |_| {}),
             Err(refusal) => refusal.page(),
         }
     }
 
     /// Tries until the head of a response is there.
-    pub(super) async fn fetch(
-        &self,
-        req: ReqId,
-        parts: &Parts,
-        mut payload: Payload,
-    ) -> Result<Fetched, Refusal> {
-        let mut begun = Begun { net: self.net().clone(), req, over: false };
+    async fn ask(&self, req: ReqId, parts: &Parts, mut payload: Payload) -> Result<Fetched, Refusal> {
+        let mut begun = Begun::new(self.net(), req);
         let mut course = Course::default();
         self.pool.state().budget.request(self.net().now());
         loop {
@@ -192,12 +194,12 @@ impl Way {
     fn give_up(&self, begun: &mut Begun, trouble: &Trouble, course: &Course) -> Refusal {
         if let (Trouble::Late, [only]) = (trouble, &course.failed[..]) {
             let why = format!("{} did not answer in time", self.pool.upstream(only.0).name);
-            return begun.give_up(StatusCode::GATEWAY_TIMEOUT, why);
+            return Refusal::after(begun, StatusCode::GATEWAY_TIMEOUT, why);
         }
         let late = matches!(trouble, Trouble::Late);
         let status = if late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
         let why = format!("no upstream took the request ({})", course.reasons.join("; "));
-        begun.give_up(status, why)
+        Refusal::after(begun, status, why)
     }
 
     /// Nobody is left to ask.
@@ -207,7 +209,7 @@ impl Way {
         }
         let text = format!("has nobody in {} to send it to", self.pool.name);
         self.proxy.step(self.caller, "nobody", text, candidates);
-        begun.give_up(StatusCode::SERVICE_UNAVAILABLE, "no upstream is in service".to_owned())
+        Refusal::after(begun, StatusCode::SERVICE_UNAVAILABLE, "no upstream is in service".to_owned())
     }
 
     /// One try with one upstream; a kept connection that turns out dead is replaced once, since nothing was answered.
@@ -259,59 +261,6 @@ impl Way {
         }
     }
 
-    /// The upstream's response as the client gets it; `on_end` hears when the body is over, and gets it when it is to be
-    /// kept and no longer than `keep`.
-    pub(super) fn relay(
-        &self,
-        fetched: Fetched,
-        keep: Option<u64>,
-        on_end: impl FnOnce(Relayed) + Send + 'static,
-    ) -> Response<Body> {
-        let Fetched { mut begun, busy, connection, mut parts, body } = fetched;
-        begun.over = true;
-        let (req, status) = (begun.req, parts.status.as_u16());
-        let net = self.net().clone();
-        dress_response(&mut parts.headers, &net.name());
-        let served_by = &self.pool.upstream(busy.index).name;
-        put(&mut parts.headers, SERVED_BY, served_by);
-        if let Some(cookie) = self.pool.rules.sticky.as_ref().filter(|_| self.wanted != Some(busy.index))
-            && let Ok(value) = HeaderValue::from_str(&format!("{cookie}={served_by}; Path=/; HttpOnly"))
-        {
-            parts.headers.append(SET_COOKIE, value);
-        }
-        parts.version = Version::default();
-        let pool = Arc::clone(&self.pool);
-        let at_once = comes_in_messages(&parts.headers);
-        let body = Body::relay(body, keep, at_once, move |relayed| {
-            let (body_bytes, whole) = (relayed.bytes, relayed.whole);
-            if whole {
-                pool.park(busy.index, connection);
-            }
-            drop(busy);
-            on_end(relayed);
-            let note = if whole { "passed on" } else { "broke off" };
-            net.tell(|| AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note: note.into() });
-        });
-        Response::from_parts(parts, body)
-    }
-
-    /// Takes a response's body whole, if it is no longer than `most`; the connection waits for the next request then.
-    pub(super) async fn take(&self, fetched: Fetched, most: u64, note: &str) -> Option<Bytes> {
-        let Fetched { mut begun, busy, connection, parts, body } = fetched;
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let body = Limited::new(body, most).collect().await.ok()?.to_bytes();
-        self.pool.park(busy.index, connection);
-        begun.over = true;
-        self.net().say(AppRecord::RequestEnd {
-            req: begun.req,
-            status: parts.status.as_u16(),
-            ok: true,
-            body_bytes: body.len() as u64,
-            note: note.to_owned(),
-        });
-        Some(body)
-    }
-
     fn say_begin(&self, req: ReqId, parts: &Parts, index: Option<usize>) {
         self.net().tell(|| {
             let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -360,31 +309,85 @@ pub(super) fn comes_in_messages(headers: &http::HeaderMap) -> bool {
     kind.starts_with("application/grpc") || kind.starts_with("text/event-stream")
 }
 
-/// A request whose end must be said, also when the client goes away in the middle of it.
-struct Begun {
-    net: Net,
-    req: ReqId,
-    /// Its end was said, or the response's body will say it.
-    over: bool,
-}
+impl Source for Way {
+    type Fetched = Fetched;
+    type Refusal = Refusal;
 
-impl Begun {
-    fn end(&mut self, status: u16, note: &str) {
-        let (req, note) = (self.req, note.to_owned());
-        self.net.say(AppRecord::RequestEnd { req, status, ok: false, body_bytes: 0, note });
-        self.over = true;
+    fn client(&self) -> (SocketAddr, u32) {
+        (self.caller.client.peer, self.caller.ordinal)
     }
 
-    fn give_up(&mut self, status: StatusCode, why: String) -> Refusal {
-        self.end(status.as_u16(), &why);
-        Refusal { status, why }
+    async fn fetch(&self, req: ReqId, parts: &Parts, body: Bytes) -> Result<Fetched, Refusal> {
+        self.ask(req, parts, Payload::Whole(body)).await
     }
-}
 
-impl Drop for Begun {
-    fn drop(&mut self) {
-        if !self.over {
-            self.end(0, "the client went away");
+    fn head(fetched: &Fetched) -> &http::response::Parts {
+        &fetched.parts
+    }
+
+    fn why(refusal: &Refusal) -> &str {
+        &refusal.why
+    }
+
+    fn relay(
+        &self,
+        fetched: Fetched,
+        keep: Option<u64>,
+        on_end: impl FnOnce(Relayed) + Send + 'static,
+    ) -> Response<Body> {
+        let Fetched { mut begun, busy, connection, mut parts, body } = fetched;
+        begun.handed_on();
+        let (req, status) = (begun.req(), parts.status.as_u16());
+        let net = self.net().clone();
+        dress_response(&mut parts.headers, &net.name());
+        let served_by = &self.pool.upstream(busy.index).name;
+        put(&mut parts.headers, SERVED_BY, served_by);
+        if let Some(cookie) = self.pool.rules.sticky.as_ref().filter(|_| self.wanted != Some(busy.index))
+            && let Ok(value) = HeaderValue::from_str(&format!("{cookie}={served_by}; Path=/; HttpOnly"))
+        {
+            parts.headers.append(SET_COOKIE, value);
         }
+        parts.version = Version::default();
+        let pool = Arc::clone(&self.pool);
+        let at_once = comes_in_messages(&parts.headers);
+        let body = Body::relay(body, keep, at_once, move |relayed| {
+            let (body_bytes, whole) = (relayed.bytes, relayed.whole);
+            if whole {
+                pool.park(busy.index, connection);
+            }
+            drop(busy);
+            on_end(relayed);
+            let note = if whole { "passed on" } else { "broke off" };
+            net.tell(|| AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note: note.into() });
+        });
+        Response::from_parts(parts, body)
+    }
+
+    async fn take(&self, fetched: Fetched, most: u64, note: &str) -> Option<Bytes> {
+        let Fetched { mut begun, busy, connection, parts, body } = fetched;
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let body = Limited::new(body, most).collect().await.ok()?.to_bytes();
+        self.pool.park(busy.index, connection);
+        begun.handed_on();
+        self.net().say(AppRecord::RequestEnd {
+            req: begun.req(),
+            status: parts.status.as_u16(),
+            ok: true,
+            body_bytes: body.len() as u64,
+            note: note.to_owned(),
+        });
+        Some(body)
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Body> {
+        refusal.page()
+    }
+
+    fn fail(&self, lack: Lack, why: &str) -> Response<Body> {
+        page(lack.status(), why)
+    }
+
+    fn dress(&self, _: From, response: &mut Response<Body>) {
+        dress_response(response.headers_mut(), &self.net().name());
     }
 }

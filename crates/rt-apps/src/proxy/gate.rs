@@ -12,7 +12,7 @@ use rt_rules::http::{ApiKeys, Asked, Auth, HttpRoute, LimitOf};
 use super::edge::{Caller, Proxy};
 use super::token;
 use crate::http::Body;
-use crate::server::{page, put};
+use crate::server::{escape, page, put};
 
 /// Tells upstreams whom the proxy found out; what a client sends under these names is removed.
 const USER: HeaderName = HeaderName::from_static("x-authenticated-user");
@@ -191,8 +191,4 @@ fn authenticate(auth: &Auth, given: Option<&HeaderValue>, now: u64) -> Result<St
             Ok(claims.subject)
         }
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }

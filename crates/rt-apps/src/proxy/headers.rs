@@ -97,13 +97,13 @@ impl Dress<'_> {
                 let quote = if host.contains(':') { "\"" } else { "" };
                 element += &format!(";host={quote}{host}{quote}");
             }
-            append(headers, FORWARDED, &format!("{element};by=_{}", token(self.proxy)), ", ");
+            append(headers, FORWARDED, &format!("{element};by=_{}", as_token(self.proxy)), ", ");
         }
     }
 }
 
-/// RFC 7239, 6.3: what an obfuscated name may have.
-fn token(name: &str) -> String {
+/// A name as a token (RFC 9110, 5.6.2) that may also stand for an obfuscated node (RFC 7239, 6.3).
+pub(crate) fn as_token(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
 }
 

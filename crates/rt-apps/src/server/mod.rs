@@ -17,7 +17,7 @@ mod serve;
 mod web;
 
 pub use crate::http::IdleLimits;
-pub(crate) use answer::{page, put};
+pub(crate) use answer::{escape, page, put};
 pub use pages::{PageFile, PageSet, Resource};
 pub(crate) use serve::{Client, serve};
 pub use web::{Site, Strict, WebServer};

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, IF_NONE_MATCH};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, Response, StatusCode};
 
+use super::answer::put;
 use super::pages::PageSet;
 use crate::http::{Body, Coding, date};
 
@@ -109,12 +110,6 @@ impl Recorded {
             put(response.headers_mut(), CONTENT_LENGTH, &self.body.len().to_string());
         }
         response
-    }
-}
-
-fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        headers.insert(name, value);
     }
 }
 

@@ -1,4 +1,7 @@
-//! A proxy with a cache: what [`SharedCache`] decides, done with real connections.
+//! A machine with a shared cache: what [`SharedCache`] decides, done with real connections.
+//!
+//! Not for: the decisions ([`crate::cache`]), nor how responses are fetched and passed on: that is a [`Source`]'s, of which
+//! there is one for proxies in front of servers and one for proxies in front of clients.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,16 +15,13 @@ use http::{Method, Response, StatusCode};
 use rt_base::{AppRecord, CacheDecision, CacheVerdict, Nanos, ReqId};
 use tokio::sync::Notify;
 
-use super::cdn::Rays;
-use super::edge::Caller;
-use super::fetch::{Fetched, Way};
-use super::headers::{Payload, append, dress_response};
 use crate::cache::{
     Arrival, Asker, CacheOptions, Course, Presented, Question, SharedCache, Ticket, Verdict, cache_status,
     cf_cache_status,
 };
-use crate::http::Body;
+use crate::http::{Body, Relayed};
 use crate::net::Net;
+use crate::proxy::append;
 use crate::server::{page, put};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -30,8 +30,89 @@ const CF_CACHE_STATUS: HeaderName = HeaderName::from_static("cf-cache-status");
 /// Bytes of an error page that are read to keep the connection.
 const ERROR_PAGE: u64 = 1 << 16;
 
+/// One request's way to what is not stored, and back to its client.
+pub(crate) trait Source: Clone + Send + Sync + 'static {
+    /// A response of which the head is there.
+    type Fetched: Send;
+    /// Why there is none.
+    type Refusal: Send;
+
+    /// Whose request it is: the connection, and the request's ordinal on it.
+    fn client(&self) -> (SocketAddr, u32);
+
+    /// Asks until the head of a response is there.
+    fn fetch(
+        &self,
+        req: ReqId,
+        parts: &Parts,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Self::Fetched, Self::Refusal>> + Send;
+
+    /// The head of a response.
+    fn head(fetched: &Self::Fetched) -> &http::response::Parts;
+
+    /// Why there is none, in words.
+    fn why(refusal: &Self::Refusal) -> &str;
+
+    /// The response as the client gets it; `on_end` hears when its body is over, and gets it when it is no longer than `keep`.
+    fn relay(
+        &self,
+        fetched: Self::Fetched,
+        keep: Option<u64>,
+        on_end: impl FnOnce(Relayed) + Send + 'static,
+    ) -> Response<Body>;
+
+    /// Takes a response's body whole, if it is no longer than `most` bytes.
+    fn take(
+        &self,
+        fetched: Self::Fetched,
+        most: u64,
+        note: &str,
+    ) -> impl Future<Output = Option<Bytes>> + Send;
+
+    /// What the client is told that gets nothing.
+    fn refuse(&self, refusal: &Self::Refusal) -> Response<Body>;
+
+    /// The same, for a reason of the cache's own.
+    fn fail(&self, lack: Lack, why: &str) -> Response<Body>;
+
+    /// A response out of the store, before it is signed.
+    fn dress(&self, how: From, response: &mut Response<Body>);
+}
+
+/// Why a client gets nothing, although nobody refused it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lack {
+    /// It wanted a stored response only, and there is none: 504 (RFC 9111, 5.2.1.7).
+    NotStored,
+    /// The body broke off, or is longer than what is kept: 502.
+    Broken,
+}
+
+impl Lack {
+    pub(crate) const fn status(self) -> StatusCode {
+        match self {
+            Lack::NotStored => StatusCode::GATEWAY_TIMEOUT,
+            Lack::Broken => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+/// How a response came to be given out of the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum From {
+    /// It lay there.
+    Stored,
+    /// It came just now.
+    Fetched,
+    /// It lay there, and was found to be still good.
+    Revalidated,
+    /// It lay there, and nothing newer was to be had.
+    OnError,
+}
+
 /// A cache, and those who wait for it.
-pub(super) struct Cached {
+pub(crate) struct Cached {
     net: Net,
     state: Mutex<State>,
     /// A request that others may wait for is over.
@@ -70,22 +151,23 @@ impl Drop for Lead {
 }
 
 impl Cached {
-    pub(super) fn new(net: &Net, options: CacheOptions, rays: Option<Arc<Rays>>) -> Cached {
+    /// `signs`: whether it speaks as the largest CDN does.
+    pub(crate) fn new(net: &Net, options: CacheOptions, signs: bool) -> Cached {
         let purges = !options.purge_from.is_empty();
         let state = State { cache: SharedCache::new(options), askers: 0, leaders: BTreeMap::new() };
-        Cached {
-            net: net.clone(),
-            state: Mutex::new(state),
-            over: Notify::new(),
-            signs: rays.is_some(),
-            purges,
-        }
+        Cached { net: net.clone(), state: Mutex::new(state), over: Notify::new(), signs, purges }
     }
 
-    /// Answers one request, from the store or from upstream.
-    pub(super) async fn serve(self: Arc<Cached>, way: &Way, parts: &Parts, body: Bytes) -> Response<Body> {
-        let caller = way.caller;
-        let question = Question::of(parts, caller.client.tls);
+    /// Answers one request, from the store or from its source; `secure`: it came by https.
+    pub(crate) async fn serve<S: Source>(
+        self: Arc<Cached>,
+        way: &S,
+        secure: bool,
+        parts: &Parts,
+        body: Bytes,
+    ) -> Response<Body> {
+        let caller = way.client();
+        let question = Question::of(parts, secure);
         if parts.method.as_str() == PURGE && self.purges {
             return self.purge(&question, caller);
         }
@@ -100,7 +182,7 @@ impl Cached {
                         Some(first) => Course { asked: first, then: Some((&decision, 0)), collapsed: true },
                         None => Course { asked: &decision, then: None, collapsed: false },
                     };
-                    return self.present(presented, course);
+                    return self.present(way, presented, From::Stored, course);
                 }
                 Verdict::ServeAndRevalidate(presented, ticket, fields) => {
                     let req = self.net.new_req();
@@ -108,7 +190,7 @@ impl Cached {
                     let lead = Lead { cached: Arc::clone(&self), asker, ticket: *ticket };
                     aside(way, req, with_fields(parts, fields), lead);
                     let course = Course { asked: &decision, then: None, collapsed: false };
-                    return self.present(presented, course);
+                    return self.present(way, presented, From::Stored, course);
                 }
                 Verdict::Wait { leader } => {
                     let whose = self.state().leaders.get(&leader).copied();
@@ -118,7 +200,7 @@ impl Cached {
                 }
                 Verdict::Refuse => {
                     self.say(ReqId(0), caller, None, &decision);
-                    let mut response = page(StatusCode::GATEWAY_TIMEOUT, &decision.why);
+                    let mut response = way.fail(Lack::NotStored, &decision.why);
                     let course = Course { asked: &decision, then: None, collapsed: false };
                     self.sign(response.headers_mut(), course);
                     return response;
@@ -138,8 +220,8 @@ impl Cached {
     }
 
     /// Forgets what a URI stands for, when a client asks that may. The origin is not told.
-    fn purge(&self, question: &Question, caller: Caller) -> Response<Body> {
-        let from = caller.client.peer.ip();
+    fn purge(&self, question: &Question, caller: (SocketAddr, u32)) -> Response<Body> {
+        let from = caller.0.ip();
         let (may, key, forgotten) = self.state().cache.purge_asked(question, from);
         let stored = rt_base::count(forgotten as u64, "stored response");
         let why = if may {
@@ -166,32 +248,33 @@ impl Cached {
     }
 
     /// Asks upstream; `None` when the cache is to be asked again.
-    async fn forward(
+    async fn forward<S: Source>(
         &self,
-        way: &Way,
+        way: &S,
         req: ReqId,
         (parts, body): (&Parts, &Bytes),
         lead: Lead,
         asked: &CacheDecision,
     ) -> Option<Response<Body>> {
-        let caller = way.caller;
-        let fetched = match way.fetch(req, parts, Payload::Whole(body.clone())).await {
+        let caller = way.client();
+        let fetched = match way.fetch(req, parts, body.clone()).await {
             Ok(fetched) => fetched,
             Err(refusal) => {
                 let now = self.now();
-                let saved = self.state().cache.failed(&lead.ticket, &refusal.why, now);
+                let saved = self.state().cache.failed(&lead.ticket, S::why(&refusal), now);
                 let Some((presented, then)) = saved else {
-                    let mut response = refusal.page();
+                    let mut response = way.refuse(&refusal);
                     let course = Course { asked, then: None, collapsed: false };
                     self.sign(response.headers_mut(), course);
                     return Some(response);
                 };
                 self.say(req, caller, None, &then);
-                return Some(self.present(presented, ended(asked, &then, 0)));
+                return Some(self.present(way, presented, From::OnError, ended(asked, &then, 0)));
             }
         };
-        let (status, came) = (fetched.parts.status, self.now());
-        let (arrival, then) = self.state().cache.answered(&lead.ticket, status, &fetched.parts.headers, came);
+        let (status, came) = (S::head(&fetched).status, self.now());
+        let (arrival, then) =
+            self.state().cache.answered(&lead.ticket, status, &S::head(&fetched).headers, came);
         if !matches!(then.verdict, CacheVerdict::Dynamic | CacheVerdict::Bypass) {
             self.say(req, caller, None, &then);
         }
@@ -205,12 +288,12 @@ impl Cached {
             Arrival::Keep if lead.ticket.needs_whole() => {
                 let presented = self.keep_whole(way, fetched, &lead, came).await;
                 Some(match presented {
-                    Some(presented) => self.present(presented, course),
-                    None => page(StatusCode::BAD_GATEWAY, "The origin's response broke off or is too long."),
+                    Some(presented) => self.present(way, presented, From::Fetched, course),
+                    None => way.fail(Lack::Broken, "The server's response broke off or is too long."),
                 })
             }
             Arrival::Keep => {
-                let (longest, stored) = (self.state().cache.longest(), fetched.parts.headers.clone());
+                let (longest, stored) = (self.state().cache.longest(), S::head(&fetched).headers.clone());
                 let mut response = way.relay(fetched, Some(longest), move |relayed| {
                     if let Some(body) = relayed.kept {
                         lead.store(status, &stored, body, came);
@@ -219,9 +302,13 @@ impl Cached {
                 self.sign(response.headers_mut(), course);
                 Some(response)
             }
-            Arrival::Renewed(presented) | Arrival::Stale(presented) => {
+            Arrival::Renewed(presented) => {
                 way.take(fetched, ERROR_PAGE, "the stored response is used").await;
-                Some(self.present(presented, course))
+                Some(self.present(way, presented, From::Revalidated, course))
+            }
+            Arrival::Stale(presented) => {
+                way.take(fetched, ERROR_PAGE, "the stored response is used").await;
+                Some(self.present(way, presented, From::OnError, course))
             }
             Arrival::Again => {
                 way.take(fetched, ERROR_PAGE, "a 304 for what is not stored").await;
@@ -230,21 +317,32 @@ impl Cached {
         }
     }
 
-    async fn keep_whole(&self, way: &Way, fetched: Fetched, lead: &Lead, came: Nanos) -> Option<Presented> {
-        let (status, headers) = (fetched.parts.status, fetched.parts.headers.clone());
+    async fn keep_whole<S: Source>(
+        &self,
+        way: &S,
+        fetched: S::Fetched,
+        lead: &Lead,
+        came: Nanos,
+    ) -> Option<Presented> {
+        let (status, headers) = (S::head(&fetched).status, S::head(&fetched).headers.clone());
         let longest = self.state().cache.longest();
         let body = way.take(fetched, longest, "kept").await?;
         Some(lead.store(status, &headers, body, came))
     }
 
-    fn ask(&self, question: &Question, caller: Caller, waited: bool) -> (Asker, Verdict, CacheDecision) {
+    fn ask(
+        &self,
+        question: &Question,
+        caller: (SocketAddr, u32),
+        waited: bool,
+    ) -> (Asker, Verdict, CacheDecision) {
         let now = self.now();
         let mut state = self.state();
         state.askers += 1;
         let asker = state.askers;
         let (verdict, decision) = state.cache.ask(question, asker, waited, now);
         if matches!(verdict, Verdict::Forward(..) | Verdict::ServeAndRevalidate(..)) {
-            state.leaders.insert(asker, (caller.client.peer, caller.ordinal));
+            state.leaders.insert(asker, caller);
         }
         (asker, verdict, decision)
     }
@@ -262,11 +360,17 @@ impl Cached {
     }
 
     /// A response out of the store.
-    fn present(&self, presented: Presented, course: Course<'_>) -> Response<Body> {
+    fn present<S: Source>(
+        &self,
+        way: &S,
+        presented: Presented,
+        how: From,
+        course: Course<'_>,
+    ) -> Response<Body> {
         let mut response = Response::new(Body::from(presented.body));
         *response.status_mut() = presented.status;
         *response.headers_mut() = presented.headers;
-        dress_response(response.headers_mut(), &self.net.name());
+        way.dress(how, &mut response);
         self.sign(response.headers_mut(), course);
         response
     }
@@ -278,11 +382,17 @@ impl Cached {
         }
     }
 
-    fn say(&self, req: ReqId, caller: Caller, leader: Option<(SocketAddr, u32)>, decision: &CacheDecision) {
+    fn say(
+        &self,
+        req: ReqId,
+        caller: (SocketAddr, u32),
+        leader: Option<(SocketAddr, u32)>,
+        decision: &CacheDecision,
+    ) {
         self.net.say(AppRecord::SharedCache {
             req,
-            downstream: caller.client.peer,
-            downstream_ordinal: caller.ordinal,
+            downstream: caller.0,
+            downstream_ordinal: caller.1,
             leader,
             decision: decision.clone(),
         });
@@ -318,17 +428,17 @@ fn with_fields(parts: &Parts, fields: HeaderMap) -> Parts {
 }
 
 /// Asks upstream while the client has its answer already (RFC 5861, 3).
-fn aside(way: &Way, req: ReqId, mut parts: Parts, lead: Lead) {
+fn aside<S: Source>(way: &S, req: ReqId, mut parts: Parts, lead: Lead) {
     parts.method = Method::GET;
     let way = way.clone();
-    drop(way.net().clone().spawn(async move {
-        let caller = way.caller;
+    let net = lead.cached.net.clone();
+    drop(net.spawn(async move {
         let cached = Arc::clone(&lead.cached);
-        let Ok(fetched) = way.fetch(req, &parts, Payload::Whole(Bytes::new())).await else { return };
-        let (status, came) = (fetched.parts.status, cached.now());
+        let Ok(fetched) = way.fetch(req, &parts, Bytes::new()).await else { return };
+        let (status, came) = (S::head(&fetched).status, cached.now());
         let (arrival, then) =
-            cached.state().cache.answered(&lead.ticket, status, &fetched.parts.headers, came);
-        cached.say(req, caller, None, &then);
+            cached.state().cache.answered(&lead.ticket, status, &S::head(&fetched).headers, came);
+        cached.say(req, way.client(), None, &then);
         if matches!(arrival, Arrival::Keep) {
             cached.keep_whole(&way, fetched, &lead, came).await;
         } else {
