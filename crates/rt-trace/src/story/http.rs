@@ -29,7 +29,7 @@ pub(crate) fn places(step: &Step<'_, '_>) -> BTreeMap<ReqId, Place> {
     }
     let mut all = BTreeMap::new();
     for (&(conn, exchange), &req) in &taken {
-        let used = step.requests.iter().find(|r| r.id == req).and_then(|r| r.used().last());
+        let used = step.view.requests.get(&(step.node, req)).and_then(|r| r.used().last());
         all.insert(req, Place { conn, exchange, reused: used.is_some_and(|u| u.reused) });
     }
     all
@@ -42,11 +42,11 @@ fn place(view: &View<'_>, req: &Req<'_>, taken: &BTreeMap<(usize, usize), ReqId>
     let free = |i: &usize| !taken.contains_key(&(conn, *i));
     let fits = |i: &usize| {
         let e = &tcp.http[*i];
-        e.request.method == req.method
-            && e.request.head.first.at >= req.begin.at
-            && same_url(&e.url(tcp.tls.is_some()), req.target)
+        e.request.method == req.method && same_url(&e.url(tcp.tls.is_some()), req.target)
     };
-    let exchange = (0..tcp.http.len()).filter(free).find(fits)?;
+    let index = view.index.end(view, view.conns[conn].client);
+    let until = req.end_at().unwrap_or(Time::MAX);
+    let exchange = index.begun_within(req.begin.at, until).into_iter().filter(free).find(fits)?;
     Some(Place { conn, exchange, reused: used.reused })
 }
 

@@ -20,6 +20,7 @@ mod forward;
 mod grpc;
 mod guards;
 mod http;
+mod index;
 mod life;
 mod listeners;
 mod lookup;
@@ -257,9 +258,9 @@ fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
 fn with_upstreams(view: &View<'_>, conns: &[usize]) -> Vec<usize> {
     let conns = &relay::with_behind(view, conns);
     let servers: BTreeSet<_> = conns.iter().filter_map(|&c| view.conns[c].server.map(|e| e.node)).collect();
-    let upstream = (0..view.conns.len())
-        .filter(|&c| servers.contains(&view.conns[c].client.node) && relay::concerns(view, conns, c))
-        .filter(|c| !conns.contains(c));
+    let opened = servers.iter().flat_map(|node| view.index.opened_by(*node));
+    let concerned = opened.copied().filter(|&c| !conns.contains(&c) && relay::concerns(view, conns, c));
+    let upstream: BTreeSet<usize> = concerned.collect();
     conns.iter().copied().chain(upstream).collect()
 }
 

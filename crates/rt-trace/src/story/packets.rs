@@ -8,9 +8,9 @@ use super::http::Place;
 use super::lookup;
 use super::model::PacketStory;
 use super::tell::Step;
-use super::view::{Req, View};
+use super::view::{End, Req, View};
 use super::{relay, upstream};
-use crate::read::{HttpExchange, Segment, Side, Span, TcpConversation, TlsMessageKind};
+use crate::read::{HttpExchange, Segment, Side, Span, TlsMessageKind};
 
 /// Packets listed per request at most.
 const LIMIT: usize = 400;
@@ -77,9 +77,9 @@ fn conn_frames(view: &View<'_>, place: Place, to: Time, frames: &mut BTreeSet<Fr
     let exchange = &view.tcp(conn.client).http[place.exchange];
     let from = if place.reused { exchange.request.head.first.at } else { Time::ZERO };
     for end in [Some(conn.client), conn.server].into_iter().flatten() {
-        for segment in &view.tcp(end).segments {
-            let sent = view.trace.sightings(segment.mark.frame).next().map_or(segment.mark.at, |c| c.at);
-            if sent >= from && sent <= to && (!place.reused || concerns(segment, exchange)) {
+        let segments = &view.tcp(end).segments;
+        for segment in view.index.end(view, end).sent_within(from, to).map(|at| &segments[at]) {
+            if !place.reused || concerns(segment, exchange) {
                 frames.insert(segment.mark.frame);
             }
         }
@@ -156,8 +156,7 @@ pub(crate) fn carries(view: &View<'_>, frame: FrameId) -> String {
         let conn = view.conns[conn];
         // The end that sent it knows it best: a copy may never have arrived.
         let sender = if from == Side::Client { Some(conn.client) } else { conn.server };
-        let tcp = view.tcp(sender.unwrap_or(conn.client));
-        tcp_carries(tcp, frame, &mut parts);
+        tcp_carries(view, sender.unwrap_or(conn.client), frame, &mut parts);
     } else {
         for exchange in view.read.values().flat_map(|r| &r.udp).flat_map(|u| &u.dns) {
             let question =
@@ -197,8 +196,9 @@ fn icmp_carries(view: &View<'_>, frame: FrameId) -> Option<String> {
     None
 }
 
-fn tcp_carries(tcp: &TcpConversation, frame: FrameId, parts: &mut Vec<String>) {
-    let Some(segment) = tcp.segments.iter().find(|s| s.mark.frame == frame) else { return };
+fn tcp_carries(view: &View<'_>, end: End, frame: FrameId, parts: &mut Vec<String>) {
+    let (tcp, index) = (view.tcp(end), view.index.end(view, end));
+    let Some(segment) = index.segment(frame).map(|at| &tcp.segments[at]) else { return };
     let (start, end) = (segment.offset, segment.offset + u64::from(segment.len));
     if segment.len == 0 {
         let flags = super::words::flags(segment.flags);
@@ -210,17 +210,16 @@ fn tcp_carries(tcp: &TcpConversation, frame: FrameId, parts: &mut Vec<String>) {
         return;
     }
     let touches = |from: Side, span: Span| from == segment.from && span.start < end && span.end > start;
-    for message in tcp.tls.iter().flat_map(|t| &t.messages) {
-        if touches(message.from, message.span) {
-            parts.extend(message_name(&message.what).map(str::to_string));
-        }
+    if let Some(tls) = &tcp.tls {
+        let names = index.messages(segment).into_iter().filter_map(|at| message_name(&tls.messages[at].what));
+        parts.extend(names.map(str::to_string));
     }
-    for exchange in &tcp.http {
-        http_carries(exchange, &touches, parts);
+    for at in index.exchanges(segment) {
+        http_carries(&tcp.http[at], &touches, parts);
     }
-    if parts.is_empty() {
-        let frames = tcp.http2.iter().flat_map(|h| &h.frames);
-        parts.extend(frames.filter(|f| touches(f.from, f.span)).map(|f| format!("HTTP/2 {}", f.kind)));
+    if let Some(http2) = tcp.http2.as_ref().filter(|_| parts.is_empty()) {
+        let frames = index.http2_frames(segment).into_iter().map(|at| &http2.frames[at]);
+        parts.extend(frames.map(|frame| format!("HTTP/2 {}", frame.kind)));
         parts.dedup();
     }
     let frames = tcp.websocket.iter().flat_map(|w| &w.frames);

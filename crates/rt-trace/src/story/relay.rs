@@ -63,8 +63,7 @@ pub(crate) fn behind(view: &View<'_>, place: Place) -> Option<Place> {
     let relay = view.relays.get(&place.conn)?;
     let conn = relay.behind?;
     let (_, asked) = exchange_of(view, place);
-    let same = |e: &HttpExchange| e.ordinal == asked.ordinal && e.stream == asked.stream;
-    let exchange = view.tcp(view.conns[conn].client).http.iter().position(same)?;
+    let exchange = view.index.end(view, view.conns[conn].client).exchange(asked)?;
     Some(Place { conn, exchange, reused: place.reused || relay.warm() })
 }
 

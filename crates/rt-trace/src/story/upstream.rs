@@ -318,11 +318,9 @@ fn place_of(view: &View<'_>, req: &Req<'_>) -> Option<Place> {
     let conn = view.conn_used(req.node, &used)?;
     let tcp = view.tcp(view.conns[conn].client);
     let path = req.target.splitn(4, '/').nth(3).map_or("/".to_string(), |p| format!("/{p}"));
-    let fits = |e: &HttpExchange| {
-        e.request.method == req.method
-            && e.request.target == path
-            && e.request.head.first.at >= used.at
-            && req.end_at().is_none_or(|end| e.request.head.first.at <= end)
+    let fits = |at: &usize| {
+        let request = &tcp.http[*at].request;
+        request.method == req.method && request.target == path
     };
     let alike = |other: &Req<'_>| {
         let on = other.used().last().is_some_and(|u| u.local == used.local && u.at == used.at);
@@ -330,7 +328,9 @@ fn place_of(view: &View<'_>, req: &Req<'_>) -> Option<Place> {
     };
     let before = view.requests.range((req.node, ReqId(0))..(req.node, req.id)).rev().map(|(_, r)| r);
     let earlier = before.take_while(|r| r.begin.at == req.begin.at).filter(|r| alike(r)).count();
-    let fitting = tcp.http.iter().enumerate().filter(|(_, e)| fits(e)).map(|(at, _)| at);
-    let exchange = fitting.clone().nth(earlier).or_else(|| fitting.clone().next())?;
+    let index = view.index.end(view, view.conns[conn].client);
+    let mut fitting = index.begun_within(used.at, req.end_at().unwrap_or(Time::MAX));
+    fitting.retain(fits);
+    let exchange = *fitting.get(earlier).or_else(|| fitting.first())?;
     Some(Place { conn, exchange, reused: used.reused })
 }

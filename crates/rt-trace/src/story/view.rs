@@ -11,6 +11,7 @@ use rt_base::{
     AppRecord, ConnId, DropReason, Event, FixedMap, FrameId, Nanos, NodeId, ReqId, ReqKind, Time, What,
 };
 
+use super::index::Index;
 use super::relay::Relay;
 use crate::read::{
     DnsExchange, HttpExchange, NodeExchanges, Secrets, SeenFrame, Side, TcpConversation, read_node,
@@ -45,6 +46,8 @@ pub(crate) struct View<'t> {
     /// What TCP recorded of each connection at its client and at its server: positions in the trace, in order.
     tcp_events: Vec<[Vec<u32>; 2]>,
     dns_frames: FixedMap<FrameId, ()>,
+    /// What is looked up for each request.
+    pub(crate) index: Index,
 }
 
 /// What was said of requests, by machine, client and the request's ordinal on its connection.
@@ -190,6 +193,7 @@ impl<'t> View<'t> {
             conn_of: FixedMap::default(),
             tcp_events: Vec::new(),
             dns_frames: FixedMap::default(),
+            index: Index::default(),
         };
         let own = own_addresses(trace);
         for conn in &mut view.conns {
@@ -208,6 +212,7 @@ impl<'t> View<'t> {
         }
         view.index_frames();
         view.index_tcp_events();
+        view.index = Index::new(&view);
         view.relays = super::relay::all(&view);
         view.asking = super::upstream::asking(&view);
         view
@@ -331,13 +336,9 @@ impl<'t> View<'t> {
 
     /// The connection that a request used at its machine: addresses as told, the latest opened by then.
     pub(crate) fn conn_used(&self, node: NodeId, used: &Used<'_>) -> Option<usize> {
-        let fits = |c: &Conn| {
-            let tcp = self.tcp(c.client);
-            c.client.node == node && tcp.client == used.local && tcp.server == used.remote
-        };
         let opened =
             |i: &usize| self.tcp(self.conns[*i].client).syn.as_ref().map_or(Time::ZERO, |s| s.mark.at);
-        let all = (0..self.conns.len()).filter(|&i| fits(&self.conns[i]));
+        let all = self.index.between(node, used.local, used.remote).iter().copied();
         let (before, after): (Vec<usize>, Vec<usize>) = all.partition(|i| opened(i) <= used.at);
         before.into_iter().max_by_key(opened).or_else(|| after.into_iter().min_by_key(opened))
     }
@@ -349,8 +350,8 @@ impl<'t> View<'t> {
         exchange: &HttpExchange,
     ) -> Option<(End, &HttpExchange)> {
         let end = self.conns[conn].server?;
-        let same = |e: &&HttpExchange| e.ordinal == exchange.ordinal && e.stream == exchange.stream;
-        self.tcp(end).http.iter().find(same).map(|e| (end, e))
+        let at = self.index.end(self, end).exchange(exchange)?;
+        Some((end, &self.tcp(end).http[at]))
     }
 
     /// The DNS exchanges, over UDP or TCP, of a request at its machine.
@@ -460,8 +461,8 @@ impl<'t> View<'t> {
 
     /// Requests of one machine whose parent is this one, in order of their beginning.
     pub(crate) fn children(&self, node: NodeId, parent: ReqId) -> Vec<&Req<'t>> {
-        let of_node = self.requests.range((node, ReqId(0))..=(node, ReqId(u32::MAX)));
-        let mut all: Vec<&Req<'t>> = of_node.map(|(_, r)| r).filter(|r| r.parent == parent).collect();
+        let of = self.index.children(node, parent).iter();
+        let mut all: Vec<&Req<'t>> = of.filter_map(|id| self.requests.get(&(node, *id))).collect();
         all.sort_by_key(|r| self.trace.position(r.begin.id));
         all
     }
