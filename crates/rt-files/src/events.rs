@@ -12,7 +12,7 @@ use rt_base::Event;
 
 const MAGIC: [u8; 4] = *b"RTEV";
 /// Raised when the encoding of an event changes.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
 /// A chunk is handed on when it holds so many bytes.
 const CHUNK: usize = 64 << 10;
 /// No chunk is longer: it ends with the first event that fills it.
