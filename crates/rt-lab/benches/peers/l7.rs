@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rt_apps::measure::{LoadOptions, load};
 use rt_apps::proxy::{Edge, Upstream, UpstreamTls};
-use rt_apps::server::{IdleLimits, PageSet, Resource, Strict, WebServer};
+use rt_apps::server::{PageSet, Resource, WebServer};
 use rt_apps::tls::{Authority, CertificateSpec, Identity, SignedBy};
 use rt_base::{Nanos, Signal, Time};
 use rt_devices::Host;
@@ -113,15 +113,9 @@ fn world(way: Way, identity: Identity, authority: &Authority, requests: u32) -> 
     });
     let page = Resource::new("application/octet-stream", vec![7; BODY_BYTES]);
     let web = |port: u16, identity: Option<Identity>| WebServer {
-        port,
         identities: identity.into_iter().collect(),
         http2: true,
-        pages: PageSet::new("bench", [("/".to_owned(), page)]),
-        sites: Vec::new(),
-        strict: Strict::default(),
-        think: Nanos::ZERO,
-        silent: false,
-        idle: IdleLimits::default(),
+        ..WebServer::new(port, PageSet::new("bench", [("/".to_owned(), page)]))
     };
     let start = |server: WebServer| {
         move |runtime: &mut rt_apps::Runtime| {
