@@ -96,5 +96,7 @@ where
             return to.shutdown().await;
         }
         to.write_all(&piece[..n]).await?;
+        // TLS may have taken it without having sent it.
+        to.flush().await?;
     }
 }

@@ -122,7 +122,8 @@ fn address(text: &str, except: Vec<String>) -> Option<BrowserProxy> {
 
 /// Whom a step's machine looks up and asks: the target, or the proxy of a browser that leaves the rest to it.
 pub(crate) fn asked<'w>(world: &'w World<'_, '_>, draft: &'w StepDraft) -> &'w str {
-    let browses = matches!(draft.step.verb, Verb::Open { .. } | Verb::Reload { .. } | Verb::Post { .. });
+    use Verb::{Open, Post, Reload, WebSocket};
+    let browses = matches!(draft.step.verb, Open { .. } | Reload { .. } | Post { .. } | WebSocket(_));
     let proxy = world.nodes[draft.step.node.index()].node.browser.proxy.as_ref().filter(|_| browses);
     let fits = |pattern: &str| match pattern.strip_prefix('.') {
         Some(domain) => draft.target == domain || draft.target.ends_with(pattern),

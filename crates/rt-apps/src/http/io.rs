@@ -72,8 +72,8 @@ impl<S: AsyncWrite + Unpin> hyper::rt::Write for HyperIo<S> {
 /// A connection that speaks something else after a 101 or a CONNECT; what hyper had read too far comes first.
 pub(crate) struct UpgradedIo(Upgraded);
 
-impl UpgradedIo {
-    pub(crate) fn new(upgraded: Upgraded) -> UpgradedIo {
+impl From<Upgraded> for UpgradedIo {
+    fn from(upgraded: Upgraded) -> UpgradedIo {
         UpgradedIo(upgraded)
     }
 }

@@ -18,7 +18,7 @@ use super::fetch::{Way, comes_in_messages};
 use super::gate::Denied;
 use super::headers::{Payload, change, rewrite};
 use super::pool::Pool;
-use super::watch;
+use super::{upgrade, watch};
 use crate::balance::Shift;
 use crate::cache::CacheOptions;
 use crate::cached::Cached;
@@ -242,6 +242,7 @@ impl Proxy {
             self.rewrite(caller, &mut parts, &route.rewrite);
         }
         let mut response = match (&self.cached, payload) {
+            _ if upgrade::is_asked(&parts) => Box::pin(way.upgrade(parts)).await,
             (Some(cached), Payload::Whole(body)) => {
                 Box::pin(Arc::clone(cached).serve(&way, caller.client.tls, &parts, body)).await
             }
@@ -264,6 +265,7 @@ impl Proxy {
             wanted,
             timeout,
             retry: Arc::clone(retry),
+            upgrades: false,
         }
     }
 

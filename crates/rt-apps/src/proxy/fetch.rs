@@ -19,6 +19,7 @@ use super::SERVED_BY;
 use super::edge::{Caller, Proxy, Upstream};
 use super::headers::{Dress, Payload, dress_response};
 use super::pool::{Busy, Choice, Connection, Pool};
+use super::upgrade;
 use crate::cached::{From, Lack, Source};
 use crate::http::{Begun, Body, Relayed};
 use crate::net::Net;
@@ -35,6 +36,8 @@ pub(super) struct Way {
     /// How long one try may take until the response begins.
     pub(super) timeout: Nanos,
     pub(super) retry: Arc<Retry>,
+    /// To go on with WebSocket: over an HTTP/1.1 connection of its own.
+    pub(super) upgrades: bool,
 }
 
 /// Why an upstream gave no response that the client gets.
@@ -56,22 +59,22 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn after(begun: &mut Begun, status: StatusCode, why: String) -> Refusal {
+    pub(super) fn after(begun: &mut Begun, status: StatusCode, why: String) -> Refusal {
         begun.end(status.as_u16(), &why);
         Refusal { status, why }
     }
 
-    fn page(&self) -> Response<Body> {
+    pub(super) fn page(&self) -> Response<Body> {
         page(self.status, &self.why)
     }
 }
 
 /// An upstream's response of which the head is there.
 pub(super) struct Fetched {
-    begun: Begun,
-    busy: Busy,
-    connection: Connection,
-    parts: http::response::Parts,
+    pub(super) begun: Begun,
+    pub(super) busy: Busy,
+    pub(super) connection: Connection,
+    pub(super) parts: http::response::Parts,
     body: Incoming,
 }
 
@@ -98,7 +101,12 @@ impl Way {
     }
 
     /// Tries until the head of a response is there.
-    async fn ask(&self, req: ReqId, parts: &Parts, mut payload: Payload) -> Result<Fetched, Refusal> {
+    pub(super) async fn ask(
+        &self,
+        req: ReqId,
+        parts: &Parts,
+        mut payload: Payload,
+    ) -> Result<Fetched, Refusal> {
         let mut begun = Begun::new(self.net(), req);
         let mut course = Course::default();
         self.pool.state().budget.request(self.net().now());
@@ -223,9 +231,11 @@ impl Way {
         let (net, pool) = (self.net(), &self.pool);
         let mut fresh = false;
         loop {
-            let connecting =
-                net.timeout(pool.rules.connect_timeout, Wait::Timeout, pool.connect(index, fresh, req)).await;
-            let mut connection = connecting
+            let connecting = async {
+                if self.upgrades { pool.own(index, req).await } else { pool.connect(index, fresh, req).await }
+            };
+            let connected = net.timeout(pool.rules.connect_timeout, Wait::Timeout, connecting).await;
+            let mut connection = connected
                 .map_err(|_| Trouble::Unreachable("no answer to SYN".into()))?
                 .map_err(|error| Trouble::Unreachable(error.to_string()))?;
             net.tell(|| AppRecord::UsesConnection {
@@ -245,7 +255,11 @@ impl Way {
             let Some(body) = payload.take() else {
                 return Err(Trouble::Broken("its body was sent already".to_owned()));
             };
-            let sending = connection.send(dress.request(parts, body));
+            let mut request = dress.request(parts, body);
+            if self.upgrades {
+                upgrade::ask(request.headers_mut());
+            }
+            let sending = connection.send(request);
             match net.timeout(self.timeout, Wait::Timeout, sending).await {
                 Err(_) => return Err(Trouble::Late),
                 Ok(Ok(response)) => return Ok((connection, response)),
@@ -259,6 +273,19 @@ impl Way {
                 Ok(Err(error)) => return Err(Trouble::Broken(error.to_string())),
             }
         }
+    }
+
+    /// An upstream's head on its way to the client.
+    pub(super) fn dress_back(&self, parts: &mut http::response::Parts, index: usize) {
+        dress_response(&mut parts.headers, &self.net().name());
+        let served_by = &self.pool.upstream(index).name;
+        put(&mut parts.headers, SERVED_BY, served_by);
+        if let Some(cookie) = self.pool.rules.sticky.as_ref().filter(|_| self.wanted != Some(index))
+            && let Ok(value) = HeaderValue::from_str(&format!("{cookie}={served_by}; Path=/; HttpOnly"))
+        {
+            parts.headers.append(SET_COOKIE, value);
+        }
+        parts.version = Version::default();
     }
 
     fn say_begin(&self, req: ReqId, parts: &Parts, index: Option<usize>) {
@@ -339,15 +366,7 @@ impl Source for Way {
         begun.handed_on();
         let (req, status) = (begun.req(), parts.status.as_u16());
         let net = self.net().clone();
-        dress_response(&mut parts.headers, &net.name());
-        let served_by = &self.pool.upstream(busy.index).name;
-        put(&mut parts.headers, SERVED_BY, served_by);
-        if let Some(cookie) = self.pool.rules.sticky.as_ref().filter(|_| self.wanted != Some(busy.index))
-            && let Ok(value) = HeaderValue::from_str(&format!("{cookie}={served_by}; Path=/; HttpOnly"))
-        {
-            parts.headers.append(SET_COOKIE, value);
-        }
-        parts.version = Version::default();
+        self.dress_back(&mut parts, busy.index);
         let pool = Arc::clone(&self.pool);
         let at_once = comes_in_messages(&parts.headers);
         let body = Body::relay(body, keep, at_once, move |relayed| {

@@ -4,7 +4,7 @@
 //! a route or a circuit means ([`rt_rules::http`]).
 //!
 //! `edge` takes requests: route, gate (`gate`, `token`), rewriting (`headers`), then cache ([`crate::cached`], `cdn`) or upstream:
-//! `fetch` tries until an upstream answers, `pool` holds the connections to them, `watch` looks after who is in service.
+//! `fetch` tries until an upstream answers, `upgrade` joins connections for WebSocket, `pool` holds the connections to them, `watch` looks after who is in service.
 //! Each decision that the bytes do not show is said as [`rt_base::AppRecord::ProxyStep`].
 //!
 //! Deliberate simplifications: request bodies are taken whole before they go on (nginx's default as well), gRPC's
@@ -18,6 +18,7 @@ mod gate;
 mod headers;
 mod pool;
 mod token;
+mod upgrade;
 mod watch;
 
 use http::header::HeaderName;

@@ -15,7 +15,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::edge::{PoolConfig, Upstream};
+use super::edge::{PoolConfig, Upstream, UpstreamTls};
 use crate::balance::{Asks, Chooser};
 use crate::http::{Body, HyperIo, Linger, NetExecutor};
 use crate::net::Net;
@@ -27,13 +27,18 @@ pub(super) struct Pool {
     pub(super) name: String,
     upstreams: Vec<Upstream>,
     pub(super) rules: PoolRules,
-    tls: Option<(ClientTls, ServerName<'static>)>,
+    tls: Option<Tls>,
+    /// Where `tls` offers HTTP/2: the same without.
+    tls_h1: Option<Tls>,
     state: Mutex<State>,
     /// One request at a time makes a server's HTTP/2 connection; the others wait for it.
     making: Vec<tokio::sync::Mutex<()>>,
     /// Connections that may be in use at once, by server.
     slots: Option<Vec<Arc<Semaphore>>>,
 }
+
+/// How it speaks TLS, and to whom.
+type Tls = (ClientTls, ServerName<'static>);
 
 pub(super) struct State {
     pub(super) chooser: Chooser,
@@ -167,8 +172,7 @@ impl Pool {
         let chooser = Chooser::new(names, spread, None, usize::MAX, rng);
         let members = upstreams.iter().map(|_| Member::default()).collect();
         let slots = |most: u32| upstreams.iter().map(|_| Arc::new(Semaphore::new(most as usize))).collect();
-        let tls = tls.and_then(|tls| {
-            let alpn: &[&str] = if rules.http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+        let client_tls = |tls: &UpstreamTls, alpn: &[&str]| {
             let server_name = ServerName::try_from(tls.name.clone()).map_err(|error| error.to_string());
             let client =
                 ClientTls::new(TlsHooks::of(net), &tls.roots, alpn).map_err(|error| error.to_string());
@@ -180,7 +184,10 @@ impl Pool {
                     None
                 }
             }
-        });
+        };
+        let both: &[&str] = if rules.http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };
+        let tls_h1 = tls.as_ref().filter(|_| rules.http2).and_then(|tls| client_tls(tls, &["http/1.1"]));
+        let tls = tls.and_then(|tls| client_tls(&tls, both));
         Pool {
             net: net.clone(),
             name,
@@ -189,6 +196,7 @@ impl Pool {
             upstreams,
             rules,
             tls,
+            tls_h1,
             state: Mutex::new(State { chooser, budget: RetryBudget::default(), members }),
         }
     }
@@ -282,6 +290,16 @@ impl Pool {
         Ok(Connection { _slot: slot, ..Box::pin(self.dial(index, req)).await? })
     }
 
+    /// A new HTTP/1.1 connection that one request has for itself: it will speak something else.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub(super) async fn own(&self, index: usize, req: ReqId) -> io::Result<Connection> {
+        let slot = self.slot(index).await;
+        let tls = self.tls.as_ref().map(|tls| self.tls_h1.as_ref().unwrap_or(tls));
+        Ok(Connection { _slot: slot, ..Box::pin(self.dial_with(index, req, tls, false)).await? })
+    }
+
     async fn slot(&self, index: usize) -> Option<OwnedSemaphorePermit> {
         let slots = Arc::clone(&self.slots.as_ref()?[index]);
         // Never closed, so that there always is one in the end.
@@ -311,12 +329,23 @@ impl Pool {
     /// # Errors
     /// Those of connecting.
     pub(super) async fn dial(&self, index: usize, req: ReqId) -> io::Result<Connection> {
+        self.dial_with(index, req, self.tls.as_ref(), self.rules.http2).await
+    }
+
+    /// With this TLS; `h2` where there is none to agree on it.
+    async fn dial_with(
+        &self,
+        index: usize,
+        req: ReqId,
+        tls: Option<&Tls>,
+        h2: bool,
+    ) -> io::Result<Connection> {
         let options = ConnectOptions { nodelay: true, ..ConnectOptions::default() };
         let stream = self.net.tcp_connect(self.upstreams[index].address, options).await?;
         let local = stream.local_addr();
         let stream = Linger::new(&self.net, stream);
-        let sender = match &self.tls {
-            None => self.speak(stream, self.rules.http2).await?,
+        let sender = match tls {
+            None => self.speak(stream, h2).await?,
             Some((client, name)) => {
                 let shaken = client.connect(name.clone(), stream).await;
                 if let Some(verdict) = client.take_verdict(name) {

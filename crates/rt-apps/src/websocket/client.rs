@@ -31,6 +31,8 @@ use crate::tls::{CertificateDer, ClientTls, TlsFailure, TlsHooks};
 
 /// What the client says it is.
 const AGENT: &str = "roundtrip-websocket/0.1";
+/// How long it waits for the server to end the connection.
+const FAREWELL: Nanos = Nanos::from_secs(2);
 /// Lines of what was heard that are printed at most.
 const MOST_LINES: usize = 1_000;
 
@@ -80,6 +82,8 @@ enum End {
 /// How far it came.
 #[derive(Default)]
 struct Course {
+    /// The handshake is over.
+    open: bool,
     sent: u64,
     heard: u64,
     heard_bytes: u64,
@@ -141,7 +145,19 @@ async fn hold(net: &Net, talk: &Talk, req: ReqId, course: &mut Course) -> Result
     let upgraded =
         opened.unwrap_or_else(|_| Err(End::Broken(format!("no answer within {}", talk.patience))))?;
     let dice = net.rng(&format!("websocket.mask {}", req.0));
+    course.open = true;
     let mut line = Line { net, socket: Socket::client(upgraded, dice), course };
+    let end = converse(talk, &mut line).await;
+    let farewell = line.socket.end();
+    let _ = net.timeout(FAREWELL, Wait::Housekeeping, farewell).await;
+    end
+}
+
+async fn converse<S>(talk: &Talk, line: &mut Line<'_, S>) -> Result<(), End>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let net = line.net;
     for (at, message) in talk.messages().into_iter().enumerate() {
         if at > 0 && talk.every > Nanos::ZERO {
             line.listen(net.now() + talk.every).await?;
@@ -228,7 +244,7 @@ async fn shake(net: &Net, talk: &Talk, req: ReqId, stream: BoxStream) -> Result<
     let key = STANDARD.encode(nonce);
     let response = sender.send_request(request(talk, &key)?).await.map_err(broken)?;
     check(&response, &key)?;
-    Ok(UpgradedIo::new(hyper::upgrade::on(response).await.map_err(broken)?))
+    Ok(hyper::upgrade::on(response).await.map_err(broken)?.into())
 }
 
 fn request(talk: &Talk, key: &str) -> Result<Request<Body>, End> {
@@ -354,7 +370,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Line<'_, S> {
     //= rfc6455#section-7.1.1 the client leaves it to the server to end the TCP connection
     async fn wait_for_the_end(&mut self) {
         let draining = self.socket.drain();
-        let _ = self.net.timeout(Nanos::from_secs(2), Wait::Housekeeping, draining).await;
+        let _ = self.net.timeout(FAREWELL, Wait::Housekeeping, draining).await;
     }
 }
 
@@ -402,7 +418,7 @@ impl Course {
             Err(End::Closed(code, reason)) => {
                 (101, StepResult::failed(format!("{did}, the server closed: {}", said(code, &reason))))
             }
-            Err(End::Broken(why)) if self.sent + self.heard == 0 => (0, StepResult::failed(why)),
+            Err(End::Broken(why)) if !self.open => (0, StepResult::failed(why)),
             Err(End::Broken(why)) => (101, StepResult::failed(format!("{did}; {why}"))),
         };
         let mut figures = crate::rpc::latencies(&self.answers);

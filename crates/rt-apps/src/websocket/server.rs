@@ -87,7 +87,7 @@ impl Doors {
         let (upgraded, net) = (hyper::upgrade::on(&mut request), net.clone());
         net.clone().launch(async move {
             if let Ok(upgraded) = upgraded.await {
-                serve(&net, UpgradedIo::new(upgraded), kind, &room).await;
+                serve(&net, upgraded.into(), kind, &room).await;
             }
         });
         response

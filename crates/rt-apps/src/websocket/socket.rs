@@ -22,6 +22,12 @@ pub(super) enum Ended {
     Gone(String),
 }
 
+impl Ended {
+    fn without_close() -> Ended {
+        Ended::Gone("the connection ended without a close frame".to_owned())
+    }
+}
+
 /// One end.
 pub(super) struct Socket<S> {
     stream: S,
@@ -47,8 +53,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket<S> {
                 return Ok(event);
             }
             match self.stream.read(&mut self.piece).await {
-                Ok(0) => return Err(Ended::Gone("the connection ended without a close frame".to_owned())),
+                Ok(0) => return Err(Ended::without_close()),
                 Ok(n) => self.reader.feed(&self.piece[..n]),
+                // TLS that ends without its own goodbye.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(Ended::without_close());
+                }
                 Err(error) => return Err(Ended::Gone(crate::rpc::words(&error))),
             }
         }

@@ -132,3 +132,157 @@ fn tshark_reads_the_same_and_finds_nothing_wrong() {
         assert!(packets > 0 && faults.is_empty(), "{}: {faults:#?}", capture.display());
     }
 }
+
+/// A proxy that speaks HTTP/2 and TLS to its upstreams, of which one is dead; a balancer of connections and a forward proxy before it.
+const THROUGH: &str = r#"
+name: through
+topology:
+  nodes:
+    ann: { kind: host, address: 10.0.0.2/24, hosts: { shop.example: 10.0.0.1, l4.example: 10.0.0.5 } }
+    bob: { kind: host, address: 10.0.0.3/24, browser: { proxy: "http://10.0.0.6:3128" } }
+    sw: { kind: switch }
+    proxy:
+      kind: host
+      address: 10.0.0.1/24
+      run:
+        - edge:
+            certificate: shop
+            protocol: h2
+            upstream-tls: shop.example
+            upstreams: { dead: "10.0.0.20:4443", web: "10.0.0.20:443" }
+            cache: yes
+            routes:
+              - { path: /private, strip: /private, auth: { basic: { ann: secret } }, to: upstreams }
+              - { path: /impatient, strip: /impatient, timeout: 2s, to: upstreams }
+              - { path: /few, strip: /few, limit: { requests: 1, per: 1min }, to: upstreams }
+              - { to: upstreams }
+        - edge: { upstreams: { plain: "10.0.0.20:80" } }
+    l4: { kind: host, address: 10.0.0.5/24, run: [ l4-balancer: { port: 443, upstreams: { proxy: "10.0.0.1:443" } } ] }
+    fwd: { kind: host, address: 10.0.0.6/24, hosts: { shop.example: 10.0.0.1 }, run: [ forward-proxy: { connect-ports: [80, 443] } ] }
+    web:
+      kind: host
+      address: 10.0.0.20/24
+      run:
+        - http: { certificate: shop, websocket: { /echo: echo, /live: { push: tick, every: 59s } } }
+        - http: { websocket: { /echo: echo, /live: { push: tick, every: 500ms } } }
+  links:
+    - { endpoints: ["ann:eth0", "sw:p0"], delay: 10ms }
+    - { endpoints: ["bob:eth0", "sw:p1"], delay: 5ms }
+    - { endpoints: ["proxy:eth0", "sw:p2"], delay: 1ms }
+    - { endpoints: ["web:eth0", "sw:p3"], delay: 1ms }
+    - { endpoints: ["l4:eth0", "sw:p4"], delay: 1ms }
+    - { endpoints: ["fwd:eth0", "sw:p5"], delay: 1ms }
+names:
+  certificates: { shop: { names: [shop.example, l4.example] } }
+steps:
+  - { do: "ann opens wss://shop.example/private/echo", says: [hello, "how are you?"], fields: { Authorization: "Basic YW5uOnNlY3JldA==" } }
+  - { do: "ann opens wss://shop.example/private/echo", says: [hello] }
+  - { do: "ann opens wss://shop.example/impatient/live", listens: 5s }
+  - { do: "ann opens wss://shop.example/few/echo", says: [hello] }
+  - { do: "ann opens wss://shop.example/few/echo", says: [hello] }
+  - { do: "ann opens wss://l4.example/echo", says: [hello], binary: 200kB }
+  - { do: "bob opens wss://shop.example/echo", says: [hello] }
+  - { do: "bob opens ws://shop.example/echo", says: [hello] }
+  - { do: "ann opens ws://shop.example/live", listens: 5s }
+  - { do: "ann opens ws://shop.example/echo", says: [hello] }
+timeline:
+  - { at: 5s, drain: proxy, server: plain }
+"#;
+
+#[test]
+fn a_proxy_passes_the_handshake_on_and_then_only_carries_bytes() {
+    let run = run(THROUGH);
+    let steps = &run.story().steps;
+    let first = &steps[0];
+    assert!(first.ok, "{}", run.story_text());
+    let up = first.requests[0].upstream.as_ref().expect("the proxy asked");
+    // The dead one was tried first; TLS and HTTP/1.1, although the pool speaks HTTP/2 otherwise.
+    assert_eq!(
+        (up.chosen.as_str(), up.status, up.secure, up.protocol.as_str()),
+        ("web", 101, true, "HTTP/1.1")
+    );
+    assert_eq!(up.failed[0].name, "dead");
+    let codes: Vec<&str> = up.steps.iter().map(|s| s.code.as_str()).collect();
+    assert_eq!(codes, ["route", "auth", "rewrite", "carries", "carried"]);
+    let added: Vec<&str> = up.added.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(added, ["x-authenticated-user", "via", "x-forwarded-for", "x-forwarded-proto"]);
+    // Two texts and a close: 6 + 5, 6 + 12 and 6 + 2 bytes one way, without masks the other.
+    let carried = &only(first, "proxy.carried").text;
+    assert!(
+        carried.starts_with("carried 37 bytes up and 25 down in ")
+            && carried.ends_with("both sides have ended")
+    );
+    assert_eq!(only(first, "websocket.handshake").data["fits"], "true");
+    assert!(said(first).iter().any(|l| l.starts_with("close ← web agrees with 1000")), "{:?}", said(first));
+}
+
+#[test]
+fn routes_checks_limits_and_time_outs_hold_for_a_handshake() {
+    let run = run(THROUGH);
+    let steps = &run.story().steps;
+    assert_eq!(steps[1].summary, "401 Unauthorized: no WebSocket there");
+    // Nothing is said for 2 s: the proxy cuts it, as nginx does.
+    assert!(!steps[2].ok && steps[2].summary.ends_with("the connection ended without a close frame"));
+    assert!(
+        only(&steps[2], "proxy.carried").text.ends_with("in 2.000 s: nothing came for too long"),
+        "{:?}",
+        lines(&steps[2], "proxy.carried")
+    );
+    assert_eq!(lines(&steps[2], "websocket.broken").len(), 1);
+    assert!(steps[3].ok);
+    assert_eq!(steps[4].summary, "429 Too Many Requests: no WebSocket there");
+}
+
+#[test]
+fn balancers_of_connections_and_tunnels_carry_it() {
+    let run = run(THROUGH);
+    let steps = &run.story().steps;
+    for (step, server) in [(5, "web"), (6, "web"), (7, "web")] {
+        assert!(steps[step].ok, "{}: {}", step + 1, steps[step].summary);
+        let agreed = only(&steps[step], "websocket.handshake");
+        assert!(agreed.data["fits"] == "true" && agreed.text.starts_with(server), "{agreed:?}");
+    }
+    assert!(steps[5].summary.starts_with("2 messages sent, 2 received"), "{}", steps[5].summary);
+    // Nothing of the long one is left lying at the proxy until something else comes.
+    assert!(steps[5].duration_ns < 1_000_000_000, "{}", steps[5].duration_ns);
+    assert!(!lines(&steps[6], "relay.tunnel").is_empty(), "{}", run.story_text());
+}
+
+#[test]
+fn draining_waits_for_a_websocket() {
+    let run = run(THROUGH);
+    let story = run.story();
+    // Ten ticks came although the server took nothing new from the middle of it on.
+    assert_eq!((story.steps[8].ok, lines(&story.steps[8], "websocket.in").len()), (true, 10));
+    let at = |code: &str| {
+        story.timeline.iter().find(|l| l.code == code).unwrap_or_else(|| panic!("{:?}", story.timeline))
+    };
+    let (draining, drained) = (at("balancer.draining"), at("balancer.drained"));
+    assert!(draining.text.contains("the one that is under way goes on"), "{}", draining.text);
+    let (begun, end) = (story.steps[8].start_ns, story.steps[8].end_ns);
+    assert!(
+        draining.at_ns > Some(begun)
+            && draining.at_ns < drained.at_ns
+            && drained.at_ns <= Some(end + 1_000_000_000)
+    );
+    assert!(story.steps[9].summary.starts_with("503"), "{}", story.steps[9].summary);
+}
+
+#[test]
+fn all_of_it_is_in_order_for_tshark() {
+    let folder = Folder::new("through");
+    let mut options = RunOptions::new(1);
+    options.out = Some(folder.0.clone());
+    Scenario::of_text("sockets.yaml", THROUGH).unwrap_or_else(|r| panic!("{r}")).run(options).unwrap();
+    for capture in captures(&folder.0) {
+        let (packets, mut faults) = faults(&capture);
+        // Nobody listens on the dead one's port.
+        faults.retain(|fault| !fault.contains("4443 → "));
+        assert!(packets > 0 && faults.is_empty(), "{}: {faults:#?}", capture.display());
+    }
+    // Both of the proxy's connections are WebSocket to it.
+    let capture = folder.0.join("captures/proxy-eth0.pcapng");
+    let seen = tshark(&capture, &["-Y", "websocket.opcode == 1", "-T", "fields", "-e", "tcp.dstport"]);
+    let ports: Vec<&str> = seen.lines().collect();
+    assert!(ports.iter().filter(|port| **port == "443").count() >= 4, "{ports:?}");
+}

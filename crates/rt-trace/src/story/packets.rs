@@ -33,7 +33,9 @@ pub(crate) fn frames_of(step: &Step<'_, '_>, req: &Req<'_>, place: Option<Place>
             let next = |at: &Place| relay::behind(view, *at).or_else(|| upstream::behind(view, *at));
             for behind in std::iter::successors(Some(place), next).skip(1).take(MOST_PROXIES) {
                 let (_, exchange) = super::http::exchange_of(view, behind);
-                let end = exchange.response.as_ref().map(|r| r.body.span.unwrap_or(r.head).readable.at);
+                // What follows a 101 belongs to it.
+                let response = exchange.response.as_ref().filter(|r| r.status != 101);
+                let end = response.map(|r| r.body.span.unwrap_or(r.head).readable.at);
                 conn_frames(view, behind, end.unwrap_or(to), &mut frames);
             }
         }

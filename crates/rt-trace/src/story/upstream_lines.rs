@@ -19,7 +19,9 @@ fn at_depth(up: &UpstreamStory, start: Time, deep: u8) -> Vec<Line> {
             .margin(words::after(start, Time(up.received_ns))),
         caller(&up.caller, Time(up.received_ns), deep),
     ];
-    lines.extend(up.steps.iter().map(|step| decided(up, step, (start, deep))));
+    let carrying = |step: &&ProxyStepStory| matches!(step.code.as_str(), "carries" | "carried");
+    let (behind, steps): (Vec<_>, Vec<_>) = up.steps.iter().partition(carrying);
+    lines.extend(steps.into_iter().map(|step| decided(up, step, (start, deep))));
     let (before, after_answer): (Vec<_>, Vec<_>) =
         up.cache.iter().partition(|step| shared_cache::comes_first(step));
     lines.extend(before.into_iter().map(|step| shared_cache::line(up, step, (start, deep))));
@@ -43,6 +45,8 @@ fn at_depth(up: &UpstreamStory, start: Time, deep: u8) -> Vec<Line> {
                 .margin(words::after(start, Time(up.answered_ns))),
         );
     }
+    // What a proxy does when the answer is through.
+    lines.extend(behind.into_iter().map(|step| decided(up, step, (start, deep))));
     lines
 }
 
