@@ -57,6 +57,9 @@ fn words(check: &Check) -> String {
         Check::Fails(why) => format!("fails with `{why}`"),
         Check::Succeeds => "succeeds".into(),
         Check::Prints(text) => format!("prints `{text}`"),
+        Check::AnsweredBy { server, least, most } => {
+            format!("answered by {}", rt_scenario::figure_words(server, *least, *most))
+        }
         Check::FromCache(n) => format!("{} from the cache", rt_base::count(u64::from(*n), "resource")),
         Check::Figure { name, least, most } => rt_scenario::figure_words(name, *least, *most),
     }
@@ -105,6 +108,14 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
             (found.unwrap_or(&outcome.summary).clone(), found.is_some())
         }
         Check::Figure { name, least, most } => figure(step, name, *least, *most),
+        Check::AnsweredBy { server, least, most } => {
+            let answered = rt_trace::story::answered_by(&step.requests);
+            let count = answered.iter().find(|(name, _)| name == server).map_or(0, |(_, count)| *count);
+            let all: Vec<String> = answered.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            let found =
+                if all.is_empty() { "no server behind a proxy answered".into() } else { all.join(", ") };
+            (found, (*least..=*most).contains(&count))
+        }
         Check::FromCache(n) => {
             let cached = step.requests.iter().filter(|r| matches!(r.cache.as_str(), "hit" | "revalidated"));
             let found = u32::try_from(cached.count()).unwrap_or(u32::MAX);

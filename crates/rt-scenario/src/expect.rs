@@ -7,7 +7,7 @@ use crate::language;
 use crate::model::{Change, Check, Expect, Happening};
 use crate::shape::Ty;
 use crate::tree::{Key, Value};
-use crate::units;
+use crate::units::{self, Measure};
 use crate::world::World;
 
 /// What an expectation about something measured is about.
@@ -108,9 +108,28 @@ impl World<'_, '_> {
             "succeeds" if crate::shape::flag(text)? => Check::Succeeds,
             "succeeds" => Check::Fails(String::new()),
             "prints" => Check::Prints(text.to_owned()),
+            "answered-by" => return self.answered_by(text, value),
             "from-cache" => Check::FromCache(number()?),
             _ => return None,
         })
+    }
+
+    /// `web-1 10..30`.
+    fn answered_by(&mut self, text: &str, value: &Value) -> Option<Check> {
+        let parts = text.trim().rsplit_once(' ').ok_or_else(|| "it wants a server and a number".to_owned());
+        let read = parts.and_then(|(server, range)| Ok((server, units::between(range, Measure::Count)?)));
+        match read {
+            Ok((server, (least, most))) => {
+                Some(Check::AnsweredBy { server: server.trim().to_owned(), least, most })
+            }
+            Err(why) => {
+                let message = format!("`{text}` does not say who answered how often: {why}");
+                self.problems
+                    .add(Code::BadNumber, value.span, message, "not a server and a number")
+                    .help("write `web-1 20`, `web-1 10..30` or `web-1 ..5`");
+                None
+            }
+        }
     }
 
     fn refuse_contradiction(&mut self, value: &Value) {

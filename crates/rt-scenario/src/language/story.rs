@@ -233,6 +233,11 @@ pub(crate) static EXPECT: Shape = Shape {
             key("succeeds", Ty::Flag, "The step reaches its aim."),
             key("prints", Ty::Text, "One of the lines that a person would see contains this."),
             key(
+                "answered-by",
+                Ty::Text,
+                "So many of its requests were answered by this server behind a proxy: `web-1 10..30`.",
+            ),
+            key(
                 "from-cache",
                 Ty::Whole(0, 100_000),
                 "Exactly so many resources come from the browser's cache or are revalidated.",

@@ -492,6 +492,15 @@ pub enum Check {
     Prints(String),
     /// Exactly so many resources from the browser's cache or revalidated.
     FromCache(u32),
+    /// So many of its requests were answered by this server behind a proxy, ends included.
+    AnsweredBy {
+        /// Its name among the proxy's upstreams.
+        server: String,
+        /// At least.
+        least: u64,
+        /// At most; `u64::MAX` for no limit.
+        most: u64,
+    },
     /// What the step measured, or its story counts, under this name lies between these, ends included.
     Figure {
         /// `latency-median` and so on.

@@ -99,6 +99,10 @@ pub(super) fn expect_line(expect: &Expect) -> String {
             Check::Fails(why) => entries.put("fails", q(why)),
             Check::Succeeds => entries.put("succeeds", "yes"),
             Check::Prints(text) => entries.put("prints", q(text)),
+            Check::AnsweredBy { server, least, most } => {
+                let often = show_between((*least, *most), Measure::Count);
+                entries.put("answered-by", q(&format!("{server} {often}")));
+            }
             Check::FromCache(n) => entries.put("from-cache", n.to_string()),
             Check::Figure { name, least, most } => {
                 let measure = crate::expect::figure_measure(name).unwrap_or(Measure::Count);

@@ -32,6 +32,7 @@ mod packets;
 mod prologue;
 mod relay;
 pub(crate) mod room;
+mod rounds;
 mod saved;
 mod shared_cache;
 mod silence;
@@ -60,6 +61,7 @@ pub use model::{
     SliceStory, StateStory, StepStory, Story, Timings, TotalStory,
 };
 pub use room::Room;
+pub use rounds::answered_by;
 pub use shared_cache::CacheStory;
 pub use tables::{NatRow, NatTable};
 pub use upstream::{CallerStory, ProxyStepStory, UpstreamStory};
@@ -135,10 +137,10 @@ fn step_story(step: &Step<'_, '_>, requests: &mut u32) -> StepStory {
     let conns = conns_of(step);
     let places = http::places(step);
     let stories = request_stories(step, &places, &conns, requests);
-    let (mut chapters, lookups) = chapters(step, &conns, &places, &stories);
+    let Chapters { told: mut chapters, summed, lookups } = chapters(step, &conns, &places, &stories);
     let mut concerned = with_upstreams(view, &conns);
     concerned.extend(view.carriers(&concerned));
-    let budget = spent::tell(step, &chapters);
+    let budget = spent::tell(step, &[chapters.as_slice(), summed.as_slice()].concat());
     // After the budget, whose parts are the other chapters.
     if let Some(overview) = navigation::tell(step) {
         chapters.insert(0, overview);
@@ -330,12 +332,20 @@ fn slack(stories: &mut [RequestStory]) {
     }
 }
 
+/// What a step's chapters came to.
+struct Chapters {
+    told: Vec<Chapter>,
+    /// Of requests that are like others: their times count, and they are summed up.
+    summed: Vec<Chapter>,
+    lookups: Vec<LookupStory>,
+}
+
 fn chapters(
     step: &Step<'_, '_>,
     conns: &[usize],
     places: &BTreeMap<ReqId, http::Place>,
     stories: &[RequestStory],
-) -> (Vec<Chapter>, Vec<LookupStory>) {
+) -> Chapters {
     let view = step.view;
     let (mut chapters, mut lookups) = (Vec::new(), Vec::new());
     for req in step.requests.iter().filter(|r| r.kind == ReqKind::Lookup) {
@@ -353,6 +363,7 @@ fn chapters(
         syn.is_some_and(|at| at >= step.start())
     };
     let told = calls::told(step, conns);
+    let (mut rounds, mut summed) = (rounds::Rounds::default(), Vec::new());
     for &conn in told.iter().filter(opened).filter(|c| !inner.contains(c)) {
         chapters.push(connect::tell(step, conn));
         chapters.extend(tls::tell(step, conn));
@@ -361,10 +372,11 @@ fn chapters(
     for req in &step.requests {
         match (req.kind, places.get(&req.id)) {
             (ReqKind::Page, place) => {
-                chapters.extend(files::url(step, req));
-                chapters.extend(place.map(|p| http::tell(step, req, *p)));
-                chapters.extend(files::tell(step, req, stories, places));
-                chapters.extend(files::page(step, req));
+                let into = if rounds.tells(req) { &mut chapters } else { &mut summed };
+                into.extend(files::url(step, req));
+                into.extend(place.map(|p| http::tell(step, req, *p)));
+                into.extend(files::tell(step, req, stories, places));
+                into.extend(files::page(step, req));
             }
             (ReqKind::Probe, _) if ssh::is_one(req) => chapters.extend(ssh::configuration(req)),
             (ReqKind::Probe, _) if measure::is_one(req) => chapters.push(measure::tell(step, req)),
@@ -385,8 +397,9 @@ fn chapters(
         }
     }
     chapters.sort_by_key(|c| (c.start_ns, c.code != "url"));
+    chapters.extend(rounds::rest(step, stories, &summed));
     chapters.extend(connect::close(step, &told));
-    (chapters, lookups)
+    Chapters { told: chapters, summed, lookups }
 }
 
 /// Whether a connection was opened while a request was under way.

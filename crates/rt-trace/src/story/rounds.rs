@@ -1,0 +1,103 @@
+//! A step that asks for the same again and again: the first rounds are told one by one, and what failed; the others are summed
+//! up, since nobody reads four hundred of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rt_base::ReqId;
+
+use super::model::{Chapter, Line, RequestStory};
+use super::tell::Step;
+use super::upstream::UpstreamStory;
+use super::view::Req;
+use super::words;
+
+/// Pages of a step that are told one by one, and as many more that failed.
+const MOST: u32 = 10;
+
+const EXPLAIN: &str =
+    "One request may be luck. Many of them show what a rule that throws dice, or takes turns, comes to.";
+
+/// Which pages are told.
+#[derive(Default)]
+pub(super) struct Rounds {
+    told: BTreeSet<ReqId>,
+    whole: u32,
+    failed: u32,
+}
+
+impl Rounds {
+    /// Whether this page is told; where a click led is told with the click.
+    pub(super) fn tells(&mut self, page: &Req<'_>) -> bool {
+        let failed = page.end.is_some_and(|end| !end.ok);
+        let told = if page.parent != ReqId(0) {
+            self.told.contains(&page.parent)
+        } else if self.whole < MOST {
+            self.whole += 1;
+            true
+        } else if failed && self.failed < MOST {
+            self.failed += 1;
+            true
+        } else {
+            false
+        };
+        if told {
+            self.told.insert(page.id);
+        }
+        told
+    }
+}
+
+/// The chapter of those that are not told one by one, if there are any; it sums up all.
+pub(super) fn rest(step: &Step<'_, '_>, stories: &[RequestStory], summed: &[Chapter]) -> Option<Chapter> {
+    let left = summed.iter().filter(|chapter| chapter.code == "url").count();
+    if left == 0 {
+        return None;
+    }
+    let start = summed.iter().map(|chapter| chapter.start_ns).min()?;
+    let pages: Vec<&RequestStory> =
+        stories.iter().filter(|story| story.kind == "page" && story.parent.is_none()).collect();
+    let mut statuses: BTreeMap<String, u64> = BTreeMap::new();
+    for page in &pages {
+        let status = if page.status == 0 { page.note.clone() } else { page.status.to_string() };
+        *statuses.entry(status).or_default() += 1;
+    }
+    let numbers = pages.iter().map(|page| page.number);
+    let (first, last) = (numbers.clone().min().unwrap_or(0), numbers.max().unwrap_or(0));
+    let text = format!("`roundtrip follow` tells each: they are the requests {first} to {last} of the run");
+    let mut lines = vec![Line::new("rounds.more", "not told here", text).with("left", left)];
+    let ended: Vec<String> = statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
+    lines.push(Line::new("rounds.status", "ended with", words::list(&ended)));
+    let answered = answered_by(stories);
+    if !answered.is_empty() {
+        let all: u64 = answered.iter().map(|(_, count)| count).sum();
+        let part = |(name, count): &(String, u64)| {
+            let tenths = (count * 1_000 + all / 2) / all;
+            format!("{name}: {count} ({}.{} %)", tenths / 10, tenths % 10)
+        };
+        let parts: Vec<String> = answered.iter().map(part).collect();
+        lines.push(Line::new("rounds.answered", "answered by", words::list(&parts)));
+    }
+    Some(Chapter {
+        code: "rounds".into(),
+        title: "and so on".into(),
+        subject: format!("{}, {left} of them like those above", words::count(pages.len() as u64, "request")),
+        start_ns: start,
+        end_ns: step.last.0,
+        remark: String::new(),
+        explain: EXPLAIN.into(),
+        lines,
+    })
+}
+
+/// How many of these requests each server behind a proxy answered, by name: the last one of a chain.
+#[must_use]
+pub fn answered_by(requests: &[RequestStory]) -> Vec<(String, u64)> {
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
+    for upstream in requests.iter().filter_map(|request| request.upstream.as_ref()) {
+        let chain = std::iter::successors(Some(upstream), |at: &&UpstreamStory| at.next.as_deref());
+        if let Some(server) = chain.map(|at| &at.chosen).filter(|chosen| !chosen.is_empty()).last() {
+            *all.entry(server.clone()).or_default() += 1;
+        }
+    }
+    all.into_iter().collect()
+}
