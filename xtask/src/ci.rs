@@ -34,6 +34,7 @@ const CLIENTS: &[(&str, &str)] = &[
     ("tracepath", "iputils-tracepath"),
     ("traceroute", "traceroute"),
     ("unshare", "util-linux"),
+    ("/usr/lib/python3/dist-packages/websockets/__init__.py", "python3-websockets"),
     ("wget", "wget"),
 ];
 

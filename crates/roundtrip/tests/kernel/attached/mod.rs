@@ -16,3 +16,4 @@ mod left;
 mod proxy;
 mod sites;
 mod ssh;
+mod websocket;
