@@ -186,6 +186,11 @@ impl Net {
         self.tell(|| record);
     }
 
+    /// Whether anybody listens to what is said.
+    pub(crate) fn is_recording(&self) -> bool {
+        self.core().recording
+    }
+
     /// The same for what is said so often that it should only be put into words when somebody listens.
     pub(crate) fn tell(&self, record: impl FnOnce() -> AppRecord) {
         // Not under the lock: words may ask for the time.

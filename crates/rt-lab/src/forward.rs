@@ -81,12 +81,12 @@ pub(crate) fn of_browser(proxy: &BrowserProxy) -> browser::BrowserProxy {
     }
 }
 
-/// The access logs of all forward proxies, by machine, in squid's format.
-pub(crate) fn access_logs(trace: &Trace) -> BTreeMap<String, String> {
+/// Logs that machines have kept, by machine: lines said with a code.
+fn logs(trace: &Trace, said_as: &str) -> BTreeMap<String, String> {
     let mut logs: BTreeMap<String, String> = BTreeMap::new();
     for (event, record) in trace.said() {
         if let AppRecord::Note { code, text, .. } = record
-            && code == "proxy.access"
+            && code == said_as
         {
             let log = logs.entry(trace.map.node_name(event.node())).or_default();
             log.push_str(text);
@@ -94,4 +94,14 @@ pub(crate) fn access_logs(trace: &Trace) -> BTreeMap<String, String> {
         }
     }
     logs
+}
+
+/// The access logs of all forward proxies, by machine, in squid's format.
+pub(crate) fn access_logs(trace: &Trace) -> BTreeMap<String, String> {
+    logs(trace, "proxy.access")
+}
+
+/// The access logs of all web servers and reverse proxies, by machine, in the combined format.
+pub(crate) fn web_logs(trace: &Trace) -> BTreeMap<String, String> {
+    logs(trace, "http.access")
 }

@@ -100,6 +100,9 @@ impl Folder {
         for (node, text) in crate::forward::access_logs(told.trace) {
             write_whole(&self.path.join(format!("access-{node}.log")), text.as_bytes())?;
         }
+        for (node, text) in crate::forward::web_logs(told.trace) {
+            write_whole(&self.path.join(format!("web-access-{node}.log")), text.as_bytes())?;
+        }
         let run = run_json(&self.path, told)?;
         write_whole(&self.path.join(RUN_FILE), format!("{run:#}\n").as_bytes())
     }
@@ -165,7 +168,7 @@ impl Drop for Lock {
 }
 
 /// Takes away the recording of an earlier run, but only in a folder that is one of ours: its captures, the inputs that belong
-/// to them, access logs of proxies, and the key logs of programs whose run was killed.
+/// to them, access logs, and the key logs of programs whose run was killed.
 fn remove_earlier(path: &Path) -> std::io::Result<()> {
     let earlier = |name: &str| path.join(name).exists();
     if !earlier(RUN_FILE) && !earlier(INPUTS_FILE) {
@@ -180,7 +183,9 @@ fn remove_earlier(path: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if is_key_log(&name) || (name.starts_with("access-") && name.ends_with(".log")) {
+        let is_access_log =
+            ["access-", "web-access-"].iter().any(|kind| name.starts_with(kind)) && name.ends_with(".log");
+        if is_key_log(&name) || is_access_log {
             fs::remove_file(entry.path())?;
         }
     }

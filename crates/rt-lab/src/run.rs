@@ -113,6 +113,12 @@ impl Run {
         crate::forward::access_logs(&self.trace)
     }
 
+    /// The access logs of web servers and reverse proxies, by machine, in the combined format.
+    #[must_use]
+    pub fn web_logs(&self) -> std::collections::BTreeMap<String, String> {
+        crate::forward::web_logs(&self.trace)
+    }
+
     /// The story as data.
     #[must_use]
     pub fn story(&self) -> &Story {

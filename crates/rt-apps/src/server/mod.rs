@@ -10,6 +10,7 @@
 mod answer;
 mod built_in;
 mod inspect;
+mod log;
 mod pages;
 mod png;
 mod recorded;

@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::log::Access;
 use crate::http::{Body, HyperIo, IdleEnd, IdleLimits, Linger, NetExecutor};
 use crate::net::Net;
 use crate::socket::TcpStream;
@@ -62,10 +63,12 @@ where
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let made = AtomicU32::new(0);
+    let host = net.clone();
     let service = service_fn(move |request| {
         // In a box of its own: hyper moves it several times, and it is kilobytes long.
+        let access = Access::begin(&host, client.peer.ip(), &request);
         let response = Box::pin(handler(client, made.fetch_add(1, Ordering::Relaxed), request));
-        async move { Ok::<_, std::convert::Infallible>(response.await) }
+        async move { Ok::<_, std::convert::Infallible>(Access::follow(access, response.await)) }
     });
     let io = HyperIo::new(stream);
     // An error here is a connection that broke: the packets tell.

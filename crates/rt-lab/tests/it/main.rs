@@ -21,6 +21,7 @@ mod ossified;
 mod plots;
 mod reasons;
 mod rule_kinds;
+mod server_logs;
 mod shipped;
 mod ssh;
 mod steering;
