@@ -1,5 +1,5 @@
 // Opens a page in Chromium by its developer protocol, over a pipe: node devtools.js URL LIST.json PICTURE.png
-// Writes what the browser says of its requests (method, URL, status, protocol) and a picture.
+// Writes what the browser says of its requests (method, URL, status, protocol, fields of the answer, bytes) and a picture.
 const { spawn } = require('child_process');
 const fs = require('fs');
 const [url, list, picture] = process.argv.slice(2);
@@ -30,7 +30,10 @@ function hear(message) {
   if (message.method === 'Network.requestWillBeSent') {
     requests.set(p.requestId, { method: p.request.method, url: p.request.url });
   } else if (message.method === 'Network.responseReceived') {
-    Object.assign(requests.get(p.requestId), { status: p.response.status, protocol: p.response.protocol });
+    const { status, protocol, headers: fields } = p.response;
+    Object.assign(requests.get(p.requestId), { status, protocol, fields });
+  } else if (message.method === 'Network.loadingFinished') {
+    Object.assign(requests.get(p.requestId), { bytes: p.encodedDataLength });
   } else if (message.method === 'Page.loadEventFired') {
     loaded();
   }

@@ -4,9 +4,11 @@
 //! One runs at a time, since what they judge is time and what is left of them.
 
 mod between;
+mod browsed;
 mod bulk;
 mod capture;
 mod cases;
+mod cdn;
 mod faults;
 mod floods;
 mod grpc;
