@@ -11,7 +11,8 @@ use super::upstream::UpstreamStory;
 use super::view::Req;
 use super::words;
 
-/// Pages of a step that are told one by one, and as many more that failed.
+/// Pages of a step with the same address that are told one by one, and as many more that failed. What a real program asks for is
+/// one step: its requests for other things are no rounds.
 const MOST: u32 = 10;
 
 const EXPLAIN: &str =
@@ -21,7 +22,7 @@ const EXPLAIN: &str =
 #[derive(Default)]
 pub(super) struct Rounds {
     told: BTreeSet<ReqId>,
-    whole: u32,
+    whole: BTreeMap<(String, String), u32>,
     failed: u32,
 }
 
@@ -31,8 +32,7 @@ impl Rounds {
         let failed = page.end.is_some_and(|end| !end.ok);
         let told = if page.parent != ReqId(0) {
             self.told.contains(&page.parent)
-        } else if self.whole < MOST {
-            self.whole += 1;
+        } else if self.begins(page) {
             true
         } else if failed && self.failed < MOST {
             self.failed += 1;
@@ -44,6 +44,13 @@ impl Rounds {
             self.told.insert(page.id);
         }
         told
+    }
+
+    /// Whether this is one of the first rounds.
+    fn begins(&mut self, page: &Req<'_>) -> bool {
+        let rounds = self.whole.entry((page.method.to_string(), page.target.to_string())).or_default();
+        *rounds += 1;
+        *rounds <= MOST
     }
 }
 
