@@ -63,6 +63,7 @@ shipped![
     "clicking-a-link",
     "proxies",
     "rpc",
+    "websocket",
     "alice-and-bob",
     "alice-and-bob-acl",
     "alice-and-bob-cgnat",

@@ -28,7 +28,7 @@ fn differing(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) -> Ve
 
 #[test]
 fn the_same_scenario_and_seed_give_the_same_bytes() {
-    for scenario in ["web-browsing", "lossy", "dhcp-silent", "post-json", "bastion", "rpc"] {
+    for scenario in ["web-browsing", "lossy", "dhcp-silent", "post-json", "bastion", "rpc", "websocket"] {
         let (one, two) = (Folder::new("same-1"), Folder::new("same-2"));
         run_in(&one.0, scenario, 7);
         run_in(&two.0, scenario, 7);
