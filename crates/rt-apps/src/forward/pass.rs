@@ -11,7 +11,7 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use rt_base::{AppRecord, ReqId, Wait};
 
-use super::log::{Access, Ended};
+use super::log::{Access, Ended, kind_of};
 use super::policy::{self, FORWARDED, FORWARDED_FOR, Refusal, Reveals, Wanted};
 use super::pool::Connection;
 use super::store::Way;
@@ -59,7 +59,7 @@ impl Desk {
         self.say_forward(&caller, (&method, &url), "pass", &why);
         let body = match collect(body).await {
             Ok(body) => body,
-            Err(refusal) => return refusal,
+            Err(refusal) => return self.unread(access, refusal),
         };
         // RFC 9112, 3.2.2: the target decides, whatever Host says.
         self.rewrite(&mut parts, &wanted, &caller);
@@ -71,6 +71,14 @@ impl Desk {
                 Err(refusal) => way.refuse(&refusal),
             },
         }
+    }
+
+    /// Our own answer to a body that cannot be taken, with its line in the log.
+    fn unread(&self, access: Access, refusal: Response<Body>) -> Response<Body> {
+        let bytes = hyper::body::Body::size_hint(refusal.body()).exact().unwrap_or(0);
+        let (status, kind) = (refusal.status().as_u16(), kind_of(refusal.headers()));
+        access.end(self, &Ended { result: "NONE", status, bytes, server: None, kind });
+        refusal
     }
 
     /// The request as the server gets it, but for the form of its target.

@@ -136,6 +136,18 @@ fn each_refusal_has_its_reason() {
 }
 
 #[test]
+fn a_body_that_is_too_long_is_refused_and_has_its_line() {
+    // A bell is two bytes of YAML and six of JSON.
+    let bells = "\\a".repeat(200_000);
+    let step = format!("{{ do: laptop posts to http://shop.example/post, json: {{ a: \"{bells}\" }} }}");
+    let run = run(PROXY, "log: yes", &[&step]);
+    assert_eq!(run.story().steps[0].requests[0].status, 413);
+    let log = run.access_logs();
+    says(&log["proxy"], &[" 10.0.0.1 NONE/413 ", " POST http://shop.example/post - HIER_NONE/- text/html"]);
+    assert_eq!(log["proxy"].lines().count(), 1);
+}
+
+#[test]
 fn a_proxy_may_ask_for_a_password() {
     let (options, step) = ("users: { alice: secret }", ["laptop opens https://shop.example/"]);
     let without = run(PROXY, options, &step);
