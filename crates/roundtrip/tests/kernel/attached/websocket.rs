@@ -1,5 +1,5 @@
 //! Real WebSocket programs as judges of ours: Debian's `python3-websockets` as client of a simulated server, straight and through a
-//! simulated proxy, and as server of a simulated client; curl for the handshake.
+//! simulated proxy, and as server of a simulated client; Chromium's `WebSocket`; curl for the handshake.
 
 use std::time::Duration;
 
@@ -79,6 +79,38 @@ fn the_real_client_converses_with_a_simulated_server() {
         assert_eq!(seen, expected, "{at}: {}", said.err);
     }
     assert_eq!(seen.len(), 3 * expected.len(), "{}", said.err);
+}
+
+/// A page whose script converses, in the clear and over TLS. The picture holds back the page's end until all of it is over.
+const PAGE: &str =
+    "<!doctype html><title>t</title><pre id=out></pre><img src=http://web.example:81/slow.png><script>
+for (const url of ['ws://shop.example/echo', 'wss://shop.example/echo', 'ws://shop.example/nothing']) {
+    const say = (text) => { document.getElementById('out').append(url + ' ' + text + ';'); };
+    const socket = new WebSocket(url);
+    socket.onopen = () => socket.send('hello');
+    socket.onmessage = (event) => { say('heard ' + event.data); socket.close(1000, 'bye'); };
+    socket.onclose = (event) => say('closed ' + event.code + ' ' + event.wasClean);
+}</script>";
+
+#[test]
+fn chromium_converses_through_a_simulated_proxy() {
+    let place = Place::new("websocket-chromium");
+    let page = serde_json::to_string(PAGE).unwrap();
+    let with = format!(
+        "run: [ http: {{ port: 81, think: 3s }}, http: {{ pages: {{ /index.html: {{ type: text/html, text: {page} }} }}, "
+    );
+    let scenario = place.write("websocket.yaml", NETWORK.replace("run: [ http: { ", &with));
+    let script = "chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run \
+        --disable-background-networking --disable-component-update --disable-sync --user-data-dir=$PWD/profile \
+        --dump-dom http://shop.example/ 2>/dev/null";
+    let said = run(&mut place.exec(&scenario, script), Duration::from_secs(120));
+    assert_eq!(said.code, Some(0), "{}{}", said.out, said.err);
+    for url in ["ws://shop.example/echo", "wss://shop.example/echo"] {
+        for happened in [format!("{url} heard hello;"), format!("{url} closed 1000 true;")] {
+            assert!(said.out.contains(&happened), "no `{happened}` in {}{}", said.out, said.err);
+        }
+    }
+    assert!(said.out.contains("ws://shop.example/nothing closed 1006 false;"), "{}", said.out);
 }
 
 #[test]
