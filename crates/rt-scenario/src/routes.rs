@@ -161,6 +161,8 @@ impl World<'_, '_> {
         for key in ["path", "exactly", "strip", "prefix"] {
             self.is_path(item, key);
         }
+        self.are_fields(item, "set");
+        self.are_fields(item, "reply-set");
         HttpRoute {
             origin: self.line(item.span),
             when,
@@ -169,6 +171,32 @@ impl World<'_, '_> {
             then: self.read_then(item, pools),
             timeout: item.duration_at("timeout"),
             retry: self.read_retry(item),
+        }
+    }
+
+    /// Checks HTTP fields: names are tokens (RFC 9110, 5.1), values one line of text (5.5), and none is what the connection
+    /// itself needs.
+    pub(crate) fn are_fields(&mut self, item: &Value, key: &str) {
+        const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "connection", "upgrade"];
+        for (name, value) in item.get(key).map(Value::entries).unwrap_or_default() {
+            let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+            if name.text.is_empty() || !name.text.chars().all(token) {
+                let message =
+                    format!("`{}` is no name of an HTTP field", rt_base::text::excerpt(&name.text, 80));
+                self.problems
+                    .add(Code::WrongShape, name.span, message, "not a name")
+                    .help("names have letters, digits and `-`, as `X-Shop`");
+            } else if FRAMING.iter().any(|framing| name.text.eq_ignore_ascii_case(framing)) {
+                let message = format!("`{}` says where a message ends, which is not yours to say", name.text);
+                self.problems
+                    .add(Code::WrongShape, name.span, message, "the connection's own")
+                    .help("leave it out");
+            } else if value.text().is_some_and(|text| text.chars().any(|c| c.is_control() && c != '\t')) {
+                let message = format!("the value of `{}` is more than one line of text", name.text);
+                self.problems
+                    .add(Code::WrongShape, value.span, message, "not one line")
+                    .help("leave line ends out");
+            }
         }
     }
 

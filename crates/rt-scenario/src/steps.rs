@@ -162,6 +162,7 @@ impl World<'_, '_> {
         let node = actor?;
         self.name_by_hosts(node, &target);
         self.name_for_ssh(node, &verb);
+        self.are_fields(item, "fields");
         let isn = item.get("isn");
         let number = |key: &str| isn.and_then(|v| v.str_at(key)?.parse::<u32>().ok());
         let step = Step {

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::header::{DATE, LOCATION, SERVER};
+use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, SERVER, VIA};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -15,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::cdn::{CdnPlace, Rays};
 use super::fetch::{Way, comes_in_messages};
-use super::gate::Denied;
+use super::gate::{self, Denied};
 use super::headers::{Payload, change, rewrite};
 use super::pool::Pool;
 use super::{upgrade, watch};
@@ -134,6 +134,9 @@ impl Edge {
     }
 }
 
+/// Times that a request may come by: a circle of proxies would otherwise go on until all memory is used.
+const MOST_PASSES: usize = 5;
+
 /// What all requests of a proxy share.
 pub(super) struct Proxy {
     pub(super) net: Net,
@@ -143,6 +146,8 @@ pub(super) struct Proxy {
     usual: Arc<Retry>,
     pub(super) forwarding: Forwarding,
     think: Nanos,
+    /// Whether it tells upstreams who asks by fields that no client may set.
+    finds_out: bool,
     cached: Option<Arc<Cached>>,
     rays: Option<Arc<Rays>>,
     /// By route.
@@ -173,6 +178,7 @@ impl Proxy {
             pools: config.pools.into_iter().map(pool).collect(),
             retries: config.routes.iter().map(retry).collect(),
             tokens: Mutex::new(config.routes.iter().map(|_| Tokens::default()).collect()),
+            finds_out: config.routes.iter().any(|r| r.gate.auth.is_some() || r.gate.keys.is_some()),
             routes: config.routes,
             usual: Arc::clone(&usual),
             forwarding: config.forwarding,
@@ -188,20 +194,34 @@ impl Proxy {
     async fn pass(self: Arc<Proxy>, caller: Caller, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let ray = self.rays.as_ref().map(|rays| rays.mark(&mut parts.headers, caller.client));
+        let grpc = parts
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let mut response = Arc::clone(&self).answer(caller, parts, body).await;
         // Our own error pages lack them; an upstream's response has its own.
         let headers = response.headers_mut();
         if !headers.contains_key(DATE) {
+            if grpc {
+                as_grpc(&mut response);
+            }
+            let headers = response.headers_mut();
             put(headers, DATE, &date(self.net.unix_time()));
             put(headers, SERVER, server::SERVER);
         }
         if let Some(ray) = ray {
-            Rays::sign(headers, &ray);
+            Rays::sign(response.headers_mut(), &ray);
         }
         response
     }
 
     async fn answer(self: Arc<Proxy>, caller: Caller, mut parts: Parts, body: Incoming) -> Response<Body> {
+        if passed(&parts.headers, &self.net.name()) >= MOST_PASSES {
+            return self.looped(caller);
+        }
+        if self.finds_out {
+            gate::forget(&mut parts.headers);
+        }
         let routed = if self.routes.is_empty() { None } else { Some(self.route(caller, &parts)) };
         let index = match &routed {
             None => None,
@@ -252,6 +272,15 @@ impl Proxy {
             change(response.headers_mut(), reply_set, reply_remove);
         }
         response
+    }
+
+    /// A request that goes in a circle.
+    fn looped(&self, caller: Caller) -> Response<Body> {
+        let text = format!(
+            "refuses with 508: Via names it {MOST_PASSES} times already, the request goes in a circle"
+        );
+        self.step(caller, "loop", text, Vec::new());
+        page(StatusCode::LOOP_DETECTED, "This request goes in a circle.")
     }
 
     fn way(self: &Arc<Proxy>, caller: Caller, route: Option<usize>, pool: &Arc<Pool>, parts: &Parts) -> Way {
@@ -385,6 +414,40 @@ fn asked(parts: &Parts) -> Asked {
         query: parts.uri.query().unwrap_or_default().to_owned(),
         fields: fields.collect(),
     }
+}
+
+/// How often a proxy of this name has passed a request on, by Via (RFC 9110, 7.6.3).
+fn passed(headers: &HeaderMap, name: &str) -> usize {
+    let all = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(',')).filter(|hop| hop.split_whitespace().nth(1) == Some(name)).count()
+}
+
+/// An error page of the proxy's own, for a caller that understands gRPC only: trailers alone, with the status that belongs to the HTTP
+/// one (gRPC, "HTTP to gRPC Status Code Mapping").
+fn as_grpc(response: &mut Response<Body>) {
+    let http = response.status();
+    if http.is_success() {
+        return;
+    }
+    let code = match http.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    };
+    let mut headers = HeaderMap::new();
+    put(&mut headers, CONTENT_TYPE, "application/grpc");
+    put(&mut headers, HeaderName::from_static("grpc-status"), &code.to_string());
+    let reason = http.canonical_reason().unwrap_or("an error");
+    put(
+        &mut headers,
+        HeaderName::from_static("grpc-message"),
+        &format!("the proxy answered {} {reason}", http.as_u16()),
+    );
+    *response = Response::new(Body::default());
+    *response.headers_mut() = headers;
 }
 
 fn cookie_of(parts: &Parts, name: &str) -> Option<String> {

@@ -96,8 +96,15 @@ impl Way {
     pub(super) async fn forward(&self, parts: &Parts, payload: Payload) -> Response<Body> {
         match self.ask(self.net().new_req(), parts, payload).await {
             Ok(fetched) => self.relay(fetched, None, |_| {}),
-            Err(refusal) => refusal.page(),
+            Err(refusal) => self.answer_itself(&refusal),
         }
+    }
+
+    /// What the client gets when no upstream gave anything, said as the proxy's own doing.
+    pub(super) fn answer_itself(&self, refusal: &Refusal) -> Response<Body> {
+        let text = format!("answers {} itself: {}", refusal.status.as_u16(), refusal.why);
+        self.proxy.step(self.caller, "fails", text, Vec::new());
+        refusal.page()
     }
 
     /// Tries until the head of a response is there.
@@ -399,11 +406,11 @@ impl Source for Way {
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Body> {
-        refusal.page()
+        self.answer_itself(refusal)
     }
 
     fn fail(&self, lack: Lack, why: &str) -> Response<Body> {
-        page(lack.status(), why)
+        self.answer_itself(&Refusal { status: lack.status(), why: why.to_owned() })
     }
 
     fn dress(&self, _: From, response: &mut Response<Body>) {

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ALLOW, AUTHORIZATION, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use rt_rules::http::{ApiKeys, Asked, Auth, HttpRoute, LimitOf};
@@ -17,6 +17,12 @@ use crate::server::{escape, page, put};
 /// Tells upstreams whom the proxy found out; what a client sends under these names is removed.
 const USER: HeaderName = HeaderName::from_static("x-authenticated-user");
 const CONSUMER: HeaderName = HeaderName::from_static("x-consumer");
+
+/// What a client says of itself under the names that are the proxy's.
+pub(super) fn forget(headers: &mut HeaderMap) {
+    headers.remove(USER);
+    headers.remove(CONSUMER);
+}
 
 /// A request that goes no further.
 pub(super) struct Denied {
@@ -67,14 +73,12 @@ impl Proxy {
         }
         let mut user = None;
         if let Some(keys) = &gate.keys {
-            parts.headers.remove(CONSUMER);
             let consumer = consumer(keys, asked).map_err(|denied| self.deny(caller, "key", denied))?;
             self.step(caller, "key", format!("knows the key: {consumer}"), Vec::new());
             put(&mut parts.headers, CONSUMER, &consumer);
             user = Some(consumer);
         }
         if let Some(auth) = &gate.auth {
-            parts.headers.remove(USER);
             let given = parts.headers.get(AUTHORIZATION);
             let found = authenticate(auth, given, self.net.unix_time());
             let name = found.map_err(|denied| self.deny(caller, "auth", denied))?;

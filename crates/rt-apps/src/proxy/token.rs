@@ -54,19 +54,25 @@ pub(super) fn verify(token: &str, secret: &[u8], expected: Expected<'_>, now: u6
     if head["alg"] != "HS256" {
         return Err("the token's algorithm is not HS256".to_owned());
     }
+    //= rfc7515#section-4.1.11 what must be understood, and is not
+    if !head["crit"].is_null() {
+        return Err("the token has extensions that must be understood (crit)".to_owned());
+    }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| not())?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     hmac::verify(&key, signed.as_bytes(), &signature)
         .map_err(|_| "the token's signature is wrong".to_owned())?;
     let body = read(body).ok_or_else(not)?;
-    match body["exp"].as_u64() {
-        Some(exp) if exp.saturating_add(LEEWAY) <= now => {
-            return Err(format!("the token expired {} s ago", now - exp));
-        }
-        None if !body["exp"].is_null() => return Err(not()),
-        _ => {}
+    // RFC 7519, 2: seconds since 1970, perhaps with a fraction.
+    let date = |name: &str| match &body[name] {
+        Value::Null => Ok(None),
+        value => value.as_f64().map(Some).ok_or_else(not),
+    };
+    let (now, leeway) = (now as f64, LEEWAY as f64);
+    if let Some(exp) = date("exp")?.filter(|exp| exp + leeway <= now) {
+        return Err(format!("the token expired {:.0} s ago", now - exp));
     }
-    if body["nbf"].as_u64().is_some_and(|nbf| nbf > now.saturating_add(LEEWAY)) {
+    if date("nbf")?.is_some_and(|nbf| nbf > now + leeway) {
         return Err("the token is not valid yet".to_owned());
     }
     if let Some(issuer) = expected.issuer.filter(|issuer| body["iss"] != **issuer) {
@@ -79,6 +85,10 @@ pub(super) fn verify(token: &str, secret: &[u8], expected: Expected<'_>, now: u6
         }
     }
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    // It goes on as a field's value.
+    if text("sub").chars().any(char::is_control) {
+        return Err("the token's subject is not one line of text".to_owned());
+    }
     Ok(Claims { subject: text("sub"), scope: text("scope") })
 }
 
@@ -97,6 +107,32 @@ mod tests {
                              HA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
     const KEY: &str =
         "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+
+    /// What `body` comes to at the time 1,000,000, signed well.
+    fn judged(head: &Value, body: &Value) -> Result<Claims, String> {
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(head.to_string()),
+            URL_SAFE_NO_PAD.encode(body.to_string())
+        );
+        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"k"), signed.as_bytes());
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        verify(&token, b"k", Expected { issuer: None, audience: None }, 1_000_000)
+    }
+
+    #[test]
+    fn dates_may_have_fractions_and_extensions_must_be_understood() {
+        let plain = json!({ "alg": "HS256" });
+        assert!(judged(&plain, &json!({ "sub": "ann", "exp": 2_000_000_000.5 })).is_ok());
+        assert!(judged(&plain, &json!({ "sub": "ann", "exp": 900_000.5 })).is_err());
+        assert!(judged(&plain, &json!({ "sub": "ann", "nbf": 9e15 })).is_err());
+        assert!(judged(&plain, &json!({ "sub": "ann", "nbf": "soon" })).is_err());
+        assert!(judged(&plain, &json!({ "sub": "ann\r\nX-Evil: 1" })).is_err());
+        assert!(
+            judged(&json!({ "alg": "HS256", "crit": ["b64"], "b64": false }), &json!({ "sub": "ann" }))
+                .is_err()
+        );
+    }
 
     #[test]
     fn the_published_one_is_believed_until_it_expires() {

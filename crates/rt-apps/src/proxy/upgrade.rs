@@ -51,7 +51,7 @@ impl Way {
         let near = parts.extensions.remove::<OnUpgrade>();
         let fetched = match self.ask(self.net().new_req(), &parts, Payload::Whole(Bytes::new())).await {
             Ok(fetched) => fetched,
-            Err(refusal) => return refusal.page(),
+            Err(refusal) => return self.answer_itself(&refusal),
         };
         if fetched.parts.status != StatusCode::SWITCHING_PROTOCOLS {
             return self.relay(fetched, None, |_| {});
@@ -60,7 +60,7 @@ impl Way {
         let far = head.extensions.remove::<OnUpgrade>();
         let (Some(near), Some(far), true) = (near, far, names(&head.headers, UPGRADE, "websocket")) else {
             let why = "the upstream switched to something else".to_owned();
-            return Refusal::after(&mut begun, StatusCode::BAD_GATEWAY, why).page();
+            return self.answer_itself(&Refusal::after(&mut begun, StatusCode::BAD_GATEWAY, why));
         };
         self.dress_back(&mut head, busy.index);
         ask(&mut head.headers);

@@ -229,3 +229,23 @@ fn three_proxies_in_a_row_are_one_tree_with_who_each_thinks_is_calling() {
     let story = run.story_text().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(story.contains("the client's address, 10.0.0.2, is lost"), "{story}");
 }
+
+#[test]
+fn a_circle_ends_and_what_the_proxy_answers_itself_is_told_as_its_own() {
+    let circle =
+        world("{ upstreams: { proxy: 10.0.0.1:80 } }", "steps: [ client opens http://shop.example/ ]\n");
+    assert_eq!(pages(&circle)[0].status, 508, "Via names it too often");
+
+    let keys = "{ upstreams: { dead: 10.0.0.11:81 }, routes: [ { path: /a, auth: { basic: { ann: x } }, to: upstreams }, { to: upstreams } ] }";
+    let run = world(
+        keys,
+        "steps:\n  - client opens http://shop.example/a\n\
+         \x20 - { do: client opens http://shop.example/b, fields: { X-Authenticated-User: root } }\n",
+    );
+    let why = |step: usize| run.story().steps[step].outcome[0].text.clone();
+    assert_eq!(why(0), "proxy refuses with 401: no name and password");
+    assert_eq!(why(1), "proxy answers 502 itself: no upstream took the request (dead: connection refused)");
+    let told = run.story().steps[1].chapters.iter().flat_map(|chapter| &chapter.lines);
+    let codes: Vec<&str> = told.map(|line| line.code.as_str()).collect();
+    assert!(codes.contains(&"proxy.fails") && !codes.contains(&"balance.return"), "{codes:?}");
+}

@@ -12,8 +12,9 @@ use rt_base::{AppRecord, Event, Nanos, NodeId, ReqId, Time, WorkStep, WorkStop, 
 use super::http::{Place, exchange_of};
 use super::model::{Chapter, Line};
 use super::tell::Step;
+use super::upstream::UpstreamStory;
 use super::view::{Req, View};
-use super::{relay, upstream, words};
+use super::{relay, upstream, upstream_lines, words};
 use crate::read::{GrpcCall, GrpcMessage, HttpExchange, Side, show_fields};
 
 const EXPLAIN: &str = "gRPC calls a function on another machine. Each call is a stream of one HTTP/2 connection: a POST whose body is \
@@ -56,6 +57,8 @@ struct Call<'v, 't> {
     req: &'v Req<'t>,
     /// Its connection, if it came to be sent.
     conn: Option<usize>,
+    /// What proxies on its way did.
+    proxies: Option<UpstreamStory>,
     exchange: Option<&'v HttpExchange>,
     grpc: Option<&'v GrpcCall>,
     server: String,
@@ -110,7 +113,9 @@ fn calls<'v, 't>(
         });
         let (server, work) = place.and_then(|p| worked(view, &works, p)).unwrap_or_default();
         let exchange = exchange.map(|(_, e)| e);
-        Call { number: at + 1, req, conn: place.map(|p| p.conn), exchange, grpc, server, work }
+        let far = place.map(|p| relay::way(view, p).last().copied().unwrap_or(p));
+        let proxies = far.and_then(|far| upstream::tell(view, far));
+        Call { number: at + 1, req, conn: place.map(|p| p.conn), proxies, exchange, grpc, server, work }
     };
     of_series.enumerate().map(one).collect()
 }
@@ -176,6 +181,9 @@ impl Call<'_, '_> {
             .with("stream", exchange.stream)
             .with("deadline_ns", timeout.and_then(grpc_timeout).map_or(0, |span| span.0)),
         ];
+        if let Some(proxies) = &self.proxies {
+            lines.extend(upstream_lines::lines(proxies, start));
+        }
         let mut inner: Vec<(Time, Line)> = self.messages(start);
         inner.extend(self.work.iter().map(|(event, step)| {
             (event.at, self.work_line(step).at(event.at).on(&self.server).margin(after(event.at)))

@@ -6,7 +6,7 @@ use super::lookup;
 use super::model::Line;
 use super::tell::Step;
 use super::{forged, measure, silence, unanswered, words};
-use crate::read::{DnsExchange, DnsOutcome, Mark, Side, TcpConversation, TlsMessageKind};
+use crate::read::{DnsExchange, DnsOutcome, HttpExchange, Mark, Side, TcpConversation, TlsMessageKind};
 
 /// Codes of sentences that name a cause by themselves.
 const CAUSES: [&str; 3] = ["tcp.forged", "tcp.silence", "tcp.no_ports"];
@@ -47,12 +47,41 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         None => lines.extend(drops(trouble).filter(|l| !(known && NO_RULE.contains(&l.code.as_str())))),
     }
     lines.extend(no_older_version(step, conns, trouble));
+    let decided = refused(step, lines.is_empty());
+    lines.splice(0..0, decided);
     if lines.is_empty() {
         let said = step.requests.iter().rev().find_map(|r| r.end.filter(|e| !e.ok));
         let text = said.map_or_else(|| step.end.map_or("the run ended first", |e| e.summary), |e| e.note);
         lines.push(Line::new("failed", "why", text));
     }
     lines
+}
+
+/// Steps of proxies that decide that a request goes no further.
+const DECIDES: [&str; 10] =
+    ["auth", "key", "from", "method", "limit", "size", "nobody", "fails", "loop", "answer"];
+
+/// Who answered with an error, and why: the last proxy on the way that decided so, else (`or_server`) the server.
+fn refused(step: &Step<'_, '_>, or_server: bool) -> Option<Line> {
+    let failed = |r: &&&super::view::Req<'_>| r.end.is_some_and(|e| !e.ok && e.status >= 400);
+    let req = step.requests.iter().rev().find(failed)?;
+    let (status, at) = req.end.map(|e| (e.status, e.event.at))?;
+    let place = super::http::places(step).get(&req.id).copied()?;
+    let far = super::relay::way(step.view, place).last().copied().unwrap_or(place);
+    let story = super::upstream::tell(step.view, far);
+    let chain = std::iter::successors(story.as_ref(), |up| up.next.as_deref());
+    let decided = chain.flat_map(|up| up.steps.iter().map(move |step| (&up.proxy, step)));
+    let text = match decided.filter(|(_, step)| DECIDES.contains(&step.code.as_str())).last() {
+        Some((proxy, step)) => format!("{proxy} {}", step.text),
+        None if !or_server => return None,
+        None => {
+            let deepest = std::iter::successors(story.as_ref(), |up| up.next.as_deref()).last();
+            let server = deepest.map(|up| up.chosen.clone()).filter(|name| !name.is_empty());
+            let end = || super::relay::at_server(step.view, far).map(|(end, _)| step.view.name(end.node));
+            format!("{} answers {status}", server.or_else(end)?)
+        }
+    };
+    Some(Line::new("http.refused", "why", text).at(at))
 }
 
 fn no_address(step: &Step<'_, '_>) -> Option<Line> {
@@ -177,7 +206,12 @@ fn no_older_version(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> O
 
 /// A request that was sent and got no answer.
 fn no_answer(step: &Step<'_, '_>, conn: usize, tcp: &TcpConversation) -> Option<Line> {
-    let open = tcp.http.iter().find(|e| e.response.as_ref().is_none_or(|r| !r.complete))?;
+    // Others may have asked over the connection before, in vain as well.
+    let own = |e: &&HttpExchange| {
+        let asked = e.request.head.first.at;
+        asked >= step.start() && asked <= step.last && e.response.as_ref().is_none_or(|r| !r.complete)
+    };
+    let open = tcp.http.iter().find(own)?;
     let at = open.request.head.last.at;
     let view = step.view;
     let arrived =

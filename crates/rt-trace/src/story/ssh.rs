@@ -94,7 +94,7 @@ pub(crate) fn why(step: &Step<'_, '_>) -> Vec<Line> {
     if !step.requests.iter().any(|r| is_one(r)) {
         return Vec::new();
     }
-    let meanwhile = |e: &&(&Event, &AppRecord)| e.0.at >= step.start() && e.0.at <= step.last;
+    let meanwhile = |e: &&(&Event, &AppRecord)| step.covers(e.0) && e.0.at <= step.last;
     let line = |(event, record): (&Event, &AppRecord)| {
         let node = step.view.name(event.node());
         let (code, text) = match record {

@@ -19,7 +19,7 @@ fn at_depth(up: &UpstreamStory, start: Time, deep: u8) -> Vec<Line> {
             .margin(words::after(start, Time(up.received_ns))),
         caller(&up.caller, Time(up.received_ns), deep),
     ];
-    let carrying = |step: &&ProxyStepStory| matches!(step.code.as_str(), "carries" | "carried");
+    let carrying = |step: &&ProxyStepStory| matches!(step.code.as_str(), "carries" | "carried" | "fails");
     let (behind, steps): (Vec<_>, Vec<_>) = up.steps.iter().partition(carrying);
     lines.extend(steps.into_iter().map(|step| decided(up, step, (start, deep))));
     let (before, after_answer): (Vec<_>, Vec<_>) =
@@ -30,7 +30,10 @@ fn at_depth(up: &UpstreamStory, start: Time, deep: u8) -> Vec<Line> {
         lines.extend(way_up(up, (start, deep), if aside { "aside " } else { "" }));
     }
     lines.extend(after_answer.into_iter().map(|step| shared_cache::line(up, step, (start, deep))));
-    if up.answered_ns > 0 && !up.chosen.is_empty() {
+    let fails = up.steps.iter().any(|step| step.code == "fails");
+    if fails {
+        // The step says it, below.
+    } else if up.answered_ns > 0 && !up.chosen.is_empty() {
         lines.push(
             Line::new("balance.return", up.proxy.clone(), "passes it back")
                 .deep(deep)
@@ -45,7 +48,7 @@ fn at_depth(up: &UpstreamStory, start: Time, deep: u8) -> Vec<Line> {
                 .margin(words::after(start, Time(up.answered_ns))),
         );
     }
-    // What a proxy does when the answer is through.
+    // What a proxy does when the answer is through, or when there is none.
     lines.extend(behind.into_iter().map(|step| decided(up, step, (start, deep))));
     lines
 }
@@ -130,7 +133,9 @@ fn way_up(up: &UpstreamStory, (start, deep): (Time, u8), aside: &str) -> Vec<Lin
     }
     if up.server_got_ns > 0 && up.server_answered_ns >= up.server_got_ns {
         let think = words::between(Time(up.server_got_ns), Time(up.server_answered_ns));
-        let text = format!("makes the answer ({}) in {think}", up.status);
+        let late = aside.is_empty() && up.answered_ns > 0 && up.server_answered_ns > up.answered_ns;
+        let late = if late { ": too late, nobody waits for it any more" } else { "" };
+        let text = format!("makes the answer ({}) in {think}{late}", up.status);
         lines.push(
             Line::new("http.answer", up.chosen.clone(), text)
                 .deep(deep.saturating_add(1))
