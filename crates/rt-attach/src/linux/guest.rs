@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
@@ -62,6 +63,12 @@ impl Guest {
     /// The guest has ended.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         let number = u8::try_from(signal).map_err(|_| Errno::INVAL)?;
+        // The other end of `control` may be open for a moment longer: another guest that began just now has a copy until it runs
+        // its program.
+        let mut ended = [PollFd::new(&self.process.pidfd, PollFlags::IN)];
+        if rustix::event::poll(&mut ended, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0 {
+            return Err(Errno::SRCH.into());
+        }
         rustix::net::send(&self.process.control, &[SIGNAL, number], SendFlags::NOSIGNAL)?;
         Ok(())
     }

@@ -56,9 +56,11 @@ fn bash_is_interactive_with_job_control() {
     let mut command = Command::new(&words[0]);
     let end = |fd: &OwnedFd| fd.try_clone().unwrap();
     command.args(&words[1..]).stdin(end(&terminal)).stdout(end(&terminal)).stderr(end(&terminal));
-    // SAFETY: two system calls, which allocate nothing.
+    // SAFETY: three system calls, which allocate nothing.
     unsafe {
         command.pre_exec(|| {
+            // Whoever runs the tests in the background of a script ignores it, and a shell cannot undo that.
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
             rustix::process::setsid()?;
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
             Ok(())
@@ -89,7 +91,8 @@ fn bash_is_interactive_with_job_control() {
     person.types("echo code $?\n");
     person.sees("code 130");
     // Ctrl-Z stops it, and it can be taken up again.
-    person.types("sh -c 'trap \"echo contin\"\"ued\" CONT; echo run\"\"ning; while :; do sleep 0.1; done'\n");
+    person
+        .types("bash -c 'trap \"echo contin\"\"ued\" CONT; echo run\"\"ning; while :; do sleep 0.1; done'\n");
     person.sees("running");
     person.types("\x1a");
     person.sees("Stopped");
