@@ -19,9 +19,9 @@ group! {
         others: &[("bench", "iperf3 -s"), ("lossy", "iperf3 -s")],
         // What the lossy link or a full queue threw away is missing, and comes again.
         explained: &[
-            r"\|Previous segment\(s\) not captured",
+            r"[|,]Previous segment\(s\) not captured",
             r"out-of-order segment",
-            r"\|D-SACK Sequence",
+            r"[|,]D-SACK Sequence",
             // A receiver that waits for one lost segment cannot take more.
             r"\|TCP window specified by the receiver is now completely full",
             r"^\|6291456\|Connection reset \(RST\)\|\d+ → 5201 \[RST|^\|6291456\|Connection reset \(RST\)\|5201 → ",
