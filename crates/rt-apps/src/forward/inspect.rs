@@ -20,7 +20,7 @@ use super::mint::HELLO;
 use super::policy::{self, Wanted};
 use super::{BoxStream, Caller, Desk, ForwardProxy, Rewound, Seat, speak, tunnel};
 use crate::executor::BoxFuture;
-use crate::http::Linger;
+use crate::http::{Linger, writes_through};
 use crate::socket::HeldSyn;
 use crate::tls::hear;
 
@@ -140,16 +140,4 @@ impl<S: AsyncRead + Unpin> AsyncRead for Taped<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Taped<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+writes_through!(Taped<S>);

@@ -98,10 +98,7 @@ impl Source for Way {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let body = Limited::new(body, most).collect().await.ok()?.to_bytes();
         self.desk.pool.park(&self.wanted, connection);
-        begun.handed_on();
-        let (status, body_bytes) = (parts.status.as_u16(), body.len() as u64);
-        let (req, note) = (begun.req(), note.to_owned());
-        self.desk.net.say(AppRecord::RequestEnd { req, status, ok: true, body_bytes, note });
+        begun.taken(parts.status.as_u16(), body.len() as u64, note);
         Some(body)
     }
 

@@ -16,7 +16,7 @@ use super::log::{Access, Ended};
 use super::policy::{self, Refusal, Wanted};
 use super::pool::Reached;
 use super::{BoxStream, Caller, Desk, Seat, inspect};
-use crate::http::{Body, HyperIo};
+use crate::http::{Body, HyperIo, writes_through};
 use crate::split::join;
 
 impl Desk {
@@ -171,19 +171,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+writes_through!(Rewound<S>);
 
 /// Counts what is written to a client.
 struct Counted<S> {

@@ -26,6 +26,13 @@ impl Begun {
         self.over = true;
     }
 
+    /// It ended with a response that was taken whole.
+    pub(crate) fn taken(&mut self, status: u16, body_bytes: u64, note: &str) {
+        let (req, note) = (self.req, note.to_owned());
+        self.net.say(AppRecord::RequestEnd { req, status, ok: true, body_bytes, note });
+        self.over = true;
+    }
+
     /// It ended without a response.
     pub(crate) fn end(&mut self, status: u16, note: &str) {
         let (req, note) = (self.req, note.to_owned());

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use rt_base::{Nanos, Wait};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::writes_through;
 use crate::executor::BoxFuture;
 use crate::net::Net;
 
@@ -129,16 +130,4 @@ impl<S: AsyncRead + Unpin> AsyncRead for LateEnd<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for LateEnd<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+writes_through!(LateEnd<S>);

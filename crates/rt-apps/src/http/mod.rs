@@ -14,6 +14,7 @@ mod coding;
 mod idle;
 mod io;
 mod linger;
+mod through;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +27,7 @@ pub use idle::IdleLimits;
 pub(crate) use idle::{Delays, IdleEnd, LateEnd};
 pub(crate) use io::{HyperIo, UpgradedIo};
 pub(crate) use linger::Linger;
+pub(crate) use through::writes_through;
 
 use crate::net::Net;
 

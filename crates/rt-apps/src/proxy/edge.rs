@@ -216,7 +216,7 @@ impl Proxy {
     }
 
     async fn answer(self: Arc<Proxy>, caller: Caller, mut parts: Parts, body: Incoming) -> Response<Body> {
-        if passed(&parts.headers, &self.net.name()) >= MOST_PASSES {
+        if parts.headers.contains_key(VIA) && passed(&parts.headers, &self.net.name()) >= MOST_PASSES {
             return self.looped(caller);
         }
         if self.finds_out {

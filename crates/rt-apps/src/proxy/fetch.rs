@@ -394,14 +394,7 @@ impl Source for Way {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let body = Limited::new(body, most).collect().await.ok()?.to_bytes();
         self.pool.park(busy.index, connection);
-        begun.handed_on();
-        self.net().say(AppRecord::RequestEnd {
-            req: begun.req(),
-            status: parts.status.as_u16(),
-            ok: true,
-            body_bytes: body.len() as u64,
-            note: note.to_owned(),
-        });
+        begun.taken(parts.status.as_u16(), body.len() as u64, note);
         Some(body)
     }
 

@@ -19,12 +19,12 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use rt_base::{AppRecord, Nanos, Time, Wait};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::fetch::{Fetched, Refusal, Way};
 use super::headers::Payload;
 use crate::cached::Source as _;
-use crate::http::{Body, UpgradedIo};
+use crate::http::{Body, UpgradedIo, writes_through};
 use crate::net::Net;
 use crate::server::put;
 use crate::split::join;
@@ -173,16 +173,4 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+writes_through!(Metered);
