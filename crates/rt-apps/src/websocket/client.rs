@@ -124,12 +124,12 @@ impl Talk {
         format!("{scheme}://{}{}", self.authority(), self.target)
     }
 
-    /// Everything that is said, in order.
-    fn messages(&self) -> Vec<Message> {
+    /// Everything that is said, in order; made as it is said.
+    fn messages(&self) -> impl Iterator<Item = Message> + use<> {
         let texts = self.says.iter().map(|text| Message { text: true, bytes: text.clone().into_bytes() });
         let binary = self.bytes.map(|len| Message { text: false, bytes: pattern(len) });
         let once: Vec<Message> = texts.chain(binary).collect();
-        (0..self.times).flat_map(|_| once.iter().cloned()).collect()
+        (0..self.times).flat_map(move |_| once.clone())
     }
 }
 
@@ -158,7 +158,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let net = line.net;
-    for (at, message) in talk.messages().into_iter().enumerate() {
+    for (at, message) in talk.messages().enumerate() {
         if at > 0 && talk.every > Nanos::ZERO {
             line.listen(net.now() + talk.every).await?;
         }
