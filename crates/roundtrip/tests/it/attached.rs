@@ -209,12 +209,18 @@ fn two_programs_speak_with_each_other() {
 fn up(folder: &Folder) -> Child {
     let mut child =
         roundtrip(folder, &["up", "playground", "--out", "run"]).stderr(Stdio::piped()).spawn().unwrap();
+    until(&mut child, &folder.run().join("door"));
+    child
+}
+
+/// Waits until a file is there; `child` goes on meanwhile.
+fn until(child: &mut Child, file: &Path) {
     let begun = Instant::now();
-    while !folder.run().join("door").exists() {
-        assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().unwrap().is_none());
+    while !file.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "never: {}", file.display());
+        assert_eq!(child.try_wait().unwrap(), None, "ended before {}", file.display());
         std::thread::sleep(Duration::from_millis(20));
     }
-    child
 }
 
 fn join(folder: &Folder, machine: &str, words: &[&str]) -> Command {
@@ -235,8 +241,8 @@ fn programs_join_a_world_that_is_up_and_end_with_it() {
     assert_eq!(answer(join(&folder, "laptop", &["dig", "+short", "httpbin.org"]), 0), "54.158.10.20\n");
     answer(join(&folder, "nobody", &["true"]), 2);
     answer(join(&folder, "laptop", &["no-such-program-anywhere"]), 127);
-    let mut sleeper = join(&folder, "phone", &["sleep", "60"]).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    let mut sleeper = join(&folder, "phone", &["sh", "-c", "echo > joined; exec sleep 60"]).spawn().unwrap();
+    until(&mut world, &folder.0.join("joined"));
     signal(&world, "-INT");
     assert_eq!(wait(&mut world), Some(0));
     assert_eq!(wait(&mut sleeper), Some(137), "a program outlived its world");
@@ -325,11 +331,7 @@ fn a_run_in_the_background_of_a_script_hears_an_interrupt_and_keeps_its_folder()
     // What a shell without job control does to what it starts with `&`.
     shell.args(["-c", "trap '' INT QUIT; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_roundtrip")]).args(words);
     let mut child = shell.current_dir(&folder.0).stdin(Stdio::null()).spawn().unwrap();
-    let begun = Instant::now();
-    while !folder.run().join("inputs.bin").exists() {
-        assert!(begun.elapsed() < Duration::from_secs(30) && child.try_wait().unwrap().is_none());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until(&mut child, &folder.run().join("inputs.bin"));
     for scenario in ["web-browsing", "two-hosts"] {
         let args = ["run", scenario, "--out", "run"];
         let second = roundtrip(&folder, &args).output().unwrap();

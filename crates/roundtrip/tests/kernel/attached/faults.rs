@@ -87,14 +87,14 @@ fn a_run_that_is_killed_leaves_nothing_behind_and_can_be_made_again() {
 #[test]
 fn a_network_card_that_is_removed_is_told() {
     let (place, scenario, before) = set_up("card");
-    let script = "curl -sS -m 5 -o down http://10.0.1.2/bytes/1000 && ip link del eth0; sleep 1; ip link show eth0; \
+    let script = "curl -sS -m 30 -o down http://10.0.1.2/bytes/1000 && ip link del eth0; sleep 1; ip link show eth0; \
                   curl -sS -m 2 http://10.0.1.2/; exit 3";
     let said = before.run(&mut place.exec(&scenario, script), 60);
     expect(&said, 3, &["the network card eth0 of guest is gone"]);
     assert_eq!(std::fs::read(place.path("down")).unwrap().len(), 1_000);
     // Down and up again is no end.
     let script = "ip link set eth0 down; sleep 0.2; ip link set eth0 up; ip route replace default via 10.0.0.254; \
-                  curl -sS -m 5 -o again http://10.0.1.2/bytes/1000";
+                  curl -sS -m 30 -o again http://10.0.1.2/bytes/1000";
     expect(&before.run(&mut place.exec(&scenario, script), 60), 0, &[]);
     assert_eq!(std::fs::read(place.path("again")).unwrap().len(), 1_000);
 }
@@ -206,12 +206,10 @@ fn a_wall_clock_that_is_set_moves_nothing() {
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &shim]).status().unwrap();
     assert!(built.success());
     // The kernel's own time first: a program that is slow to begin sees the clock leap before its first look.
-    let script = format!(
-        "env -u LD_PRELOAD date +%s; \
-         python3 -c 'import time; time.sleep(1.3); print(int(time.clock_gettime(time.CLOCK_REALTIME)))'; \
-         for i in 1 2 3 4; do sleep 0.5; curl -sS -m 5 -o down http://10.0.1.2/bytes/100000 || exit 1; done"
-    );
-    let mut command = place.exec(&scenario, &script);
+    let script = "env -u LD_PRELOAD date +%s; \
+                  python3 -c 'import time; time.sleep(1.3); print(int(time.clock_gettime(time.CLOCK_REALTIME)))'; \
+                  for i in 1 2 3 4; do sleep 0.5; curl -sS -m 30 -o down http://10.0.1.2/bytes/100000 || exit 1; done";
+    let mut command = place.exec(&scenario, script);
     command.env("LD_PRELOAD", &library);
     let said = before.run(&mut command, 60);
     expect(&said, 0, &[]);
@@ -236,7 +234,7 @@ fn a_scenario_that_ends_while_a_program_runs_goes_on() {
             "{text}steps:\n  - server pings 10.0.0.254\ntimeline:\n  - {{ at: 30s, cut: middle:eth1 }}\n"
         ),
     );
-    let script = "sleep 2; curl -sS -m 5 -o down http://10.0.1.2/bytes/1000";
+    let script = "sleep 2; curl -sS -m 30 -o down http://10.0.1.2/bytes/1000";
     expect(&before.run(&mut place.exec(&scenario, script), 60), 0, &[]);
     assert_eq!(std::fs::read(place.path("down")).unwrap().len(), 1_000);
 }

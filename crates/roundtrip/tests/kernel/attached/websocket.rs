@@ -119,7 +119,7 @@ fn curl_agrees_with_the_handshake() {
     let scenario = place.write("websocket.yaml", NETWORK);
     // The key of RFC 6455, 1.3, whose answer is printed there; the connection then says nothing and is cut by curl.
     let script = "
-        ask() { curl -sS --http1.1 --max-time 1 -o /dev/null -D - -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
+        ask() { curl -sS --http1.1 --max-time 3 -o /dev/null -D - -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
             -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==' \"$@\" 2>/dev/null | tr -d '\\r' \
             | grep -iE '^(HTTP|sec-websocket|upgrade)' | sort; }
         ask -H 'Sec-WebSocket-Version: 13' http://shop.example/echo
