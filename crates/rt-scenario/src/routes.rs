@@ -23,6 +23,8 @@ pub(crate) const CIRCUIT: CircuitRules =
 pub(crate) const BACKOFF: Nanos = Nanos::from_millis(25);
 /// The name of pool 0.
 pub(crate) const UPSTREAMS: &str = "upstreams";
+/// What may stand in braces in a `redirect`: parts of the request.
+const REQUEST_WORDS: [&str; 3] = ["host", "path", "query"];
 /// The field of API keys unless it is said otherwise.
 pub(crate) const KEY_FIELD: &str = "x-api-key";
 /// Words of `forwarded:`.
@@ -51,6 +53,23 @@ pub(crate) fn pairs(value: &Value, key: &str) -> Vec<(String, String)> {
 fn named(value: &Value, key: &str) -> Vec<Named> {
     let any = |value: String| (value != "*").then_some(value);
     pairs(value, key).into_iter().map(|(name, value)| Named { name, value: any(value) }).collect()
+}
+
+/// What stands in braces, braces included; a brace without its other one is one by itself.
+fn braced(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        let from = &rest[at..];
+        let inner = from[1..].find(['{', '}']).map(|end| end + 1);
+        let length = match inner {
+            Some(end) if from.starts_with('{') && from[end..].starts_with('}') => end + 1,
+            _ => 1,
+        };
+        found.push(&from[..length]);
+        rest = &from[length..];
+    }
+    found
 }
 
 fn whole(value: &Value, key: &str) -> Option<u32> {
@@ -161,6 +180,7 @@ impl World<'_, '_> {
         for key in ["path", "exactly", "strip", "prefix"] {
             self.is_path(item, key);
         }
+        self.check_braces(item);
         self.are_fields(item, "set");
         self.are_fields(item, "reply-set");
         HttpRoute {
@@ -196,6 +216,50 @@ impl World<'_, '_> {
                 self.problems
                     .add(Code::WrongShape, value.span, message, "not one line")
                     .help("leave line ends out");
+            }
+        }
+    }
+
+    /// Words in braces: `redirect` knows some, elsewhere nothing is filled in.
+    fn check_braces(&mut self, item: &Value) {
+        if let Some(value) = item.get("redirect") {
+            for braced in value.text().map(braced).unwrap_or_default() {
+                let word = braced.trim_matches(['{', '}']);
+                if REQUEST_WORDS.contains(&word) && braced.len() == word.len() + 2 {
+                    continue;
+                }
+                let message = format!("`{}` is no part of a request", rt_base::text::excerpt(braced, 80));
+                let span = self.part(value, braced);
+                self.problems
+                    .add(Code::UnknownChoice, span, message, "not filled in")
+                    .help(
+                        "words in braces stand for parts of the request, as in `https://{host}{path}{query}`",
+                    )
+                    .known(word, REQUEST_WORDS);
+            }
+        }
+        for key in ["strip", "prefix", "set-host"] {
+            let Some(value) = item.get(key) else { continue };
+            if let Some(&braced) = value.text().map(braced).unwrap_or_default().first() {
+                let message = format!("`{}` is not filled in here", rt_base::text::excerpt(braced, 80));
+                let span = self.part(value, braced);
+                self.problems
+                    .add(Code::WrongShape, span, message, "taken as it stands")
+                    .help("only `redirect` knows `{host}`, `{path}` and `{query}`: write the text itself");
+            }
+        }
+        let fields = ["set", "reply-set"].into_iter().filter_map(|key| item.get(key));
+        let values = fields.flat_map(Value::entries).map(|(_, value)| value).chain(item.get("answer"));
+        for value in values {
+            let Some(text) = value.text() else { continue };
+            let known =
+                braced(text).into_iter().find(|b| REQUEST_WORDS.contains(&b.trim_matches(['{', '}'])));
+            if let Some(braced) = known {
+                let span = self.part(value, braced);
+                let message = format!("`{braced}` is not filled in here");
+                self.problems
+                    .add(Code::NoEffect, span, message, "sent as it stands")
+                    .help("only `redirect` knows the parts of a request");
             }
         }
     }
