@@ -10,6 +10,7 @@ use crate::names::keeps_order;
 use crate::routes::read_balance;
 use crate::tree::Value;
 use crate::units;
+use crate::upstreams::{UpstreamDraft, leads};
 use crate::world::{CertDraft, World};
 
 /// Time a web server takes per request unless it says otherwise.
@@ -36,6 +37,11 @@ fn port_or(value: &Value, usual: u16) -> u16 {
     value.str_at("port").and_then(|t| units::port(t).ok()).unwrap_or(usual)
 }
 
+/// Whether no upstream is written, be it a wrong one.
+pub(crate) fn names_none(value: &Value) -> bool {
+    value.get("upstreams").is_none_or(|upstreams| upstreams.entries().is_empty())
+}
+
 fn read_resolver(value: &Value, think: Option<Nanos>, silent: bool) -> App {
     let roots = value.get("roots").map(Value::entries).unwrap_or_default();
     let roots = roots.iter().filter_map(|(k, v)| Some((k.text.clone(), v.address()?))).collect();
@@ -56,7 +62,11 @@ impl World<'_, '_> {
                 Some((key, options)) => (key.text.as_str(), options),
                 None => (item.text().unwrap_or(""), &EMPTY),
             };
+            let before = self.upstreams.len();
             if let Some(app) = self.read_app(id, word, options, item.span) {
+                for upstream in &mut self.upstreams[before..] {
+                    upstream.from = leads(&app).map(|port| (id, port));
+                }
                 self.node(id).node.apps.push(app);
             }
         }
@@ -93,7 +103,9 @@ impl World<'_, '_> {
                 let balance = read_balance(value);
                 let mut options = Box::new(self.read_proxy(value));
                 options.certificates = certificates.get(1..).unwrap_or_default().to_vec();
-                self.serves_something(&upstreams, &options, span);
+                if names_none(value) {
+                    self.serves_something(&upstreams, &options, span);
+                }
                 let think = think.unwrap_or(EDGE_THINK);
                 App::Edge { port, certificate, http2, upstreams, balance, think, options }
             }
@@ -194,17 +206,14 @@ impl World<'_, '_> {
         Some((first, last))
     }
 
+    /// `upstreams:`; whether they are addresses, and somebody's, is looked at when all machines are known.
     pub(crate) fn read_upstreams(&mut self, value: &Value) -> Vec<(String, SocketAddr)> {
         let mut out = Vec::new();
         for (name, at) in value.get("upstreams").map(Value::entries).unwrap_or_default() {
-            match at.text().and_then(|t| t.parse::<SocketAddr>().ok()) {
-                Some(address) => out.push((name.text.clone(), address)),
-                None => {
-                    self.problems
-                        .add(Code::BadAddress, at.span, "an upstream is `address:port`", "not an upstream")
-                        .help("write it like `web-1: 10.0.0.11:80`");
-                }
-            }
+            let Some(text) = at.text() else { continue };
+            out.extend(text.parse().ok().map(|address: SocketAddr| (name.text.clone(), address)));
+            let (name, text) = (name.text.clone(), text.to_owned());
+            self.upstreams.push(UpstreamDraft { from: None, name, text, span: at.span });
         }
         out
     }

@@ -2,6 +2,7 @@
 
 use rt_base::Nanos;
 
+use crate::apps::names_none;
 use crate::diag::{Code, Span};
 use crate::model::{App, Change, HealthCheck, L4Balancer};
 use crate::routes::read_balance;
@@ -21,7 +22,7 @@ fn whole(value: &Value, key: &str) -> Option<u32> {
 impl World<'_, '_> {
     pub(crate) fn read_l4_balancer(&mut self, port: u16, value: &Value) -> App {
         let upstreams = self.read_upstreams(value);
-        if upstreams.is_empty() {
+        if names_none(value) {
             let span = value.get("upstreams").map_or(value.span, |v| v.span);
             self.problems
                 .add(Code::MissingKey, span, "a balancer without servers has nobody to choose", "no servers")

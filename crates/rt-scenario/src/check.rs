@@ -28,10 +28,11 @@ pub(crate) fn before_routes(world: &mut World<'_, '_>, segments: &Segments) {
     crate::ssh::known_hosts(world);
     crate::forward::authorities(world);
     duplicate_zones(world);
+    crate::upstreams::check(world);
 }
 
 /// The protocol (6, 17) and port that a program listens on; DHCP servers by interface.
-fn listens(app: &App) -> Option<(u8, u32)> {
+pub(crate) fn listens(app: &App) -> Option<(u8, u32)> {
     match app {
         App::HttpServer { port, .. }
         | App::Edge { port, .. }

@@ -46,6 +46,7 @@ pub mod templates;
 mod tree;
 mod tunnels;
 mod units;
+mod upstreams;
 pub mod views;
 mod ways;
 mod websocket;

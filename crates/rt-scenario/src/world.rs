@@ -17,6 +17,7 @@ use crate::model::{
     ResolverOptions, SshHome, StackOptions, TcpOptions, Zone,
 };
 use crate::tree::Value;
+use crate::upstreams::UpstreamDraft;
 use crate::{PageFolders, units};
 
 /// How long Linux remembers an open TCP connection on which nothing is said (`nf_conntrack_tcp_timeout_established`).
@@ -117,6 +118,8 @@ pub(crate) struct World<'p, 'a> {
     pub(crate) groups_named: Vec<(String, Span)>,
     /// Authorities that browsers trust, and where.
     pub(crate) trusted: Vec<(String, Span)>,
+    /// Upstreams that are written, and where.
+    pub(crate) upstreams: Vec<UpstreamDraft>,
     infrastructure: u32,
     private: u32,
 }
@@ -210,6 +213,7 @@ impl<'p, 'a> World<'p, 'a> {
             faults: Faults::default(),
             groups_named: Vec::new(),
             trusted: Vec::new(),
+            upstreams: Vec::new(),
             infrastructure: 0,
             private: 0,
         }
