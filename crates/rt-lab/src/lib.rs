@@ -57,7 +57,8 @@ pub use attach::{
     Replayed, UpOptions, WhenUp, join, replay,
 };
 pub use can::{
-    Answers, Blocker, CanQuery, Cell, Column, Mark, Matrix, MatrixQuery, Protocol, Verdict, can, matrix,
+    Answers, Beyond, Blocker, CanQuery, Cell, Column, Mark, Matrix, MatrixQuery, Protocol, Verdict, can,
+    matrix,
 };
 pub use diff::{Difference, Lines, MachineDiff, ReachDiff, RequestDiff, StepDiff, TimeDiff, diff};
 pub use drill::{DrillQuery, Drilled, drill};

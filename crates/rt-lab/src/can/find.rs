@@ -11,6 +11,7 @@ use rt_trace::Trace;
 
 use super::bytes;
 use super::lift;
+use super::neighbour;
 use super::probe::{Probe, Protocol, Question};
 
 /// An IP packet's ends. Ports are 0 where there are none.
@@ -91,6 +92,7 @@ pub(super) fn cause(model: &Model, probe: &Probe, question: &Question) -> Option
     let asked = asked.or_else(|| drops().find_map(|(cause, _)| of_lookup(cause, question)));
     let asked = asked.or_else(tunnel);
     if let Some(cause) = asked {
+        let cause = neighbour::or_cable(model, trace, probe.begun, cause);
         return Some(Found::Drop(Box::new(cause)));
     }
     trace.said().find_map(|(event, record)| match record {
@@ -383,7 +385,8 @@ fn passed(trace: &Trace, frame: FrameId) -> Vec<NodeId> {
     nodes
 }
 
-fn link_at(model: &Model, node: NodeId, port: PortId) -> Option<LinkId> {
+/// The cable at a machine's port.
+pub(super) fn link_at(model: &Model, node: NodeId, port: PortId) -> Option<LinkId> {
     let at = model.links.iter().position(|l| l.a == (node, port) || l.b == (node, port))?;
     u32::try_from(at).ok().map(LinkId)
 }

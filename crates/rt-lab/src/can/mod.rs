@@ -6,6 +6,7 @@
 //! its address and every service listens; of the timeline that is there which was by the moment that is asked about.
 
 mod add;
+mod behind;
 mod bytes;
 mod cloud;
 mod edit;
@@ -14,6 +15,7 @@ mod find;
 mod lift;
 mod matrix;
 mod name;
+mod neighbour;
 mod probe;
 mod render;
 mod solve;
@@ -33,6 +35,7 @@ use ends::End;
 use probe::{Prober, Question};
 use solve::Case;
 
+pub use behind::Beyond;
 pub(crate) use matrix::matrix_of_model;
 pub use matrix::{Cell, Column, Mark, Matrix, MatrixQuery, matrix};
 pub use probe::Protocol;
@@ -90,6 +93,9 @@ pub struct Verdict {
     pub target_exists: bool,
     /// What was decided for the asker, in sentences.
     pub assumptions: Vec<String>,
+    /// Where a balancer answered: the servers that it hands on to, each asked from there, and those behind them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<Beyond>,
 }
 
 /// What is asked.
@@ -184,8 +190,13 @@ fn one(
     let mut assumptions = Vec::new();
     let address = target.seen_from(model, asker, seed, &mut assumptions)?;
     let question = Question { from: asker, target: address.clone(), protocol, port };
-    let mut verdict =
-        solve::solve(&Case { model, question, target: target.node, named: target.typed.is_none(), seed });
+    let mut verdict = solve::solve(&Case {
+        model,
+        question: question.clone(),
+        target: target.node,
+        named: target.typed.is_none(),
+        seed,
+    });
     verdict.to.clone_from(&target.text);
     verdict.target_exists = address.parse().map_or(true, |a: IpAddr| ends::owner(model, a).is_some());
     if model.nodes[asker.index()].name == stranger::NAME {
@@ -201,6 +212,11 @@ fn one(
     }
     if protocol == Protocol::Udp {
         assumptions.push("a datagram that a program takes has arrived, answered or not".into());
+    }
+    if verdict.reachable {
+        let (behind, notes) = behind::behind(model, &question, seed);
+        verdict.behind = behind;
+        assumptions.extend(notes);
     }
     verdict.assumptions = assumptions;
     Ok(verdict)

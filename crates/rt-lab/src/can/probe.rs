@@ -160,14 +160,24 @@ impl Prober {
 }
 
 /// Certificates take longer to make than a probe takes, and no probe looks at one. A client of TCP Fast Open that has a cookie
-/// takes a connection for open before its SYN is sent (RFC 7413, 4.2.1): a probe would be answered by nobody.
+/// takes a connection for open before its SYN is sent (RFC 7413, 4.2.1): a probe would be answered by nobody. What balancers ask
+/// of themselves (health checks, connections in advance) would pass for what they are asked to ask.
 fn plain(model: &mut Model) {
     for node in &mut model.nodes {
         node.stack.tcp.fast_open = Some(FastOpen::Off);
     }
     for app in model.nodes.iter_mut().flat_map(|n| &mut n.apps) {
-        if let App::HttpServer { certificate, .. } | App::Edge { certificate, .. } = app {
-            *certificate = None;
+        match app {
+            App::HttpServer { certificate, .. } => *certificate = None,
+            App::Edge { certificate, options, .. } => {
+                *certificate = None;
+                let pools = options.pools.iter_mut().map(|pool| &mut pool.rules);
+                for rules in pools.chain([&mut options.rules]) {
+                    (rules.health, rules.warm) = (None, 0);
+                }
+            }
+            App::L4Balancer(balancer) => (balancer.health, balancer.warm) = (None, 0),
+            _ => {}
         }
     }
     model.certificates.clear();

@@ -1,6 +1,6 @@
 //! A verdict for people.
 
-use super::{Answers, Blocker, Verdict};
+use super::{Answers, Beyond, Blocker, Verdict};
 
 impl Verdict {
     /// The verdict as JSON.
@@ -34,6 +34,10 @@ impl Verdict {
             lines.extend(blocker.lines(number + 1));
         }
         lines.extend(self.ending());
+        for (index, beyond) in self.behind.iter().enumerate() {
+            let is_next = index > 0 && self.behind[index - 1].proxy == beyond.proxy;
+            lines.extend(beyond.lines(is_next));
+        }
         lines.extend(self.assumptions.iter().map(|a| format!("  assumed  {a}")));
         lines.join("\n") + "\n"
     }
@@ -53,6 +57,25 @@ impl Verdict {
             (_, false) if !self.target_exists => "  no machine here has this address".into(),
             (_, false) => "  even then there is no answer".into(),
         })
+    }
+}
+
+impl Beyond {
+    /// What came of one server; the balancer is named before the first of its servers.
+    fn lines(&self, is_next: bool) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !is_next {
+            lines.push(format!("  behind {}, asked from there:", self.proxy));
+        }
+        let word = if self.reachable { "yes" } else { "no" };
+        lines.push(format!("    {word}: {}: {}", self.server, self.outcome));
+        if !self.reachable && self.path.len() > 1 {
+            lines.push(format!("      the probe passed  {}", short_path(&self.path)));
+        }
+        let blockers = self.blockers.iter().enumerate();
+        let reasons = blockers.flat_map(|(number, blocker)| blocker.lines(number + 1));
+        lines.extend(reasons.map(|line| format!("    {line}")));
+        lines
     }
 }
 

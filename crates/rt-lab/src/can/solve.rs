@@ -113,6 +113,7 @@ pub(super) fn solve_with(case: &Case<'_>) -> (Verdict, Vec<Edit>) {
         reachable_when_lifted: false,
         target_exists: true,
         assumptions: Vec::new(),
+        behind: Vec::new(),
     };
     if let (true, Some(meant)) = (first.ok && !verdict.reachable, state.meant()) {
         let other = other_machine(&state.model, &state.question, (meant, &first)).unwrap_or(meant);

@@ -46,6 +46,53 @@ fn a_machine_whose_address_means_another_one_is_asked_at_its_public_address() {
     lifted(&twice, ("berlin.pc", "tokyo.pc:80"), &expected);
 }
 
+/// Behind two balancers a cable is cut, and a server listens nowhere: the connection to the first balancer is answered all the
+/// same, and what stands behind it says why each of its servers can be reached or not.
+#[test]
+fn balancers_are_followed_to_the_servers_behind_them() {
+    let text = "
+name: behind
+topology:
+  nodes:
+    ann: { address: 10.0.0.1/24 }
+    lan: { kind: switch }
+    far: { kind: switch }
+    front: { address: 10.0.0.2/24, run: [ l4-balancer: { port: 443, upstreams: { inner: 10.0.0.3:8080, gone: 10.0.0.9:443 } } ] }
+    inner: { address: 10.0.0.3/24, run: [ edge: { port: 8080, upstreams: { a: 10.0.0.4:80, b: 10.0.0.5:81, front: 10.0.0.2:443 } } ] }
+    a: { address: 10.0.0.4/24, run: [ http ] }
+    b: { address: 10.0.0.5/24, run: [ http ] }
+  links:
+    - endpoints: [\"ann:eth0\", \"lan:p1\"]
+    - endpoints: [\"front:eth0\", \"lan:p2\"]
+    - endpoints: [\"inner:eth0\", \"lan:p3\"]
+    - endpoints: [\"lan:p0\", \"far:p0\"]
+    - endpoints: [\"a:eth0\", \"far:p1\"]
+    - endpoints: [\"b:eth0\", \"lan:p4\"]
+timeline: [ { at: 1s, cut: \"lan:p0\" } ]
+";
+    let mut query = CanQuery::new("ann", "front:443");
+    query.at = rt_base::Time(2_000_000_000);
+    let answers = rt_lab::can(&of_text(text), &query).unwrap();
+    let verdict = &answers.verdicts[0];
+    assert!(verdict.reachable, "{}", verdict.text());
+    let seen: Vec<_> = verdict
+        .behind
+        .iter()
+        .map(|b| (&*b.proxy, &*b.server, b.reachable, b.blockers.first().map(|r| &*r.code)))
+        .collect();
+    let expected = [
+        ("front", "inner", true, None),
+        ("front", "gone", false, Some("drop.neighbor_unreachable")),
+        ("inner", "a", false, Some("drop.link_down")),
+        ("inner", "b", false, Some("drop.no_socket")),
+        ("inner", "front", true, None),
+    ];
+    assert_eq!(seen, expected, "{}", verdict.text());
+    let cut = &verdict.behind[2].blockers;
+    assert_eq!((cut.len(), cut[0].node.as_str()), (1, "lan"), "{}", verdict.text());
+    assert_eq!(cut[0].lifted.as_deref(), Some("the link lan -- far is not cut"));
+}
+
 const INTERNET: &str = "
 name: cloud
 sites:
