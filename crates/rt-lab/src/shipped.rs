@@ -62,6 +62,7 @@ shipped![
     "load-balancers",
     "clicking-a-link",
     "proxies",
+    "ossification",
     "rpc",
     "websocket",
     "alice-and-bob",

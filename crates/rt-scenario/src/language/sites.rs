@@ -6,6 +6,7 @@ use super::machine::{
     ACLS, CLIENT_SUBNET, CONNTRACK_KEY, FIREWALL, FLOW_TIMEOUT_KEY, HTTP2, MACHINE, ORDER, PAGES, PORTS_TY,
     PROCESSING, REVERSE_PATH_ABOUT, REVERSE_PATH_TY, SILENT, THINK,
 };
+use super::topology::MIDDLEBOX;
 use super::{ADDRESSES, HOST_NAMES, LINES, NAMES};
 use crate::shape::{Key, Shape, Ty, key, must};
 
@@ -103,6 +104,7 @@ pub(super) static HOME_ROUTER: Shape = Shape {
             Ty::Flag,
             "Whether it lowers the MSS of SYNs to what its line carries (no by default; most real ones do).",
         ),
+        MIDDLEBOX,
     ]],
 };
 

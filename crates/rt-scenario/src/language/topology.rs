@@ -103,6 +103,15 @@ pub(super) static INTERFACE_TY: Ty = Ty::OrNothing(&Ty::Either(&Ty::Host, &Ty::O
 pub(super) static ROUTE_TY: Ty = Ty::Object(&ROUTE);
 static ROUTES_TY: Ty = Ty::List(&ROUTE_TY);
 
+/// What a machine does not know.
+pub(super) const MIDDLEBOX: Key = key(
+    "middlebox",
+    Ty::List(&Ty::Text),
+    "What it does not know and treats as an error in packets that pass: `drop` or `strip`, then `tcp option N`, `tcp option unknown` \
+     (SYNs with an option newer than timestamps) or `ecn` (SYNs that ask for it), or `drop tls1.3` (ServerHellos that choose it; \
+     `without compatibility` only those that do not look like TLS 1.2), then conditions as in a firewall line.",
+);
+
 pub(super) const NODE_KEYS: &[Key] = &[
     key("address", Ty::Host, "The address of its first interface, with the prefix length."),
     key("mac", Ty::Mac, "The MAC of its first interface."),
@@ -134,13 +143,7 @@ pub(super) const NODE_KEYS: &[Key] = &[
         Ty::List(&Ty::Text),
         "Lowers the MSS of SYNs that pass: conditions as in a firewall line, then `size N`; what both interfaces carry without a size. `out ppp0`.",
     ),
-    key(
-        "middlebox",
-        Ty::List(&Ty::Text),
-        "What it does not know and treats as an error in packets that pass: `drop` or `strip`, then `tcp option N`, `tcp option unknown` \
-         (SYNs with an option newer than timestamps) or `ecn` (SYNs that ask for it), or `drop tls1.3` (ServerHellos that choose it; \
-         `without compatibility` only those that do not look like TLS 1.2), then conditions as in a firewall line.",
-    ),
+    MIDDLEBOX,
     key(
         "transparent",
         Ty::Flag,

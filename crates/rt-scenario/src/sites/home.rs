@@ -297,6 +297,7 @@ fn rules(world: &mut World<'_, '_>, home: &Home<'_>, wan: PortId, options: Optio
     if let Some(options) = options {
         world.read_conntrack(home.router, options);
         world.read_firewall(home.router, options);
+        world.read_middlebox(home.router, options);
         if let Some(processing) = options.duration_at("processing") {
             world.node(home.router).node.processing = processing;
         }
