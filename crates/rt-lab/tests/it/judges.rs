@@ -48,6 +48,11 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("frame-size", "D-SACK Sequence"),
     // Seven jumbo segments fill the receiver's first window.
     ("frame-size", "TCP window specified by the receiver is now completely full"),
+    // A short queue overflows; windows that cannot be scaled are full; and tshark sees what a box has taken away.
+    ("ossification", "Previous segment(s) not captured"),
+    ("ossification", "out-of-order segment"),
+    ("ossification", "TCP window specified by the receiver is now completely full"),
+    ("ossification", "4 NOP in a row - a router may have removed some options"),
     // Alice's line loses every fiftieth packet before it comes here.
     ("alice-and-bob", "Previous segment(s) not captured"),
 ];
