@@ -12,12 +12,12 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use rt_base::{AppRecord, CacheDecision, CacheVerdict, Nanos, ReqId};
+use rt_base::{AppRecord, CacheDecision, CacheVerdict, Nanos, ReqId, Time, Wait};
 use tokio::sync::Notify;
 
 use crate::cache::{
-    Arrival, Asker, CacheOptions, Course, Presented, Question, SharedCache, Ticket, Verdict, cache_status,
-    cf_cache_status,
+    Arrival, Asker, CacheOptions, Course, Forget, Presented, Question, SharedCache, Ticket, Verdict,
+    cache_status, cf_cache_status,
 };
 use crate::http::{Body, Relayed};
 use crate::net::Net;
@@ -111,16 +111,74 @@ pub(crate) enum From {
     OnError,
 }
 
-/// A cache, and those who wait for it.
+/// One port's way to a cache.
 pub(crate) struct Cached {
     net: Net,
+    store: CacheStore,
+    /// Whether it speaks as the largest CDN does.
+    signs: bool,
+}
+
+/// A cache, and those who wait for it. Every clone is the same one: the ports of one proxy keep things together. What came by
+/// http and what came by https have keys of their own.
+#[derive(Clone)]
+pub struct CacheStore(Arc<Stored>);
+
+struct Stored {
     state: Mutex<State>,
     /// A request that others may wait for is over.
     over: Notify,
-    /// Whether it speaks as the largest CDN does.
-    signs: bool,
     /// Whether somebody may purge; else the method is passed on as any other.
     purges: bool,
+}
+
+/// What a cache forgets at a moment, without being asked by a client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PlannedPurge {
+    /// When.
+    pub at: Time,
+    /// What.
+    pub what: Forget,
+}
+
+impl std::fmt::Debug for CacheStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CacheStore({} bytes)", self.state().cache.bytes())
+    }
+}
+
+impl CacheStore {
+    /// An empty one.
+    #[must_use]
+    pub fn new(options: CacheOptions) -> CacheStore {
+        let purges = !options.purge_from.is_empty();
+        let state = State { cache: SharedCache::new(options), askers: 0, leaders: BTreeMap::new() };
+        CacheStore(Arc::new(Stored { state: Mutex::new(state), over: Notify::new(), purges }))
+    }
+
+    /// Carries out what is planned, in the order of time.
+    pub fn plan(&self, net: &Net, plan: Vec<PlannedPurge>) {
+        if plan.is_empty() {
+            return;
+        }
+        let (store, net) = (self.clone(), net.clone());
+        drop(net.clone().spawn(async move {
+            for PlannedPurge { at, what } in plan {
+                net.sleep_until(at, Wait::Housekeeping).await;
+                let forgotten = store.state().cache.forget(&what);
+                let stored = match forgotten {
+                    0 => "nothing of it was stored".to_owned(),
+                    n => rt_base::count(n as u64, "stored response"),
+                };
+                let text = format!("is told to forget {what}: {stored}");
+                net.say(AppRecord::Note { req: ReqId(0), code: "cache.purged".to_owned(), text });
+            }
+        }));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// As varnish and nginx have it.
@@ -146,16 +204,14 @@ impl Drop for Lead {
         state.cache.give_up(&self.ticket);
         state.leaders.remove(&self.asker);
         drop(state);
-        self.cached.over.notify_waiters();
+        self.cached.store.0.over.notify_waiters();
     }
 }
 
 impl Cached {
     /// `signs`: whether it speaks as the largest CDN does.
-    pub(crate) fn new(net: &Net, options: CacheOptions, signs: bool) -> Cached {
-        let purges = !options.purge_from.is_empty();
-        let state = State { cache: SharedCache::new(options), askers: 0, leaders: BTreeMap::new() };
-        Cached { net: net.clone(), state: Mutex::new(state), over: Notify::new(), signs, purges }
+    pub(crate) fn new(net: &Net, store: CacheStore, signs: bool) -> Cached {
+        Cached { net: net.clone(), store, signs }
     }
 
     /// Answers one request, from the store or from its source; `secure`: it came by https.
@@ -168,7 +224,7 @@ impl Cached {
     ) -> Response<Body> {
         let caller = way.client();
         let question = Question::of(parts, secure);
-        if parts.method.as_str() == PURGE && self.purges {
+        if parts.method.as_str() == PURGE && self.store.0.purges {
             return self.purge(&question, caller);
         }
         let mut waited: Option<CacheDecision> = None;
@@ -350,7 +406,7 @@ impl Cached {
     /// Until the request that leads is over.
     async fn wait(&self, leader: Asker) {
         loop {
-            let mut over = pin!(self.over.notified());
+            let mut over = pin!(self.store.0.over.notified());
             over.as_mut().enable();
             if !self.state().cache.is_under_way(leader) {
                 return;
@@ -404,7 +460,7 @@ impl Cached {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.store.state()
     }
 }
 

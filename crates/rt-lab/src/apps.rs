@@ -23,6 +23,7 @@ use rt_scenario::model::{
 };
 use rt_stack::ProbeKind;
 
+use crate::proxies::Stores;
 use crate::{calls, forward, ssh};
 
 /// What all machines of a world share: the CA and the certificates it signed.
@@ -90,8 +91,9 @@ pub(crate) fn start(runtime: &Runtime, model: &Model, node: &Node, shared: &Shar
         ids: node.resolver.ids,
         balance: node.resolver.balance.iter().map(client_balance).collect(),
     });
+    let stores = Stores::new(&net, model, node);
     for app in &node.apps {
-        start_app(&net, model, node, shared, app);
+        start_app(&net, model, node, (shared, &stores), app);
     }
 }
 
@@ -120,7 +122,7 @@ pub(crate) fn browser(net: &Net, node: &Node, shared: &Shared) -> Option<Browser
     Browser::new(net, options, &roots).ok()
 }
 
-fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) {
+fn start_app(net: &Net, model: &Model, node: &Node, (shared, stores): (&Shared, &Stores), app: &App) {
     match app {
         App::DhcpClient { port } => start_dhcp_client(net, node, *port),
         App::DhcpServer { .. } => start_dhcp_server(net, node, app),
@@ -161,9 +163,9 @@ fn start_app(net: &Net, model: &Model, node: &Node, shared: &Shared, app: &App) 
         App::Discard { port } => start_small(net, "discard", Small::Discard, *port),
         App::Chargen { port } => start_small(net, "chargen", Small::Chargen, *port),
         App::SplitTcp { port } => drop(net.spawn(rt_apps::split::split_tcp(net.clone(), *port))),
-        App::ForwardProxy(proxy) => forward::start(net, proxy, shared),
+        App::ForwardProxy(proxy) => forward::start(net, proxy, shared, stores.of(app)),
         App::L4Balancer(balancer) => crate::balancer::start(net, model, node, balancer),
-        App::Edge { .. } => crate::proxies::start_edge(net, model, node, shared, app),
+        App::Edge { .. } => crate::proxies::start_edge(net, model, node, (shared, stores), app),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rt_apps::Net;
 use rt_apps::browser;
+use rt_apps::cache::CacheStore;
 use rt_apps::forward::{self, Inspect};
 use rt_apps::tls::PrivateCa;
 use rt_base::AppRecord;
@@ -12,7 +13,6 @@ use rt_scenario::model::{App, BrowserProxy, ForwardProxy, Inspection, Model, Nod
 use rt_trace::Trace;
 
 use crate::apps::Shared;
-use crate::proxies;
 
 /// The authorities of inspecting proxies, by name.
 #[derive(Clone)]
@@ -37,7 +37,8 @@ impl Authorities {
     }
 }
 
-pub(crate) fn start(net: &Net, proxy: &ForwardProxy, shared: &Shared) {
+/// Starts one; `cache` is what it keeps, if it keeps anything.
+pub(crate) fn start(net: &Net, proxy: &ForwardProxy, shared: &Shared, cache: Option<CacheStore>) {
     let inspect = |inspect: &Inspection| {
         Some(Inspect {
             ca: Arc::clone(shared.private.0.get(&inspect.ca)?),
@@ -62,7 +63,7 @@ pub(crate) fn start(net: &Net, proxy: &ForwardProxy, shared: &Shared) {
         },
         via: proxy.via,
         log: proxy.log,
-        cache: proxy.cache.as_ref().map(proxies::cache),
+        cache,
         inspect: proxy.inspect.as_ref().and_then(inspect),
         think: proxy.think,
         idle: proxy.idle.unwrap_or(usual.idle),

@@ -557,8 +557,8 @@ fn happen(sim: &mut Sim, happening: &Happening) {
         Change::Impair { link, loss_ppm, delay, rate_bps } => {
             (link, LinkChange::Impair { loss_ppm, delay, rate_bps })
         }
-        // The balancer itself knows its appointments.
-        Change::Drain { .. } => return,
+        // Balancers and caches know their appointments themselves.
+        Change::Drain { .. } | Change::Purge { .. } => return,
         Change::Rebind { node, keep_ports } => return sim.rebind(happening.at, node, !keep_ports),
     };
     sim.change_link(happening.at, LinkId(u32::try_from(link).unwrap_or(u32::MAX)), change);

@@ -19,7 +19,9 @@ pub(crate) fn figure_measure(name: &str) -> Option<units::Measure> {
 }
 
 /// What an entry of the timeline can do.
-const HAPPENINGS: [&str; 6] = ["cut", "heal", "impair", "rebind", "drain", "admit"];
+/// An entry may stand for many machines.
+const MOST_HAPPENINGS: usize = 100_000;
+const HAPPENINGS: [&str; 7] = ["cut", "heal", "impair", "rebind", "drain", "admit", "purge"];
 
 impl World<'_, '_> {
     /// Reads `expect:`. `steps` is how many steps there are.
@@ -163,14 +165,24 @@ impl World<'_, '_> {
                         "which one?",
                     )
                     .help(
-                        "write exactly one of `cut:`, `heal:`, `impair:`, `rebind:`, `drain:` and `admit:`",
+                        "write exactly one of `cut:`, `heal:`, `impair:`, `rebind:`, `drain:`, `admit:` and `purge:`",
                     );
                 continue;
             };
             let Some(end) = item.get(verb) else { continue };
-            let Some(change) = self.change(verb, item, end) else { continue };
+            let changes = match verb {
+                "purge" => self.read_purge(item, end),
+                _ => self.change(verb, item, end).into_iter().collect(),
+            };
             self.refuse_idle(item, verb);
-            out.push(Happening { at: Time(at.0), change, origin: self.line(end.span) });
+            if out.len() + changes.len() > MOST_HAPPENINGS {
+                let message = format!("more than {MOST_HAPPENINGS} things happen");
+                self.problems.add(Code::TooLarge, end.span, message, "too many").help("split the scenario");
+                break;
+            }
+            let origin = self.line(end.span);
+            let happening = |change| Happening { at: Time(at.0), change, origin: origin.clone() };
+            out.extend(changes.into_iter().map(happening));
         }
         out.sort_by_key(|h| h.at);
         out
@@ -222,6 +234,8 @@ impl World<'_, '_> {
             ("rate", "impair"),
             ("keep-ports", "rebind"),
             ("server", "drain"),
+            ("path", "purge"),
+            ("tag", "purge"),
         ];
         for (key, with) in of {
             let takes = verb == with || (key, verb) == ("server", "admit");

@@ -1,12 +1,15 @@
 //! What a proxy does beside choosing an upstream, read from YAML.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use rt_base::NodeId;
 use rt_rules::http::{HttpRoute, PoolRules, Then};
 
 use crate::diag::{Code, Span};
-use crate::model::{CacheRules, CdnPlace, ProxyOptions};
+use crate::lookup::Found;
+use crate::model::{App, CacheRules, CdnPlace, Change, Forget, Node, ProxyOptions};
 use crate::routes::{UPSTREAMS, read_forwarding, read_pool_rules};
 use crate::tree::Value;
 use crate::units;
@@ -36,6 +39,15 @@ pub(crate) fn read_cache(value: &Value, usual: CacheRules) -> Option<CacheRules>
         collapse: cache.flag_at("collapse").unwrap_or(usual.collapse),
         purge_from: texts("purge-from").iter().filter_map(|net| net.parse().ok()).collect(),
     })
+}
+
+/// Whether a program keeps responses.
+fn keeps(app: &App) -> bool {
+    match app {
+        App::Edge { options, .. } => options.cache.is_some(),
+        App::ForwardProxy(proxy) => proxy.cache.is_some(),
+        _ => false,
+    }
 }
 
 impl World<'_, '_> {
@@ -70,6 +82,75 @@ impl World<'_, '_> {
             routes,
             forwarding: read_forwarding(value),
         }
+    }
+
+    /// `purge: NAME` of the timeline, for a machine or for all of a site that keep something.
+    pub(crate) fn read_purge(&mut self, item: &Value, end: &Value) -> Vec<Change> {
+        let (Some(name), Some(what)) = (end.text(), self.read_forget(item)) else { return Vec::new() };
+        let all = self.nodes.iter().zip(0..).map(|(draft, index)| (&draft.node, NodeId(index)));
+        let caches: Vec<(&Node, NodeId)> = all.filter(|(node, _)| node.apps.iter().any(keeps)).collect();
+        let of_site = |node: &Node| node.site.as_deref() == Some(name);
+        // Of several machines of that name the one that keeps something is meant.
+        let named =
+            |full: &str| full == name || full.rsplit_once('.').is_some_and(|(_, short)| short == name);
+        let found = self.find_node(name);
+        let one = caches.iter().filter(|(node, _)| named(&node.name));
+        let mut nodes: Vec<NodeId> = match found {
+            Found::Node(id) => caches.iter().filter(|(_, cache)| *cache == id).map(|(_, id)| *id).collect(),
+            _ => one.map(|(_, id)| *id).collect(),
+        };
+        if nodes.is_empty() {
+            nodes = caches.iter().filter(|(node, _)| of_site(node)).map(|(_, id)| *id).collect();
+        } else if nodes.len() > 1 {
+            let _ = self.node_named(name, end.span);
+            return Vec::new();
+        }
+        if nodes.is_empty() {
+            let known: BTreeSet<String> =
+                caches.iter().flat_map(|(node, _)| node.site.iter().chain([&node.name]).cloned()).collect();
+            let is_there = !matches!(found, Found::Nobody) || self.nodes.iter().any(|d| of_site(&d.node));
+            let (code, message) = match is_there {
+                true => (Code::NoEffect, format!("`{name}` keeps no responses that it could forget")),
+                false => (Code::UnknownNode, format!("no machine and no site is called `{name}`")),
+            };
+            self.problems
+                .add(code, end.span, message, "no cache here")
+                .help("name a proxy with `cache:`, or a site of kind `cdn`")
+                .known(name, known);
+        }
+        nodes.into_iter().map(|node| Change::Purge { node, what: what.clone() }).collect()
+    }
+
+    /// `path:` and `tag:` beside `purge:`.
+    fn read_forget(&mut self, item: &Value) -> Option<Forget> {
+        let (path, tag) = (item.get("path"), item.get("tag"));
+        if let (Some(_), Some(tag)) = (path, tag) {
+            let message = "a path or a tag says what is forgotten";
+            self.problems
+                .add(Code::WrongShape, tag.span, message, "one of them")
+                .help("write two entries to forget both");
+            return None;
+        }
+        if let Some(tag) = tag {
+            return Some(Forget::Tag(tag.text()?.to_owned()));
+        }
+        let Some(path) = path else { return Some(Forget::Everything) };
+        let text = path.text()?;
+        let plain = text.strip_suffix('*').unwrap_or(text);
+        if !plain.starts_with('/')
+            || plain.contains(['?', '#', '*'])
+            || !plain.chars().all(|c| c.is_ascii_graphic())
+        {
+            let message = format!("`{}` is no path of a cache's key", rt_base::text::excerpt(text, 80));
+            self.problems
+                .add(Code::WrongShape, path.span, message, "not a path")
+                .help("write `/static/logo.png` (whatever its host and query), or `/static/*` for all that begins so");
+            return None;
+        }
+        Some(match text.ends_with('*') {
+            true => Forget::Below(plain.to_owned()),
+            false => Forget::Path(plain.to_owned()),
+        })
     }
 
     /// A proxy needs servers, or routes that answer without.

@@ -13,6 +13,7 @@
 mod directives;
 mod entry;
 mod flights;
+mod forget;
 mod freshness;
 mod policy;
 mod present;
@@ -33,8 +34,10 @@ use http::{HeaderMap, Method, StatusCode};
 use ipnet::IpNet;
 use rt_base::{CacheDecision, CacheVerdict, Nanos};
 
+pub use crate::cached::{CacheStore, PlannedPurge};
 use entry::{Entry, Times};
 use flights::Flights;
+pub use forget::Forget;
 use policy::Reuse;
 pub use present::Presented;
 pub use question::Question;
@@ -122,6 +125,8 @@ pub struct Ticket {
     passes: Option<CacheVerdict>,
     /// Range and preconditions of the client were left out, so that the whole comes.
     cleared: bool,
+    /// Purges so far.
+    purges: u64,
 }
 
 impl Ticket {
@@ -154,13 +159,15 @@ pub struct SharedCache {
     options: CacheOptions,
     store: Store,
     flights: Flights,
+    /// How often somebody made it forget.
+    purges: u64,
 }
 
 impl SharedCache {
     /// An empty one.
     #[must_use]
     pub fn new(options: CacheOptions) -> SharedCache {
-        SharedCache { store: Store::new(options.capacity), flights: Flights::default(), options }
+        SharedCache { store: Store::new(options.capacity), flights: Flights::default(), options, purges: 0 }
     }
 
     /// What becomes of a request. `waited` says that it has waited for another one before: it does not wait again.
@@ -242,6 +249,7 @@ impl SharedCache {
             flight: None,
             passes: None,
             cleared: false,
+            purges: self.purges,
         }
     }
 
@@ -434,8 +442,11 @@ impl SharedCache {
         let fits = body.len() as u64 <= self.longest();
         let mut entry = Entry::new(&ticket.question.headers, (status, headers), body, times, &self.options);
         let presented = present::present(&entry, &ticket.question, now);
-        let doomed =
-            ticket.flight.as_ref().is_some_and(|(place, asker)| self.flights.is_doomed(place, *asker));
+        let doomed = match &ticket.flight {
+            Some((place, asker)) => self.flights.is_doomed(place, *asker),
+            // Nobody knows it was under way: any purge since may have meant it.
+            None => ticket.purges != self.purges,
+        };
         if fits && !doomed {
             if let Some(number) = ticket.validates {
                 self.store.remove(&ticket.key, number);
@@ -508,6 +519,7 @@ impl SharedCache {
     pub fn purge_asked(&mut self, question: &Question, from: IpAddr) -> (bool, String, usize) {
         let uri = question.uri(&self.options);
         let may = self.options.purge_from.iter().any(|network| network.contains(&from));
+        self.purges += u64::from(may);
         let forgotten = if may { self.purge(&uri) } else { 0 };
         (may, uri, forgotten)
     }

@@ -45,7 +45,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use self::mint::Mint;
 use self::policy::Wanted;
 use self::pool::Pool;
-use crate::cache::CacheOptions;
+use crate::cache::CacheStore;
 use crate::cached::Cached;
 use crate::http::{HyperIo, Linger};
 use crate::net::Net;
@@ -81,7 +81,7 @@ pub struct ForwardProxy {
     /// Whether it keeps an access log.
     pub log: bool,
     /// Keeps responses.
-    pub cache: Option<CacheOptions>,
+    pub cache: Option<CacheStore>,
     /// Reads what goes through CONNECT.
     pub inspect: Option<Inspect>,
     /// Time per request.
@@ -171,7 +171,7 @@ impl Desk {
             net: net.clone(),
             name: net.name().to_string(),
             pool: Arc::new(Pool::new(net, config.idle, config.timeout, roots)),
-            store: config.cache.clone().map(|options| Arc::new(Cached::new(net, options, false))),
+            store: config.cache.clone().map(|store| Arc::new(Cached::new(net, store, false))),
             mint: config.inspect.as_ref().map(|inspect| Mint::new(net, Arc::clone(&inspect.ca))),
             config,
             clients: AtomicUsize::new(0),

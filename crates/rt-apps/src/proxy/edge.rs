@@ -20,7 +20,7 @@ use super::headers::{Payload, change, rewrite};
 use super::pool::Pool;
 use super::{upgrade, watch};
 use crate::balance::Shift;
-use crate::cache::CacheOptions;
+use crate::cache::CacheStore;
 use crate::cached::Cached;
 use crate::http::{Body, IdleLimits, date};
 use crate::net::Net;
@@ -94,8 +94,8 @@ pub struct Edge {
     pub forwarding: Forwarding,
     /// Time per request.
     pub think: Nanos,
-    /// Keeps responses.
-    pub cache: Option<CacheOptions>,
+    /// Keeps responses; several ports may share a store.
+    pub cache: Option<CacheStore>,
     /// Says where it stands and where its clients are, as CDNs do.
     pub cdn: Option<CdnPlace>,
 }
@@ -165,7 +165,7 @@ pub(super) struct Caller {
 impl Proxy {
     fn new(net: Net, config: Edge) -> Proxy {
         let rays = config.cdn.map(|place| Arc::new(Rays::new(&net, place, config.port)));
-        let cached = config.cache.map(|options| Arc::new(Cached::new(&net, options, rays.is_some())));
+        let cached = config.cache.map(|store| Arc::new(Cached::new(&net, store, rays.is_some())));
         let pool = |config: PoolConfig| {
             let shifts = config.shifts.clone();
             let pool = Arc::new(Pool::new(&net, config));

@@ -213,3 +213,75 @@ fn a_hundred_users_cost_what_the_hit_ratio_says() {
     // Origin load = (1 - h) of the requests: one logo and one page.
     assert_eq!(asked_upstream(&run), 2);
 }
+
+/// The shop, also at port 443.
+fn both_ports(users: u32, cache: &str, steps: &str) -> String {
+    let plain = shop(users, cache, steps);
+    let edge = plain.lines().find(|line| line.contains("- edge: {")).unwrap();
+    let secure = edge.replace("edge: {", "edge: { certificate: c,");
+    plain
+        .replace(edge, &format!("{edge}\n{secure}"))
+        .replace("names: {", "names: { certificates: { c: { names: [shop.example] } },")
+}
+
+fn timeline<'r>(run: &'r Run, code: &str) -> Vec<&'r str> {
+    let lines = run.story().timeline.iter().filter(|line| line.code == code);
+    lines.map(|line| line.text.as_str()).collect()
+}
+
+#[test]
+fn both_ports_of_an_edge_have_one_store_and_keys_of_their_own() {
+    let steps = "  - u1 opens http://shop.example/static/logo.png\n  - u2 opens https://shop.example/static/logo.png\n  \
+                 - u3 opens http://shop.example/static/logo.png\n  - u4 opens https://shop.example/static/logo.png\n  \
+                 - u5 opens https://shop.example/static/logo.png after 60s\n";
+    let purge = "timeline: [ { at: 30s, purge: edge, path: /static/logo.png } ]\n";
+    let roomy = run_text("shop", &(both_ports(5, "yes", steps) + purge));
+    let decided = |run: &Run| -> Vec<String> {
+        run.story().steps.iter().map(|step| verdicts(page(step))[0].to_owned()).collect()
+    };
+    assert_eq!(decided(&roomy), ["miss", "miss", "hit", "hit", "miss"]);
+    // One store: what is told to forget forgets both.
+    assert_eq!(
+        timeline(&roomy, "cache.purged"),
+        ["edge is told to forget /static/logo.png: 2 stored responses"]
+    );
+    // Room for one picture: each takes the other's place.
+    let size = page(&roomy.story().steps[0]).body_bytes + 2_000;
+    let narrow = run_text("shop", &both_ports(5, &format!("{{ size: {size} }}"), steps));
+    assert_eq!(decided(&narrow), ["miss", "miss", "miss", "miss", "hit"]);
+}
+
+//= rfc9111#section-4.4
+#[test]
+fn what_is_under_way_when_it_is_purged_reaches_its_client_and_is_not_kept() {
+    let steps = "  - u1 opens http://shop.example/static/logo.png\n  - u2 opens http://shop.example/static/logo.png after 10s\n";
+    let undisturbed = run_text("shop", &shop(2, "yes", steps));
+    let asked_at = undisturbed.trace().said().find_map(|(event, record)| match record {
+        AppRecord::SharedCache { decision, .. } if decision.verdict == CacheVerdict::Miss => Some(event.at),
+        _ => None,
+    });
+    // The origin is 20 ms away: half a way later its answer has not come.
+    let at = asked_at.unwrap().0 / 1_000 + 10_000;
+    for (cache, what, second, told) in [
+        ("yes", "", "miss", "edge is told to forget all that it keeps: nothing of it was stored"),
+        (
+            "{ collapse: no }",
+            "",
+            "miss",
+            "edge is told to forget all that it keeps: nothing of it was stored",
+        ),
+        (
+            "yes",
+            ", path: \"/static/*\"",
+            "miss",
+            "edge is told to forget /static/*: nothing of it was stored",
+        ),
+        ("yes", ", path: /static", "hit", "edge is told to forget /static: nothing of it was stored"),
+    ] {
+        let purge = format!("timeline: [ {{ at: {at}us, purge: edge{what} }} ]\n");
+        let run = run_text("shop", &(shop(2, cache, steps) + &purge));
+        let pages: Vec<_> = run.story().steps.iter().map(page).collect();
+        assert_eq!((pages[0].status, verdicts(pages[1])[0]), (200, second), "{cache}{what}");
+        assert_eq!(timeline(&run, "cache.purged"), [told]);
+    }
+}

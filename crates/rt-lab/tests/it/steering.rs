@@ -67,3 +67,36 @@ fn an_edge_forgets_when_somebody_asks_who_may() {
     assert!(told[0].ends_with("asked for it: 1 stored response"), "{told:?}");
     assert_eq!([verdict(&steps[0]), verdict(&steps[5])], ["MISS", "MISS"]);
 }
+
+#[test]
+fn one_edge_or_all_of_them_forget_at_a_moment() {
+    let text = |purge: &str| {
+        format!(
+            "name: cdn\nsites:\n  tokyo-home: {{ kind: home, place: tokyo, devices: {{ alice: }} }}\n  \
+             london-home: {{ kind: home, place: london, devices: {{ carol: }} }}\n  internet: {{ kind: internet, \
+             places: [tokyo, london, ashburn], resolvers: {{ near: {{ address: 8.8.8.8, place: tokyo }} }} }}\n  \
+             example: {{ kind: cdn, names: [example.com], edges: {{ tokyo: , london: }}, origin: {{ place: ashburn, pages: cdn }} }}\n\
+             timeline: [ {{ at: 30s, purge: {purge} }} ]\nsteps:\n  \
+             - alice opens https://example.com/static/logo.png\n  - carol opens https://example.com/static/logo.png\n  \
+             - alice reloads https://example.com/static/logo.png\n  - carol reloads https://example.com/static/logo.png\n  \
+             - alice reloads https://example.com/static/logo.png after 60s\n  - carol reloads https://example.com/static/logo.png\n"
+        )
+    };
+    for (purge, ends, told) in [
+        ("example", ["MISS", "MISS"], &["tokyo", "london"][..]),
+        ("example.london", ["HIT", "MISS"], &["london"]),
+        ("tokyo, path: /static/logo.png", ["MISS", "HIT"], &["tokyo"]),
+        ("example, path: /other", ["HIT", "HIT"], &["tokyo", "london"]),
+        ("example, tag: nobodys", ["HIT", "HIT"], &["tokyo", "london"]),
+    ] {
+        let text = text(purge);
+        let scenario = Scenario::of_text("cdn.yaml", &text).unwrap_or_else(|r| panic!("{r}"));
+        let run = scenario.run(RunOptions::new(1)).unwrap();
+        let steps = &run.story().steps;
+        assert_eq!([2, 3].map(|step: usize| verdict(&steps[step])), ["HIT", "HIT"], "{purge}");
+        assert_eq!([4, 5].map(|step: usize| verdict(&steps[step])), ends, "{purge}");
+        let lines = run.story().timeline.iter().filter(|line| line.code == "cache.purged");
+        let nodes: Vec<&str> = lines.map(|line| line.node.trim_start_matches("example.")).collect();
+        assert_eq!(nodes, told, "{purge}");
+    }
+}

@@ -263,6 +263,17 @@ pub(super) static HAPPENING: Shape = Shape {
         key("drain", Ty::Text, "This machine's balancer gives a server no new connections from now on."),
         key("admit", Ty::Text, "This machine's balancer gives a server connections again."),
         key("server", Ty::Text, "Which server, with `drain` and `admit`."),
+        key(
+            "purge",
+            Ty::Text,
+            "The cache of this machine's proxies forgets what it keeps; the name of a site means all its machines that keep something, as the edges of a `cdn`.",
+        ),
+        key(
+            "path",
+            Ty::Text,
+            "With `purge`: only what is kept for this path, whatever host and query; `/static/*` for all that begins so.",
+        ),
+        key("tag", Ty::Text, "With `purge`: only what has this tag in `Cache-Tag` or `Surrogate-Key`."),
         key("loss", Ty::Share, "New loss, with `impair`."),
         key("delay", Ty::Duration, "New delay, with `impair`."),
         key("rate", Ty::Rate, "New rate, with `impair`."),

@@ -18,6 +18,7 @@ mod proxy;
 mod ssh;
 mod story;
 mod tcp;
+mod timeline;
 mod web;
 mod websocket;
 
@@ -29,6 +30,7 @@ pub use proxy::*;
 pub use ssh::*;
 pub use story::*;
 pub use tcp::*;
+pub use timeline::*;
 pub use web::*;
 pub use websocket::*;
 

@@ -106,6 +106,20 @@ impl CacheRules {
     }
 }
 
+/// What a cache is made to forget.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forget {
+    /// All that it keeps.
+    Everything,
+    /// What it keeps for this path, with any query.
+    Path(String),
+    /// What it keeps for paths that begin so.
+    Below(String),
+    /// What the origin has tagged so.
+    Tag(String),
+}
+
 /// Where a CDN's edge stands, and where its clients are.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CdnPlace {

@@ -4,7 +4,7 @@ use super::app_yaml::manners;
 use super::plain_yaml::{Entries, end, list, map, q, yes_no};
 use crate::calls;
 use crate::measure;
-use crate::model::{Change, Check, Connections, Expect, Happening, Model, Step, Verb};
+use crate::model::{Change, Check, Connections, Expect, Forget, Happening, Model, Step, Verb};
 use crate::units::{Measure, show_between, show_duration, show_rate, show_share};
 
 pub(super) fn step_line(step: &Step) -> String {
@@ -129,6 +129,15 @@ pub(super) fn happening_line(model: &Model, happening: &Happening) -> String {
         Change::Drain { node, server, drain } => {
             entries.put(if *drain { "drain" } else { "admit" }, q(&model.nodes[node.index()].name));
             entries.put("server", q(server));
+        }
+        Change::Purge { node, what } => {
+            entries.put("purge", q(&model.nodes[node.index()].name));
+            match what {
+                Forget::Everything => {}
+                Forget::Path(path) => entries.put("path", q(path)),
+                Forget::Below(path) => entries.put("path", q(&format!("{path}*"))),
+                Forget::Tag(tag) => entries.put("tag", q(tag)),
+            }
         }
         Change::Impair { link: l, loss_ppm, delay, rate_bps } => {
             entries.put("impair", link(*l));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{by_site, kind_word, table_name};
-use crate::model::{App, Change, Interface, Issuer, Link, Model, Node, NodeKind, Pages};
+use crate::model::{App, Change, Forget, Interface, Issuer, Link, Model, Node, NodeKind, Pages};
 use crate::rules_text::{show_clamp, show_filter, show_middlebox, show_nat, show_otherwise, show_policy};
 use crate::units::{show_duration, show_loss, show_rate, show_share};
 use rt_base::{HookPoint, InterfaceKind, PortId};
@@ -258,6 +258,15 @@ fn write_story(out: &mut String, model: &Model) {
                 Change::Heal { link: l } => link(l, "healed"),
                 Change::Impair { link: l, .. } => link(l, "impaired"),
                 Change::Rebind { node, .. } => format!("{} forgets its NAT mappings", name(node)),
+                Change::Purge { node, ref what } => {
+                    let what = match what {
+                        Forget::Everything => "all that it keeps".to_owned(),
+                        Forget::Path(path) => path.clone(),
+                        Forget::Below(path) => format!("{path}*"),
+                        Forget::Tag(tag) => format!("what is tagged {tag}"),
+                    };
+                    format!("the cache of {} forgets {what}", name(node))
+                }
                 Change::Drain { node, ref server, drain } => {
                     let what = if drain { "takes no new connections" } else { "takes connections" };
                     format!("{server} {what} of {}", name(node))

@@ -2,7 +2,7 @@
 
 use rt_base::Nanos;
 use rt_rules::{Action, NatAction, RejectWith};
-use rt_scenario::model::{App, Change, Check, Pages, QueueLimit, TraceBy, Transport, Verb};
+use rt_scenario::model::{App, Change, Check, Forget, Pages, QueueLimit, TraceBy, Transport, Verb};
 use rt_scenario::{Model, load, render_all};
 
 fn two(more: &str) -> Model {
@@ -509,4 +509,33 @@ fn what_cannot_be_repeated_says_so() {
         let said = crowd(&format!("  - {step}\n")).expect_err(step);
         assert!(said.contains(why), "{step}\n{said}");
     }
+}
+
+/// Purges of the timeline: one machine's, all of a site's; and after `show --expanded`.
+#[test]
+fn caches_forget_at_a_moment() {
+    let text = "name: t\nsites:\n  internet: { kind: internet, places: [tokyo, london, ashburn] }\n  \
+                example: { kind: cdn, names: [example.com], edges: { tokyo: , london: }, origin: { place: ashburn, pages: cdn } }\n\
+                timeline:\n  - { at: 3s, purge: example, path: \"/static/*\" }\n  - { at: 1s, purge: tokyo }\n  \
+                - { at: 2s, purge: example.london, tag: prices }\n  - { at: 4s, purge: tokyo, path: /a }\n";
+    let model = load("t.yaml", text).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    let told = |model: &Model| -> Vec<(String, Forget)> {
+        let all = model.timeline.iter().map(|happening| match &happening.change {
+            Change::Purge { node, what } => (model.nodes[node.index()].name.clone(), what.clone()),
+            other => panic!("{other:?}"),
+        });
+        all.collect()
+    };
+    let one = |node: &str, what: Forget| (format!("example.{node}"), what);
+    let expected = [
+        one("tokyo", Forget::Everything),
+        one("london", Forget::Tag("prices".into())),
+        one("tokyo", Forget::Below("/static/".into())),
+        one("london", Forget::Below("/static/".into())),
+        one("tokyo", Forget::Path("/a".into())),
+    ];
+    assert_eq!(told(&model), expected);
+    let plain = rt_scenario::views::plain_yaml(&model);
+    let again = load("t.yaml", &plain).map(|l| l.model).unwrap_or_else(|p| panic!("{}", render_all(&p)));
+    assert_eq!(told(&again), expected);
 }

@@ -268,13 +268,16 @@ fn regrouped(
     format!(", {} as {}", words::count(came, "segment"), went)
 }
 
-/// What balancers said of their servers: out, back, draining.
+/// What balancers said of their servers (out, back, draining), and caches that were told to forget.
 pub(crate) fn health(view: &View<'_>, event: &Event) -> Option<Line> {
     let What::App(record) = &event.what else { return None };
     let AppRecord::Note { code, text, .. } = &**record else { return None };
+    let node = view.name(event.node());
+    if code == "cache.purged" {
+        return Some(Line::new(code, "timeline", format!("{node} {text}")).at(event.at).on(node));
+    }
     if !code.starts_with("balancer.") || code == "balancer.failed" {
         return None;
     }
-    let node = view.name(event.node());
     Some(Line::new(code, "balancer", format!("{node}: {text}")).at(event.at).on(node))
 }
