@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use rt_base::NodeId;
-use rt_rules::http::{HttpRoute, PoolRules, Then};
+use rt_rules::http::{HttpRoute, Then};
 
 use crate::diag::{Code, Span};
 use crate::lookup::Found;
 use crate::model::{App, CacheRules, CdnPlace, Change, Forget, Node, ProxyOptions};
-use crate::routes::{UPSTREAMS, read_forwarding, read_pool_rules};
+use crate::routes::{UPSTREAMS, read_forwarding};
 use crate::tree::Value;
 use crate::units;
 use crate::world::World;
@@ -77,7 +77,7 @@ impl World<'_, '_> {
             cdn,
             upstream_tls: value.str_at("upstream-tls").map(str::to_owned),
             certificates: Vec::new(),
-            rules: read_pool_rules(value, &PoolRules::default()),
+            rules: self.read_pool_rules(value),
             pools,
             routes,
             forwarding: read_forwarding(value),

@@ -76,12 +76,18 @@ fn whole(value: &Value, key: &str) -> Option<u32> {
     u32::try_from(value.whole_at(key)?).ok()
 }
 
-/// Connections, checks, time-outs; what is not written is as in `usual`.
-pub(crate) fn read_pool_rules(value: &Value, usual: &PoolRules) -> PoolRules {
+/// Connections, checks, time-outs; what is not written is as usual.
+fn read_pool_rules(value: &Value) -> PoolRules {
+    let usual = &PoolRules::default();
     let health = |health: &Value| match health.text() {
-        Some(text) => flag(text)?.then(|| HttpHealth { path: "/".to_owned(), check: HealthCheck::default() }),
+        Some(text) => flag(text)?.then(|| HttpHealth {
+            path: "/".to_owned(),
+            grpc: None,
+            check: HealthCheck::default(),
+        }),
         None => Some(HttpHealth {
             path: health.str_at("path").unwrap_or("/").to_owned(),
+            grpc: health.str_at("grpc").map(str::to_owned),
             check: read_check(health),
         }),
     };
@@ -132,10 +138,23 @@ impl World<'_, '_> {
                 upstreams: self.read_upstreams(pool),
                 balance: read_balance(pool),
                 tls: pool.str_at("tls").map(str::to_owned),
-                rules: read_pool_rules(pool, &PoolRules::default()),
+                rules: self.read_pool_rules(pool),
             });
         }
         pools
+    }
+
+    /// Connections, checks, time-outs of a proxy's own servers or of one of its pools.
+    pub(crate) fn read_pool_rules(&mut self, value: &Value) -> PoolRules {
+        let rules = read_pool_rules(value);
+        let asks_grpc = rules.health.as_ref().is_some_and(|health| health.grpc.is_some());
+        if let (true, false, Some(health)) = (asks_grpc, rules.http2, value.get("health")) {
+            let message = "gRPC goes over HTTP/2, and these servers are spoken to with HTTP/1.1";
+            self.problems
+                .add(Code::WrongShape, health.span, message, "every check would fail")
+                .help("write `protocol: h2` beside it");
+        }
+        rules
     }
 
     /// `routes:`; `pools` are the names that they may use, in the order of their numbers.

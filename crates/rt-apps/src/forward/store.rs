@@ -80,13 +80,13 @@ impl Source for Way {
         self.desk.dress(&mut parts.headers);
         parts.version = Version::default();
         let Way { desk, access, wanted, .. } = self.clone();
-        let body = Body::relay(body, keep, false, move |relayed| {
-            let (bytes, whole) = (relayed.bytes, relayed.whole);
+        let patience = Some((desk.net.clone(), desk.config.timeout));
+        let body = Body::relay(body, keep, false, patience, move |relayed| {
+            let (bytes, whole, note) = (relayed.bytes, relayed.whole, relayed.note());
             if whole {
                 desk.pool.park(&wanted, connection);
             }
             on_end(relayed);
-            let note = if whole { "passed on" } else { "broke off" }.to_owned();
             desk.net.say(AppRecord::RequestEnd { req, status, ok: whole, body_bytes: bytes, note });
             access.end(&desk, &Ended { result: "TCP_MISS", status, bytes, server, kind });
         });

@@ -14,6 +14,7 @@
 
 mod channel;
 mod client;
+pub(crate) mod health;
 mod kinds;
 mod server;
 mod service;

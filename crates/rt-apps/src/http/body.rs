@@ -3,11 +3,16 @@
 //! What is passed on is gathered into pieces of 8 KiB, as nginx's proxy buffers do: sent on packet by packet it would
 //! leave in packets that are a little too long for one segment and cost two.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use rt_base::{Nanos, Wait};
+
+use crate::executor::BoxFuture;
+use crate::net::Net;
 
 /// Bytes gathered before they are passed on; the end passes on what is there.
 const PIECE: usize = 8_192;
@@ -18,8 +23,21 @@ pub(crate) struct Relayed {
     pub(crate) bytes: u64,
     /// Whether it came to its end.
     pub(crate) whole: bool,
+    /// It was given up because nothing came for so long.
+    pub(crate) silent: Option<Nanos>,
     /// All of it, if it was to be kept and is whole and not too long.
     pub(crate) kept: Option<Bytes>,
+}
+
+impl Relayed {
+    /// How it ended, for the record.
+    pub(crate) fn note(&self) -> String {
+        match (self.whole, self.silent) {
+            (true, _) => "passed on".to_owned(),
+            (false, None) => "broke off".to_owned(),
+            (false, Some(span)) => format!("nothing came for {span}: given up"),
+        }
+    }
 }
 
 /// Called once when a body that is passed on is over.
@@ -45,11 +63,12 @@ impl Body {
     }
 
     /// Passes `incoming` on, `at_once` or gathered, and keeps a copy if it is no longer than `keep`; `on_end` hears when it
-    /// is over or given up.
+    /// is over or given up, which it is when nothing comes for as long as `patience` says (nginx's `proxy_read_timeout`).
     pub(crate) fn relay(
         incoming: Incoming,
         keep: Option<u64>,
         at_once: bool,
+        patience: Option<(Net, Nanos)>,
         on_end: impl FnOnce(Relayed) + Send + 'static,
     ) -> Body {
         Body(Kind::Relay(Box::new(Relay {
@@ -60,6 +79,9 @@ impl Body {
             passed: 0,
             kept: keep.map(|limit| (BytesMut::new(), limit)),
             whole: false,
+            patience,
+            timer: None,
+            silent: None,
             on_end: Some(Box::new(on_end)),
         })))
     }
@@ -68,7 +90,7 @@ impl Body {
 impl Body {
     /// Passes `incoming` on as it comes.
     pub(crate) fn at_once(incoming: Incoming) -> Body {
-        Body::relay(incoming, None, true, |_| {})
+        Body::relay(incoming, None, true, None, |_| {})
     }
 }
 
@@ -80,12 +102,9 @@ impl From<Bytes> for Body {
 
 impl hyper::body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         if let Kind::Relay(relay) = &mut self.0 {
             return relay.poll(cx);
         }
@@ -153,24 +172,34 @@ struct Relay {
     /// Came, but is not passed on yet.
     gathered: BytesMut,
     /// What comes after that: trailers or an error.
-    last: Option<Result<Frame<Bytes>, hyper::Error>>,
+    last: Option<io::Result<Frame<Bytes>>>,
     passed: u64,
     /// A copy of what was passed on, and the most bytes that it may have.
     kept: Option<(BytesMut, u64)>,
     whole: bool,
+    /// How long the next part may take.
+    patience: Option<(Net, Nanos)>,
+    /// Runs while the next part is awaited.
+    timer: Option<BoxFuture<()>>,
+    silent: Option<Nanos>,
     on_end: Option<OnEnd>,
 }
 
 impl Relay {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         while self.gathered.len() < self.piece && self.last.is_none() && !self.incoming.is_end_stream() {
-            match std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            let Poll::Ready(part) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+                std::task::ready!(self.wait(cx));
+                break;
+            };
+            self.timer = None;
+            match part {
                 None => break,
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.gathered.extend_from_slice(&data),
                     Err(trailers) => self.last = Some(Ok(trailers)),
                 },
-                Some(Err(error)) => self.last = Some(Err(error)),
+                Some(Err(error)) => self.last = Some(Err(io::Error::other(error))),
             }
         }
         let piece = if self.gathered.is_empty() {
@@ -192,6 +221,20 @@ impl Relay {
         Poll::Ready(piece)
     }
 
+    /// Waits for the next part, which is an error after too long; what was gathered goes on before it.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((net, most)) = &self.patience else { return Poll::Pending };
+        let most = *most;
+        let timer = self.timer.get_or_insert_with(|| {
+            let net = net.clone();
+            Box::pin(async move { net.sleep(most, Wait::Timeout).await })
+        });
+        std::task::ready!(timer.as_mut().poll(cx));
+        self.silent = Some(most);
+        self.last = Some(Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {most}"))));
+        Poll::Ready(())
+    }
+
     fn keep(&mut self) {
         if let Some((copy, limit)) = &mut self.kept {
             if (copy.len() + self.gathered.len()) as u64 <= *limit {
@@ -210,7 +253,7 @@ impl Relay {
         if let Some(on_end) = self.on_end.take() {
             let copy = self.kept.take().filter(|_| self.whole);
             let kept = copy.map(|(copy, _)| copy.freeze());
-            on_end(Relayed { bytes: self.passed, whole: self.whole, kept });
+            on_end(Relayed { bytes: self.passed, whole: self.whole, silent: self.silent, kept });
         }
     }
 }

@@ -85,6 +85,8 @@ struct Course {
     /// Servers that are out for this request, and why.
     failed: Vec<(usize, String)>,
     reasons: Vec<String>,
+    /// The last try took too long.
+    late: bool,
 }
 
 impl Way {
@@ -146,8 +148,9 @@ impl Way {
             let why = trouble.why(&self.pool.upstream(index).name);
             course.reasons.push(format!("{}: {why}", self.pool.upstream(index).name));
             course.failed.push((index, why.clone()));
+            course.late = matches!(trouble, Trouble::Late);
             if !matches!(trouble, Trouble::Status(_)) && !self.may_retry(&trouble, parts, &payload, &course) {
-                return Err(self.give_up(&mut begun, &trouble, &course));
+                return Err(self.give_up(&mut begun, &course));
             }
             self.again(req, why, &course).await;
         }
@@ -206,24 +209,25 @@ impl Way {
         }
     }
 
-    fn give_up(&self, begun: &mut Begun, trouble: &Trouble, course: &Course) -> Refusal {
-        if let (Trouble::Late, [only]) = (trouble, &course.failed[..]) {
+    /// The last try says whether nobody was in time (504) or somebody failed (502), as with nginx and Envoy.
+    fn give_up(&self, begun: &mut Begun, course: &Course) -> Refusal {
+        if let (true, [only]) = (course.late, &course.failed[..]) {
             let why = format!("{} did not answer in time", self.pool.upstream(only.0).name);
             return Refusal::after(begun, StatusCode::GATEWAY_TIMEOUT, why);
         }
-        let late = matches!(trouble, Trouble::Late);
-        let status = if late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+        let status = if course.late { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
         let why = format!("no upstream took the request ({})", course.reasons.join("; "));
         Refusal::after(begun, status, why)
     }
 
     /// Nobody is left to ask.
     fn nobody(&self, begun: &mut Begun, course: &Course, candidates: Vec<Candidate>) -> Refusal {
-        if course.tries > 0 {
-            return self.give_up(begun, &Trouble::Broken(String::new()), course);
-        }
-        let text = format!("has nobody in {} to send it to", self.pool.name);
+        let again = if course.tries > 0 { "else " } else { "" };
+        let text = format!("has nobody {again}in {} to send it to", self.pool.name);
         self.proxy.step(self.caller, "nobody", text, candidates);
+        if course.tries > 0 {
+            return self.give_up(begun, course);
+        }
         Refusal::after(begun, StatusCode::SERVICE_UNAVAILABLE, "no upstream is in service".to_owned())
     }
 
@@ -376,15 +380,20 @@ impl Source for Way {
         self.dress_back(&mut parts, busy.index);
         let pool = Arc::clone(&self.pool);
         let at_once = comes_in_messages(&parts.headers);
-        let body = Body::relay(body, keep, at_once, move |relayed| {
-            let (body_bytes, whole) = (relayed.bytes, relayed.whole);
+        let (proxy, caller) = (Arc::clone(&self.proxy), self.caller);
+        let body = Body::relay(body, keep, at_once, Some((net.clone(), self.timeout)), move |relayed| {
+            let (body_bytes, whole, note) = (relayed.bytes, relayed.whole, relayed.note());
+            if let Some(span) = relayed.silent {
+                let name = &pool.upstream(busy.index).name;
+                let text = format!("breaks the response off: nothing came from {name} for {span}");
+                proxy.step(caller, "silent", text, Vec::new());
+            }
             if whole {
                 pool.park(busy.index, connection);
             }
             drop(busy);
             on_end(relayed);
-            let note = if whole { "passed on" } else { "broke off" };
-            net.tell(|| AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note: note.into() });
+            net.tell(|| AppRecord::RequestEnd { req, status, ok: whole, body_bytes, note });
         });
         Response::from_parts(parts, body)
     }

@@ -9,6 +9,7 @@ use rt_rules::http::HttpHealth;
 
 use super::pool::Pool;
 use crate::balance::{Shift, in_a_row, watch};
+use crate::grpc::health;
 use crate::http::Body;
 
 /// From one look at the warm connections to the next: a server may have closed them.
@@ -32,7 +33,7 @@ pub(super) fn start(pool: &Arc<Pool>, shifts: Vec<Shift>) {
 
 async fn look_after(pool: Arc<Pool>, index: usize, health: HttpHealth) {
     let probe = || async {
-        let asking = pool.net.timeout(health.check.timeout, Wait::Timeout, ask(&pool, index, &health.path));
+        let asking = pool.net.timeout(health.check.timeout, Wait::Timeout, ask(&pool, index, &health));
         asking.await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
     };
     watch(&pool.net, health.check, probe, |up, count, why| {
@@ -54,7 +55,8 @@ async fn look_after(pool: Arc<Pool>, index: usize, health: HttpHealth) {
 }
 
 /// One check: a connection of its own, one request, a status.
-async fn ask(pool: &Pool, index: usize, path: &str) -> Result<(), String> {
+async fn ask(pool: &Pool, index: usize, health: &HttpHealth) -> Result<(), String> {
+    let path = if health.grpc.is_some() { health::CHECK } else { &health.path };
     let mut connection = pool.dial(index, ReqId(0)).await.map_err(|error| error.to_string())?;
     let address = pool.upstream(index).address;
     let target = if connection.protocol() == "h2" {
@@ -70,7 +72,13 @@ async fn ask(pool: &Pool, index: usize, path: &str) -> Result<(), String> {
         request.headers_mut().insert(HOST, host);
     }
     request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("roundtrip-health"));
+    if let Some(service) = &health.grpc {
+        health::ask(&mut request, service);
+    }
     let response = connection.send(request).await.map_err(|error| error.to_string())?;
+    if health.grpc.is_some() {
+        return health::judge(response).await;
+    }
     let status = response.status();
     if status.is_success() || status.is_redirection() {
         return Ok(());

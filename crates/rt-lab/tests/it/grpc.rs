@@ -156,3 +156,63 @@ fn calls_go_through_a_proxy_with_streams_trailers_and_resets() {
     assert!(steps[5].summary.contains("DEADLINE_EXCEEDED"), "{}", steps[5].summary);
     assert!(number(&steps[5], "grpc.stopped", "saved_ns") > 300 * MS);
 }
+
+/// A proxy asks its servers about their health as Kubernetes does; the one that is not there gets nothing, and an HTTP/1.1
+/// server that knows no gRPC is out as well.
+#[test]
+fn a_proxy_checks_grpc_servers_by_grpc() {
+    let text = "
+name: checked
+names: { hosts: { gw.example: 10.0.0.1 }, certificates: { gw: { names: [gw.example] } } }
+topology:
+  defaults: { delay: 1ms }
+  nodes:
+    thin: { address: 10.0.0.2/24 }
+    lan: { kind: switch }
+    gw:
+      address: 10.0.0.1/24
+      run:
+        - edge:
+            port: 50051
+            certificate: gw
+            protocol: h2
+            upstreams: { one: 10.0.0.11:50051, none: 10.0.0.12:50051, other: 10.0.0.13:80, strange: 10.0.0.11:50052 }
+            health: { every: 100ms, timeout: 50ms, rise: 1, fall: 1, grpc: work.Worker }
+    one: { address: 10.0.0.11/24, run: [ grpc: { workers: 2 }, grpc: { port: 50052, workers: 2 } ] }
+    none: { address: 10.0.0.12/24 }
+    other: { address: 10.0.0.13/24, run: [ http ] }
+  links:
+    - endpoints: [\"thin:eth0\", \"lan:p0\"]
+    - endpoints: [\"gw:eth0\", \"lan:p1\"]
+    - endpoints: [\"one:eth0\", \"lan:p2\"]
+    - endpoints: [\"none:eth0\", \"lan:p3\"]
+    - endpoints: [\"other:eth0\", \"lan:p4\"]
+steps:
+  - thin calls https://gw.example:50051/work.Worker/Compute 8 times after 1s
+";
+    let run = Scenario::of_text("checked.yaml", text).unwrap().run(RunOptions::new(1)).unwrap();
+    let step = &run.story().steps[0];
+    assert!(step.ok, "{}", step.summary);
+    let notes: Vec<&str> = run
+        .trace()
+        .said()
+        .filter_map(|(_, record)| match record {
+            rt_base::AppRecord::Note { code, text, .. } if code == "balancer.ejected" => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert!(
+        notes.iter().any(|n| n.starts_with("none (10.0.0.12:50051) is out: 1 check failed")),
+        "{notes:?}"
+    );
+    assert!(notes.iter().any(|n| n.starts_with("other (10.0.0.13:80) is out")), "{notes:?}");
+    // A service that nobody knows is not healthy.
+    let unknown = text.replace("grpc: work.Worker", "grpc: no.Such");
+    let run = Scenario::of_text("checked.yaml", &unknown).unwrap().run(RunOptions::new(1)).unwrap();
+    let step = &run.story().steps[0];
+    assert!(!step.ok && step.summary.contains("UNAVAILABLE"), "{}", step.summary);
+    let http1 = text.replace("            protocol: h2\n", "");
+    let refused = Scenario::of_text("checked.yaml", &http1).unwrap_err().to_string();
+    assert!(refused.contains("gRPC goes over HTTP/2"), "{refused}");
+}

@@ -249,3 +249,37 @@ fn a_circle_ends_and_what_the_proxy_answers_itself_is_told_as_its_own() {
     let codes: Vec<&str> = told.map(|line| line.code.as_str()).collect();
     assert!(codes.contains(&"proxy.fails") && !codes.contains(&"balance.return"), "{codes:?}");
 }
+
+/// nginx's `proxy_read_timeout`: the time-out is for the head, and then for each part of the body.
+#[test]
+fn a_server_that_falls_silent_within_a_body_is_given_up() {
+    let run = world(
+        "{ upstreams: { web-1: 10.0.0.11:80 }, timeout: 1s }",
+        "steps:\n  - client opens http://shop.example/bytes/20000000 after 1s\n\
+         timeline: [ { at: 1030ms, cut: \"web-1:eth0\" } ]\n",
+    );
+    let step = &run.story().steps[0];
+    let page = page(step);
+    let silent = up(page).steps.iter().find(|s| s.code == "silent").expect("it is told");
+    assert_eq!(silent.text, "breaks the response off: nothing came from web-1 for 1.000 s");
+    assert!(!page.ok, "{page:?}");
+    let took = step.duration_ns;
+    assert!((1_000_000_000..1_200_000_000).contains(&took), "{took}");
+    let why: Vec<&str> = step.outcome.iter().map(|line| line.text.as_str()).collect();
+    assert!(why.iter().any(|text| text.contains("nothing came from web-1 for 1.000 s")), "{why:?}");
+}
+
+/// A time-out is one however many were tried, and whoever is not asked again says why.
+#[test]
+fn what_was_late_to_the_last_is_a_504() {
+    let run = world(
+        "{ upstreams: { web-1: 10.0.0.11:80 }, timeout: 200ms, circuit: { failures: 2, open-for: 2s }, \
+           routes: [ { retry: { times: 3, on: [timeout] } } ] }",
+        "steps:\n  - client opens http://shop.example/delay/5\n",
+    );
+    let page = pages(&run)[0];
+    assert_eq!(page.status, 504);
+    let nobody = up(page).steps.iter().find(|s| s.code == "nobody").expect("it is told");
+    assert_eq!(nobody.text, "has nobody else in upstreams to send it to");
+    assert!(nobody.candidates.iter().any(|c| c.value.contains("circuit open for")), "{nobody:?}");
+}

@@ -279,6 +279,9 @@ impl Default for PoolRules {
 pub struct HttpHealth {
     /// What is asked for; 2xx and 3xx are good.
     pub path: String,
+    /// Asked by `grpc.health.v1.Health/Check` instead, about this service; the empty name means the whole server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc: Option<String>,
     /// When and how often.
     pub check: HealthCheck,
 }

@@ -19,7 +19,17 @@ pub(super) const BALANCE: Key = key(
 static HTTP_HEALTH: Shape = Shape {
     name: "health checks by request",
     about: "A request to each server from time to time, over a connection of its own; 2xx and 3xx are good.",
-    keys: &[HEALTH_KEYS, &[key("path", Ty::Text, "What is asked for (`/` by default).")]],
+    keys: &[
+        HEALTH_KEYS,
+        &[
+            key("path", Ty::Text, "What is asked for (`/` by default)."),
+            key(
+                "grpc",
+                Ty::Text,
+                "Asks `grpc.health.v1.Health/Check` about this service instead (\"\" for the whole server), over h2.",
+            ),
+        ],
+    ],
 };
 static HTTP_HEALTH_TY: Ty = Ty::Object(&HTTP_HEALTH);
 

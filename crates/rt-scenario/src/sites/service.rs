@@ -4,14 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use rt_base::{Nanos, NodeId};
-use rt_rules::http::PoolRules;
 
 use super::{Plan, Public, attach, known_place, publish, read_names, server_wire, with_length};
 use crate::apps::EDGE_THINK;
 use crate::diag::{Code, Span};
 use crate::model::{App, CacheRules, Hosting, NodeKind, Pages, ProxyOptions, SocketKind};
 use crate::proxy::read_cache;
-use crate::routes::{read_balance, read_pool_rules};
+use crate::routes::read_balance;
 use crate::tree::{Key, Value};
 use crate::world::{Wire, World};
 
@@ -147,7 +146,7 @@ fn listen(
 ) {
     let balance = read_balance(service.value);
     let cache = read_cache(service.value, CacheRules::default());
-    let rules = read_pool_rules(service.value, &PoolRules::default());
+    let rules = world.read_pool_rules(service.value);
     let mut add = |port: u16, certificate: Option<usize>, http2: bool| {
         let upstreams = upstreams.to_vec();
         let (cache, rules) = (cache.clone(), rules.clone());

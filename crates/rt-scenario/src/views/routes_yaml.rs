@@ -35,7 +35,10 @@ fn rules_of(entries: &mut Entries, rules: &PoolRules) {
     entries.0.extend(sticky.as_ref().map(|cookie| ("sticky".to_owned(), q(cookie))));
     entries.0.extend(health.as_ref().map(|health| {
         let mut keys = show_check(&health.check);
-        keys.put("path", q(&health.path));
+        match &health.grpc {
+            Some(service) => keys.put("grpc", q(service)),
+            None => keys.put("path", q(&health.path)),
+        }
         ("health".to_owned(), map(&keys.0))
     }));
     entries.0.extend(circuit.as_ref().map(|circuit| {

@@ -58,12 +58,12 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
 }
 
 /// Steps of proxies that decide that a request goes no further.
-const DECIDES: [&str; 10] =
-    ["auth", "key", "from", "method", "limit", "size", "nobody", "fails", "loop", "answer"];
+const DECIDES: [&str; 11] =
+    ["auth", "key", "from", "method", "limit", "size", "nobody", "fails", "loop", "answer", "silent"];
 
-/// Who answered with an error, and why: the last proxy on the way that decided so, else (`or_server`) the server.
+/// Who answered with an error or broke off, and why: the last proxy on the way that decided so, else (`or_server`) the server.
 fn refused(step: &Step<'_, '_>, or_server: bool) -> Option<Line> {
-    let failed = |r: &&&super::view::Req<'_>| r.end.is_some_and(|e| !e.ok && e.status >= 400);
+    let failed = |r: &&&super::view::Req<'_>| r.end.is_some_and(|e| !e.ok);
     let req = step.requests.iter().rev().find(failed)?;
     let (status, at) = req.end.map(|e| (e.status, e.event.at))?;
     let place = super::http::places(step).get(&req.id).copied()?;
@@ -73,7 +73,7 @@ fn refused(step: &Step<'_, '_>, or_server: bool) -> Option<Line> {
     let decided = chain.flat_map(|up| up.steps.iter().map(move |step| (&up.proxy, step)));
     let text = match decided.filter(|(_, step)| DECIDES.contains(&step.code.as_str())).last() {
         Some((proxy, step)) => format!("{proxy} {}", step.text),
-        None if !or_server => return None,
+        None if !or_server || status < 400 => return None,
         None => {
             let deepest = std::iter::successors(story.as_ref(), |up| up.next.as_deref()).last();
             let server = deepest.map(|up| up.chosen.clone()).filter(|name| !name.is_empty());

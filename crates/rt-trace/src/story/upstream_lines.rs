@@ -19,7 +19,8 @@ fn at_depth(up: &UpstreamStory, start: Time, deep: u8) -> Vec<Line> {
             .margin(words::after(start, Time(up.received_ns))),
         caller(&up.caller, Time(up.received_ns), deep),
     ];
-    let carrying = |step: &&ProxyStepStory| matches!(step.code.as_str(), "carries" | "carried" | "fails");
+    let carrying =
+        |step: &&ProxyStepStory| matches!(step.code.as_str(), "carries" | "carried" | "fails" | "silent");
     let (behind, steps): (Vec<_>, Vec<_>) = up.steps.iter().partition(carrying);
     lines.extend(steps.into_iter().map(|step| decided(up, step, (start, deep))));
     let (before, after_answer): (Vec<_>, Vec<_>) =
