@@ -162,7 +162,7 @@ codes! {
     NobodyListens = "W004";
     /// A step of a machine that a real program plays.
     PlayedByProgram = "W005";
-    /// An upstream that nobody is, or that listens on another port.
+    /// An upstream or a browser's proxy that nobody is, or that listens on another port.
     UpstreamNobodyIs = "W006";
     /// Balancers or proxies whose upstreams lead back to them.
     ProxyCircle = "W007";

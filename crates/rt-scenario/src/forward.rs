@@ -76,7 +76,10 @@ impl World<'_, '_> {
         let except = texts(value, "no-proxy");
         if let Some(proxy) = value.get("proxy") {
             match proxy.text().and_then(|text| address(text, except.clone())) {
-                Some(read) => self.node(id).node.browser.proxy = Some(read),
+                Some(read) => {
+                    self.browser_proxies.push((id, proxy.span));
+                    self.node(id).node.browser.proxy = Some(read);
+                }
                 None => {
                     let message = format!("`{}` is not the address of a proxy", proxy.text().unwrap_or(""));
                     self.problems

@@ -1,4 +1,5 @@
-//! Upstreams of balancers and proxies when the whole is known: that somebody is there, and that they lead to no circle.
+//! Upstreams of balancers and proxies, and proxies of browsers, when the whole is known: that somebody is there, and that they
+//! lead to no circle.
 //!
 //! Only what is written is looked at: an upstream in a `run:` list by its address. What routes, firewalls and NAT do on the way
 //! is not asked (a scenario may well break that on purpose); an address that a NAT rule, a DHCP pool or a port forward may
@@ -47,6 +48,8 @@ pub(crate) fn leads(app: &App) -> Option<u16> {
 /// Every upstream is an address, is somebody's, and does not lead back.
 pub(crate) fn check(world: &mut World<'_, '_>) {
     let drafts = std::mem::take(&mut world.upstreams);
+    let browsers = std::mem::take(&mut world.browser_proxies);
+    name_proxies(world, &browsers);
     for draft in drafts.iter().filter(|draft| draft.at().is_none()) {
         no_address(world, draft);
     }
@@ -61,7 +64,67 @@ pub(crate) fn check(world: &mut World<'_, '_>) {
             somebody(world, &whose, draft, at);
         }
     }
+    for (id, span) in browsers {
+        if looked.insert(span) {
+            browser_proxy(world, &whose, id, span);
+        }
+    }
     circles(world, &whose, &drafts);
+}
+
+/// As with the target of a step, the name of a machine will do for a browser's proxy.
+fn name_proxies(world: &mut World<'_, '_>, browsers: &[(NodeId, Span)]) {
+    let mut known: BTreeMap<String, Option<IpAddr>> = BTreeMap::new();
+    for (id, _) in browsers {
+        let Some(proxy) = &world.nodes[id.index()].node.browser.proxy else { continue };
+        let host = proxy.host.clone();
+        let named = || match world.find_node(&host) {
+            _ if host.parse::<IpAddr>().is_ok() || crate::dns::resolve(&world.zones, &host).is_some() => None,
+            Found::Node(id) => world.first_address(id),
+            _ => None,
+        };
+        let Some(address) = *known.entry(host.clone()).or_insert_with(named) else { continue };
+        let hosts = &mut world.node(*id).node.resolver.hosts;
+        if hosts.iter().all(|(name, _)| *name != host) {
+            hosts.push((host, address));
+        }
+    }
+}
+
+/// The proxy of a browser: its name is known, its address somebody's, and something listens there.
+fn browser_proxy(world: &mut World<'_, '_>, whose: &Whose, id: NodeId, span: Span) {
+    let node = &world.nodes[id.index()].node;
+    let Some(proxy) = node.browser.proxy.clone() else { return };
+    let own = node.resolver.hosts.iter().filter(|(name, _)| *name == proxy.host).map(|(_, at)| *at);
+    let mut found: Vec<IpAddr> = proxy.host.parse().into_iter().chain(own).collect();
+    if found.is_empty() {
+        found = crate::dns::resolve(&world.zones, &proxy.host).unwrap_or_default();
+    }
+    let addresses = || found.iter().map(|address| SocketAddr::new(*address, proxy.port));
+    let there: Vec<NodeId> = addresses().flat_map(|at| whose.reached(id, at)).collect();
+    if there.iter().any(|id| takes(&world.nodes[id.index()].node, proxy.port))
+        || found.iter().any(|address| there.is_empty() && whose.is_given(*address))
+    {
+        return;
+    }
+    let proxies: Vec<String> = world
+        .nodes
+        .iter()
+        .filter(|draft| draft.node.apps.iter().any(|app| matches!(app, App::ForwardProxy(_))))
+        .map(|draft| draft.node.name.clone())
+        .collect();
+    let message = match (there.first(), found.first()) {
+        (Some(id), _) => {
+            format!("no program listens on port {} of `{}`", proxy.port, world.nodes[id.index()].node.name)
+        }
+        (None, Some(address)) => format!("no machine has the address {address} of this proxy"),
+        (None, None) => format!("no zone or hosts file knows the name `{}`", proxy.host),
+    };
+    world
+        .problems
+        .add(Code::UpstreamNobodyIs, span, message, "no proxy is there")
+        .known(&proxy.host, proxies)
+        .help("name a machine that runs `forward-proxy`, as `http://proxy.corp.example:3128`");
 }
 
 /// Proxies look up no names: an upstream that is none is told what the machine's address is.

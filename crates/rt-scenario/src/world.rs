@@ -120,6 +120,8 @@ pub(crate) struct World<'p, 'a> {
     pub(crate) trusted: Vec<(String, Span)>,
     /// Upstreams that are written, and where.
     pub(crate) upstreams: Vec<UpstreamDraft>,
+    /// Machines whose browsers have a proxy, and where it is written.
+    pub(crate) browser_proxies: Vec<(NodeId, Span)>,
     infrastructure: u32,
     private: u32,
 }
@@ -214,6 +216,7 @@ impl<'p, 'a> World<'p, 'a> {
             groups_named: Vec::new(),
             trusted: Vec::new(),
             upstreams: Vec::new(),
+            browser_proxies: Vec::new(),
             infrastructure: 0,
             private: 0,
         }
