@@ -43,6 +43,7 @@ mod ssh;
 mod steps;
 mod tcp;
 pub mod templates;
+mod token_keys;
 mod tree;
 mod tunnels;
 mod units;

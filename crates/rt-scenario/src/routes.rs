@@ -304,7 +304,7 @@ impl World<'_, '_> {
             (None, Some(bearer)) => {
                 let text = |key: &str| bearer.str_at(key).map(str::to_owned);
                 Some(Auth::Bearer {
-                    secret: text("secret").unwrap_or_default(),
+                    keys: self.read_token_keys(bearer),
                     issuer: text("issuer"),
                     audience: text("audience"),
                     scope: text("scope"),

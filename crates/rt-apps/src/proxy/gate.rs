@@ -81,9 +81,8 @@ impl Proxy {
         if let Some(auth) = &gate.auth {
             let given = parts.headers.get(AUTHORIZATION);
             let found = authenticate(auth, given, self.net.unix_time());
-            let name = found.map_err(|denied| self.deny(caller, "auth", denied))?;
-            let how = if matches!(auth, Auth::Basic { .. }) { "name and password" } else { "the token" };
-            self.step(caller, "auth", format!("believes {how}: {name}"), Vec::new());
+            let (name, how) = found.map_err(|denied| self.deny(caller, "auth", denied))?;
+            self.step(caller, "auth", format!("believes {how}"), Vec::new());
             put(&mut parts.headers, USER, &name);
             user = Some(name);
         }
@@ -148,8 +147,8 @@ fn consumer(keys: &ApiKeys, asked: &Asked) -> Result<String, Denied> {
     }
 }
 
-/// Who it is; else what the client is told.
-fn authenticate(auth: &Auth, given: Option<&HeaderValue>, now: u64) -> Result<String, Denied> {
+/// Who it is, and how that is told; else what the client is told.
+fn authenticate(auth: &Auth, given: Option<&HeaderValue>, now: u64) -> Result<(String, String), Denied> {
     let ask = |why: String, challenge: &str| {
         Denied::new(StatusCode::UNAUTHORIZED, why).with(WWW_AUTHENTICATE, challenge.to_owned())
     };
@@ -169,18 +168,18 @@ fn authenticate(auth: &Auth, given: Option<&HeaderValue>, now: u64) -> Result<St
             let known = users.iter().find(|(user, _)| user == name);
             match known {
                 Some((user, expected)) if token::same(expected.as_bytes(), password.as_bytes()) => {
-                    Ok(user.clone())
+                    Ok((user.clone(), format!("name and password: {user}")))
                 }
                 // Neither the client nor the record learns which of the two was wrong.
                 _ => Err(ask("wrong name or password".to_owned(), CHALLENGE)),
             }
         }
-        Auth::Bearer { secret, issuer, audience, scope } => {
+        Auth::Bearer { keys, issuer, audience, scope } => {
             if !scheme.eq_ignore_ascii_case("bearer") {
                 return Err(ask("no token".to_owned(), "Bearer realm=\"proxy\""));
             }
             let expected = token::Expected { issuer: issuer.as_deref(), audience: audience.as_deref() };
-            let claims = token::verify(rest.trim(), secret.as_bytes(), expected, now).map_err(|why| {
+            let claims = token::verify(rest.trim(), keys, expected, now).map_err(|why| {
                 let challenge =
                     format!("Bearer realm=\"proxy\", error=\"invalid_token\", error_description=\"{why}\"");
                 ask(why, &challenge)
@@ -192,7 +191,8 @@ fn authenticate(auth: &Auth, given: Option<&HeaderValue>, now: u64) -> Result<St
                     format!("Bearer realm=\"proxy\", error=\"insufficient_scope\", scope=\"{wanted}\"");
                 return Err(Denied::new(StatusCode::FORBIDDEN, why).with(WWW_AUTHENTICATE, challenge));
             }
-            Ok(claims.subject)
+            let told = format!("the token: {} ({})", claims.subject, claims.by);
+            Ok((claims.subject, told))
         }
     }
 }

@@ -1,10 +1,13 @@
-//! Signed tokens: JSON Web Tokens (RFC 7519) with HS256 (RFC 7515, RFC 7518, 3.2), made and verified.
+//! Signed tokens: JSON Web Tokens (RFC 7519) with HS256, RS256, ES256 (RFC 7515, RFC 7518) or EdDSA (RFC 8037): verified, and
+//! with HS256 made.
 //!
-//! Deliberate simplification: HS256 only; another `alg`, `none` above all, is refused, whatever its signature.
+//! Deliberate simplification: no other algorithm is known; `none` above all is refused, whatever its signature.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::hmac;
+use ring::{hmac, signature};
+use rt_base::text::excerpt;
+use rt_rules::http::{KeyMaterial, TokenKey};
 use serde_json::{Value, json};
 
 /// Longest token that is looked at.
@@ -26,6 +29,8 @@ pub(super) struct Claims {
     pub(super) subject: String,
     /// `scope`: words (RFC 8693, 4.2).
     pub(super) scope: String,
+    /// What it was believed by: `RS256, key 2026-a`.
+    pub(super) by: String,
 }
 
 /// A token that says `claims`, signed with `secret`.
@@ -37,32 +42,125 @@ pub fn sign(claims: &Value, secret: &[u8]) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// What a token says, if it is whole, valid at `now` (seconds since 1970) and says what it must.
+/// What a token says, if it is whole, signed with one of `keys`, valid at `now` (seconds since 1970) and says what it must.
 ///
 /// # Errors
-/// Why it is not believed, in words for the client.
-pub(super) fn verify(token: &str, secret: &[u8], expected: Expected<'_>, now: u64) -> Result<Claims, String> {
+/// Why it is not believed, in words for the client: what stands in a quoted string of a field.
+pub(super) fn verify(
+    token: &str,
+    keys: &[TokenKey],
+    expected: Expected<'_>,
+    now: u64,
+) -> Result<Claims, String> {
     if token.len() > LONGEST {
         return Err("the token is too long".to_owned());
     }
-    let not = || "this is not a token".to_owned();
     let (signed, signature) = token.rsplit_once('.').ok_or_else(not)?;
     let (head, body) = signed.split_once('.').ok_or_else(not)?;
-    let read =
-        |part: &str| -> Option<Value> { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok() };
     let head = read(head).ok_or_else(not)?;
-    if head["alg"] != "HS256" {
-        return Err("the token's algorithm is not HS256".to_owned());
-    }
+    let candidates = candidates(&head, keys)?;
     //= rfc7515#section-4.1.11 what must be understood, and is not
     if !head["crit"].is_null() {
         return Err("the token has extensions that must be understood (crit)".to_owned());
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| not())?;
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    hmac::verify(&key, signed.as_bytes(), &signature)
-        .map_err(|_| "the token's signature is wrong".to_owned())?;
-    let body = read(body).ok_or_else(not)?;
+    let signer = candidates.iter().find(|key| is_signed(&key.material, signed.as_bytes(), &signature));
+    let Some(signer) = signer else {
+        let keys: Vec<String> = candidates.iter().map(|key| called(key)).collect();
+        return Err(format!("the token's signature is wrong ({})", keys.join("; ")));
+    };
+    claims(&read(body).ok_or_else(not)?, called(signer), expected, now)
+}
+
+fn not() -> String {
+    "this is not a token".to_owned()
+}
+
+fn read(part: &str) -> Option<Value> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+/// The keys that may have signed a token with this head.
+fn candidates<'k>(head: &Value, keys: &'k [TokenKey]) -> Result<Vec<&'k TokenKey>, String> {
+    let alg = head["alg"].as_str().ok_or_else(not)?;
+    let id = match &head["kid"] {
+        Value::Null => None,
+        Value::String(id) => Some(id.as_str()),
+        _ => return Err(not()),
+    };
+    //= rfc8725#section-3.2 a token without a signature proves nothing
+    if alg.eq_ignore_ascii_case("none") {
+        return Err("the token is not signed (none)".to_owned());
+    }
+    let named: Vec<&TokenKey> = keys.iter().filter(|key| id.is_some() && key.id.as_deref() == id).collect();
+    let all: Vec<&TokenKey> = match id {
+        _ if !named.is_empty() => named,
+        // Keys without an id may be meant by any.
+        Some(_) => keys.iter().filter(|key| key.id.is_none()).collect(),
+        None => keys.iter().collect(),
+    };
+    if let (true, Some(id)) = (all.is_empty(), id) {
+        return Err(format!("no key here is called {}", harmless(id)));
+    }
+    //= rfc8725#section-3.1 a key serves its own algorithm, whatever the token says
+    let fit: Vec<&TokenKey> = all.iter().copied().filter(|key| key.material.is_for(alg)).collect();
+    if fit.is_empty() {
+        let own: Vec<String> = all.iter().map(|key| called(key)).collect();
+        return Err(format!(
+            "the token's algorithm is {}, which no key here is for ({})",
+            harmless(alg),
+            own.join("; ")
+        ));
+    }
+    Ok(fit)
+}
+
+/// How a key is told: `RS256, key 2026-a`.
+fn called(key: &TokenKey) -> String {
+    let algorithm = key.material.algorithm();
+    match (&key.id, &key.material) {
+        (Some(id), _) => format!("{algorithm}, key {}", harmless(id)),
+        (None, KeyMaterial::Secret(_)) => format!("{algorithm}, the shared secret"),
+        (None, _) => format!("{algorithm}, a key without a name"),
+    }
+}
+
+/// Text from outside, so that it can stand in an `error_description`.
+//= rfc6750#section-3 what an error_description may not contain
+fn harmless(text: &str) -> String {
+    let may = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
+    excerpt(&text.chars().map(|c| if may(c) { c } else { '?' }).collect::<String>(), 60)
+}
+
+/// Whether `signature` over `signed` was made with this key.
+fn is_signed(key: &KeyMaterial, signed: &[u8], signature: &[u8]) -> bool {
+    use signature::{ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+    let bytes = |text: &str| URL_SAFE_NO_PAD.decode(text).unwrap_or_default();
+    match key {
+        //= rfc7518#section-3.2 HMAC with SHA-256
+        KeyMaterial::Secret(secret) => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+            hmac::verify(&key, signed, signature).is_ok()
+        }
+        //= rfc7518#section-3.3 RSASSA-PKCS1-v1_5 with SHA-256
+        KeyMaterial::Rsa { n, e } => {
+            let key = signature::RsaPublicKeyComponents { n: bytes(n), e: bytes(e) };
+            key.verify(&RSA_PKCS1_2048_8192_SHA256, signed, signature).is_ok()
+        }
+        //= rfc7518#section-3.4 both numbers as 32 bytes each, one after the other
+        KeyMaterial::P256 { x, y } => {
+            let point = [&[4][..], &bytes(x), &bytes(y)].concat();
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(signed, signature).is_ok()
+        }
+        //= rfc8037#section-3.1
+        KeyMaterial::Ed25519 { x } => {
+            UnparsedPublicKey::new(&ED25519, bytes(x)).verify(signed, signature).is_ok()
+        }
+    }
+}
+
+/// What a believed body says, if it is valid now and for us.
+fn claims(body: &Value, by: String, expected: Expected<'_>, now: u64) -> Result<Claims, String> {
     // RFC 7519, 2: seconds since 1970, perhaps with a fraction.
     let date = |name: &str| match &body[name] {
         Value::Null => Ok(None),
@@ -89,7 +187,7 @@ pub(super) fn verify(token: &str, secret: &[u8], expected: Expected<'_>, now: u6
     if text("sub").chars().any(char::is_control) {
         return Err("the token's subject is not one line of text".to_owned());
     }
-    Ok(Claims { subject: text("sub"), scope: text("scope") })
+    Ok(Claims { subject: text("sub"), scope: text("scope"), by })
 }
 
 /// Whether two secrets are the same, in a time that does not tell where they differ.
@@ -99,72 +197,4 @@ pub(super) fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The token of RFC 7515, A.1, made elsewhere.
-    const PUBLISHED: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0d\
-                             HA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-    const KEY: &str =
-        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
-
-    /// What `body` comes to at the time 1,000,000, signed well.
-    fn judged(head: &Value, body: &Value) -> Result<Claims, String> {
-        let signed = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(head.to_string()),
-            URL_SAFE_NO_PAD.encode(body.to_string())
-        );
-        let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, b"k"), signed.as_bytes());
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
-        verify(&token, b"k", Expected { issuer: None, audience: None }, 1_000_000)
-    }
-
-    #[test]
-    fn dates_may_have_fractions_and_extensions_must_be_understood() {
-        let plain = json!({ "alg": "HS256" });
-        assert!(judged(&plain, &json!({ "sub": "ann", "exp": 2_000_000_000.5 })).is_ok());
-        assert!(judged(&plain, &json!({ "sub": "ann", "exp": 900_000.5 })).is_err());
-        assert!(judged(&plain, &json!({ "sub": "ann", "nbf": 9e15 })).is_err());
-        assert!(judged(&plain, &json!({ "sub": "ann", "nbf": "soon" })).is_err());
-        assert!(judged(&plain, &json!({ "sub": "ann\r\nX-Evil: 1" })).is_err());
-        assert!(
-            judged(&json!({ "alg": "HS256", "crit": ["b64"], "b64": false }), &json!({ "sub": "ann" }))
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn the_published_one_is_believed_until_it_expires() {
-        let key = URL_SAFE_NO_PAD.decode(KEY).unwrap();
-        let joe = Expected { issuer: Some("joe"), audience: None };
-        assert!(verify(PUBLISHED, &key, joe, 1_300_819_379).is_ok());
-        assert!(verify(PUBLISHED, &key, joe, 1_300_819_380 + LEEWAY).is_err());
-        assert!(verify(PUBLISHED, b"another", joe, 1_300_819_379).is_err());
-        assert!(verify(PUBLISHED, &key, Expected { issuer: Some("ann"), audience: None }, 0).is_err());
-        assert!(verify(&PUBLISHED.replace("dBj", "dBk"), &key, joe, 0).is_err());
-    }
-
-    #[test]
-    fn what_is_no_token_is_refused_in_words() {
-        let token = sign(&json!({ "sub": "ann", "scope": "read write", "aud": ["shop"], "nbf": 100 }), b"s");
-        let shop = Expected { issuer: None, audience: Some("shop") };
-        let claims = verify(&token, b"s", shop, 100).unwrap();
-        assert_eq!(claims, Claims { subject: "ann".into(), scope: "read write".into() });
-        assert!(verify(&token, b"s", shop, 10).is_err(), "not yet");
-        assert!(verify(&token, b"s", Expected { issuer: None, audience: Some("bank") }, 100).is_err());
-        let none = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
-        let body = URL_SAFE_NO_PAD.encode(r#"{"sub":"ann"}"#);
-        for text in
-            [format!("{none}.{body}."), "..".into(), "a.b".into(), "x".repeat(LONGEST + 1), String::new()]
-        {
-            assert!(verify(&text, b"s", Expected::default(), 0).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn secrets_are_compared() {
-        assert!(same(b"abc", b"abc"));
-        assert!(!same(b"abc", b"abd") && !same(b"abc", b"ab") && !same(b"", b"a"));
-    }
-}
+mod tests;

@@ -29,6 +29,7 @@ mod stories;
 mod support;
 mod tables;
 mod terraform;
+mod tokens;
 mod told;
 mod traces;
 mod tunnels;

@@ -6,6 +6,7 @@
 
 mod circuit;
 mod pick;
+mod token_key;
 mod tokens;
 
 use ipnet::IpNet;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use circuit::{Change, Circuit, RetryBudget};
 pub use pick::{Asked, Picked, normal_path};
+pub use token_key::{KeyMaterial, TokenKey};
 pub use tokens::{Tokens, Verdict};
 
 use crate::Origin;
@@ -111,10 +113,10 @@ pub enum Auth {
         /// Names and passwords.
         users: Vec<(String, String)>,
     },
-    /// A signed token (RFC 6750, RFC 7519), HS256.
+    /// A signed token (RFC 6750, RFC 7519).
     Bearer {
-        /// The key of its signature.
-        secret: String,
+        /// The keys, of which one must have signed it.
+        keys: Vec<TokenKey>,
         /// `iss` must be this.
         issuer: Option<String>,
         /// `aud` must be or have this.

@@ -110,11 +110,50 @@ static KEYS: Shape = Shape {
     ]],
 };
 
+static JWK: Shape = Shape {
+    name: "a JWK",
+    about: "A public key as JSON has it (RFC 7517). YAML reads JSON, so an issuer's set can be pasted as it is.",
+    keys: &[&[
+        must("kty", Ty::OneOf(&["RSA", "EC", "OKP"]), "Its kind: RSA, P-256 or Ed25519."),
+        key("kid", Ty::Text, "What tokens call it."),
+        key(
+            "alg",
+            Ty::OneOf(&["RS256", "ES256", "EdDSA", "Ed25519"]),
+            "Its algorithm, which its kind says as well.",
+        ),
+        key("use", Ty::OneOf(&["sig"]), "What it is for: signatures."),
+        key("crv", Ty::OneOf(&["P-256", "Ed25519"]), "The curve."),
+        key("n", Ty::Text, "RSA: the modulus, in base64url."),
+        key("e", Ty::Text, "RSA: the exponent, `AQAB` as a rule."),
+        key("x", Ty::Text, "A curve's point, in base64url."),
+        key("y", Ty::Text, "P-256: its other coordinate."),
+        key("d", Ty::Text, "Of private keys, which are refused."),
+        key("key_ops", Ty::List(&Ty::Text), "Not used."),
+        key("ext", Ty::Flag, "Not used."),
+        key("x5c", Ty::List(&Ty::Text), "Not used."),
+        key("x5t", Ty::Text, "Not used."),
+        key("x5t#S256", Ty::Text, "Not used."),
+    ]],
+};
+static JWK_TY: Ty = Ty::Object(&JWK);
+static JWKS: Shape = Shape {
+    name: "a JWK set",
+    about: "Public keys (RFC 7517, 5).",
+    keys: &[&[must("keys", Ty::List(&JWK_TY), "The keys.")]],
+};
+
 static BEARER: Shape = Shape {
     name: "a token's signature",
-    about: "A JSON Web Token with HS256 (RFC 7519).",
+    about: "A JSON Web Token (RFC 7519). Each key is for one algorithm; a token's `kid` chooses among keys with ids, else all of its \
+            algorithm are tried.",
     keys: &[&[
-        must("secret", Ty::Text, "The key of its signature."),
+        key("secret", Ty::Text, "A shared secret: HS256."),
+        key(
+            "keys",
+            Ty::Map("id", &Ty::Text),
+            "Public keys as PEM, by id (`kid`): RSA is for RS256, P-256 for ES256, Ed25519 for EdDSA.",
+        ),
+        key("jwks", Ty::Object(&JWKS), "Public keys as a JWK set."),
         key("issuer", Ty::Text, "`iss` must be this."),
         key("audience", Ty::Text, "`aud` must be or have this."),
         key("scope", Ty::Text, "`scope` must have this word, else 403."),

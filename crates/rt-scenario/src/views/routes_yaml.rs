@@ -1,7 +1,8 @@
 //! Routes and pools of an L7 proxy back to YAML.
 
 use rt_rules::http::{
-    Auth, Forwarding, Gate, HttpRoute, LimitOf, Named, PathMatch, PoolRules, Retry, RetryOn, Rewrite, Then,
+    Auth, Forwarding, Gate, HttpRoute, KeyMaterial, LimitOf, Named, PathMatch, PoolRules, Retry, RetryOn,
+    Rewrite, Then, TokenKey,
 };
 
 use super::balancer_yaml::show_check;
@@ -137,8 +138,8 @@ fn gate_of(entries: &mut Entries, gate: &Gate) {
     entries.0.extend(auth.as_ref().map(|auth| {
         let how = match auth {
             Auth::Basic { users } => ("basic".to_owned(), pairs(users)),
-            Auth::Bearer { secret, issuer, audience, scope } => {
-                let mut keys = vec![("secret".to_owned(), q(secret))];
+            Auth::Bearer { keys, issuer, audience, scope } => {
+                let mut keys = show_keys(keys);
                 for (key, value) in [("issuer", issuer), ("audience", audience), ("scope", scope)] {
                     keys.extend(value.as_ref().map(|value| (key.to_owned(), q(value))));
                 }
@@ -162,6 +163,32 @@ fn gate_of(entries: &mut Entries, gate: &Gate) {
         ];
         ("limit".to_owned(), map(&keys.map(|(key, value)| (key.to_owned(), value))))
     }));
+}
+
+/// Keys of tokens: the secret, and the others as a JWK set.
+fn show_keys(keys: &[TokenKey]) -> Vec<(String, String)> {
+    let mut entries = Vec::new();
+    let mut set = Vec::new();
+    for TokenKey { id, material } in keys {
+        let (kty, crv, parts): (_, Option<&str>, &[(&str, &String)]) = match material {
+            KeyMaterial::Secret(secret) => {
+                entries.push(("secret".to_owned(), q(secret)));
+                continue;
+            }
+            KeyMaterial::Rsa { n, e } => ("RSA", None, &[("n", n), ("e", e)]),
+            KeyMaterial::P256 { x, y } => ("EC", Some("P-256"), &[("x", x), ("y", y)]),
+            KeyMaterial::Ed25519 { x } => ("OKP", Some("Ed25519"), &[("x", x)]),
+        };
+        let mut jwk = vec![("kty".to_owned(), kty.to_owned())];
+        jwk.extend(id.as_ref().map(|id| ("kid".to_owned(), q(id))));
+        jwk.extend(crv.map(|crv| ("crv".to_owned(), crv.to_owned())));
+        jwk.extend(parts.iter().map(|(key, value)| ((*key).to_owned(), q(value))));
+        set.push(map(&jwk));
+    }
+    if !set.is_empty() {
+        entries.push(("jwks".to_owned(), map(&[("keys".to_owned(), list(set))])));
+    }
+    entries
 }
 
 fn show_retry(retry: &Retry) -> String {

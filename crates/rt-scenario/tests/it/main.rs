@@ -9,6 +9,7 @@ mod language;
 mod nat;
 mod schema;
 mod shipped;
+mod tokens;
 mod views;
 mod web_browsing;
 mod websocket;
