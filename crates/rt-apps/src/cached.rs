@@ -214,16 +214,15 @@ impl Cached {
         Cached { net: net.clone(), store, signs }
     }
 
-    /// Answers one request, from the store or from its source; `secure`: it came by https.
+    /// Answers one request, from the store or from its source; `question` is the request as the client made it.
     pub(crate) async fn serve<S: Source>(
         self: Arc<Cached>,
         way: &S,
-        secure: bool,
+        question: Question,
         parts: &Parts,
         body: Bytes,
     ) -> Response<Body> {
         let caller = way.client();
-        let question = Question::of(parts, secure);
         if parts.method.as_str() == PURGE && self.store.0.purges {
             return self.purge(&question, caller);
         }

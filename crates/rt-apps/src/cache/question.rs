@@ -16,6 +16,8 @@ pub struct Question {
     host: String,
     path: String,
     query: Option<String>,
+    /// Which of several origins answers: the same URI means something else at each.
+    origin: Option<String>,
     pub(super) headers: HeaderMap,
 }
 
@@ -32,6 +34,18 @@ impl Question {
         question
     }
 
+    /// The same, answered by one of several origins (nginx's `$proxy_host` in a key).
+    #[must_use]
+    pub fn answered_by(self, origin: &str) -> Question {
+        Question { origin: Some(origin.to_owned()), ..self }
+    }
+
+    /// The same with these fields: those that the origin sees.
+    #[must_use]
+    pub fn with_fields(self, headers: HeaderMap) -> Question {
+        Question { headers, ..self }
+    }
+
     /// Without fields yet.
     pub(super) fn new(method: Method, scheme: &'static str, host: &str, target: &str) -> Question {
         let usual = if scheme == "https" { ":443" } else { ":80" };
@@ -42,7 +56,7 @@ impl Question {
             None => (target, None),
         };
         let path = if path.is_empty() { "/".to_owned() } else { path.to_owned() };
-        Question { method, scheme, host, path, query, headers: HeaderMap::new() }
+        Question { method, scheme, host, path, query, origin: None, headers: HeaderMap::new() }
     }
 
     /// The URI under which responses are kept: without its query where the options say so.
@@ -62,6 +76,9 @@ impl Question {
             let value = name.parse().ok().and_then(|name: HeaderName| combined(&self.headers, &name));
             // Quoted, so that no value can look like another field.
             key.push_str(&format!(" {}={:?}", name.to_ascii_lowercase(), value.unwrap_or_default()));
+        }
+        if let Some(origin) = &self.origin {
+            key.push_str(&format!(" from {origin:?}"));
         }
         key
     }

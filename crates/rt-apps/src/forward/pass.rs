@@ -16,6 +16,7 @@ use super::policy::{self, FORWARDED, FORWARDED_FOR, Refusal, Reveals, Wanted};
 use super::pool::Connection;
 use super::store::Way;
 use super::{Caller, Desk};
+use crate::cache::Question;
 use crate::cached::Source as _;
 use crate::http::{Body, date};
 use crate::proxy::{append, as_token, strip_hop_by_hop};
@@ -65,7 +66,10 @@ impl Desk {
         self.rewrite(&mut parts, &wanted, &caller);
         let way = Way { desk: Arc::clone(&self), caller, access, wanted };
         match &self.store {
-            Some(store) => Arc::clone(store).serve(&way, way.wanted.secure, &parts, body).await,
+            Some(store) => {
+                let question = Question::of(&parts, way.wanted.secure);
+                Arc::clone(store).serve(&way, question, &parts, body).await
+            }
             None => match way.fetch(self.net.new_req(), &parts, body).await {
                 Ok(fetched) => way.relay(fetched, None, |_| {}),
                 Err(refusal) => way.refuse(&refusal),

@@ -20,7 +20,7 @@ use super::headers::{Payload, change, rewrite};
 use super::pool::Pool;
 use super::{upgrade, watch};
 use crate::balance::Shift;
-use crate::cache::CacheStore;
+use crate::cache::{CacheStore, Question};
 use crate::cached::Cached;
 use crate::http::{Body, IdleLimits, date};
 use crate::net::Net;
@@ -258,13 +258,15 @@ impl Proxy {
             return page(StatusCode::SERVICE_UNAVAILABLE, "This route leads nowhere.");
         };
         let way = self.way(caller, index, pool, &parts);
+        let mut question = self.cached.as_ref().map(|_| self.question(caller, pool, &parts));
         if let Some(route) = route {
             self.rewrite(caller, &mut parts, &route.rewrite);
+            question = question.map(|question| question.with_fields(parts.headers.clone()));
         }
-        let mut response = match (&self.cached, payload) {
+        let mut response = match (self.cached.as_ref().zip(question), payload) {
             _ if upgrade::is_asked(&parts) => Box::pin(way.upgrade(parts)).await,
-            (Some(cached), Payload::Whole(body)) => {
-                Box::pin(Arc::clone(cached).serve(&way, caller.client.tls, &parts, body)).await
+            (Some((cached, question)), Payload::Whole(body)) => {
+                Box::pin(Arc::clone(cached).serve(&way, question, &parts, body)).await
             }
             (_, payload) => way.forward(&parts, payload).await,
         };
@@ -272,6 +274,12 @@ impl Proxy {
             change(response.headers_mut(), reply_set, reply_remove);
         }
         response
+    }
+
+    /// What its cache is asked: the client's own words, whatever a route makes of them, and who answers where several may.
+    fn question(&self, caller: Caller, pool: &Pool, parts: &Parts) -> Question {
+        let question = Question::of(parts, caller.client.tls);
+        if self.pools.len() > 1 { question.answered_by(&pool.name) } else { question }
     }
 
     /// A request that goes in a circle.

@@ -285,3 +285,63 @@ fn what_is_under_way_when_it_is_purged_reaches_its_client_and_is_not_kept() {
         assert_eq!(timeline(&run, "cache.purged"), [told]);
     }
 }
+
+/// One URI is another thing at another pool, and what a route makes of a path is not what the client asked for.
+#[test]
+fn what_one_pool_gave_is_not_given_for_another() {
+    let text = "
+name: pools
+topology:
+  nodes:
+    ann: { address: 10.0.0.2/24, hosts: &known { shop.example: 10.0.0.7 } }
+    bob: { address: 10.0.0.3/24, hosts: *known }
+    cat: { address: 10.0.0.4/24, hosts: *known }
+    dan: { address: 10.0.0.5/24, hosts: *known }
+    lan: { kind: switch }
+    gw:
+      address: 10.0.0.7/24
+      run:
+        - edge:
+            cache: yes
+            upstreams: { old: 10.0.0.11:80 }
+            pools: { new: { upstreams: { new: 10.0.0.12:80 } } }
+            routes:
+              - { path: /v2, strip: /v2, to: new }
+              - { cookies: { version: new }, to: new }
+              - { to: upstreams }
+    old: { address: 10.0.0.11/24, run: [ http: { pages: { /a.txt: { text: old, cache-control: max-age=100 } } } ] }
+    new: { address: 10.0.0.12/24, run: [ http: { pages: { /a.txt: { text: newer, cache-control: max-age=100 } } } ] }
+  links:
+    - endpoints: [\"ann:eth0\", \"lan:p0\"]
+    - endpoints: [\"gw:eth0\", \"lan:p1\"]
+    - endpoints: [\"old:eth0\", \"lan:p2\"]
+    - endpoints: [\"new:eth0\", \"lan:p3\"]
+    - endpoints: [\"bob:eth0\", \"lan:p4\"]
+    - endpoints: [\"cat:eth0\", \"lan:p5\"]
+    - endpoints: [\"dan:eth0\", \"lan:p6\"]
+steps:
+  - ann opens http://shop.example/v2/a.txt
+  - ann opens http://shop.example/a.txt after 1s
+  - { do: bob opens http://shop.example/a.txt after 1s, fields: { Cookie: version=new } }
+  - cat opens http://shop.example/a.txt after 1s
+  - { do: dan opens http://shop.example/a.txt after 1s, fields: { Cookie: version=new } }
+  - bob opens http://shop.example/v2/a.txt after 1s
+";
+    let run = run_text("pools", text);
+    let seen: Vec<(String, Vec<&str>)> = run
+        .story()
+        .steps
+        .iter()
+        .map(page)
+        .map(|page| (field(page, "content-length").to_owned(), verdicts(page)))
+        .collect();
+    let expected = [
+        ("5", vec!["miss", "stored"]),
+        ("3", vec!["miss", "stored"]),
+        ("5", vec!["miss", "stored"]),
+        ("3", vec!["hit"]),
+        ("5", vec!["hit"]),
+        ("5", vec!["hit"]),
+    ];
+    assert_eq!(seen, expected.map(|(length, verdicts)| (length.to_owned(), verdicts)));
+}
