@@ -239,7 +239,12 @@ impl TraceMap {
     #[must_use]
     pub fn port_name(&self, node: NodeId, port: PortId) -> String {
         let facts = self.nodes.get(node.index()).and_then(|n| n.interfaces.get(port.index()));
-        facts.map_or_else(|| format!("port {}", port.0), |i| i.name.clone())
+        match facts {
+            Some(interface) => interface.name.clone(),
+            // A machine's way to itself is none of its interfaces (`rt_stack::LOOPBACK`).
+            None if port == PortId(u16::MAX) => "lo".to_owned(),
+            None => format!("port {}", port.0),
+        }
     }
 
     /// The longest IP packet that an interface takes.

@@ -57,6 +57,13 @@ fn ecn_is_told_where_it_is_asked_for_and_agreed() {
 }
 
 #[test]
+fn a_machines_way_to_itself_is_called_lo() {
+    let run = pair("lo", "ecn: off", "delay: 1ms", "a connects to 127.0.0.1:99");
+    let json = serde_json::to_string(run.story()).unwrap();
+    assert!(json.contains("\"interface\":\"lo\"") && !json.contains("port 65535"), "{}", run.story_text());
+}
+
+#[test]
 fn a_plot_shows_the_side_that_sent_most_though_nothing_arrived() {
     let run = run("pmtu-black-hole");
     let flows = Flows::of(run.trace());
