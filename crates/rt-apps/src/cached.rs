@@ -284,7 +284,7 @@ impl Cached {
         } else {
             format!("{from} may not ask for that")
         };
-        let verdict = if may { CacheVerdict::Purged } else { CacheVerdict::Bypass };
+        let verdict = if may { CacheVerdict::Purged } else { CacheVerdict::PurgeRefused };
         let decision = CacheDecision {
             verdict,
             key,

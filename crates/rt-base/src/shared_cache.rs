@@ -35,6 +35,8 @@ pub enum CacheVerdict {
     NotStored,
     /// What was stored was forgotten, because somebody asked for that.
     Purged,
+    /// It was not forgotten, because of who asked for that.
+    PurgeRefused,
 }
 
 /// A decision of a shared cache with all that it was made from.

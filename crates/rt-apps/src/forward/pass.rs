@@ -20,7 +20,7 @@ use crate::cache::Question;
 use crate::cached::Source as _;
 use crate::http::{Body, date};
 use crate::proxy::{append, as_token, strip_hop_by_hop};
-use crate::server::{collect, escape, page, put};
+use crate::server::{collect, escape, page, put, unread};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
@@ -60,7 +60,7 @@ impl Desk {
         self.say_forward(&caller, (&method, &url), "pass", &why);
         let body = match collect(body).await {
             Ok(body) => body,
-            Err(refusal) => return self.unread(access, refusal),
+            Err(refusal) => return self.unread(&caller, access, refusal),
         };
         // RFC 9112, 3.2.2: the target decides, whatever Host says.
         self.rewrite(&mut parts, &wanted, &caller);
@@ -78,7 +78,11 @@ impl Desk {
     }
 
     /// Our own answer to a body that cannot be taken, with its line in the log.
-    fn unread(&self, access: Access, refusal: Response<Body>) -> Response<Body> {
+    fn unread(&self, caller: &Caller, access: Access, refusal: Response<Body>) -> Response<Body> {
+        self.say_fails(
+            caller,
+            &format!("answers {} itself: {}", refusal.status().as_u16(), unread(&refusal)),
+        );
         let bytes = hyper::body::Body::size_hint(refusal.body()).exact().unwrap_or(0);
         let (status, kind) = (refusal.status().as_u16(), kind_of(refusal.headers()));
         access.end(self, &Ended { result: "NONE", status, bytes, server: None, kind });
@@ -133,16 +137,14 @@ impl Desk {
             let kept = if fresh { None } else { self.pool.kept(wanted).await };
             let mut connection = match kept {
                 Some(connection) => {
-                    self.say_chosen(req, caller, wanted, &connection, Vec::new());
+                    self.pool.say_chosen(req, caller, wanted, connection.remote, &[]);
                     connection
                 }
                 None => {
-                    let reached = self.pool.reach(req, wanted, None).await?;
+                    let reached = self.pool.reach((req, caller), wanted, None).await?;
                     let remote = reached.stream.peer_addr();
                     self.say_uses(req, reached.stream.local_addr(), remote, false);
-                    let connection = self.pool.speak(req, wanted, reached.stream).await?;
-                    self.say_chosen(req, caller, wanted, &connection, reached.candidates);
-                    connection
+                    self.pool.speak(req, wanted, reached.stream).await?
                 }
             };
             self.say_uses(req, connection.local, connection.remote, connection.reused);
@@ -189,6 +191,23 @@ impl Desk {
         self.fail(access, refusal)
     }
 
+    /// The same for what was let through and came to nothing.
+    pub(super) fn answer_itself(&self, caller: &Caller, access: Access, refusal: &Refusal) -> Response<Body> {
+        self.say_fails(caller, &format!("answers {} itself: {}", refusal.status.as_u16(), refusal.why));
+        self.fail(access, refusal)
+    }
+
+    /// Says what became of a request that got no answer but the proxy's own.
+    pub(super) fn say_fails(&self, caller: &Caller, text: &str) {
+        self.net.say(AppRecord::ProxyStep {
+            downstream: caller.peer,
+            downstream_ordinal: caller.ordinal,
+            code: "fails".to_owned(),
+            text: text.to_owned(),
+            candidates: Vec::new(),
+        });
+    }
+
     /// A page that says why, with the reason for programs in Proxy-Status (RFC 9209).
     pub(super) fn fail(&self, access: Access, refusal: &Refusal) -> Response<Body> {
         let mut response = page(refusal.status, &escape(&refusal.why));
@@ -222,25 +241,6 @@ impl Desk {
             what: format!("{method} {shown}"),
             verdict: verdict.to_owned(),
             why: why.to_owned(),
-        });
-    }
-
-    fn say_chosen(
-        &self,
-        req: ReqId,
-        caller: &Caller,
-        wanted: &Wanted,
-        connection: &Connection,
-        candidates: Vec<rt_base::Candidate>,
-    ) {
-        self.net.say(AppRecord::ChoseUpstream {
-            req,
-            downstream: caller.peer,
-            downstream_ordinal: caller.ordinal,
-            chosen: wanted.host.clone(),
-            address: connection.remote,
-            policy: "forward".to_owned(),
-            candidates,
         });
     }
 

@@ -149,7 +149,7 @@ pub(super) fn judge(
     }
     if !config.block.is_empty() {
         grounds.push(match config.block.len() {
-            1 => "the rule against sites does not match".to_owned(),
+            1 => "the one rule against sites does not match".to_owned(),
             n => format!("none of {n} rules against sites matches"),
         });
     }
@@ -288,7 +288,7 @@ mod tests {
         let why = ask("10.0.0.1", "a.example", 443, &[known]).unwrap();
         assert_eq!(
             why,
-            "10.0.0.1 is of 10.0.0.0/8, alice knows the password, the rule against sites does not match"
+            "10.0.0.1 is of 10.0.0.0/8, alice knows the password, the one rule against sites does not match"
         );
     }
 }

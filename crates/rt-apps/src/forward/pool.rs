@@ -11,6 +11,7 @@ use rt_stack::ConnectOptions;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Caller;
 use super::policy::{Refusal, Wanted};
 use crate::dns::RecordType;
 use crate::http::{Body, HyperIo, Linger};
@@ -82,14 +83,14 @@ impl Pool {
         }
     }
 
-    /// Looks the name up and connects, address by address, for the request `req`; `fixed` is an address that the client has
-    /// chosen already.
+    /// Looks the name up and connects, address by address, for the caller's request, which is `req` from here on; `fixed` is an
+    /// address that the client has chosen already. Each address that is tried is said before, and what came of it after.
     ///
     /// # Errors
     /// Why nobody was reached.
     pub(super) async fn reach(
         &self,
-        req: ReqId,
+        (req, caller): (ReqId, &Caller),
         wanted: &Wanted,
         fixed: Option<IpAddr>,
     ) -> Result<Reached, Refusal> {
@@ -97,32 +98,60 @@ impl Pool {
             Some(address) => vec![address],
             None => self.resolve(req, wanted).await?,
         };
-        let mut candidates: Vec<Candidate> = Vec::new();
-        let mut failed = None;
-        for address in addresses {
+        let all = addresses.iter().map(|address| SocketAddr::new(*address, wanted.port).to_string());
+        let mut candidates: Vec<Candidate> =
+            all.map(|name| Candidate { name, note: String::new() }).collect();
+        let mut failed: Vec<String> = Vec::new();
+        for (address, number) in addresses.into_iter().zip(0..) {
             let to = SocketAddr::new(address, wanted.port);
             if self.net.source_for(address) == Some(address) {
                 let why = format!("{} is this proxy itself: a loop", wanted.authority());
                 return Err(Refusal::new(StatusCode::BAD_GATEWAY, "proxy_loop_detected", why));
             }
+            if let Some(why) = failed.last() {
+                self.net.say(AppRecord::Retry { req, attempt: number + 1, why: why.clone() });
+            }
+            self.say_chosen(req, caller, wanted, to, &candidates);
             let options = ConnectOptions { nodelay: true, ..ConnectOptions::default() };
             let connecting = self.net.tcp_connect(to, options);
             let note = match self.net.timeout(self.timeout, Wait::Timeout, connecting).await {
                 Ok(Ok(stream)) => {
-                    candidates.push(Candidate { name: to.to_string(), note: "answers".to_owned() });
+                    candidates.truncate(failed.len() + 1);
+                    note_on(&mut candidates, failed.len(), "answers");
                     return Ok(Reached { stream, candidates });
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {}", self.timeout),
             };
-            if let Some(attempt) = u32::try_from(candidates.len() + 2).ok().filter(|_| failed.is_some()) {
-                self.net.say(AppRecord::Retry { req, attempt, why: note.clone() });
-            }
-            candidates.push(Candidate { name: to.to_string(), note: note.clone() });
-            failed = Some(format!("{to}: {note}"));
+            note_on(&mut candidates, failed.len(), &note);
+            failed.push(note);
         }
-        let why = failed.unwrap_or_else(|| format!("{} has no address", wanted.host));
+        let told: Vec<String> = candidates.iter().map(|c| format!("{}: {}", c.name, c.note)).collect();
+        let why = match told.is_empty() {
+            true => format!("{} has no address", wanted.host),
+            false => format!("nobody takes the connection to {} ({})", wanted.host, told.join("; ")),
+        };
         Err(Refusal::new(StatusCode::BAD_GATEWAY, "destination_unavailable", why))
+    }
+
+    /// Where a caller's request goes.
+    pub(super) fn say_chosen(
+        &self,
+        req: ReqId,
+        caller: &Caller,
+        wanted: &Wanted,
+        address: SocketAddr,
+        candidates: &[Candidate],
+    ) {
+        self.net.say(AppRecord::ChoseUpstream {
+            req,
+            downstream: caller.peer,
+            downstream_ordinal: caller.ordinal,
+            chosen: wanted.host.clone(),
+            address,
+            policy: "forward".to_owned(),
+            candidates: candidates.to_vec(),
+        });
     }
 
     async fn resolve(&self, req: ReqId, wanted: &Wanted) -> Result<Vec<IpAddr>, Refusal> {
@@ -237,5 +266,11 @@ impl Pool {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn note_on(candidates: &mut [Candidate], at: usize, note: &str) {
+    if let Some(candidate) = candidates.get_mut(at) {
+        note.clone_into(&mut candidate.note);
     }
 }

@@ -103,7 +103,7 @@ impl Source for Way {
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Body> {
-        self.desk.fail(self.access.clone(), refusal)
+        self.desk.answer_itself(&self.caller, self.access.clone(), refusal)
     }
 
     fn fail(&self, lack: Lack, why: &str) -> Response<Body> {

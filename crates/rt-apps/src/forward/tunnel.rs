@@ -59,11 +59,11 @@ impl Desk {
         }
         self.say_forward(&caller, ("CONNECT", &target), "tunnel", &why);
         let req = self.begin_tunnel(&wanted);
-        let reached = match self.pool.reach(req, &wanted, None).await {
+        let reached = match self.pool.reach((req, &caller), &wanted, None).await {
             Ok(reached) => reached,
             Err(refusal) => {
                 self.end_tunnel(req, &refusal);
-                return self.fail(access, &refusal);
+                return self.answer_itself(&caller, access, &refusal);
             }
         };
         drop(self.net.spawn(carry(seat, req, (caller, access), wanted, own, reached)));
@@ -95,13 +95,14 @@ pub(super) async fn splice(
     let desk = Arc::clone(&seat.0);
     let access = Access::begin(&desk, caller.peer.ip(), "CONNECT", &wanted.authority(), None);
     let req = desk.begin_tunnel(&wanted);
-    match desk.pool.reach(req, &wanted, Some(server)).await {
+    match desk.pool.reach((req, &caller), &wanted, Some(server)).await {
         Ok(reached) => {
             carry(seat, req, (caller, access), wanted, std::future::ready(Some(near)), reached).await;
         }
         // Nobody to tell: the client did not ask for a proxy, so its connection ends.
         Err(refusal) => {
             desk.end_tunnel(req, &refusal);
+            desk.say_fails(&caller, &format!("closes the client's connection: {}", refusal.why));
             drop(desk.fail(access, &refusal));
         }
     }

@@ -24,7 +24,7 @@ use crate::cache::{CacheStore, Question};
 use crate::cached::Cached;
 use crate::http::{Body, IdleLimits, date};
 use crate::net::Net;
-use crate::server::{self, Client, collect, open, page, put, serve};
+use crate::server::{self, Client, collect, open, page, put, serve, unread};
 use crate::tls::Identity;
 
 /// A server behind the proxy.
@@ -380,7 +380,14 @@ impl Proxy {
         most: Option<u64>,
     ) -> Result<bytes::Bytes, Response<Body>> {
         let told = hyper::body::Body::size_hint(&body).lower();
-        let bytes = if most.is_some_and(|most| told > most) { None } else { Some(collect(body).await?) };
+        let bytes = if most.is_some_and(|most| told > most) {
+            None
+        } else {
+            Some(collect(body).await.inspect_err(|refusal| {
+                let text = format!("answers {} itself: {}", refusal.status().as_u16(), unread(refusal));
+                self.step(caller, "fails", text, Vec::new());
+            })?)
+        };
         match (bytes, most) {
             (Some(bytes), Some(most)) if bytes.len() as u64 <= most => Ok(bytes),
             (Some(bytes), None) => Ok(bytes),

@@ -67,7 +67,7 @@ impl Proxy {
             return Err(self.deny(caller, "from", Denied::new(StatusCode::FORBIDDEN, why)));
         }
         if !gate.methods.is_empty() && !gate.methods.contains(&asked.method) {
-            let why = format!("{} is not among {}", asked.method, gate.methods.join(", "));
+            let why = format!("{} is not let in, only {}", asked.method, gate.methods.join(", "));
             let denied = Denied::new(StatusCode::METHOD_NOT_ALLOWED, why);
             return Err(self.deny(caller, "method", denied.with(ALLOW, gate.methods.join(", "))));
         }

@@ -22,7 +22,7 @@ pub(crate) use answer::{escape, page, put};
 pub use pages::{PageFile, PageSet, Resource};
 pub(crate) use serve::{Client, serve};
 pub use web::{Site, Strict, WebServer};
-pub(crate) use web::{collect, host_of, open};
+pub(crate) use web::{collect, host_of, open, unread};
 
 /// What a server says it is, unless its pages say otherwise.
 pub(crate) const SERVER: &str = "roundtrip";

@@ -215,6 +215,14 @@ pub(crate) async fn collect(body: Incoming) -> Result<Bytes, Response<Body>> {
     }
 }
 
+/// Why [`collect`] answered so, in words.
+pub(crate) fn unread(refusal: &Response<Body>) -> &'static str {
+    match refusal.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => "it takes bodies of at most 1 MiB",
+        _ => "the body broke off",
+    }
+}
+
 async fn respond(
     net: Net,
     config: Arc<WebServer>,

@@ -10,7 +10,7 @@ fn scenario(browser: &str, proxy: &str, steps: &[&str]) -> String {
         "name: forward\nabout: A forward proxy.\nnames:\n  certificates: {{ shop: {{ names: [shop.example] }} }}\ntopology:\n  nodes:\n\
          \x20   laptop:\n      kind: host\n      interfaces: {{ eth0: {{ address: 10.0.0.1/24 }} }}\n\
          \x20     browser: {{ {browser} }}\n\
-         \x20   proxy:\n      kind: host\n      hosts: {{ shop.example: 10.1.0.10, dead.example: 10.1.0.77, self.example: 10.1.0.2 }}\n\
+         \x20   proxy:\n      kind: host\n      hosts: {{ shop.example: 10.1.0.10, dead.example: 10.1.0.77, two.example: [10.1.0.77, 10.1.0.10], self.example: 10.1.0.2 }}\n\
          \x20     interfaces: {{ in: {{ address: 10.0.0.2/24 }}, out: {{ address: 10.1.0.2/24 }} }}\n\
          \x20     run: [ forward-proxy: {{ {proxy} }} ]\n\
          \x20   shop:\n      kind: host\n      interfaces: {{ eth0: {{ address: 10.1.0.10/24 }} }}\n\
@@ -124,6 +124,14 @@ fn each_refusal_has_its_reason() {
     assert_eq!(refused.story().steps[1].requests[0].status, 403);
     says(&text(&refused, 1, "proxy.refuse"), &["blocked here (by `.ads.example`)"]);
     says(&text(&refused, 2, "proxy.refuse"), &["CONNECT to port 8443 is not allowed"]);
+    for step in 0..3 {
+        says(&text(&refused, step, "proxy.caller"), &["thinks that 10.0.0.1 (laptop) is calling"]);
+        let why = &refused.story().steps[step].outcome[0].text;
+        assert_eq!(
+            *why,
+            format!("proxy {}", text(&refused, step, "proxy.refuse").replace("a forward proxy, ", ""))
+        );
+    }
     assert_eq!(refused.story().steps[3].requests[0].status, 502, "{}", summary(3));
     says(&summary(4), &["proxy.refused", "502", "destination_unavailable"]);
     says(&summary(5), &["proxy.refused", "502", "dns_error"]);
@@ -133,6 +141,51 @@ fn each_refusal_has_its_reason() {
     assert_eq!(results, [denied, denied, denied, "NONE/502", "NONE/502", "NONE/502"]);
     let stranger = run(PROXY, "allow: [192.0.2.0/24]", &steps[1..2]);
     says(&text(&stranger, 0, "proxy.refuse"), &["10.0.0.1 may not use this proxy"]);
+}
+
+#[test]
+fn what_was_let_through_and_fails_has_the_proxys_own_reason() {
+    let steps = [
+        "laptop opens http://dead.example/",
+        "laptop opens http://shop.example:81/",
+        "laptop opens http://no-such.example/",
+        "laptop opens http://shop.example/delay/5",
+        "laptop opens https://dead.example/",
+        "laptop opens https://no-such.example/",
+    ];
+    let run = run(PROXY, "timeout: 4s", &steps);
+    let nobody = "proxy answers 502 itself: nobody takes the connection to";
+    let wanted = [
+        (502, format!("{nobody} dead.example (10.1.0.77:80: host unreachable)")),
+        (502, format!("{nobody} shop.example (10.1.0.10:81: connection refused)")),
+        (502, "proxy answers 502 itself: no-such.example: no resolver is known".to_owned()),
+        (504, "proxy answers 504 itself: shop.example did not answer within 4.000 s".to_owned()),
+        (0, format!("{nobody} dead.example (10.1.0.77:443: host unreachable)")),
+        (0, "proxy answers 502 itself: no-such.example: no resolver is known".to_owned()),
+    ];
+    for (step, (status, why)) in wanted.iter().enumerate() {
+        let story = &run.story().steps[step];
+        assert_eq!(story.requests[0].status, *status, "{}", story.text);
+        assert!(story.outcome[0].text.starts_with(why), "{:?}", story.outcome);
+        assert_eq!(story.outcome[0].text, format!("proxy {}", text(&run, step, "proxy.fails")));
+        says(&text(&run, step, "proxy.caller"), &["thinks that 10.0.0.1 (laptop) is calling"]);
+        assert!(lines(&run, step, "balance.return").is_empty(), "nobody answered");
+    }
+    says(&text(&run, 2, "proxy.lookup"), &["looks up no-such.example itself"]);
+}
+
+#[test]
+fn addresses_are_told_as_they_are_tried() {
+    let run = run(PROXY, "timeout: 4s", &["laptop opens http://two.example/get"]);
+    let request = &run.story().steps[0].requests[0];
+    let upstream = request.upstream.as_ref().unwrap();
+    assert_eq!((request.status, upstream.address.as_str()), (200, "10.1.0.10:80"));
+    let [first] = &upstream.failed[..] else { panic!("{:?}", upstream.failed) };
+    assert_eq!(first.address, "10.1.0.77:80");
+    assert!(first.at_ns < first.end_ns && first.end_ns <= upstream.chosen_ns);
+    let (tried, chosen) = (lines(&run, 0, "balance.retry")[0], lines(&run, 0, "balance.choose")[0]);
+    says(&tried.text, &["asks two.example (10.1.0.77:80) in vain: host unreachable, after "]);
+    assert_eq!((tried.at_ns, chosen.at_ns), (Some(first.at_ns), Some(upstream.chosen_ns)));
 }
 
 #[test]

@@ -28,6 +28,29 @@ fn run(browser: &str, inspect: &str, steps: &[&str]) -> Run {
     scenario.run(RunOptions::new(1)).unwrap()
 }
 
+/// A forward proxy whose way out leads through the box.
+fn behind_another() -> Run {
+    let text = "name: chain\nabout: Two proxies.\n\
+         names:\n  certificates: { shop: { names: [shop.example] } }\n  hosts: { shop.example: 10.2.0.10 }\n\
+         topology:\n  nodes:\n\
+         \x20   laptop:\n      kind: host\n      interfaces: { eth0: { address: 10.0.0.1/24 } }\n\
+         \x20     browser: { proxy: \"http://10.0.0.2:3128\", trusts: [corp-ca] }\n\
+         \x20   fp:\n      kind: host\n      interfaces: { in: { address: 10.0.0.2/24 }, out: { address: 10.1.0.2/24 } }\n\
+         \x20     gateway: 10.1.0.1\n      run: [ forward-proxy: ]\n\
+         \x20   box:\n      kind: router\n      interfaces: { in: { address: 10.1.0.1/24 }, out: { address: 10.2.0.1/24 } }\n\
+         \x20     nat: [ \"dnat to 10.1.0.1:3129 tcp port 443 in in\" ]\n\
+         \x20     run: [ forward-proxy: { inspect: { ca: corp-ca, intercept: 3129 } } ]\n\
+         \x20   shop:\n      kind: host\n      interfaces: { eth0: { address: 10.2.0.10/24 } }\n      gateway: 10.2.0.1\n\
+         \x20     run: [ http: { certificate: shop, pages: shop } ]\n\
+         \x20 links:\n\
+         \x20   - { endpoints: [\"laptop:eth0\", \"fp:in\"], delay: 1ms }\n\
+         \x20   - { endpoints: [\"fp:out\", \"box:in\"], delay: 2ms }\n\
+         \x20   - { endpoints: [\"box:out\", \"shop:eth0\"], delay: 5ms }\n\
+         steps: [ laptop opens https://shop.example/ ]\n";
+    let scenario = Scenario::of_text("chain.yaml", text).unwrap_or_else(|r| panic!("{r}"));
+    scenario.run(RunOptions::new(1)).unwrap()
+}
+
 const OPENS: &[&str] = &["laptop opens https://shop.example/"];
 
 fn text(run: &Run, step: usize, code: &str) -> String {
@@ -67,6 +90,26 @@ fn who_trusts_the_authority_notices_nothing_and_the_story_has_two_sessions() {
     says(log, &[" 10.0.0.1 TCP_MISS/200 ", " GET https://shop.example/ - HIER_DIRECT/10.1.0.10 text/html"]);
     let budget: u64 = story.budget.slices.iter().map(|slice| slice.end_ns - slice.start_ns).sum();
     assert_eq!(budget, story.duration_ns);
+}
+
+#[test]
+fn behind_a_tunnel_each_machine_has_the_caller_that_it_really_has() {
+    let run = behind_another();
+    let told = run.story_text();
+    let request = &run.story().steps[0].requests[0];
+    assert_eq!(request.status, 200, "{told}");
+    // The tunnel is for the shop, and ends at the box.
+    says(
+        &text(&run, 0, "relay.caller"),
+        &["box, where the connection to shop.example (10.2.0.10:443) ends, sees 10.1.0.2 (fp) as its caller"],
+    );
+    let at_box = request.upstream.as_ref().expect("the box read it");
+    let seen = |caller: &rt_lab::story::CallerStory| {
+        (caller.node.clone(), caller.peer_name.clone(), caller.lost.clone())
+    };
+    assert_eq!(seen(&at_box.caller), ("box".into(), "fp".into(), Some("10.0.0.1".into())));
+    let at_shop = at_box.server_caller.as_ref().expect("the shop answered");
+    assert_eq!(seen(at_shop), ("shop".into(), "box".into(), Some("10.0.0.1".into())));
 }
 
 #[test]

@@ -180,6 +180,49 @@ fn what_fails_is_tried_elsewhere_within_a_budget_and_then_left_alone() {
         .collect();
     assert_eq!(notes[..2], ["balancer.circuit_open", "balancer.circuit_open"]);
     assert!(in_vain[5] >= 1, "the status is a reason to try again: {in_vain:?}");
+    for (step, page) in run.story().steps.iter().zip(&pages) {
+        told_in_order(step, page);
+    }
+}
+
+/// Each try with its moment and its reason, before the one that came after it.
+#[track_caller]
+fn told_in_order(step: &StepStory, page: &RequestStory) {
+    let lines = step.chapters.iter().flat_map(|chapter| &chapter.lines);
+    let own = lines.filter(|l| l.label == "proxy" && l.depth == 1 && l.code != "proxy.caller");
+    let told: Vec<(u64, &str)> = own.map(|l| (l.at_ns.expect("a moment"), l.code.as_str())).collect();
+    assert!(told.is_sorted_by_key(|(at, _)| *at), "{told:?}");
+    let up = up(page);
+    let tried: Vec<u64> =
+        told.iter().filter(|(_, code)| *code == "balance.retry").map(|(at, _)| *at).collect();
+    assert_eq!(tried, up.failed.iter().map(|one| one.at_ns).collect::<Vec<_>>());
+    for (one, next) in up.failed.iter().zip(tried.iter().skip(1).chain([&up.chosen_ns])) {
+        assert!(one.at_ns < one.end_ns && one.end_ns <= *next && !one.value.is_empty(), "{one:?}");
+    }
+}
+
+#[test]
+fn a_purge_is_told_as_any_request_whoever_decides_about_it() {
+    let run = world(
+        &format!(
+            "{{ {THREE}, cache: {{ purge-from: [10.0.0.9/32] }}, routes: [ {{ path: /read, only-methods: [GET] }}, {{ path: / }} ] }}"
+        ),
+        "steps:\n  - client purges http://shop.example/get\n  - client purges http://shop.example/read\n",
+    );
+    let wanted = [
+        (
+            403,
+            "proxy does not forget http://shop.example/get: 10.0.0.2 may not ask for that",
+            "shared_cache.purge_refused",
+        ),
+        (405, "proxy refuses with 405: PURGE is not let in, only GET", "proxy.method"),
+    ];
+    for (step, (status, why, code)) in run.story().steps.iter().zip(wanted) {
+        assert_eq!((step.requests[0].method.as_str(), step.requests[0].status), ("PURGE", status));
+        assert_eq!(step.outcome[0].text, why);
+        let chapter = step.chapters.iter().find(|c| c.subject.starts_with("PURGE ")).expect("a chapter");
+        assert!(chapter.lines.iter().any(|line| line.code == code), "{chapter:?}");
+    }
 }
 
 #[test]

@@ -66,6 +66,61 @@ fn ecn_that_is_taken_away_costs_no_time() {
     assert!(!told.contains("ECN agreed"), "{told}");
 }
 
+/// A proxy and a balancer whose way to the shop leads through the middlebox.
+fn behind_proxies(tcp: &str, middlebox: &str) -> Run {
+    let text = format!(
+        "name: ossified\nabout: A middlebox behind proxies.\nnames: {{ hosts: {{ shop.example: 10.0.0.2 }} }}\n\
+         topology:\n  nodes:\n\
+         \x20   laptop: {{ kind: host, interfaces: {{ eth0: {{ address: 10.0.0.1/24 }} }} }}\n\
+         \x20   proxy:\n      kind: host\n      interfaces: {{ in: {{ address: 10.0.0.2/24 }}, out: {{ address: 10.1.0.2/24 }} }}\n\
+         \x20     gateway: 10.1.0.1\n      tcp: {{ {tcp} }}\n\
+         \x20     run: [ edge: {{ upstreams: {{ shop: \"10.2.0.10:80\" }} }}, l4-balancer: {{ port: 81, upstreams: {{ shop: \"10.2.0.10:80\" }} }} ]\n\
+         \x20   box:\n      kind: router\n      interfaces: {{ in: {{ address: 10.1.0.1/24 }}, out: {{ address: 10.2.0.1/24 }} }}\n\
+         \x20     middlebox: [ {middlebox} ]\n\
+         \x20   shop:\n      kind: host\n      interfaces: {{ eth0: {{ address: 10.2.0.10/24 }} }}\n      gateway: 10.2.0.1\n\
+         \x20     tcp: {{ {tcp} }}\n      run: [ http: {{ pages: httpbin }} ]\n\
+         \x20 links:\n\
+         \x20   - {{ endpoints: [\"laptop:eth0\", \"proxy:in\"], delay: 1ms }}\n\
+         \x20   - {{ endpoints: [\"proxy:out\", \"box:in\"], delay: 2ms }}\n\
+         \x20   - {{ endpoints: [\"box:out\", \"shop:eth0\"], delay: 5ms }}\n\
+         steps: [ laptop opens http://shop.example/get, laptop opens http://shop.example:81/get ]\n"
+    );
+    let scenario = Scenario::of_text("ossified.yaml", &text).unwrap_or_else(|r| panic!("{r}"));
+    scenario.run(RunOptions::new(1)).unwrap()
+}
+
+#[test]
+fn what_a_proxys_own_connection_goes_without_is_told_as_the_clients() {
+    let cases = [
+        ("ecn: ask", "drop ecn", "hears nothing, sends the SYN again (try 2), no longer asking for ECN"),
+        (
+            "ecn: ask",
+            "strip ecn",
+            "goes without what box takes away on the way (`strip ecn`): ECN is asked for and not agreed",
+        ),
+        (
+            "ecn: off",
+            "strip tcp option 4",
+            "goes without what box takes away on the way (`strip tcp option 4`)",
+        ),
+    ];
+    for (tcp, middlebox, wanted) in cases {
+        let run = behind_proxies(tcp, middlebox);
+        // The balancer's patience ends before the SYN's timer does.
+        let kinds: &[&str] = if middlebox.starts_with("drop") { &["proxy"] } else { &["proxy", "relay"] };
+        for (step, kind) in run.story().steps.iter().zip(kinds) {
+            assert_eq!(step.requests[0].status, 200, "{}", run.story_text());
+            let told = step.chapters.iter().flat_map(|chapter| &chapter.lines);
+            let codes = [format!("{kind}.syn"), format!("{kind}.strip")];
+            let told: Vec<_> = told.filter(|line| codes.contains(&line.code)).collect();
+            let [line] = told[..] else { panic!("{middlebox}, {kind}: {told:?} in {}", run.story_text()) };
+            assert_eq!(line.label, "proxy");
+            assert!(line.text.starts_with(wanted), "{line:?}");
+            assert!(line.at_ns.is_some_and(|at| at > step.start_ns && at < step.end_ns), "{line:?}");
+        }
+    }
+}
+
 #[test]
 fn fast_open_is_an_option_that_an_old_box_does_not_know() {
     let dropped = run("fast-open: both", "drop tcp option unknown");

@@ -76,10 +76,16 @@ fn headers(request: &RequestStory, page: &mut Page) {
     }
     if let Some(up) = &request.upstream {
         page.blank();
-        page.prose(
-            2,
-            &format!("{} passed it to {} ({}), chosen by {}", up.proxy, up.chosen, up.address, up.policy),
-        );
+        let text = match (up.chosen.as_str(), up.policy.as_str()) {
+            ("", _) => format!("{} asked nobody for it", up.proxy),
+            (_, "forward") => {
+                format!("{} passed it to {} ({}) in its own name", up.proxy, up.chosen, up.address)
+            }
+            (_, policy) => {
+                format!("{} passed it to {} ({}), chosen by {policy}", up.proxy, up.chosen, up.address)
+            }
+        };
+        page.prose(2, &text);
     }
 }
 

@@ -175,6 +175,32 @@ fn plainer(tcp: &TcpConversation, syn: &SynFacts, again: Mark) -> String {
     without
 }
 
+/// What a machine's own connection had to go without, as sentences of that machine, with when and a code: `syn`, sent again
+/// and how, or `strip`, what a middlebox took from both ends' first segments. Nothing for one that was opened as wanted.
+pub(crate) fn went_without(view: &View<'_>, conn: usize) -> Vec<(Time, &'static str, String)> {
+    let tcp = view.tcp(view.conns[conn].client);
+    let Some(syn) = &tcp.syn else { return Vec::new() };
+    let mut all: Vec<(Time, &str, String)> = Vec::new();
+    for (i, mark) in syn.again.iter().enumerate() {
+        let text = format!("hears nothing, sends the SYN again (try {}){}", i + 2, plainer(tcp, syn, *mark));
+        all.push((mark.at, "syn", text));
+    }
+    let agrees = tcp.syn_ack.as_ref().is_none_or(|answer| answer.flags & ECE == ECE);
+    let asks = syn.flags & (ECE | CWR) == ECE | CWR;
+    let refused = if asks && !agrees { ": ECN is asked for and not agreed" } else { "" };
+    let marks = std::iter::once(&syn.mark).chain(&syn.again).chain(tcp.syn_ack.iter().map(|s| &s.mark));
+    for event in marks.flat_map(|mark| view.trace.events_of(mark.frame)) {
+        let Some(did) = tell::did(view, event).filter(|did| did.code == "middlebox.strip") else { continue };
+        let rule = did.data.get("rule").cloned().unwrap_or_default();
+        let text = format!("goes without what {} takes away on the way (`{rule}`){refused}", did.node);
+        if !all.iter().any(|(_, _, told)| *told == text) {
+            all.push((event.at, "strip", text));
+        }
+    }
+    all.sort_by_key(|(at, ..)| *at);
+    all
+}
+
 fn options(syn: &SynFacts) -> String {
     let mut all = Vec::new();
     all.extend(syn.mss.map(|m| format!("mss {m}")));

@@ -43,6 +43,30 @@ pub(crate) fn url(step: &Step<'_, '_>, req: &Req<'_>) -> Option<Chapter> {
     })
 }
 
+/// What came of a file, and from whom.
+fn came(story: &RequestStory) -> Vec<String> {
+    let mut parts = Vec::new();
+    parts.push(match story.cache.as_str() {
+        "hit" => "from the browser's cache, no packet needed".to_string(),
+        "revalidated" => "304: not changed, so the browser's copy is used".to_string(),
+        _ => format!("{} · {}", story.status, words::bytes(story.transferred_bytes)),
+    });
+    if story.stream > 0 {
+        parts.push(format!("stream {}", story.stream));
+    }
+    let deepest = story.upstream.as_ref().and_then(|up| up.chain().last());
+    if let Some(up) = deepest.filter(|up| !up.chosen.is_empty()) {
+        parts.push(format!("by {}", up.server()));
+    }
+    let failed = story.upstream.as_ref().filter(|_| story.status >= 400);
+    parts.extend(failed.and_then(|up| up.refused()).map(|(proxy, text)| format!("{proxy} {text}")));
+    if story.slack_ns > 0 && story.cache != "hit" {
+        let slack = words::ms(rt_base::Nanos(story.slack_ns));
+        parts.push(format!("could have taken {slack} longer without making the page later"));
+    }
+    parts
+}
+
 /// The chapter of the resources that a page names.
 pub(crate) fn tell(
     step: &Step<'_, '_>,
@@ -65,24 +89,7 @@ pub(crate) fn tell(
             .split_once("://")
             .and_then(|(_, r)| r.split_once('/'))
             .map_or(req.target.to_string(), |(_, p)| format!("/{p}"));
-        let mut parts = Vec::new();
-        if let Some(story) = story {
-            parts.push(match story.cache.as_str() {
-                "hit" => "from the browser's cache, no packet needed".to_string(),
-                "revalidated" => "304: not changed, so the browser's copy is used".to_string(),
-                _ => format!("{} · {}", story.status, words::bytes(story.transferred_bytes)),
-            });
-            if story.stream > 0 {
-                parts.push(format!("stream {}", story.stream));
-            }
-            if let Some(up) = story.upstream.as_ref().filter(|up| !up.chosen.is_empty()) {
-                parts.push(format!("by {}", up.chosen));
-            }
-            if story.slack_ns > 0 && story.cache != "hit" {
-                let slack = words::ms(rt_base::Nanos(story.slack_ns));
-                parts.push(format!("could have taken {slack} longer without making the page later"));
-            }
-        }
+        let mut parts = story.map_or_else(Vec::new, came);
         if let Some(end) = req.end.filter(|e| !e.ok) {
             parts.push(end.note.to_string());
         }
@@ -101,7 +108,10 @@ pub(crate) fn tell(
     Some(Chapter {
         code: "resources".into(),
         title: "fetch what the page needs".into(),
-        subject: format!("{} at the same time", words::count(children.len() as u64, "file")),
+        subject: match children.len() as u64 {
+            1 => "1 file".to_owned(),
+            n => format!("{} at the same time", words::count(n, "file")),
+        },
         start_ns: start.0,
         end_ns: end.0,
         remark: String::new(),

@@ -113,8 +113,7 @@ fn calls<'v, 't>(
         });
         let (server, work) = place.and_then(|p| worked(view, &works, p)).unwrap_or_default();
         let exchange = exchange.map(|(_, e)| e);
-        let far = place.map(|p| relay::way(view, p).last().copied().unwrap_or(p));
-        let proxies = far.and_then(|far| upstream::tell(view, far));
+        let proxies = place.and_then(|place| upstream::tell(view, place));
         Call { number: at + 1, req, conn: place.map(|p| p.conn), proxies, exchange, grpc, server, work }
     };
     of_series.enumerate().map(one).collect()
@@ -182,7 +181,7 @@ impl Call<'_, '_> {
             .with("deadline_ns", timeout.and_then(grpc_timeout).map_or(0, |span| span.0)),
         ];
         if let Some(proxies) = &self.proxies {
-            lines.extend(upstream_lines::lines(proxies, start));
+            lines.extend(upstream_lines::lines(proxies, super::forward::Told::default(), start));
         }
         let mut inner: Vec<(Time, Line)> = self.messages(start);
         inner.extend(self.work.iter().map(|(event, step)| {

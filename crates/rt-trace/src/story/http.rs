@@ -105,14 +105,20 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
     let way = relay::way(view, place);
     lines.extend(relay::passing(view, &way, start));
     let far = way.last().copied().unwrap_or(place);
-    let upstream = upstream::tell(view, far);
-    if let Some(told) = forward::passing(view, far, start) {
-        let own = upstream.as_ref().map(|upstream| upstream_lines::lines(upstream, start));
-        lines.extend(told.around(own.unwrap_or_default()));
-    } else if let Some(upstream) = &upstream {
-        lines.extend(upstream_lines::lines(upstream, start));
+    let mut afterwards = Vec::new();
+    if let Some(upstream) = upstream::tell(view, place) {
+        let told = upstream_lines::lines(&upstream, forward::passing(view, far, start), start);
+        let (late, told): (Vec<_>, Vec<_>) = told.into_iter().partition(|l| l.code == "proxy.carried");
+        lines.extend(told);
+        afterwards.extend(late.into_iter().map(|line| line.deep(0)));
     } else if let Some((server, there)) = relay::at_server(view, far) {
-        lines.extend(server_lines(view, server, there, start));
+        let mut told = server_lines(view, server, there, start);
+        // Machines before it that pass bytes on unread leave it to guess.
+        let client = upstream::client(view, place).filter(|_| way.len() > 1);
+        let caller = client.map(|client| upstream::caller(view, (server, there), client));
+        let got = there.request.head.readable.at;
+        told.splice(1..1, caller.map(|caller| upstream_lines::caller(&caller, got, 1)));
+        lines.extend(told);
     }
     if let Some(response) = response {
         lines.extend(response_lines(tcp, exchange, response, start));
@@ -120,6 +126,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
         lines.push(Line::new("http.no_answer", "answer ←", "none before the end"));
     }
     lines.extend(kept(req));
+    lines.extend(afterwards);
     Chapter {
         code: "http".into(),
         title: "ask and answer".into(),
@@ -365,7 +372,7 @@ pub(crate) fn fill(step: &Step<'_, '_>, req: &Req<'_>, place: Place, story: &mut
             story.status = response.status;
         }
     }
-    story.upstream = upstream::tell(view, relay::way(view, place).last().copied().unwrap_or(place));
+    story.upstream = upstream::tell(view, place);
     story.timings = timings(step, req, tcp, exchange, place.reused);
 }
 

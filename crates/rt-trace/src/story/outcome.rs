@@ -5,7 +5,7 @@ use rt_base::{AppRecord, DropReason, Time};
 use super::lookup;
 use super::model::Line;
 use super::tell::Step;
-use super::{forged, measure, silence, unanswered, words};
+use super::{forged, forward, measure, silence, unanswered, words};
 use crate::read::{DnsExchange, DnsOutcome, HttpExchange, Mark, Side, TcpConversation, TlsMessageKind};
 
 /// Codes of sentences that name a cause by themselves.
@@ -47,7 +47,8 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         None => lines.extend(drops(trouble).filter(|l| !(known && NO_RULE.contains(&l.code.as_str())))),
     }
     lines.extend(no_older_version(step, conns, trouble));
-    let decided = refused(step, lines.is_empty());
+    let tunnel = || conns.iter().rev().find_map(|&conn| forward::refused(step, conn));
+    let decided = refused(step).or_else(tunnel);
     lines.splice(0..0, decided);
     if lines.is_empty() {
         let said = step.requests.iter().rev().find_map(|r| r.end.filter(|e| !e.ok));
@@ -57,27 +58,20 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
     lines
 }
 
-/// Steps of proxies that decide that a request goes no further.
-const DECIDES: [&str; 11] =
-    ["auth", "key", "from", "method", "limit", "size", "nobody", "fails", "loop", "answer", "silent"];
-
-/// Who answered with an error or broke off, and why: the last proxy on the way that decided so, else (`or_server`) the server.
-fn refused(step: &Step<'_, '_>, or_server: bool) -> Option<Line> {
+/// Who answered with an error or broke off, and why: the last proxy on the way that decided so, else the server.
+fn refused(step: &Step<'_, '_>) -> Option<Line> {
     let failed = |r: &&&super::view::Req<'_>| r.end.is_some_and(|e| !e.ok);
     let req = step.requests.iter().rev().find(failed)?;
     let (status, at) = req.end.map(|e| (e.status, e.event.at))?;
     let place = super::http::places(step).get(&req.id).copied()?;
-    let far = super::relay::way(step.view, place).last().copied().unwrap_or(place);
-    let story = super::upstream::tell(step.view, far);
-    let chain = std::iter::successors(story.as_ref(), |up| up.next.as_deref());
-    let decided = chain.flat_map(|up| up.steps.iter().map(move |step| (&up.proxy, step)));
-    let text = match decided.filter(|(_, step)| DECIDES.contains(&step.code.as_str())).last() {
-        Some((proxy, step)) => format!("{proxy} {}", step.text),
-        None if !or_server || status < 400 => return None,
+    let story = super::upstream::tell(step.view, place);
+    let text = match story.as_ref().and_then(|story| story.refused()) {
+        Some((proxy, text)) => format!("{proxy} {text}"),
+        None if status < 400 => return None,
         None => {
-            let deepest = std::iter::successors(story.as_ref(), |up| up.next.as_deref()).last();
-            let server = deepest.map(|up| up.chosen.clone()).filter(|name| !name.is_empty());
-            let end = || super::relay::at_server(step.view, far).map(|(end, _)| step.view.name(end.node));
+            let deepest = story.as_ref().and_then(|story| story.chain().last());
+            let server = deepest.map(|up| up.server().to_owned()).filter(|name| !name.is_empty());
+            let end = || super::relay::at_server(step.view, place).map(|(end, _)| step.view.name(end.node));
             format!("{} answers {status}", server.or_else(end)?)
         }
     };

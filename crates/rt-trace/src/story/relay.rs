@@ -9,7 +9,7 @@ use rt_base::{AppRecord, Event, NodeId, Time, What};
 use super::http::{Place, exchange_of, packets_of};
 use super::model::{Field, Line, RelayStory};
 use super::view::{Asking, Conn, End, Used, View};
-use super::words;
+use super::{connect, words};
 use crate::read::{HttpExchange, TcpConversation};
 
 /// Relays in a row that are followed at most: a circle of them has no end.
@@ -103,12 +103,13 @@ pub(crate) fn with_behind(view: &View<'_>, conns: &[usize]) -> Vec<usize> {
 /// it opens for others, have not.
 pub(crate) fn concerns(view: &View<'_>, conns: &[usize], c: usize) -> bool {
     let node = view.conns[c].client.node;
-    if let Some(asking) = view.asking.get(&node) {
-        return asked_for(view, asking, conns, c);
+    let asking = view.asking.get(&node);
+    if asking.is_some_and(|asking| asked_for(view, asking, conns, c)) {
+        return true;
     }
     let own = |relay: &&Relay<'_>| relay.event.node() == node;
     if !view.relays.values().any(|relay| own(&relay)) {
-        return true;
+        return asking.is_none();
     }
     let tcp = view.tcp(view.conns[c].client);
     let syn = tcp.syn.as_ref().map_or(Time::MAX, |s| s.mark.at);
@@ -190,6 +191,13 @@ pub(crate) fn opening(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
                 .with("chosen", &story.chosen)
                 .with("address", &story.address),
         );
+        if !story.warm {
+            let told = connect::went_without(view, behind).into_iter();
+            lines.extend(told.map(|(then, code, text)| {
+                let line = line(&format!("relay.{code}"), text).at(then).margin(words::after(start, then));
+                line.deep(deep.saturating_add(1))
+            }));
+        }
         lines.push(line("relay.connect", goes_on(view, (conn, behind), &story)).with("behind", behind + 1));
         lines.extend(caller(view, (conn, behind), &story).map(|text| line("relay.caller", text)));
     }
@@ -218,13 +226,22 @@ fn goes_on(view: &View<'_>, (conn, behind): (usize, usize), story: &RelayStory) 
     format!("goes on over its own connection, {} → {}{opened}{sizes}", tcp.client, tcp.server)
 }
 
-/// Whom the server takes for its caller.
+/// Whom the machine takes for its caller that the connection reaches: not the one that was chosen, if destination NAT on the way leads
+/// it to another.
 fn caller(view: &View<'_>, (conn, behind): (usize, usize), story: &RelayStory) -> Option<String> {
     let near = view.tcp(view.conns[conn].server?).client.ip();
-    let seen = view.tcp(view.conns[behind].server?).client.ip();
+    let reached = view.conns[behind].server?;
+    let asked = view.tcp(view.conns[behind].client).server;
+    let seen = view.tcp(reached).client.ip();
+    let bearers = view.trace.map.nodes_with(asked.ip());
+    let who = if bearers.is_empty() || bearers.contains(&reached.node) {
+        story.chosen.clone()
+    } else {
+        format!("{}, where the connection to {} ({asked}) ends,", view.name(reached.node), story.chosen)
+    };
     Some(format!(
-        "{} sees {seen} ({}) as its caller; the client's address, {near}, ends here: nothing in the bytes passes it on",
-        story.chosen, story.balancer
+        "{who} sees {seen} ({}) as its caller; the client's address, {near}, ends here: nothing in the bytes passes it on",
+        view.bearer_name(seen)
     ))
 }
 

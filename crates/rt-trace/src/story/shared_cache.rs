@@ -16,7 +16,7 @@ pub struct CacheStory {
     /// When.
     pub at_ns: u64,
     /// `hit`, `miss`, `stale`, `updating`, `collapsed`, `refused`, `bypass`, `dynamic`, `revalidated`, `stale-on-error`,
-    /// `stored`, `not-stored`, `purged`.
+    /// `stored`, `not-stored`, `purged`, `purge-refused`.
     pub verdict: String,
     /// The key: URI, and the fields that count as part of it.
     pub key: String,
@@ -82,6 +82,7 @@ fn word(verdict: CacheVerdict) -> &'static str {
         CacheVerdict::Stored => "stored",
         CacheVerdict::NotStored => "not-stored",
         CacheVerdict::Purged => "purged",
+        CacheVerdict::PurgeRefused => "purge-refused",
     }
 }
 
@@ -112,7 +113,8 @@ pub(crate) fn line(up: &UpstreamStory, step: &CacheStory, (start, deep): (Time, 
     line
 }
 
-fn text(step: &CacheStory) -> String {
+/// What was decided, as a sentence whose subject is the proxy.
+pub(crate) fn text(step: &CacheStory) -> String {
     let CacheStory { key, lifetime_from: from, validator, leader, why, .. } = step;
     let age = words::about(Nanos(step.age_ns.unwrap_or(0)));
     let span = words::about(Nanos(step.fresh_for_ns.unwrap_or(0)));
@@ -130,7 +132,7 @@ fn text(step: &CacheStory) -> String {
             format!("cache HIT for {key}, although {age} old, {fresh}: {why}; the origin is asked aside")
         }
         "collapsed" => format!("waits for the answer to {leader}: {why}"),
-        "refused" => format!("answers 504 itself: {why}"),
+        "refused" => format!("may not ask anybody: {why}"),
         "bypass" | "dynamic" => format!("does not ask its cache: {why}"),
         "revalidated" => format!("{why}, {fresh} again"),
         "stale-on-error" => format!("uses what it has, {age} old, {fresh}: {why}"),
@@ -139,6 +141,7 @@ fn text(step: &CacheStory) -> String {
             format!("keeps it, {fresh}, {validator}")
         }
         "purged" => format!("forgets {key}: {why}"),
+        "purge-refused" => format!("does not forget {key}: {why}"),
         _ => format!("does not keep it: {why}"),
     }
 }

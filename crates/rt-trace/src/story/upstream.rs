@@ -12,7 +12,7 @@ use super::http::{Place, exchange_of};
 use super::model::Field;
 use super::shared_cache::CacheStory;
 use super::view::{Asking, End, Req, View};
-use super::{relay, shared_cache};
+use super::{connect, forward, relay, shared_cache};
 use crate::read::HttpExchange;
 
 /// Proxies in a row that are told at most: a circle of them has no end.
@@ -23,7 +23,7 @@ const MOST: u8 = 16;
 pub struct UpstreamStory {
     /// The proxy.
     pub proxy: String,
-    /// Who was chosen.
+    /// Who was chosen, the last one if several were tried.
     pub chosen: String,
     /// Its address.
     pub address: String,
@@ -33,6 +33,9 @@ pub struct UpstreamStory {
     pub candidates: Vec<Field>,
     /// When the proxy had the whole request.
     pub received_ns: u64,
+    /// When it chose.
+    #[serde(default)]
+    pub chosen_ns: u64,
     /// When it sent it on.
     pub sent_ns: u64,
     /// When the upstream's machine had it.
@@ -57,9 +60,12 @@ pub struct UpstreamStory {
     /// What else it decided, in order: route, refusals, shares.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<ProxyStepStory>,
-    /// Upstreams that were tried before the chosen one, and what came of it.
+    /// What was tried before in vain, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub failed: Vec<Field>,
+    pub failed: Vec<TryStory>,
+    /// What the connection to the chosen one had to do without, if it was opened for this request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opening: Vec<ProxyStepStory>,
     /// Who the proxy thinks is calling.
     #[serde(default)]
     pub caller: CallerStory,
@@ -71,12 +77,31 @@ pub struct UpstreamStory {
     pub next: Option<Box<UpstreamStory>>,
 }
 
+/// A try that came to nothing.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TryStory {
+    /// Who was asked.
+    pub name: String,
+    /// Its address.
+    #[serde(default)]
+    pub address: String,
+    /// What came of it.
+    pub value: String,
+    /// When it was chosen, or when the kept connection to it was.
+    #[serde(default)]
+    pub at_ns: u64,
+    /// When it was given up.
+    #[serde(default)]
+    pub end_ns: u64,
+}
+
 /// A decision of a proxy about a request.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ProxyStepStory {
     /// When.
     pub at_ns: u64,
-    /// `route`, `key`, `auth`, `limit`, `canary`, `rewrite`, `redirect`, `answer`, `budget`, `nobody`, `size`...
+    /// `route`, `key`, `auth`, `limit`, `canary`, `rewrite`, `redirect`, `answer`, `budget`, `nobody`, `size`, `fails`...; of
+    /// forward proxies `pass`, `refuse`; while a connection is opened `syn`, `strip`.
     pub code: String,
     /// What it did.
     pub text: String,
@@ -103,12 +128,17 @@ pub struct CallerStory {
 const TELLING: [&str; 6] =
     ["x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip", "x-consumer", "x-authenticated-user"];
 
-/// What a proxy did for the request at `place`, if its far end is one.
+/// What a proxy did for the request at `place`, if the machine is one that reads it: unread, it may pass others before.
 pub(crate) fn tell(view: &View<'_>, place: Place) -> Option<UpstreamStory> {
-    tell_at(view, place, None, 0)
+    tell_at(view, *relay::way(view, place).last()?, client(view, place)?, 0)
 }
 
-fn tell_at(view: &View<'_>, place: Place, client: Option<IpAddr>, depth: u8) -> Option<UpstreamStory> {
+/// The client's address as the first machine sees it that the request at `place` reaches.
+pub(crate) fn client(view: &View<'_>, place: Place) -> Option<IpAddr> {
+    Some(view.tcp(view.conns[place.conn].server?).client.ip())
+}
+
+fn tell_at(view: &View<'_>, place: Place, client: IpAddr, depth: u8) -> Option<UpstreamStory> {
     let (_, exchange) = exchange_of(view, place);
     let (end, there) = view.exchange_at_server(place.conn, exchange)?;
     let got = head_at(there);
@@ -118,7 +148,6 @@ fn tell_at(view: &View<'_>, place: Place, client: Option<IpAddr>, depth: u8) -> 
     if cache.is_empty() && up.is_none() && steps.is_empty() {
         return None;
     }
-    let client = client.unwrap_or_else(|| view.tcp(end).client.ip());
     let mut story = UpstreamStory {
         proxy: view.name(end.node),
         received_ns: received(there).0,
@@ -133,7 +162,9 @@ fn tell_at(view: &View<'_>, place: Place, client: Option<IpAddr>, depth: u8) -> 
         story.address = address.to_string();
         story.policy.clone_from(policy);
         story.candidates = candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect();
-        story.failed = failed(req);
+        let (before, last) = tries(req);
+        story.failed = before;
+        story.chosen_ns = last.map_or(story.received_ns, |at| at.0);
         fill_upstream(view, req, there, &mut story);
         if let Some(up) = place_of(view, req) {
             behind_that(view, up, &mut story, (client, depth));
@@ -146,7 +177,7 @@ fn tell_at(view: &View<'_>, place: Place, client: Option<IpAddr>, depth: u8) -> 
 fn behind_that(view: &View<'_>, up: Place, story: &mut UpstreamStory, (client, depth): (IpAddr, u8)) {
     let far = relay::way(view, up).last().copied().unwrap_or(up);
     if depth < MOST {
-        story.next = tell_at(view, far, Some(client), depth + 1).map(Box::new);
+        story.next = tell_at(view, far, client, depth + 1).map(Box::new);
     }
     if story.next.is_none() {
         let there = view.exchange_at_server(far.conn, exchange_of(view, far).1);
@@ -189,14 +220,56 @@ pub(crate) fn said<'v, 't>(
     said.iter().copied().filter(move |(event, _)| event.at >= got)
 }
 
-fn step((event, record): (&Event, &AppRecord)) -> Option<ProxyStepStory> {
-    let AppRecord::ProxyStep { code, text, candidates, .. } = record else { return None };
-    Some(ProxyStepStory {
-        at_ns: event.at.0,
-        code: code.clone(),
-        text: text.clone(),
-        candidates: candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect(),
-    })
+/// What a record says that a proxy decided.
+pub(crate) fn step((event, record): (&Event, &AppRecord)) -> Option<ProxyStepStory> {
+    let (code, text, candidates) = match record {
+        AppRecord::ProxyStep { code, text, candidates, .. } => (code, text.clone(), candidates.as_slice()),
+        AppRecord::Forward { verdict, why, .. } => (verdict, forward::verdict(verdict, why), &[][..]),
+        _ => return None,
+    };
+    let candidates = candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect();
+    Some(ProxyStepStory { at_ns: event.at.0, code: code.clone(), text, candidates })
+}
+
+/// Steps of proxies that decide that a request goes no further.
+const DECIDES: [&str; 12] = [
+    "auth", "key", "from", "method", "limit", "size", "nobody", "fails", "loop", "answer", "refuse", "silent",
+];
+
+impl ProxyStepStory {
+    /// Whether the request goes no further by this.
+    fn decides(&self) -> bool {
+        DECIDES.contains(&self.code.as_str())
+    }
+}
+
+impl UpstreamStory {
+    /// This proxy and those behind it, in order.
+    pub(crate) fn chain(&self) -> impl Iterator<Item = &UpstreamStory> {
+        std::iter::successors(Some(self), |up| up.next.as_deref())
+    }
+
+    /// Whether the client got its answer out of the cache, and the upstream was asked for the next one.
+    pub(crate) fn is_aside(&self) -> bool {
+        self.cache.iter().any(|step| step.verdict == "updating")
+    }
+
+    /// The machine that answered it, as the story calls it; empty if nobody was asked.
+    pub(crate) fn server(&self) -> &str {
+        self.server_caller.as_ref().map_or(&self.chosen, |server| &server.node)
+    }
+
+    /// The proxy that answered with an error by itself, and why, as a sentence whose subject it is: the last one that did.
+    pub(crate) fn refused(&self) -> Option<(&str, String)> {
+        let by_cache = |up: &UpstreamStory| {
+            up.cache.iter().rfind(|step| step.verdict == "purge-refused").map(shared_cache::text)
+        };
+        let by_step =
+            |up: &UpstreamStory| up.steps.iter().rfind(|step| step.decides()).map(|s| s.text.clone());
+        let said =
+            self.chain().filter_map(|up| Some((up.proxy.as_str(), by_step(up).or_else(|| by_cache(up))?)));
+        said.last()
+    }
 }
 
 /// The proxy's own request that serves a client's, and its last choice.
@@ -250,21 +323,36 @@ pub(crate) fn asking(view: &View<'_>) -> BTreeMap<NodeId, Vec<Asking>> {
     all
 }
 
-/// Upstreams that were tried in vain, and why each was given up.
-fn failed(req: &Req<'_>) -> Vec<Field> {
-    let mut asked: Option<&str> = None;
-    let mut failed = Vec::new();
-    for (_, record) in &req.said {
+/// What was tried in vain, in order, and when the last choice was made: a kept connection that is closed by then is a try, and the
+/// choice stands.
+pub(crate) fn tries(req: &Req<'_>) -> (Vec<TryStory>, Option<Time>) {
+    let mut asked: Option<TryStory> = None;
+    let mut failed: Vec<TryStory> = Vec::new();
+    let mut open = false;
+    for (event, record) in &req.said {
         match record {
-            AppRecord::ChoseUpstream { chosen, .. } => asked = Some(chosen),
-            AppRecord::Retry { why, .. } => failed.extend(asked.map(|name| Field::new(name, why))),
+            AppRecord::ChoseUpstream { chosen, address, .. } => {
+                let (name, address) = (chosen.clone(), address.to_string());
+                asked = Some(TryStory { name, address, at_ns: event.at.0, ..TryStory::default() });
+                open = true;
+            }
+            AppRecord::UsesConnection { .. } => open = true,
+            AppRecord::Retry { why, .. } => {
+                let Some(asked) = &mut asked else { continue };
+                failed.push(TryStory { value: why.clone(), end_ns: event.at.0, ..asked.clone() });
+                asked.at_ns = event.at.0;
+                open = false;
+            }
             _ => {}
         }
     }
-    failed
+    // Nobody was left to try: the last one is the last choice.
+    asked = if open { asked } else { failed.pop().or(asked) };
+    (failed, asked.map(|last| Time(last.at_ns)))
 }
 
-fn caller(view: &View<'_>, (end, there): (End, &HttpExchange), client: IpAddr) -> CallerStory {
+/// Who the machine at `end` thinks is calling, where the first proxy's client is `client`.
+pub(crate) fn caller(view: &View<'_>, (end, there): (End, &HttpExchange), client: IpAddr) -> CallerStory {
     let peer = view.tcp(end).client.ip();
     let told: Vec<Field> = TELLING
         .iter()
@@ -291,6 +379,17 @@ fn names(value: &str, address: &str) -> bool {
 fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &mut UpstreamStory) {
     let Some(place) = place_of(view, req) else { return };
     let (tcp, up) = exchange_of(view, place);
+    if !place.reused {
+        let opening = connect::went_without(view, place.conn).into_iter();
+        story.opening = opening
+            .map(|(at, code, text)| ProxyStepStory {
+                at_ns: at.0,
+                code: code.to_owned(),
+                text,
+                candidates: Vec::new(),
+            })
+            .collect();
+    }
     story.secure = tcp.tls.is_some();
     story.protocol = up.version.name().to_owned();
     story.sent_ns = up.request.head.first.at.0;

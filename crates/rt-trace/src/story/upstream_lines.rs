@@ -3,59 +3,83 @@
 use rt_base::Time;
 
 use super::model::Line;
-use super::upstream::{CallerStory, ProxyStepStory, UpstreamStory};
-use super::{shared_cache, words};
+use super::shared_cache::CacheStory;
+use super::upstream::{CallerStory, ProxyStepStory, TryStory, UpstreamStory};
+use super::{forward, shared_cache, words};
 
-/// Lines of a proxy and of those behind it.
-pub(crate) fn lines(up: &UpstreamStory, start: Time) -> Vec<Line> {
-    at_depth(up, start, 1)
+/// Lines of a proxy and of those behind it; `told` is what else is known of the first one.
+pub(crate) fn lines(up: &UpstreamStory, told: forward::Told, start: Time) -> Vec<Line> {
+    at_depth(up, told, start, 1)
 }
 
-fn at_depth(up: &UpstreamStory, start: Time, deep: u8) -> Vec<Line> {
+fn at_depth(up: &UpstreamStory, told: forward::Told, start: Time, deep: u8) -> Vec<Line> {
     let mut lines = vec![
-        Line::new("http.arrive", up.proxy.clone(), "has the whole request")
-            .deep(deep)
-            .at(Time(up.received_ns))
-            .margin(words::after(start, Time(up.received_ns))),
+        line(up, "http.arrive", "has the whole request", (start, deep), Time(up.received_ns)),
         caller(&up.caller, Time(up.received_ns), deep),
     ];
-    let carrying =
-        |step: &&ProxyStepStory| matches!(step.code.as_str(), "carries" | "carried" | "fails" | "silent");
-    let (behind, steps): (Vec<_>, Vec<_>) = up.steps.iter().partition(carrying);
-    lines.extend(steps.into_iter().map(|step| decided(up, step, (start, deep))));
+    lines.extend(told.reads);
+    let ends = |step: &&ProxyStepStory| matches!(step.code.as_str(), "carried" | "fails" | "silent");
+    let (last, steps): (Vec<_>, Vec<_>) = up.steps.iter().partition(ends);
     let (before, after_answer): (Vec<_>, Vec<_>) =
         up.cache.iter().partition(|step| shared_cache::comes_first(step));
-    lines.extend(before.into_iter().map(|step| shared_cache::line(up, step, (start, deep))));
-    let aside = up.cache.iter().any(|step| step.verdict == "updating");
-    if !up.chosen.is_empty() {
-        lines.extend(way_up(up, (start, deep), if aside { "aside " } else { "" }));
-    }
-    lines.extend(after_answer.into_iter().map(|step| shared_cache::line(up, step, (start, deep))));
-    let fails = up.steps.iter().any(|step| step.code == "fails");
-    if fails {
-        // The step says it, below.
-    } else if up.answered_ns > 0 && !up.chosen.is_empty() {
-        lines.push(
-            Line::new("balance.return", up.proxy.clone(), "passes it back")
-                .deep(deep)
-                .at(Time(up.answered_ns))
-                .margin(words::after(start, Time(up.answered_ns))),
-        );
-    } else if up.answered_ns > 0 {
-        lines.push(
-            Line::new("balance.answer", up.proxy.clone(), "answers without asking anybody")
-                .deep(deep)
-                .at(Time(up.answered_ns))
-                .margin(words::after(start, Time(up.answered_ns))),
-        );
-    }
+    let cache = |step: &CacheStory| (step.at_ns, vec![shared_cache::line(up, step, (start, deep))]);
+    let mut parts: Vec<(u64, Vec<Line>)> = Vec::new();
+    parts.extend(steps.into_iter().map(|step| (step.at_ns, vec![decided(up, step, (start, deep))])));
+    parts.extend(before.into_iter().map(cache));
+    parts.extend(told.lookup.map(|line| (line.at_ns.unwrap_or(0), vec![line])));
+    parts.extend(up.failed.iter().map(|one| (one.at_ns, vec![in_vain(&up.proxy, one, (start, deep))])));
+    let back = passed_back(up, (start, deep)).map(|line| (up.answered_ns, vec![line]));
+    let way = (!up.chosen.is_empty()).then(|| way_up(up, told.session, (start, deep)));
+    // Whom nobody waits for is told when the client has its answer.
+    let way =
+        way.map(|way| (if up.is_aside() { up.answered_ns.max(up.chosen_ns) } else { up.chosen_ns }, way));
+    let (first, then) = if up.is_aside() { (back, way) } else { (way, back) };
+    parts.extend(first);
+    parts.extend(after_answer.into_iter().map(cache));
+    parts.extend(then);
+    // As it happened: what is done for one try may come after another one.
+    parts.sort_by_key(|(at, _)| *at);
+    lines.extend(parts.into_iter().flat_map(|(_, part)| part));
     // What a proxy does when the answer is through, or when there is none.
-    lines.extend(behind.into_iter().map(|step| decided(up, step, (start, deep))));
+    lines.extend(last.into_iter().map(|step| decided(up, step, (start, deep))));
     lines
 }
 
+fn line(up: &UpstreamStory, code: &str, text: &str, (start, deep): (Time, u8), at: Time) -> Line {
+    Line::new(code, up.proxy.clone(), text).deep(deep).at(at).margin(words::after(start, at))
+}
+
+/// That the client gets its answer now; a step says it, if it is the proxy's own because nobody gave one, or changes the protocol.
+fn passed_back(up: &UpstreamStory, place: (Time, u8)) -> Option<Line> {
+    if up.answered_ns == 0 || up.steps.iter().any(|step| matches!(step.code.as_str(), "fails" | "carries")) {
+        return None;
+    }
+    let (code, text) = match up.chosen.is_empty() {
+        true => ("balance.answer", "answers without asking anybody"),
+        false if up.is_aside() => ("balance.answer", "answers without waiting for anybody"),
+        false => ("balance.return", "passes it back"),
+    };
+    Some(line(up, code, text, place, Time(up.answered_ns)))
+}
+
+/// A try that came to nothing.
+pub(crate) fn in_vain(proxy: &str, one: &TryStory, (start, deep): (Time, u8)) -> Line {
+    let at = Time(one.at_ns);
+    let took = match one.value.contains(" within ") {
+        true => String::new(),
+        false => format!(", after {}", words::between(at, Time(one.end_ns))),
+    };
+    let text = format!("asks {} ({}) in vain: {}{took}", one.name, one.address, one.value);
+    Line::new("balance.retry", proxy, text)
+        .deep(deep)
+        .at(at)
+        .margin(words::after(start, at))
+        .with("chosen", &one.name)
+        .with("end_ns", one.end_ns)
+}
+
 /// "Who does the server think is calling?"
-fn caller(caller: &CallerStory, at: Time, deep: u8) -> Line {
+pub(crate) fn caller(caller: &CallerStory, at: Time, deep: u8) -> Line {
     let CallerStory { node, peer, peer_name, told, lost } = caller;
     let by = if peer_name == peer { peer.clone() } else { format!("{peer} ({peer_name})") };
     let mut text = format!("thinks that {by} is calling");
@@ -74,45 +98,37 @@ fn caller(caller: &CallerStory, at: Time, deep: u8) -> Line {
 }
 
 fn decided(up: &UpstreamStory, step: &ProxyStepStory, (start, deep): (Time, u8)) -> Line {
+    said(&up.proxy, step, (start, deep))
+}
+
+/// What a proxy decided.
+pub(crate) fn said(proxy: &str, step: &ProxyStepStory, (start, deep): (Time, u8)) -> Line {
     let at = Time(step.at_ns);
     let looked: Vec<String> = step.candidates.iter().map(|c| format!("{}: {}", c.name, c.value)).collect();
     let text = match (looked.is_empty(), step.code.as_str()) {
+        (true, "pass" | "tunnel" | "inspect" | "refuse") => format!("a forward proxy, {}", step.text),
         (true, _) => step.text.clone(),
         (false, "route") => format!("{}; not {}", step.text, looked.join(", not ")),
         (false, _) => format!("{} ({})", step.text, looked.join(", ")),
     };
-    Line::new(&format!("proxy.{}", step.code), up.proxy.clone(), text)
+    Line::new(&format!("proxy.{}", step.code), proxy, text)
         .deep(deep)
         .at(at)
+        .on(proxy.to_owned())
         .margin(words::after(start, at))
 }
 
 /// The upstream's part: who was chosen, how it was asked, how long it took.
-fn way_up(up: &UpstreamStory, (start, deep): (Time, u8), aside: &str) -> Vec<Line> {
+fn way_up(up: &UpstreamStory, session: Option<Line>, (start, deep): (Time, u8)) -> Vec<Line> {
     let after = |ns: u64| words::after(start, Time(ns));
-    let others: Vec<String> = up
-        .candidates
-        .iter()
-        .map(|c| if c.value.is_empty() { c.name.clone() } else { format!("{} ({})", c.name, c.value) })
-        .collect();
-    let mut lines = Vec::new();
-    for failed in &up.failed {
-        let text = format!("asked {} in vain: {}", failed.name, failed.value);
-        lines.push(Line::new("balance.retry", up.proxy.clone(), text).deep(deep).at(Time(up.received_ns)));
-    }
-    let text = match up.policy.as_str() {
-        "forward" if others.is_empty() => format!("goes to {} ({}) in its own name", up.chosen, up.address),
-        "forward" => format!("goes to {} in its own name: {}", up.chosen, words::list(&others)),
-        policy => format!("chooses {} by {policy}, out of {}", up.chosen, words::list(&others)),
-    };
-    lines.push(
-        Line::new("balance.choose", up.proxy.clone(), text)
-            .deep(deep)
-            .at(Time(up.sent_ns))
+    let aside = if up.is_aside() { "aside " } else { "" };
+    let mut lines = vec![
+        line(up, "balance.choose", &choice(up), (start, deep), Time(up.chosen_ns))
             .with("policy", &up.policy)
             .with("chosen", &up.chosen)
             .with("address", &up.address),
-    );
+    ];
+    lines.extend(up.opening.iter().map(|step| decided(up, step, (start, deep))));
     if up.sent_ns > 0 {
         let added: Vec<String> = up.added.iter().map(|f| format!("{}: {}", f.name, f.value)).collect();
         let added = if added.is_empty() { String::new() } else { format!(", adding {}", added.join(" · ")) };
@@ -125,8 +141,9 @@ fn way_up(up: &UpstreamStory, (start, deep): (Time, u8), aside: &str) -> Vec<Lin
                 .margin(after(up.sent_ns)),
         );
     }
+    lines.extend(session);
     if let Some(next) = &up.next {
-        lines.extend(at_depth(next, start, deep.saturating_add(1)));
+        lines.extend(at_depth(next, forward::Told::default(), start, deep.saturating_add(1)));
         return lines;
     }
     if let Some(server) = &up.server_caller {
@@ -138,11 +155,27 @@ fn way_up(up: &UpstreamStory, (start, deep): (Time, u8), aside: &str) -> Vec<Lin
         let late = if late { ": too late, nobody waits for it any more" } else { "" };
         let text = format!("makes the answer ({}) in {think}{late}", up.status);
         lines.push(
-            Line::new("http.answer", up.chosen.clone(), text)
+            Line::new("http.answer", up.server(), text)
                 .deep(deep.saturating_add(1))
                 .at(Time(up.server_answered_ns))
                 .margin(after(up.server_answered_ns)),
         );
     }
     lines
+}
+
+/// Who is asked, and out of whom.
+fn choice(up: &UpstreamStory) -> String {
+    let with_note = |name: &str, note: &str| {
+        if note.is_empty() { name.to_owned() } else { format!("{name} ({note})") }
+    };
+    let all: Vec<String> = up.candidates.iter().map(|c| with_note(&c.name, &c.value)).collect();
+    match up.policy.as_str() {
+        "forward" if all.len() < 2 => format!("goes to {} ({}) in its own name", up.chosen, up.address),
+        "forward" => {
+            format!("goes to {} ({}) in its own name, out of {}", up.chosen, up.address, words::list(&all))
+        }
+        _ if all.len() == 1 => format!("goes to {}, the only one behind it", up.chosen),
+        policy => format!("chooses {} by {policy}, out of {}", up.chosen, words::list(&all)),
+    }
 }
