@@ -156,13 +156,13 @@ codes! {
     NothingDenied = "W001";
     /// A node without a link.
     Unlinked = "W002";
-    /// A key that has no effect here.
+    /// A key or a step that has no effect here.
     NoEffect = "W003";
     /// A step to a port on which nothing listens.
     NobodyListens = "W004";
     /// A step of a machine that a real program plays.
     PlayedByProgram = "W005";
-    /// An upstream or a browser's proxy that nobody is, or that listens on another port.
+    /// An upstream or a browser's proxy that nobody is, or that listens on another port, or speaks otherwise than it is spoken to.
     UpstreamNobodyIs = "W006";
     /// Balancers or proxies whose upstreams lead back to them.
     ProxyCircle = "W007";

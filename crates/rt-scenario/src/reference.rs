@@ -53,7 +53,9 @@ fn title(shape: &Shape) -> String {
 
 fn link(shape: &'static Shape, found: &mut Vec<(&'static Shape, String)>) -> String {
     let title = title(shape);
-    let anchor = title.to_lowercase().replace(' ', "-");
+    // As GitHub makes them: blanks become hyphens, other signs go.
+    let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    let anchor = kept.collect::<String>().to_lowercase().replace(' ', "-");
     let text = format!("[{}](#{anchor})", shape.name);
     found.push((shape, title));
     text
@@ -105,5 +107,33 @@ fn say(ty: &Ty, found: &mut Vec<(&'static Shape, String)>) -> String {
             .join("; "),
         Ty::Either(one, bigger) => format!("{}, or {}", say(one, found), say(bigger, found)),
         Ty::OrNothing(inner) => format!("{}, or nothing", say(inner, found)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Shape, language, say};
+
+    /// Two shapes of one name would share one section here and one definition in the schema, and one of them would be lost.
+    #[test]
+    fn every_shape_has_a_name_of_its_own() {
+        let keys = |shape: &Shape| shape.all().map(|key| (key.name, key.about)).collect::<Vec<_>>();
+        let mut seen: BTreeMap<String, Vec<(&str, &str)>> = BTreeMap::new();
+        let mut open: Vec<&'static Shape> = vec![&language::SCENARIO];
+        while let Some(shape) = open.pop() {
+            let name = crate::schema::definition_name(shape);
+            if let Some(known) = seen.insert(name, keys(shape)) {
+                assert_eq!(known, keys(shape), "two shapes are called `{}`", shape.name);
+                continue;
+            }
+            let mut found = Vec::new();
+            for key in shape.all() {
+                let _ = say(&key.ty, &mut found);
+            }
+            open.extend(found.into_iter().map(|(inner, _)| inner));
+        }
+        assert!(seen.len() > 50);
     }
 }

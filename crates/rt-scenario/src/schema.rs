@@ -21,7 +21,7 @@ pub fn schema() -> Value {
 }
 
 /// The key of a shape under `$defs`: its name without the article.
-fn definition_name(shape: &Shape) -> String {
+pub(crate) fn definition_name(shape: &Shape) -> String {
     let name = shape.name;
     let bare = ["a ", "an ", "the "].iter().find_map(|article| name.strip_prefix(article)).unwrap_or(name);
     bare.replace(' ', "-")

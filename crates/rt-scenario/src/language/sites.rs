@@ -252,7 +252,7 @@ pub(super) static EDGE_PLACE: Shape = Shape {
 };
 
 pub(super) static NAME_SERVER: Shape = Shape {
-    name: "a name server",
+    name: "a site's name server",
     about: "The authoritative name server of the site's domains.",
     keys: &[&[key("address", Ty::Address, "Its address."), PLACE, ORDER, THINK, SILENT]],
 };
