@@ -10,7 +10,7 @@ use crate::names::keeps_order;
 use crate::routes::read_balance;
 use crate::tree::Value;
 use crate::units;
-use crate::upstreams::{UpstreamDraft, leads};
+use crate::upstreams::{Speaks, UpstreamDraft, leads};
 use crate::world::{CertDraft, World};
 
 /// Time a web server takes per request unless it says otherwise.
@@ -96,7 +96,10 @@ impl World<'_, '_> {
                 }
             }
             "split-tcp" => App::SplitTcp { port },
-            "forward-proxy" => crate::forward::read(value),
+            "forward-proxy" => {
+                self.check_forward(value);
+                crate::forward::read(value)
+            }
             "l4-balancer" => self.read_l4_balancer(port, value),
             "edge" => {
                 let upstreams = self.read_upstreams(value);
@@ -213,7 +216,8 @@ impl World<'_, '_> {
             let Some(text) = at.text() else { continue };
             out.extend(text.parse().ok().map(|address: SocketAddr| (name.text.clone(), address)));
             let (name, text) = (name.text.clone(), text.to_owned());
-            self.upstreams.push(UpstreamDraft { from: None, name, text, span: at.span });
+            let speaks = Speaks::of(value);
+            self.upstreams.push(UpstreamDraft { from: None, name, text, span: at.span, speaks });
         }
         out
     }

@@ -4,7 +4,7 @@ use rt_base::{Nanos, Time};
 
 use crate::diag::{Code, Span};
 use crate::language;
-use crate::model::{Change, Check, Expect, Happening};
+use crate::model::{App, Change, Check, Expect, Happening};
 use crate::shape::Ty;
 use crate::tree::{Key, Value};
 use crate::units::{self, Measure};
@@ -122,6 +122,7 @@ impl World<'_, '_> {
         let read = parts.and_then(|(server, range)| Ok((server, units::between(range, Measure::Count)?)));
         match read {
             Ok((server, (least, most))) => {
+                self.could_answer(server.trim(), value);
                 Some(Check::AnsweredBy { server: server.trim().to_owned(), least, most })
             }
             Err(why) => {
@@ -131,6 +132,34 @@ impl World<'_, '_> {
                     .help("write `web-1 20`, `web-1 10..30` or `web-1 ..5`");
                 None
             }
+        }
+    }
+
+    /// Servers behind proxies answer; a forward proxy asks whoever is asked for.
+    fn could_answer(&mut self, server: &str, value: &Value) {
+        let mut known: Vec<String> = Vec::new();
+        for app in self.nodes.iter().flat_map(|draft| &draft.node.apps) {
+            match app {
+                App::ForwardProxy(_) => return,
+                App::Edge { upstreams, options, .. } => {
+                    let more = options.pools.iter().flat_map(|pool| &pool.upstreams);
+                    known.extend(upstreams.iter().chain(more).map(|(name, _)| name.clone()));
+                }
+                _ => {}
+            }
+        }
+        known.sort();
+        known.dedup();
+        if !known.iter().any(|name| name == server) {
+            let span = self.part(value, server);
+            let message = match known.is_empty() {
+                true => "no server stands behind a proxy here".to_owned(),
+                false => format!("no server behind a proxy is called `{server}`"),
+            };
+            self.problems
+                .add(Code::UnknownReference, span, message, "no such server")
+                .help("servers have the names that the proxy's `upstreams:` give them")
+                .known(server, known);
         }
     }
 

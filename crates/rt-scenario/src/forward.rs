@@ -73,6 +73,9 @@ pub(crate) fn read(value: &Value) -> App {
 impl World<'_, '_> {
     /// `proxy:`, `no-proxy:` and `trusts:` of a browser.
     pub(crate) fn read_browser_proxy(&mut self, id: NodeId, value: &Value) {
+        for host in value.get("no-proxy").map(Value::items).unwrap_or_default() {
+            self.is_site(host, false);
+        }
         let except = texts(value, "no-proxy");
         if let Some(proxy) = value.get("proxy") {
             match proxy.text().and_then(|text| address(text, except.clone())) {

@@ -18,6 +18,7 @@ mod expect;
 mod forward;
 mod grpc;
 mod guard;
+mod http_words;
 mod idle;
 pub mod import;
 mod interfaces;

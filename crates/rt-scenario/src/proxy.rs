@@ -53,7 +53,9 @@ fn keeps(app: &App) -> bool {
 impl World<'_, '_> {
     /// The options of a plain `edge`.
     pub(crate) fn read_proxy(&mut self, value: &Value) -> ProxyOptions {
+        self.check_pool(value, "upstream-tls");
         let cdn = value.get("cdn").map(|cdn| {
+            self.check_place(cdn);
             let mut countries = Vec::new();
             for (network, country) in cdn.get("countries").map(Value::entries).unwrap_or_default() {
                 match (network.text.parse::<IpNet>(), country.text()) {

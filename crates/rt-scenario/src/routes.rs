@@ -10,6 +10,7 @@ use rt_rules::http::{
 
 use crate::balancer::read_check;
 use crate::diag::{Code, Span};
+use crate::http_words::is_token;
 use crate::model::ProxyPool;
 use crate::shape::flag;
 use crate::tree::Value;
@@ -133,6 +134,7 @@ impl World<'_, '_> {
                     .add(Code::DuplicateKey, name.span, message, "taken")
                     .help("give this pool another name");
             }
+            self.check_pool(pool, "tls");
             pools.push(ProxyPool {
                 name: name.text.clone(),
                 upstreams: self.read_upstreams(pool),
@@ -202,6 +204,7 @@ impl World<'_, '_> {
         self.check_braces(item);
         self.are_fields(item, "set");
         self.are_fields(item, "reply-set");
+        self.check_route(item);
         HttpRoute {
             origin: self.line(item.span),
             when,
@@ -218,8 +221,7 @@ impl World<'_, '_> {
     pub(crate) fn are_fields(&mut self, item: &Value, key: &str) {
         const FRAMING: [&str; 4] = ["content-length", "transfer-encoding", "connection", "upgrade"];
         for (name, value) in item.get(key).map(Value::entries).unwrap_or_default() {
-            let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-            if name.text.is_empty() || !name.text.chars().all(token) {
+            if !is_token(&name.text) {
                 let message =
                     format!("`{}` is no name of an HTTP field", rt_base::text::excerpt(&name.text, 80));
                 self.problems
@@ -235,6 +237,11 @@ impl World<'_, '_> {
                 self.problems
                     .add(Code::WrongShape, value.span, message, "not one line")
                     .help("leave line ends out");
+            } else if value.text().is_some_and(|text| !text.is_ascii()) {
+                let message = format!("the value of `{}` has letters that no field carries", name.text);
+                self.problems
+                    .add(Code::WrongShape, value.span, message, "not ASCII")
+                    .help("fields carry ASCII (RFC 9110, 5.5): write other letters as `%C3%A4`");
             }
         }
     }

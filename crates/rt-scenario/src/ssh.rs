@@ -16,6 +16,11 @@ use crate::world::World;
 /// The port of a server unless it says otherwise.
 pub(crate) const SSH_PORT: u16 = 22;
 
+/// Options without a value that the client knows.
+const PLAIN_OPTIONS: &str = "AatTqvxC4n";
+/// Options with a value that the client knows.
+const VALUED_OPTIONS: &str = "Jlpio";
+
 /// Reads `ssh:` under `run:`.
 pub(crate) fn read_server(world: &mut World<'_, '_>, value: &Value) -> App {
     let mut users = Vec::new();
@@ -43,6 +48,12 @@ pub(crate) fn read_server(world: &mut World<'_, '_>, value: &Value) -> App {
         permit_open,
         agent_forwarding: value.flag_at("agent-forwarding").unwrap_or(true),
     }
+}
+
+/// Whether a configuration has the option that runs a program for a connection.
+fn proxy_command(config: &str) -> bool {
+    let words = config.lines().filter_map(|line| line.trim_start().split([' ', '\t', '=']).next());
+    words.into_iter().any(|word| word.eq_ignore_ascii_case("ProxyCommand"))
 }
 
 impl World<'_, '_> {
@@ -75,6 +86,13 @@ impl World<'_, '_> {
             home.known_hosts.extend(machine.text().map(|m| (host.text.clone(), m.to_owned())));
         }
         ssh.str_at("config").unwrap_or("").clone_into(&mut home.config);
+        if let Some(config) = ssh.get("config").filter(|_| proxy_command(&home.config)) {
+            let message = "the ssh of this world runs no `ProxyCommand`";
+            let span = self.part(config, "ProxyCommand");
+            self.problems
+                .add(Code::WrongShape, span, message, "not known")
+                .help("`ProxyJump bastion` goes on through another machine, as `ProxyCommand ssh -W %h:%p bastion` does");
+        }
         self.node(id).node.ssh = home;
     }
 
@@ -96,9 +114,54 @@ impl World<'_, '_> {
                 .help("steps look like `laptop runs ssh -J bastion db hostname`");
             return None;
         }
+        self.check_ssh_options(sentence, rest);
         let types = item.get("types").map(Value::items).unwrap_or_default();
         let types = types.iter().filter_map(Value::text).map(str::to_owned).collect();
         Some((Verb::Ssh { arguments: rest.join(" "), types }, String::new()))
+    }
+
+    /// Options of `ssh` that the client here does not know (`rt-apps`, `ssh::config`), up to the command.
+    fn check_ssh_options(&mut self, sentence: &Value, words: &[&str]) {
+        let mut words = words.iter();
+        let mut host = false;
+        while let Some(word) = words.next() {
+            let Some(flags) = word.strip_prefix('-').filter(|flags| !flags.is_empty()) else {
+                // The destination, then the command, whose options are its own.
+                if host {
+                    return;
+                }
+                host = true;
+                continue;
+            };
+            for (at, flag) in flags.char_indices() {
+                let last = at + flag.len_utf8() == flags.len();
+                if PLAIN_OPTIONS.contains(flag) {
+                    continue;
+                }
+                if !VALUED_OPTIONS.contains(flag) {
+                    self.no_ssh_option(self.part(sentence, word), flag);
+                    return;
+                }
+                if last {
+                    let _ = words.next();
+                }
+                break;
+            }
+        }
+    }
+
+    fn no_ssh_option(&mut self, span: Span, flag: char) {
+        let help = match flag {
+            'W' => {
+                "`ssh -J bastion db` goes on through another machine (ProxyJump), which is what `-W` was for"
+            }
+            'L' | 'R' | 'D' | 'w' => {
+                "ports are not forwarded here; `ssh -J bastion db` goes on through another machine"
+            }
+            _ => "there are `-J`, `-l`, `-p`, `-i`, `-o`, `-A`, `-a`, `-t`, `-T` and `-q`",
+        };
+        let message = format!("the ssh of this world does not know `-{flag}`");
+        self.problems.add(Code::BadStep, span, message, "not known").help(help);
     }
 
     /// Machines that are named in an `ssh` step, or in a configuration file, are in the hosts files of whoever may have to

@@ -1,5 +1,5 @@
-//! Upstreams of balancers and proxies, and proxies of browsers, when the whole is known: that somebody is there, and that they
-//! lead to no circle.
+//! Upstreams of balancers and proxies, and proxies of browsers, when the whole is known: that somebody is there, speaks as they
+//! are spoken to, and that they lead to no circle.
 //!
 //! Only what is written is looked at: an upstream in a `run:` list by its address. What routes, firewalls and NAT do on the way
 //! is not asked (a scenario may well break that on purpose); an address that a NAT rule, a DHCP pool or a port forward may
@@ -16,6 +16,7 @@ use crate::check::listens;
 use crate::diag::{Code, Span};
 use crate::lookup::Found;
 use crate::model::{App, Node};
+use crate::tree::Value;
 use crate::world::World;
 
 /// An upstream with its place in the file.
@@ -28,6 +29,26 @@ pub(crate) struct UpstreamDraft {
     pub(crate) text: String,
     /// Where.
     pub(crate) span: Span,
+    /// How it is spoken to.
+    pub(crate) speaks: Speaks,
+}
+
+/// How a proxy speaks to a pool of servers.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Speaks {
+    /// Where TLS is asked for.
+    tls: Option<Span>,
+    /// Where HTTP/2 is asked for.
+    h2: Option<Span>,
+}
+
+impl Speaks {
+    /// Of an `edge`, a pool or a balancer of connections.
+    pub(crate) fn of(value: &Value) -> Speaks {
+        let tls = value.get("upstream-tls").or(value.get("tls")).map(|name| name.span);
+        let h2 = value.get("protocol").filter(|word| word.text() == Some("h2")).map(|word| word.span);
+        Speaks { tls, h2 }
+    }
 }
 
 impl UpstreamDraft {
@@ -45,7 +66,7 @@ pub(crate) fn leads(app: &App) -> Option<u16> {
     }
 }
 
-/// Every upstream is an address, is somebody's, and does not lead back.
+/// Every upstream is an address, is somebody's who speaks as it is spoken to, and does not lead back.
 pub(crate) fn check(world: &mut World<'_, '_>) {
     let drafts = std::mem::take(&mut world.upstreams);
     let browsers = std::mem::take(&mut world.browser_proxies);
@@ -240,6 +261,7 @@ fn takes(node: &Node, port: u16) -> bool {
 fn somebody(world: &mut World<'_, '_>, whose: &Whose, draft: &UpstreamDraft, at: SocketAddr) {
     let Some((from, _)) = draft.from else { return };
     let there = whose.reached(from, at);
+    otherwise(world, draft, (from, &there), at.port());
     if there.is_empty() {
         if !whose.is_given(at.ip()) {
             nobody(world, whose, draft, at);
@@ -261,6 +283,74 @@ fn somebody(world: &mut World<'_, '_>, whose: &Whose, draft: &UpstreamDraft, at:
         .problems
         .add(Code::UpstreamNobodyIs, draft.span, message, "nobody there takes connections")
         .help(help);
+}
+
+/// What a program that speaks HTTP takes on its port: TLS, and which versions.
+struct Takes {
+    tls: bool,
+    h1: bool,
+    h2: bool,
+}
+
+impl Takes {
+    fn of(app: &App) -> Option<Takes> {
+        match app {
+            App::HttpServer { certificate, http2, .. } | App::Edge { certificate, http2, .. } => {
+                let tls = certificate.is_some();
+                Some(Takes { tls, h1: true, h2: tls && *http2 })
+            }
+            App::Grpc(server) => Some(Takes { tls: server.certificate.is_some(), h1: false, h2: true }),
+            _ => None,
+        }
+    }
+}
+
+/// Warns of an upstream that is spoken to as it does not speak. What real programs and NAT do is not known.
+fn otherwise(
+    world: &mut World<'_, '_>,
+    draft: &UpstreamDraft,
+    (from, there): (NodeId, &[NodeId]),
+    port: u16,
+) {
+    let apps = |id: NodeId| world.nodes[id.index()].node.apps.iter();
+    let by_http = |app: &App| matches!(app, App::Edge { .. }) && leads(app) == draft.from.map(|(_, at)| at);
+    let [there] = *there else { return };
+    let node = &world.nodes[there.index()].node;
+    if !node.exec.is_empty() || !node.nat.is_empty() || !apps(from).any(by_http) {
+        return;
+    }
+    let listens_here = |app: &&App| listens(app) == Some((6, u32::from(port)));
+    let Some(takes) = apps(there).find(listens_here).and_then(Takes::of) else { return };
+    let server = format!("`{}`", node.name);
+    let Speaks { tls, h2 } = draft.speaks;
+    let (span, message, help) = match (tls, h2) {
+        (Some(span), _) if !takes.tls => (
+            span,
+            format!("TLS is spoken to {server}, which speaks plain HTTP on port {port}"),
+            "give that server a `certificate:` with this name, or take the line away",
+        ),
+        (None, _) if takes.tls => (
+            draft.span,
+            format!("plain HTTP is spoken to {server}, which speaks TLS on port {port}"),
+            "say `upstream-tls: NAME` (`tls: NAME` in a pool): the name in its certificate",
+        ),
+        (None, Some(span)) if !takes.h2 => (
+            span,
+            format!("HTTP/2 is spoken to {server}, which without TLS knows HTTP/1.1 only"),
+            "take the line away, or give that server a `certificate:` and say `upstream-tls:` here",
+        ),
+        (_, None) if !takes.h1 => (
+            draft.span,
+            format!("HTTP/1.1 is spoken to {server}, which knows HTTP/2 only"),
+            "say `protocol: h2`",
+        ),
+        _ => return,
+    };
+    let problem =
+        world.problems.add(Code::UpstreamNobodyIs, span, message, "not understood there").help(help);
+    if span != draft.span {
+        problem.related(draft.span, "this one");
+    }
 }
 
 /// No machine has the address: the one that the upstream is called after, or the nearest.

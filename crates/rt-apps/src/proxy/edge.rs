@@ -366,10 +366,7 @@ impl Proxy {
 
     fn said(&self, caller: Caller, status: u16, text: &str) -> Response<Body> {
         self.step(caller, "answer", format!("answers {status} itself"), Vec::new());
-        let mut response = Response::new(Body::from(bytes::Bytes::copy_from_slice(text.as_bytes())));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
-        put(response.headers_mut(), http::header::CONTENT_TYPE, "text/plain; charset=utf-8");
-        response
+        said(status, text)
     }
 
     /// The whole body, if it is not longer than the route lets in.
@@ -416,6 +413,22 @@ impl Proxy {
     pub(super) fn dice(&self) -> MutexGuard<'_, Rng> {
         self.dice.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A response of the proxy's own with this text, where the status allows one.
+fn said(status: u16, text: &str) -> Response<Body> {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    //= rfc9110#section-15.3.5
+    //# A 204 response is terminated by the end of the header section; it
+    //# cannot contain content or trailers.
+    let bare = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
+    let text = if bare.contains(&status) { "" } else { text };
+    let mut response = Response::new(Body::from(bytes::Bytes::copy_from_slice(text.as_bytes())));
+    *response.status_mut() = status;
+    if !text.is_empty() {
+        put(response.headers_mut(), http::header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    }
+    response
 }
 
 fn asked(parts: &Parts) -> Asked {
@@ -475,5 +488,22 @@ fn percent(share: u32) -> String {
         format!("{} %", share / 10_000)
     } else {
         format!("{}.{:02} %", share / 10_000, share % 10_000 / 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::body::Body as _;
+
+    use super::said;
+
+    #[test]
+    fn answers_without_content_have_none() {
+        for (status, length) in [(204, 0), (205, 0), (304, 0), (200, 5), (404, 5)] {
+            let response = said(status, "hello");
+            assert_eq!(response.status().as_u16(), status);
+            assert_eq!(response.body().size_hint().exact(), Some(length), "{status}");
+            assert_eq!(response.headers().contains_key("content-type"), length > 0, "{status}");
+        }
     }
 }

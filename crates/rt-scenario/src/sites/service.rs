@@ -53,6 +53,7 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
             .add(Code::MissingKey, name.span, "a service needs at least one edge", "no edges")
             .help("write `edges: { frankfurt: { servers: 2 } }`");
     }
+    world.check_pool(value, "upstream-tls");
     let mut first = None;
     for (place, options) in edges {
         if let Some(place_name) = known_place(world, plan, &place.text, place.span) {
