@@ -9,7 +9,7 @@ use rt_base::{MacAddr, NodeId, PortId};
 
 use crate::diag::{Code, Span};
 use crate::dns;
-use crate::model::{App, Check, Expect, NodeKind, Verb};
+use crate::model::{App, Check, Expect, NodeKind, Transport, Verb};
 use crate::routing::Segments;
 use crate::steps::StepDraft;
 use crate::ways::Ways;
@@ -314,6 +314,10 @@ pub(crate) fn addresses(world: &World<'_, '_>, draft: &StepDraft) -> Vec<IpAddr>
     if let Some((_, address)) = actor.resolver.hosts.iter().find(|(n, _)| n == target) {
         return vec![*address];
     }
+    let private = dns::private_addresses(world, actor, target);
+    if !private.is_empty() {
+        return private;
+    }
     if let Some(found) = dns::resolve(&world.zones, target) {
         return found;
     }
@@ -388,6 +392,7 @@ fn check_step(world: &mut World<'_, '_>, ways: &mut Ways<'_>, (index, draft): (u
     let way = ways.walk(world, actor, target);
     if let Ok(end) = &way {
         nobody_listens(world, draft, (end.node, target), &meant);
+        crate::purges::nobody_forgets(world, draft, (end.node, target));
     }
     let back = match &way {
         Ok(end) => end.source.map(|source| (end.node, ways.walk(world, end.node, source))),
@@ -445,12 +450,15 @@ fn nobody_listens(
         Verb::Grpc(ref calls) => (calls.port, "grpc", "gRPC server", crate::grpc::PORT),
         _ => return,
     };
+    let over_tcp = !matches!(draft.step.verb, Verb::Stream { over: Transport::Udp, .. });
     let node = &world.nodes[end.index()].node;
     let bears = node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| n.addr() == target);
     let fits = |app: &App| match (app, program) {
         (App::Sink { port: at }, "sink") | (App::Rpc { port: at, .. }, "rpc") => *at == port,
         // Whatever takes connections there may lead to one, or refuse: the step shows it.
-        (_, "grpc") => listens(app) == Some((6, u32::from(port))),
+        (App::L4Balancer(_) | App::SplitTcp { .. }, _) | (_, "grpc") => {
+            over_tcp && listens(app) == Some((6, u32::from(port)))
+        }
         _ => false,
     };
     if !bears || !node.exec.is_empty() || node.apps.iter().any(fits) {
@@ -477,6 +485,8 @@ fn resolvable(world: &mut World<'_, '_>, draft: &StepDraft, meant: &str) -> bool
         .filter_map(|l| Some(l.split_whitespace().next()?.trim_end_matches('.').to_owned()))
         .filter(|n| !n.starts_with("ns1.") && !n.ends_with("-servers.net") && !n.starts_with("a.nic."))
         .collect();
+    let actor = &world.nodes[draft.step.node.index()].node;
+    known.extend(dns::private_names(world, actor).map(|(name, _)| name.clone()));
     known.sort();
     known.dedup();
     let message = format!("no zone or hosts file knows the name `{target}`");

@@ -10,7 +10,7 @@ use rt_base::NodeId;
 
 use crate::apps::DNS_THINK;
 use crate::diag::{Code, Span};
-use crate::model::{App, Zone};
+use crate::model::{App, Node, Zone};
 use crate::tree::Value;
 use crate::world::{World, ZoneDraft};
 
@@ -305,6 +305,31 @@ pub(crate) struct Authority {
 
 fn lines(records: &[String]) -> String {
     records.iter().map(|r| format!("{r}\n")).collect()
+}
+
+/// The names that resolvers answer themselves, as far as `actor` asks them: those of its list, or all when DHCP tells it whom.
+pub(crate) fn private_names<'w>(
+    world: &'w World<'_, '_>,
+    actor: &'w Node,
+) -> impl Iterator<Item = &'w (String, IpAddr)> {
+    let asked = &actor.resolver.servers;
+    let bears =
+        |node: &Node| node.interfaces.iter().flat_map(|i| &i.addresses).any(|n| asked.contains(&n.addr()));
+    let own = |app: &'w App| match app {
+        App::DnsResolver { own, .. } => own.as_slice(),
+        _ => &[],
+    };
+    let knows = move |node: &&'w Node| node.apps.iter().any(|app| !own(app).is_empty());
+    let resolvers = world.nodes.iter().map(|draft| &draft.node).filter(knows);
+    let resolvers = resolvers.filter(move |node| asked.is_empty() || bears(node));
+    resolvers.flat_map(move |node| node.apps.iter().flat_map(own))
+}
+
+/// The addresses that a resolver gives `actor` for a name of its own.
+pub(crate) fn private_addresses(world: &World<'_, '_>, actor: &Node, name: &str) -> Vec<IpAddr> {
+    let wanted = name.trim_end_matches('.').to_lowercase();
+    let known = private_names(world, actor).filter(|(own, _)| own.trim_end_matches('.') == wanted);
+    known.map(|(_, address)| *address).collect()
 }
 
 /// The addresses that `name` has in these zones, following CNAMEs; `None` when no zone knows it.

@@ -33,6 +33,7 @@ mod nat;
 mod pages;
 mod plain;
 mod proxy;
+mod purges;
 mod reference;
 mod routes;
 mod routing;

@@ -26,22 +26,34 @@ pub(super) fn build(world: &mut World<'_, '_>, plan: &mut Plan, name: &Key, valu
         world.node(id).node.resolver.servers.clone_from(&plan.resolvers);
     }
     world.read_firewall(id, value);
-    world.read_apps(id, value);
     let names = read_names(world, value);
     let written = value.get("certificate");
     let with_tls = written.is_some_and(|word| word.text() != Some("none"));
     let hosting = world.read_hosted(&name.text, value, with_tls);
-    host(world, id, &hosting);
     // Names of sites with a certificate of their own are not in the first one.
     let own: Vec<String> =
         names.iter().filter(|name| !hosting.sites.iter().any(|(site, _)| site == *name)).cloned().collect();
     let first = written.and_then(|written| world.read_certificate(&name.text, Some(written), &own));
+    // Its programs may name its certificate.
+    world.read_apps(id, value);
+    host(world, id, &hosting);
+    let own_server = hosting.sites.is_empty() && shows(&world.node(id).node.apps, first);
     let certificates: Vec<usize> = first.into_iter().chain(hosting.certificates).collect();
-    if !certificates.is_empty() {
+    if !certificates.is_empty() && !own_server {
         secure(world, id, &certificates);
     }
     let address = with_length(address.addr(), 32).addr();
     publish(world, plan, name, value, (&names, address, &place));
+}
+
+/// Whether a program on the port of HTTPS shows this certificate already.
+fn shows(apps: &[App], wanted: Option<usize>) -> bool {
+    apps.iter().any(|app| match app {
+        App::HttpServer { port: 443, certificate, .. } | App::Edge { port: 443, certificate, .. } => {
+            certificate.is_some() && *certificate == wanted
+        }
+        _ => false,
+    })
 }
 
 /// Its plain web servers, or one that is made, have these sites too.

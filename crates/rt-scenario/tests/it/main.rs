@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests read the shipped files")]
 
 mod faulty;
+mod fine;
 mod guards;
 mod hostile;
 mod language;
