@@ -29,4 +29,4 @@ pub use origin::Origin;
 pub use pipeline::{FORWARDED, LOCAL_IN, LOCAL_OUT, Stage};
 pub use policy::{RouteChoice, RoutePolicy, Routes};
 pub use route::{ReversePath, Route, RouteKind, RouteTable, SourceCheck};
-pub use spread::{Maglev, Spread, hash_address};
+pub use spread::{Maglev, Spread, hash_address, hash_text};

@@ -131,6 +131,12 @@ pub fn hash_address(address: IpAddr) -> u64 {
     }
 }
 
+/// A number from a text: the same one for ever.
+#[must_use]
+pub fn hash_text(text: &str) -> u64 {
+    hash_bytes(text.as_bytes(), 4)
+}
+
 /// FNV-1a with a finaliser (SplitMix64's): every bit of the input moves half of the output.
 fn hash_bytes(bytes: &[u8], salt: u64) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ salt.wrapping_mul(0x9e37_79b9_7f4a_7c15);

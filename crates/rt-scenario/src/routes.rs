@@ -5,7 +5,7 @@ use rt_base::Nanos;
 use rt_rules::Spread;
 use rt_rules::http::{
     ApiKeys, Auth, CircuitRules, Forwarding, Gate, HealthCheck, HttpHealth, HttpRoute, LimitOf, Named,
-    PathMatch, PoolRules, RateLimit, RequestMatch, Retry, RetryOn, Rewrite, Then,
+    PathMatch, PoolRules, RateLimit, RequestMatch, Retry, RetryOn, Rewrite, Staying, Then,
 };
 
 use crate::balancer::read_check;
@@ -211,6 +211,7 @@ impl World<'_, '_> {
             gate: self.read_gate(item),
             rewrite,
             then: self.read_then(item, pools),
+            staying: self.read_staying(item),
             timeout: item.duration_at("timeout"),
             retry: self.read_retry(item),
         }
@@ -342,28 +343,59 @@ impl World<'_, '_> {
     fn read_limit(&mut self, item: &Value) -> Option<RateLimit> {
         let limit = item.get("limit")?;
         let requests = whole(limit, "requests")?;
-        let of = match limit.str_at("of") {
-            None | Some("address") => LimitOf::Address,
-            Some("everybody") => LimitOf::Everybody,
-            Some("user") => LimitOf::User,
-            Some(text) => match text.strip_prefix("field ").map(str::trim) {
-                Some(name) if !name.is_empty() => LimitOf::Field(name.to_lowercase()),
-                _ => {
-                    let span = limit.get("of").map_or(limit.span, |of| of.span);
-                    let message = format!("`{text}` does not say whose requests are counted together");
-                    self.problems
-                        .add(Code::WrongShape, span, message, "whose?")
-                        .help("write `address`, `everybody`, `user` or `field x-api-key`");
-                    LimitOf::Address
-                }
-            },
-        };
+        let of = limit.get("of").and_then(|of| self.read_whose(of, true)).unwrap_or(LimitOf::Address);
         Some(RateLimit {
             requests,
             per: limit.duration_at("per").unwrap_or(Nanos::from_secs(1)),
             burst: whole(limit, "burst").unwrap_or(requests),
             of,
         })
+    }
+
+    /// Whose requests belong together.
+    fn read_whose(&mut self, value: &Value, everybody: bool) -> Option<LimitOf> {
+        let text = value.text()?;
+        match (text, text.strip_prefix("field ").map(str::trim)) {
+            ("address", _) => return Some(LimitOf::Address),
+            ("everybody", _) if everybody => return Some(LimitOf::Everybody),
+            ("user", _) => return Some(LimitOf::User),
+            (_, Some(name)) if !name.is_empty() => return Some(LimitOf::Field(name.to_lowercase())),
+            _ => {}
+        }
+        let message =
+            format!("`{}` does not say whose requests belong together", rt_base::text::excerpt(text, 80));
+        let help = if everybody {
+            "write `address`, `everybody`, `user` or `field x-api-key`"
+        } else {
+            "write `address`, `user` or `field x-api-key`"
+        };
+        self.problems.add(Code::WrongShape, value.span, message, "whose?").help(help);
+        None
+    }
+
+    /// How clients stay on their side; only shares have sides.
+    fn read_staying(&mut self, item: &Value) -> Staying {
+        let shares = item.get("to").is_some_and(|to| to.entries().len() > 1);
+        for key in ["sticky", "shares-by"] {
+            let Some(at) = item.get(key).filter(|_| !shares) else { continue };
+            let message = format!("`{key}` changes nothing: all of this route goes one way");
+            self.problems
+                .add(Code::NoEffect, at.span, message, "without shares")
+                .help("write shares, as in `to: { web: 95%, new: 5% }`, or leave it out");
+        }
+        let cookie = item.get("sticky").and_then(|at| Some((at.span, at.text()?.to_owned())));
+        if let Some((span, name)) = &cookie
+            && !is_token(name)
+        {
+            let message = format!("`{}` is no name of a cookie", rt_base::text::excerpt(name, 80));
+            self.problems
+                .add(Code::WrongShape, *span, message, "not a name")
+                .help("names have letters, digits and `-`");
+        }
+        Staying {
+            of: item.get("shares-by").and_then(|value| self.read_whose(value, false)),
+            cookie: cookie.map(|(_, name)| name),
+        }
     }
 
     fn read_then(&mut self, item: &Value, pools: &[String]) -> Then {

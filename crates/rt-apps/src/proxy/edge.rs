@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, SERVER, VIA};
+use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, SERVER, SET_COOKIE, VIA};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -140,7 +140,7 @@ const MOST_PASSES: usize = 5;
 /// What all requests of a proxy share.
 pub(super) struct Proxy {
     pub(super) net: Net,
-    pools: Vec<Arc<Pool>>,
+    pub(super) pools: Vec<Arc<Pool>>,
     routes: Vec<HttpRoute>,
     retries: Vec<Arc<Retry>>,
     usual: Arc<Retry>,
@@ -232,11 +232,15 @@ impl Proxy {
             }
         };
         let route = index.map(|index| &self.routes[index]);
-        if let (Some(route), Some((asked, _))) = (route, &routed)
-            && let Err(denied) = self.check(caller, (index.unwrap_or(0), route), asked, &mut parts)
-        {
-            self.net.sleep(self.think, Wait::ProxyThink).await;
-            return denied.response();
+        let mut user = None;
+        if let (Some(route), Some((asked, _))) = (route, &routed) {
+            match self.check(caller, (index.unwrap_or(0), route), asked, &mut parts) {
+                Ok(found) => user = found,
+                Err(denied) => {
+                    self.net.sleep(self.think, Wait::ProxyThink).await;
+                    return denied.response();
+                }
+            }
         }
         let most = route.and_then(|route| route.gate.largest);
         let payload = if comes_in_messages(&parts.headers) {
@@ -248,11 +252,15 @@ impl Proxy {
             }
         };
         self.net.sleep(self.think, Wait::ProxyThink).await;
-        let pool = match route.map(|route| &route.then) {
-            Some(Then::Redirect { to, status }) => return self.redirect(caller, &parts, to, *status),
-            Some(Then::Answer { status, text }) => return self.said(caller, *status, text),
-            Some(then) => self.share(caller, then),
-            None => Some(0),
+        let (pool, cookie) = match (route, &routed) {
+            (Some(HttpRoute { then: Then::Redirect { to, status }, .. }), _) => {
+                return self.redirect(caller, &parts, to, *status);
+            }
+            (Some(HttpRoute { then: Then::Answer { status, text }, .. }), _) => {
+                return self.said(caller, *status, text);
+            }
+            (Some(route), Some((asked, _))) => self.share(caller, route, asked, user.as_deref()),
+            _ => (Some(0), None),
         };
         let Some(pool) = pool.and_then(|pool| self.pools.get(pool)) else {
             return page(StatusCode::SERVICE_UNAVAILABLE, "This route leads nowhere.");
@@ -273,6 +281,7 @@ impl Proxy {
         if let Some(Rewrite { reply_set, reply_remove, .. }) = route.map(|route| &route.rewrite) {
             change(response.headers_mut(), reply_set, reply_remove);
         }
+        response.headers_mut().extend(cookie.map(|cookie| (SET_COOKIE, cookie)));
         response
     }
 
@@ -322,22 +331,6 @@ impl Proxy {
         };
         self.step(caller, "route", text, missed);
         (asked, picked.route)
-    }
-
-    /// The pool of a request, by the shares of its route.
-    fn share(&self, caller: Caller, then: &Then) -> Option<usize> {
-        let Then::To(shares) = then else { return None };
-        if let [(only, _)] = shares[..] {
-            return Some(only);
-        }
-        let chosen = then.pool(self.dice().next_u64())?;
-        let called = |pool: usize| self.pools.get(pool).map_or("", |pool| &pool.name);
-        let all = shares
-            .iter()
-            .map(|(pool, share)| Candidate { name: called(*pool).to_owned(), note: percent(*share) });
-        let text = format!("throws dice: this one goes to {}", called(chosen));
-        self.step(caller, "canary", text, all.collect());
-        Some(chosen)
     }
 
     fn rewrite(&self, caller: Caller, parts: &mut Parts, rules: &Rewrite) {
@@ -480,15 +473,6 @@ fn as_grpc(response: &mut Response<Body>) {
 
 fn cookie_of(parts: &Parts, name: &str) -> Option<String> {
     asked(parts).cookies().into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
-}
-
-/// `5 %`, of parts of a million.
-fn percent(share: u32) -> String {
-    if share.is_multiple_of(10_000) {
-        format!("{} %", share / 10_000)
-    } else {
-        format!("{}.{:02} %", share / 10_000, share % 10_000 / 100)
-    }
 }
 
 #[cfg(test)]

@@ -52,14 +52,14 @@ impl Denied {
 }
 
 impl Proxy {
-    /// Whether a request may go on; what is found out about its sender is put into it.
+    /// Whether a request may go on, and whose it is if that was asked for; it is put into the request as well.
     pub(super) fn check(
         &self,
         caller: Caller,
         (index, route): (usize, &HttpRoute),
         asked: &Asked,
         parts: &mut Parts,
-    ) -> Result<(), Denied> {
+    ) -> Result<Option<String>, Denied> {
         let gate = &route.gate;
         let peer = caller.client.peer.ip();
         if !gate.from.is_empty() && !gate.from.iter().any(|net| net.contains(&peer)) {
@@ -86,7 +86,8 @@ impl Proxy {
             put(&mut parts.headers, USER, &name);
             user = Some(name);
         }
-        self.limit(caller, (index, route), asked, user.as_deref())
+        self.limit(caller, (index, route), asked, user.as_deref())?;
+        Ok(user)
     }
 
     fn limit(
@@ -97,18 +98,7 @@ impl Proxy {
         user: Option<&str>,
     ) -> Result<(), Denied> {
         let Some(limit) = &route.gate.limit else { return Ok(()) };
-        let address = || format!("address {}", caller.client.peer.ip());
-        let who = match &limit.of {
-            LimitOf::Everybody => "everybody".to_owned(),
-            LimitOf::Address => address(),
-            LimitOf::User => user.map_or_else(address, |user| format!("user {user}")),
-            LimitOf::Field(name) => {
-                let value = asked.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
-                value.map_or_else(address, |(_, value)| {
-                    format!("{name} {}", rt_base::text::excerpt(value, 80))
-                })
-            }
-        };
+        let who = whose(&limit.of, caller, asked, user);
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = tokens[index].take(limit, &who, self.net.now());
         drop(tokens);
@@ -130,6 +120,20 @@ impl Proxy {
         let text = format!("refuses with {}: {}", denied.status.as_u16(), denied.why);
         self.step(caller, code, text, Vec::new());
         denied
+    }
+}
+
+/// Who is meant by `of`.
+pub(super) fn whose(of: &LimitOf, caller: Caller, asked: &Asked, user: Option<&str>) -> String {
+    let address = || format!("address {}", caller.client.peer.ip());
+    match of {
+        LimitOf::Everybody => "everybody".to_owned(),
+        LimitOf::Address => address(),
+        LimitOf::User => user.map_or_else(address, |user| format!("user {user}")),
+        LimitOf::Field(name) => {
+            let value = asked.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
+            value.map_or_else(address, |(_, value)| format!("{name} {}", rt_base::text::excerpt(value, 80)))
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod fetch;
 mod gate;
 mod headers;
 mod pool;
+mod share;
 mod token;
 mod upgrade;
 mod watch;

@@ -326,3 +326,57 @@ fn what_was_late_to_the_last_is_a_504() {
     assert_eq!(nobody.text, "has nobody else in upstreams to send it to");
     assert!(nobody.candidates.iter().any(|c| c.value.contains("circuit open for")), "{nobody:?}");
 }
+
+/// Servers that were chosen during a step.
+fn chosen(run: &Run, step: &StepStory) -> Vec<String> {
+    let within = |at: u64| (step.start_ns..=step.end_ns).contains(&at);
+    let said = run.trace().said().filter(|(event, _)| within(event.at.0));
+    said.filter_map(|(_, record)| match record {
+        AppRecord::ChoseUpstream { chosen, .. } => Some(chosen.clone()),
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn a_client_stays_on_its_side_of_a_share_by_a_hash_or_a_cookie() {
+    let route = |path: &str, more: &str| {
+        format!("{{ path: {path}, strip: {path}, to: {{ upstreams: 50%, new: 50% }}{more} }}")
+    };
+    let proxy = format!(
+        "{{ upstreams: {{ web-1: 10.0.0.11:80 }}, pools: {{ new: {{ upstreams: {{ web-2: 10.0.0.12:80 }} }} }}, \
+           routes: [ {}, {}, {} ] }}",
+        route("/hash", ", shares-by: field x-user"),
+        route("/cookie", ", sticky: side"),
+        route("/dice", "")
+    );
+    let mut steps = String::from("steps:\n");
+    for round in 0..2 {
+        for user in 0..16 {
+            let after = if round + user == 0 { "" } else { " after 20ms" };
+            let _ = writeln!(
+                steps,
+                "  - {{ do: client opens http://shop.example/hash/get{after}, fields: {{ X-User: u{user} }} }}"
+            );
+        }
+    }
+    for path in ["cookie", "dice"] {
+        let _ = writeln!(steps, "  - client reloads http://shop.example/{path}/get every 20ms for 400ms");
+    }
+    let run = world(&proxy, &steps);
+    let sides: Vec<Vec<String>> = run.story().steps.iter().map(|step| chosen(&run, step)).collect();
+    assert_eq!(sides[..16], sides[16..32]);
+    let new = sides[..16].iter().filter(|side| side[0] == "web-2").count();
+    assert!((3..=13).contains(&new), "{new} of 16 go to the new version");
+    let (cookie, dice) = (&sides[32], &sides[33]);
+    assert!(cookie.len() > 15 && cookie.iter().all(|side| side == &cookie[0]), "{cookie:?}");
+    assert!(dice.iter().any(|side| side != &dice[0]), "{dice:?}");
+    let told =
+        |step: usize| up(page(&run.story().steps[step])).steps.iter().find(|s| s.code == "canary").unwrap();
+    assert!(told(0).text.starts_with("goes by a hash of x-user u0: it goes to"), "{:?}", told(0));
+    let first = &run.story().steps[32].requests.iter().filter(|r| r.kind == "page").collect::<Vec<_>>();
+    let set = field(first[0], "set-cookie");
+    assert!(set.starts_with("side="), "{set}");
+    let kept = up(first[1]).steps.iter().find(|s| s.code == "canary").unwrap();
+    assert!(kept.text.starts_with("keeps the client at"), "{kept:?}");
+}

@@ -33,6 +33,9 @@ pub struct HttpRoute {
     pub rewrite: Rewrite,
     /// What becomes of the request.
     pub then: Then,
+    /// Where clients stay when it has shares.
+    #[serde(default)]
+    pub staying: Staying,
     /// How long one try may take until the response begins; as the pool has it when `None`.
     pub timeout: Option<Nanos>,
     /// When and how often the request is tried again.
@@ -192,6 +195,15 @@ pub enum Then {
         /// The body.
         text: String,
     },
+}
+
+/// How a client stays on its side of a route with shares. Nothing given: dice for each request.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Staying {
+    /// Whose requests go the same way, by a hash; never [`LimitOf::Everybody`]. Dice when `None`.
+    pub of: Option<LimitOf>,
+    /// The cookie that keeps a client at its pool, whatever the hash or the dice say.
+    pub cookie: Option<String>,
 }
 
 /// When and how often a request is tried again.

@@ -168,7 +168,7 @@ pub fn normal_path(path: &str) -> String {
 mod tests {
     use super::*;
     use crate::Origin;
-    use crate::http::{Gate, Rewrite};
+    use crate::http::{Gate, Rewrite, Staying};
 
     fn route(when: RequestMatch) -> HttpRoute {
         HttpRoute {
@@ -177,6 +177,7 @@ mod tests {
             gate: Gate::default(),
             rewrite: Rewrite::default(),
             then: Then::To(vec![(0, 9_500), (1, 500)]),
+            staying: Staying::default(),
             timeout: None,
             retry: None,
         }

@@ -254,6 +254,12 @@ pub(super) static ROUTE: Shape = Shape {
             Ty::Either(&Ty::Text, &TO_SHARES),
             "A pool, or several with their shares: `{ web: 95%, new: 5% }`. `upstreams` by default.",
         ),
+        key(
+            "shares-by",
+            Ty::Text,
+            "Whose requests go the same way among shares, by a hash: `address`, `user`, or `field NAME`. Dice for each request by default.",
+        ),
+        key("sticky", Ty::Text, "The name of a cookie that keeps a client at its share's pool."),
         key("redirect", Ty::Text, "Sends the client elsewhere: `https://{host}{path}{query}`."),
         key("answer", Ty::Text, "Answers with this text."),
         key(

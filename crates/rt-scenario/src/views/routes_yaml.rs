@@ -81,7 +81,7 @@ fn named(all: &[Named]) -> String {
 }
 
 fn show_route(route: &HttpRoute, pools: &[&str]) -> String {
-    let HttpRoute { origin: _, when, gate, rewrite, then, timeout, retry } = route;
+    let HttpRoute { origin: _, when, gate, rewrite, then, staying, timeout, retry } = route;
     let mut entries = Entries::default();
     entries.put_if(!when.hosts.is_empty(), "host", || texts(&when.hosts));
     match &when.path {
@@ -113,6 +113,8 @@ fn show_route(route: &HttpRoute, pools: &[&str]) -> String {
             entries.put("status", status.to_string());
         }
     }
+    entries.0.extend(staying.of.as_ref().map(|of| ("shares-by".to_owned(), show_whose(of))));
+    entries.0.extend(staying.cookie.as_ref().map(|cookie| ("sticky".to_owned(), q(cookie))));
     entries.0.extend(timeout.map(|span| ("timeout".to_owned(), show_duration(span))));
     entries.0.extend(retry.as_ref().map(|retry| ("retry".to_owned(), show_retry(retry))));
     map(&entries.0)
@@ -149,20 +151,23 @@ fn gate_of(entries: &mut Entries, gate: &Gate) {
         ("auth".to_owned(), map(&[how]))
     }));
     entries.0.extend(limit.as_ref().map(|limit| {
-        let of = match &limit.of {
-            LimitOf::Address => "address".to_owned(),
-            LimitOf::Everybody => "everybody".to_owned(),
-            LimitOf::User => "user".to_owned(),
-            LimitOf::Field(name) => q(&format!("field {name}")),
-        };
         let keys = [
             ("requests", limit.requests.to_string()),
             ("per", show_duration(limit.per)),
             ("burst", limit.burst.to_string()),
-            ("of", of),
+            ("of", show_whose(&limit.of)),
         ];
         ("limit".to_owned(), map(&keys.map(|(key, value)| (key.to_owned(), value))))
     }));
+}
+
+fn show_whose(of: &LimitOf) -> String {
+    match of {
+        LimitOf::Address => "address".to_owned(),
+        LimitOf::Everybody => "everybody".to_owned(),
+        LimitOf::User => "user".to_owned(),
+        LimitOf::Field(name) => q(&format!("field {name}")),
+    }
 }
 
 /// Keys of tokens: the secret, and the others as a JWK set.
