@@ -464,6 +464,9 @@ impl Ssh {
     }
 
     fn no_greeting(&mut self, conn: &Conn, plan: &Plan, fault: &Fault) -> String {
+        if let (9, Some(key)) = (fault.reason, conn.host_key()) {
+            self.say_refused(plan, &key);
+        }
         match (fault.reason, conn.host_key()) {
             (9, Some(key)) if !self.user.known(&plan.known_as).is_empty() => {
                 self.errors.push("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @".to_owned());
@@ -483,6 +486,29 @@ impl Ssh {
             }
             _ => fault.text.clone(),
         }
+    }
+
+    /// Which key was shown in whose name, and which one was expected.
+    fn say_refused(&self, plan: &Plan, shown: &PublicKey) {
+        let (print, name) = (shown.fingerprint(), plan.known_as.as_str());
+        let known: Vec<String> = self.user.known(name).iter().map(PublicKey::fingerprint).collect();
+        let expected = if known.is_empty() {
+            let asks = if plan.strict == Strict::Yes {
+                "StrictHostKeyChecking is yes"
+            } else {
+                "nobody can be asked"
+            };
+            format!("known_hosts has no key for {name}, and {asks}")
+        } else {
+            format!(
+                "known_hosts has {} for {name}: another machine, or somebody in between",
+                known.join(", ")
+            )
+        };
+        let text = format!("the host key of {} is {print}, and {expected}", plan.host);
+        let known = known.join(" ");
+        let data = [("host", plan.host.as_str()), ("name", name), ("shown", &print), ("expected", &known)];
+        self.say("ssh.host-key-refused", &plan.host, text, &data);
     }
 
     /// The keys to try, in ssh's order: those of the agent that were named, the agent's others, files.

@@ -104,7 +104,9 @@ pub(crate) fn why(step: &Step<'_, '_>) -> Vec<Line> {
             AppRecord::Measured { code, label, text, .. } if code.starts_with("ssh.key-refused") => {
                 (code, format!("{label} says to {node}: {text}"))
             }
-            AppRecord::Measured { code, text, .. } if code == "ssh.no-key" => {
+            AppRecord::Measured { code, text, .. }
+                if code == "ssh.no-key" || code == "ssh.host-key-refused" =>
+            {
                 (code, format!("{node}: {text}"))
             }
             _ => return None,
@@ -157,6 +159,19 @@ fn connection(step: &Step<'_, '_>, conn: usize, depth: usize, chapters: &mut Vec
     let server = ends.server.map_or_else(|| view.tcp(ends.client).server.to_string(), |e| view.name(e.node));
     let names = [view.name(ends.client.node), server];
     session(step, ssh, &names, "", chapters);
+    carried(step, (ssh, conn), &names, depth, chapters);
+}
+
+/// What the channels of a session carry: `conn` is the connection that its server took. Inside of what is inside one, there may be
+/// more, and so on from one relay to the next.
+fn carried(
+    step: &Step<'_, '_>,
+    (ssh, conn): (&SshSession, usize),
+    names: &[String; 2],
+    depth: usize,
+    chapters: &mut Vec<Chapter>,
+) {
+    let view = step.view;
     if depth == 0 {
         return;
     }
@@ -164,13 +179,15 @@ fn connection(step: &Step<'_, '_>, conn: usize, depth: usize, chapters: &mut Vec
         let number = |c: &&SshChannel| c.numbers[Side::Server.index()] == Some(relay.channel);
         let Some(channel) = ssh.channels.iter().rev().find(number) else { continue };
         if relay.what == "direct-tcpip" {
-            chapters.push(relay_chapter(step, &relay, channel, &names));
+            chapters.push(relay_chapter(step, &relay, channel, names));
         } else {
             connection(step, relay.conn, depth - 1, chapters);
         }
         if let Some(inside) = &channel.inside {
             let far = view.conns[relay.conn].server.map_or_else(|| channel.to.clone(), |e| view.name(e.node));
-            session(step, inside, &[names[0].clone(), far], "inside the channel", chapters);
+            let names = [names[0].clone(), far];
+            session(step, inside, &names, "inside the channel", chapters);
+            carried(step, (inside, relay.conn), &names, depth - 1, chapters);
         }
     }
 }
