@@ -471,7 +471,22 @@ fn ended<'a>(asked: &'a CacheDecision, then: &'a CacheDecision, status: u16) -> 
 impl Lead {
     fn store(&self, status: StatusCode, headers: &HeaderMap, body: Bytes, came: Nanos) -> Presented {
         let now = self.cached.now();
-        self.cached.state().cache.store(&self.ticket, (status, headers, body), came, now)
+        let mut state = self.cached.state();
+        let presented = state.cache.store(&self.ticket, (status, headers, body), came, now);
+        let (forgotten, bytes) = (state.cache.take_forgotten(), state.cache.bytes());
+        let caller = state.leaders.get(&self.asker).copied();
+        drop(state);
+        let Some(caller) = caller else { return presented };
+        for key in forgotten {
+            let decision = CacheDecision {
+                verdict: CacheVerdict::Evicted,
+                key,
+                why: format!("used longest ago, and its room was needed ({bytes} bytes are taken now)"),
+                ..CacheDecision::default()
+            };
+            self.cached.say(ReqId(0), caller, None, &decision);
+        }
+        presented
     }
 }
 

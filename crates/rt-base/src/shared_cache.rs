@@ -37,6 +37,8 @@ pub enum CacheVerdict {
     Purged,
     /// It was not forgotten, because of who asked for that.
     PurgeRefused,
+    /// What was stored was forgotten, because something else needed its room.
+    Evicted,
 }
 
 /// A decision of a shared cache with all that it was made from.

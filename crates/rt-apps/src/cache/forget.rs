@@ -29,6 +29,11 @@ impl fmt::Display for Forget {
 }
 
 impl SharedCache {
+    /// What was forgotten to make room for the response that was stored last: keys, the one used longest ago first.
+    pub fn take_forgotten(&mut self) -> Vec<String> {
+        self.store.take_forgotten()
+    }
+
     /// Forgets at once, as after an unsafe request (RFC 9111, 4.4); what is under way is passed on and not kept. Returns how many
     /// responses that were.
     //= rfc9111#section-4.4

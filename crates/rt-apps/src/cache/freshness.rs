@@ -39,6 +39,11 @@ pub(super) fn lifetime(
     response_time: Nanos,
     default: Option<Nanos>,
 ) -> Lifetime {
+    // Whatever else is said: never used without asking, so never fresh.
+    //= rfc9111#section-5.2.2.4
+    if directives.has("no-cache") {
+        return Lifetime::new(Nanos::ZERO, "no-cache");
+    }
     for name in ["s-maxage", "max-age"] {
         match directives.seconds(name) {
             Some(Seconds::Good(seconds)) => {

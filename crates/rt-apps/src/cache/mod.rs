@@ -188,11 +188,12 @@ impl SharedCache {
         let asked = question.directives();
         let Some(entry) = self.store.select(&key, &question.headers) else {
             let (forward, why) = if self.store.knows(&key) {
-                ("vary-miss", "stored only for requests with other values of the fields that Vary names")
+                let others = self.store.variants(&key, &question.headers);
+                ("vary-miss", format!("stored only for other values of what Vary names: {others}"))
             } else {
-                ("uri-miss", "nothing is stored under this key")
+                ("uri-miss", "nothing is stored under this key".to_owned())
             };
-            (decision.forward, decision.why) = (forward.to_owned(), why.to_owned());
+            (decision.forward, decision.why) = (forward.to_owned(), why);
             return self.ask_origin(question, (asker, waited), now, decision);
         };
         describe(&mut decision, entry, now);

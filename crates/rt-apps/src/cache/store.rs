@@ -13,6 +13,9 @@ use super::question::combined;
 /// Variants kept under one key at most: a client that varies a field at will must not fill the cache with one URI.
 const VARIANTS: usize = 64;
 
+/// Values of a field that are told of.
+const TOLD: usize = 3;
+
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 
@@ -25,11 +28,20 @@ pub(super) struct Store {
     /// Key and number of each entry by its last use.
     by_use: BTreeMap<u64, (String, u64)>,
     counter: u64,
+    /// Keys of those that made room since the last one was kept.
+    forgotten: Vec<String>,
 }
 
 impl Store {
     pub(super) fn new(capacity: u64) -> Store {
-        Store { capacity, bytes: 0, by_key: BTreeMap::new(), by_use: BTreeMap::new(), counter: 0 }
+        Store {
+            capacity,
+            bytes: 0,
+            by_key: BTreeMap::new(),
+            by_use: BTreeMap::new(),
+            counter: 0,
+            forgotten: Vec::new(),
+        }
     }
 
     fn count(&mut self) -> u64 {
@@ -83,6 +95,7 @@ impl Store {
     /// Keeps a response in place of one for the same requests, and forgets what has not been used for longest when
     /// it becomes too much.
     pub(super) fn insert(&mut self, key: &str, mut entry: Entry) {
+        self.forgotten.clear();
         let same = |old: &&Entry| old.nominated == entry.nominated;
         let replaced = self.by_key.get(key).and_then(|all| all.iter().find(same)).map(|old| old.number);
         if let Some(number) = replaced {
@@ -143,6 +156,7 @@ impl Store {
                 break;
             };
             self.remove(&key, number);
+            self.forgotten.push(key);
         }
     }
 
@@ -213,6 +227,30 @@ impl Store {
                 }
             });
         }
+    }
+
+    /// Takes the keys of those that were forgotten to make room for the last one that was kept.
+    pub(super) fn take_forgotten(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.forgotten)
+    }
+
+    /// The fields that Vary names for what is stored under a key, with the values that a request has and those that are stored.
+    pub(super) fn variants(&self, key: &str, request: &HeaderMap) -> String {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        let mut stored: BTreeMap<String, (String, Vec<String>)> = BTreeMap::new();
+        for (name, value) in self.by_key.get(key).into_iter().flatten().flat_map(|entry| &entry.nominated) {
+            let asked = || (shown(&combined(request, name)), Vec::new());
+            let (_, values) = stored.entry(name.as_str().to_owned()).or_insert_with(asked);
+            let value = shown(value);
+            if values.len() < TOLD && !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        let other = |(name, (asked, values)): (String, (String, Vec<String>))| {
+            (!values.contains(&asked))
+                .then(|| format!("{name} is {asked} here, and {} there", values.join(" or ")))
+        };
+        stored.into_iter().filter_map(other).collect::<Vec<_>>().join("; ")
     }
 
     pub(super) fn bytes(&self) -> u64 {

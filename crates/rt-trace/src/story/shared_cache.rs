@@ -5,10 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::Line;
-use super::upstream::UpstreamStory;
+use super::upstream::{ProxyStepStory, UpstreamStory};
 use super::view::{End, View};
 use super::words;
-use crate::read::HttpExchange;
+use crate::read::{HttpExchange, HttpHeader};
 
 /// A decision of a proxy's cache.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -16,7 +16,7 @@ pub struct CacheStory {
     /// When.
     pub at_ns: u64,
     /// `hit`, `miss`, `stale`, `updating`, `collapsed`, `refused`, `bypass`, `dynamic`, `revalidated`, `stale-on-error`,
-    /// `stored`, `not-stored`, `purged`, `purge-refused`.
+    /// `stored`, `not-stored`, `purged`, `purge-refused`, `evicted`.
     pub verdict: String,
     /// The key: URI, and the fields that count as part of it.
     pub key: String,
@@ -83,12 +83,45 @@ fn word(verdict: CacheVerdict) -> &'static str {
         CacheVerdict::NotStored => "not-stored",
         CacheVerdict::Purged => "purged",
         CacheVerdict::PurgeRefused => "purge-refused",
+        CacheVerdict::Evicted => "evicted",
     }
+}
+
+/// What a cache gave of something whole to a client that asked for a part of it (RFC 9110, 14.2).
+pub(crate) fn cut(there: &HttpExchange, cache: &[CacheStory]) -> Option<ProxyStepStory> {
+    let response = there.response.as_ref()?;
+    let range = field(&there.request.headers, "range")?;
+    let whole =
+        |step: &CacheStory| matches!(step.verdict.as_str(), "hit" | "updating" | "stored" | "revalidated");
+    if !cache.iter().any(whole) {
+        return None;
+    }
+    let told = field(&response.headers, "content-range")
+        .and_then(|told| told.strip_prefix("bytes ")?.split_once('/'));
+    let text = match (response.status, told) {
+        (206, Some((part, all))) => {
+            format!("cuts bytes {part} out of the {all} that it has (Range: {range})")
+        }
+        (416, Some((_, all))) => format!("has {all} bytes, and none of those that Range asks for: {range}"),
+        (200, _) if field(&there.request.headers, "if-range").is_some() => {
+            format!("gives the whole and not the part (Range: {range}): If-Range does not name what it has")
+        }
+        (200, _) if range.contains(',') => {
+            format!("gives the whole: of several ranges it cuts none (Range: {range})")
+        }
+        _ => return None,
+    };
+    let (at_ns, code) = (response.head.first.at.0, "cut".to_owned());
+    Some(ProxyStepStory { at_ns, code, text, candidates: Vec::new() })
+}
+
+fn field<'h>(headers: &'h [HttpHeader], name: &str) -> Option<&'h str> {
+    headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value.as_str())
 }
 
 /// Whether it was decided before anybody upstream was asked.
 pub(crate) fn comes_first(step: &CacheStory) -> bool {
-    !matches!(step.verdict.as_str(), "revalidated" | "stale-on-error" | "stored" | "not-stored")
+    !matches!(step.verdict.as_str(), "revalidated" | "stale-on-error" | "stored" | "not-stored" | "evicted")
 }
 
 /// One decision as a line.
@@ -127,6 +160,9 @@ pub(crate) fn text(step: &CacheStory) -> String {
     match step.verdict.as_str() {
         "miss" => format!("cache MISS for {key}: {why}"),
         "hit" => format!("cache HIT for {key}: {age} old, {fresh}; nobody is asked"),
+        "stale" if step.fresh_for_ns == Some(0) => {
+            format!("has {key}, {age} old, but must ask first: {why}{with}")
+        }
         "stale" => format!("has {key}, {age} old, {fresh}, but must ask first: {why}{with}"),
         "updating" => {
             format!("cache HIT for {key}, although {age} old, {fresh}: {why}; the origin is asked aside")
@@ -140,7 +176,7 @@ pub(crate) fn text(step: &CacheStory) -> String {
             let validator = if validator.is_empty() { "no validator".to_owned() } else { validator.clone() };
             format!("keeps it, {fresh}, {validator}")
         }
-        "purged" => format!("forgets {key}: {why}"),
+        "purged" | "evicted" => format!("forgets {key}: {why}"),
         "purge-refused" => format!("does not forget {key}: {why}"),
         _ => format!("does not keep it: {why}"),
     }

@@ -69,6 +69,10 @@ pub(crate) fn about(span: Nanos) -> String {
     match secs {
         0 => format!("{} ms", span.as_millis()),
         86_400.. if secs.is_multiple_of(86_400) => count(secs / 86_400, "day"),
+        86_400.. if secs % 86_400 < 3_600 => count(secs / 86_400, "day"),
+        86_400.. => {
+            format!("{} and {}", count(secs / 86_400, "day"), count(secs % 86_400 / 3_600, "hour"))
+        }
         3_600.. if secs.is_multiple_of(3_600) => count(secs / 3_600, "hour"),
         _ if span.0.is_multiple_of(1_000_000_000) => format!("{secs} s"),
         _ => format!("{}.{} s", secs, span.0 / 100_000_000 % 10),
