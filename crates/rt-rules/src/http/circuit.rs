@@ -73,8 +73,8 @@ impl Circuit {
 
 /// Seconds that a budget looks back.
 const WINDOW: u64 = 10;
-/// Retries that are always allowed.
-const ALWAYS: u32 = 3;
+/// Retries in those seconds that are always allowed.
+pub const ALWAYS_RETRIES: u32 = 3;
 
 /// Retries in proportion to requests, over the last 10 s: a pool that fails as a whole must not get a multiple of its load
 /// on top (Finagle's and Envoy's retry budgets).
@@ -99,7 +99,7 @@ impl RetryBudget {
         let requests: u32 = self.seconds.iter().map(|(_, requests, _)| *requests).sum();
         let retries: u32 = self.seconds.iter().map(|(_, _, retries)| *retries).sum();
         let allowed = u64::from(requests) * u64::from(percent) / 100;
-        if u64::from(retries) >= allowed.max(u64::from(ALWAYS)) {
+        if u64::from(retries) >= allowed.max(u64::from(ALWAYS_RETRIES)) {
             return Err((retries, requests));
         }
         self.now(now).2 += 1;
