@@ -109,11 +109,14 @@ fn judge(check: &Check, outcome: &StepOutcome, step: &StepStory) -> (String, Str
         }
         Check::Figure { name, least, most } => figure(step, name, *least, *most),
         Check::AnsweredBy { server, least, most } => {
-            let answered = rt_trace::story::answered_by(&step.requests);
+            let answered = rt_trace::story::answered_by(step);
             let count = answered.iter().find(|(name, _)| name == server).map_or(0, |(_, count)| *count);
             let all: Vec<String> = answered.iter().map(|(name, count)| format!("{name} {count}")).collect();
-            let found =
-                if all.is_empty() { "no server behind a proxy answered".into() } else { all.join(", ") };
+            let found = if all.is_empty() {
+                "no server behind a proxy or a balancer answered".into()
+            } else {
+                all.join(", ")
+            };
             (found, (*least..=*most).contains(&count))
         }
         Check::FromCache(n) => {

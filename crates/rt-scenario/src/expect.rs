@@ -135,12 +135,15 @@ impl World<'_, '_> {
         }
     }
 
-    /// Servers behind proxies answer; a forward proxy asks whoever is asked for.
+    /// Servers behind proxies and balancers answer; a forward proxy asks whoever is asked for.
     fn could_answer(&mut self, server: &str, value: &Value) {
         let mut known: Vec<String> = Vec::new();
         for app in self.nodes.iter().flat_map(|draft| &draft.node.apps) {
             match app {
                 App::ForwardProxy(_) => return,
+                App::L4Balancer(balancer) => {
+                    known.extend(balancer.upstreams.iter().map(|(name, _)| name.clone()));
+                }
                 App::Edge { upstreams, options, .. } => {
                     let more = options.pools.iter().flat_map(|pool| &pool.upstreams);
                     known.extend(upstreams.iter().chain(more).map(|(name, _)| name.clone()));

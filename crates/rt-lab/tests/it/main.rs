@@ -35,3 +35,4 @@ mod traces;
 mod tunnels;
 mod verdicts;
 mod websocket;
+mod whys;

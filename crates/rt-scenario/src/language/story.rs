@@ -235,7 +235,7 @@ pub(crate) static EXPECT: Shape = Shape {
             key(
                 "answered-by",
                 Ty::Text,
-                "So many of its requests were answered by this server behind a proxy: `web-1 10..30`.",
+                "So many of its requests were answered by this server behind a proxy or a balancer: `web-1 10..30`.",
             ),
             key(
                 "from-cache",

@@ -492,7 +492,7 @@ pub enum Check {
     Prints(String),
     /// Exactly so many resources from the browser's cache or revalidated.
     FromCache(u32),
-    /// So many of its requests were answered by this server behind a proxy, ends included.
+    /// So many of its requests were answered by this server behind a proxy or a balancer, ends included.
     AnsweredBy {
         /// Its name among the proxy's upstreams.
         server: String,

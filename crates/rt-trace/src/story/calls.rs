@@ -7,7 +7,7 @@ use rt_base::AppRecord;
 use super::model::{Chapter, Line};
 use super::tell::Step;
 use super::view::Req;
-use super::words;
+use super::{relay, words};
 
 const EXPLAIN: &str = "A call is a request and its reply. Its time is what a user would wait: opening a connection if there \
                        is none, the round trip, the server's work, and whatever held a packet back.";
@@ -45,7 +45,8 @@ pub(crate) fn told(step: &Step<'_, '_>, conns: &[usize]) -> Vec<usize> {
 }
 
 /// The chapter of a series of calls.
-pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, opened: usize) -> Chapter {
+pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, conns: &[usize]) -> Chapter {
+    let opened = conns.len();
     let mut lines = Vec::new();
     let notes: Vec<(&rt_base::Event, &str, &str)> = req
         .said
@@ -83,6 +84,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, opened: usize) -> Chapter
         );
         lines.push(Line::new("rpc.connections", "opened", text));
     }
+    lines.extend(relay::spread(step.view, conns));
     step.chapter_of(req, lines, ("calls", "call", EXPLAIN))
 }
 

@@ -1,11 +1,11 @@
-//! In whose wake a packet was made: the causes of its making, followed back to the command that began a step.
+//! In whose wake a packet was made, or anything happened: the causes of its making, followed back to the command that began a step.
 //!
 //! Not for the budget's walk ([`crate::budget`]), which explains time. Simplification: a packet has one cause, the input in
 //! whose handling it was made; what else a program waited for before it sent is not asked.
 
 use std::collections::BTreeMap;
 
-use rt_base::{EventId, FrameId, What};
+use rt_base::{Event, EventId, FrameId, What};
 
 use super::view::View;
 
@@ -23,8 +23,17 @@ impl<'v, 't> Causes<'v, 't> {
 
     /// The step (from 0) in whose wake a frame was made. `None`: a machine's own doing (DHCP), a real program's, or not kept.
     pub(super) fn step_of(&mut self, frame: FrameId) -> Option<u32> {
+        self.behind(self.made_in(frame))
+    }
+
+    /// The step in whose wake something happened.
+    pub(super) fn step_behind(&mut self, event: &Event) -> Option<u32> {
+        self.behind(Some(event.because).filter(|id| !id.is_none()))
+    }
+
+    /// The step behind an input.
+    fn behind(&mut self, mut input: Option<EventId>) -> Option<u32> {
         let mut walked = Vec::new();
-        let mut input = self.made_in(frame);
         let found = loop {
             let Some(event) = input.and_then(|id| self.view.trace.event(id)) else { break None };
             if let Some(known) = self.known.get(&event.id) {

@@ -67,7 +67,7 @@ fn decided(view: &View<'_>, conn: usize, exchange: &HttpExchange, start: Time) -
     let steps = steps(view, end, exchange);
     let Some(begun) = steps.first().map(|step| step.at_ns) else { return Vec::new() };
     let node = view.name(end.node);
-    let caller = upstream::caller(view, (end, exchange), client.ip());
+    let caller = upstream::caller(view, (end, exchange), client.ip(), &[]);
     let mut lines = vec![upstream_lines::caller(&caller, since, 1)];
     let until = exchange.response.as_ref().map_or(Time::MAX, |r| r.head.first.at);
     let (ends, first): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step.code == "fails");

@@ -115,7 +115,8 @@ pub(crate) fn tell(step: &Step<'_, '_>, req: &Req<'_>, place: Place) -> Chapter 
         let mut told = server_lines(view, server, there, start);
         // Machines before it that pass bytes on unread leave it to guess.
         let client = upstream::client(view, place).filter(|_| way.len() > 1);
-        let caller = client.map(|client| upstream::caller(view, (server, there), client));
+        let caller =
+            client.map(|client| upstream::caller(view, (server, there), client, &upstream::telling(there)));
         let got = there.request.head.readable.at;
         told.splice(1..1, caller.map(|caller| upstream_lines::caller(&caller, got, 1)));
         lines.extend(told);
@@ -307,14 +308,23 @@ fn site_words(record: &AppRecord) -> Option<String> {
     })
 }
 
-/// Reason phrases of the usual status codes (RFC 9110, 15).
+/// Reason phrases of the status codes (RFC 9110, 15, and the registry that it begins).
 pub(crate) fn reason(status: u16) -> &'static str {
     match status {
+        100 => "Continue",
         101 => "Switching Protocols",
+        102 => "Processing",
+        103 => "Early Hints",
         200 => "OK",
         201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
         204 => "No Content",
+        205 => "Reset Content",
         206 => "Partial Content",
+        207 => "Multi-Status",
+        226 => "IM Used",
+        300 => "Multiple Choices",
         301 => "Moved Permanently",
         302 => "Found",
         303 => "See Other",
@@ -323,18 +333,39 @@ pub(crate) fn reason(status: u16) -> &'static str {
         308 => "Permanent Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",
+        402 => "Payment Required",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
         413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
         421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        423 => "Locked",
+        424 => "Failed Dependency",
+        425 => "Too Early",
         426 => "Upgrade Required",
+        428 => "Precondition Required",
         429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
         500 => "Internal Server Error",
+        501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        511 => "Network Authentication Required",
         _ => "",
     }
 }

@@ -21,6 +21,7 @@ mod grpc;
 mod guards;
 mod http;
 mod index;
+mod join;
 mod life;
 mod listeners;
 mod lookup;
@@ -28,6 +29,7 @@ mod measure;
 mod model;
 mod navigation;
 mod outcome;
+mod over;
 mod packets;
 mod prologue;
 mod relay;
@@ -60,6 +62,7 @@ pub use model::{
     Line, LookupStory, PacketStory, PhaseStory, ReferralStory, RequestStory, STORY_VERSION, Saved,
     SliceStory, StateStory, StepStory, Story, Timings, TotalStory,
 };
+pub use over::OverStory;
 pub use room::Room;
 pub use rounds::answered_by;
 pub use shared_cache::CacheStory;
@@ -233,6 +236,7 @@ const MOST_OPENED: usize = 40;
 fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
     let view = step.view;
     let mut all: BTreeSet<usize> = BTreeSet::new();
+    let mut causes = causes::Causes::new(view);
     // What an attacker forges looks like connections, and is none.
     let forged = step.requests.iter().any(|r| calls::is_forged(r));
     for (number, conn) in view.conns.iter().enumerate().filter(|_| !forged) {
@@ -242,6 +246,12 @@ fn conns_of(step: &Step<'_, '_>) -> Vec<usize> {
         let meanwhile = syn.is_some_and(|mark| mark.at >= step.start() && mark.at <= step.last)
             && sent.is_none_or(|event| step.covers(event));
         let opened = conn.client.node == step.node && meanwhile && !is_probing(step);
+        // Steps of one machine may overlap: each has its own.
+        let mut another =
+            || sent.and_then(|e| Some((e, causes.step_of(e.frame).filter(|by| *by != step.index)?)));
+        if opened && another().is_some_and(|(event, by)| step.is_told_by(by, event)) {
+            continue;
+        }
         // A tunnel's own connection is no doing of the step.
         if opened && all.len() < MOST_OPENED && !view.carries_tunnel(number) {
             all.insert(number);
@@ -381,7 +391,8 @@ fn chapters(
             (ReqKind::Probe, _) if ssh::is_one(req) => chapters.extend(ssh::configuration(req)),
             (ReqKind::Probe, _) if measure::is_one(req) => chapters.push(measure::tell(step, req)),
             (ReqKind::Probe, _) if calls::is_calls(req) => {
-                chapters.push(calls::tell(step, req, conns.iter().filter(opened).count()));
+                let opened: Vec<usize> = conns.iter().filter(opened).copied().collect();
+                chapters.push(calls::tell(step, req, &opened));
             }
             (ReqKind::Probe, _) if grpc::is_series(req) => chapters.push(grpc::tell(step, req, places)),
             (ReqKind::Probe, _) if grpc::is_call(step, req) => {}
@@ -397,7 +408,7 @@ fn chapters(
         }
     }
     chapters.sort_by_key(|c| (c.start_ns, c.code != "url"));
-    chapters.extend(rounds::rest(step, stories, &summed));
+    chapters.extend(rounds::rest(step, conns, stories, &summed));
     chapters.extend(connect::close(step, &told));
     Chapters { told: chapters, summed, lookups }
 }

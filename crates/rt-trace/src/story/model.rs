@@ -350,6 +350,9 @@ pub struct RelayStory {
     pub warm: bool,
     /// The number of that connection.
     pub behind: Option<u32>,
+    /// Who is at the end of it, behind all such machines; empty when nobody could be chosen.
+    #[serde(default)]
+    pub server: String,
 }
 
 /// A connection by itself, whole: the answer of `follow --connection`.

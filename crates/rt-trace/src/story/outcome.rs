@@ -31,12 +31,14 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         lines.extend(tls_trouble(step, tcp));
         lines.extend(no_answer(step, conn, tcp));
         lines.extend(forged::why(step, conn));
+        lines.extend(super::relay::nobody(step.view, conn, step.last));
     }
     let silences: Vec<Line> =
         conns.iter().filter_map(|&conn| unanswered::silence(step, conn)).take(3).collect();
     let known = silences.iter().chain(&lines).any(|l| CAUSES.contains(&l.code.as_str()));
     lines.extend(silences);
-    let own = |l: &&Line| !l.data.contains_key("step");
+    // Nothing that came after the failure explains it.
+    let own = |l: &&Line| !l.data.contains_key("step") && l.at_ns.is_none_or(|at| at <= step.last.0);
     let errors =
         trouble.iter().filter(own).filter(|l| l.code == "icmp.error" && !is_answer_of_route(step, l));
     lines.extend(errors.take(1).cloned().map(icmp));
@@ -44,7 +46,17 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
         // Many packets of a traced route die; what counts is the end of the last ones.
         Some(req) => lines.extend(measure::last_silence(step, req)),
         // A cut link is told with the silence that it made.
-        None => lines.extend(drops(trouble).filter(|l| !(known && NO_RULE.contains(&l.code.as_str())))),
+        // Whoever was hung up on may have said something more, to nobody.
+        None if lines.iter().any(|line| line.code == "relay.nobody") => {}
+        None => {
+            let mut before: Vec<&Line> = trouble.iter().filter(own).collect();
+            // Of a silence that is told, a later packet may name the rule that made it.
+            let names = |l: &&Line| known && !l.data.contains_key("step") && l.text.contains(" by the rule ");
+            if !before.iter().any(|line| line.code.starts_with("drop.")) {
+                before.extend(trouble.iter().filter(names));
+            }
+            lines.extend(drops(&before).filter(|l| !(known && NO_RULE.contains(&l.code.as_str()))));
+        }
     }
     lines.extend(no_older_version(step, conns, trouble));
     let tunnel = || conns.iter().rev().find_map(|&conn| forward::refused(step, conn));
@@ -60,10 +72,16 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
 
 /// Who answered with an error or broke off, and why: the last proxy on the way that decided so, else the server.
 fn refused(step: &Step<'_, '_>) -> Option<Line> {
-    let failed = |r: &&&super::view::Req<'_>| r.end.is_some_and(|e| !e.ok);
-    let req = step.requests.iter().rev().find(failed)?;
-    let (status, at) = req.end.map(|e| (e.status, e.event.at))?;
-    let place = super::http::places(step).get(&req.id).copied()?;
+    let places = super::http::places(step);
+    // What a call came to has a code of its own; a proxy may have answered it with a status all the same.
+    let failed = |req: &&super::view::Req<'_>| {
+        let (end, place) = (req.end.filter(|e| !e.ok)?, *places.get(&req.id)?);
+        let answer = super::http::exchange_of(step.view, place).1.response.as_ref();
+        let answered = answer.map(|response| response.status).filter(|status| *status >= 400);
+        let status = Some(end.status).filter(|status| *status >= 400).or(answered).unwrap_or(0);
+        Some((status, end.event.at, place))
+    };
+    let (status, at, place) = step.requests.iter().rev().find_map(failed)?;
     let story = super::upstream::tell(step.view, place);
     let text = match story.as_ref().and_then(|story| story.refused()) {
         Some((proxy, text)) => format!("{proxy} {text}"),
@@ -147,13 +165,10 @@ fn resolver_silent(
 
 fn tls_trouble(step: &Step<'_, '_>, tcp: &TcpConversation) -> Vec<Line> {
     let mut lines = Vec::new();
-    let within = |e: &rt_base::Event| e.node() == step.node && e.at >= step.start() && e.at <= step.last;
-    let judged = step.view.trace.said().filter(|(e, _)| within(e)).find_map(|(e, r)| match r {
-        AppRecord::CertificateChecked { name, chain, ok: false, note, .. } => Some((e, name, chain, note)),
-        _ => None,
-    });
     let Some(tls) = &tcp.tls else { return lines };
-    if let Some((event, name, chain, note)) = judged {
+    if let Some((event, AppRecord::CertificateChecked { name, chain, ok: false, note, .. })) =
+        super::tls::judgement(step, tls)
+    {
         let shown = if chain.is_empty() {
             String::new()
         } else {
@@ -237,10 +252,9 @@ fn is_answer_of_route(step: &Step<'_, '_>, line: &Line) -> bool {
 }
 
 /// The drops that a reader should know of: of the kind (machine and reason) that came first, in the wake of this step.
-fn drops(trouble: &[Line]) -> impl Iterator<Item = Line> {
-    let real =
-        |l: &&Line| l.code.starts_with("drop.") && l.code != "drop.no_socket" && !l.data.contains_key("step");
-    let dropped: Vec<&Line> = trouble.iter().filter(real).collect();
+fn drops(trouble: &[&Line]) -> impl Iterator<Item = Line> {
+    let real = |l: &&Line| l.code.starts_with("drop.") && l.code != "drop.no_socket";
+    let dropped: Vec<&Line> = trouble.iter().copied().filter(real).collect();
     let first = dropped.iter().find(|l| l.code != "drop.more");
     let line = first.map(|first| {
         let alike = dropped.iter().filter(|l| {

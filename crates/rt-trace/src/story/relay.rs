@@ -151,13 +151,43 @@ impl Relay<'_> {
             candidates: candidates.iter().map(|c| Field::new(&c.name, &c.note)).collect(),
             warm: *warm,
             behind: self.behind.and_then(|b| u32::try_from(b + 1).ok()),
+            server: String::new(),
         })
     }
 }
 
 /// What became of a connection at its far end.
 pub(crate) fn story(view: &View<'_>, conn: usize) -> Option<RelayStory> {
-    view.relays.get(&conn)?.story(view)
+    let mut story = view.relays.get(&conn)?.story(view)?;
+    if let Some((_, last)) = chain(view, conn).last()
+        && let AppRecord::Balanced { chosen, .. } = last.record
+    {
+        story.server.clone_from(chosen);
+    }
+    Some(story)
+}
+
+/// How a balancer spread these connections over its servers, when there are several: one line for each balancer.
+pub(crate) fn spread(view: &View<'_>, conns: &[usize]) -> Vec<Line> {
+    let mut all: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for relay in conns.iter().filter_map(|conn| view.relays.get(conn)?.story(view)) {
+        let servers = all.entry(relay.balancer).or_default();
+        for candidate in relay.candidates {
+            servers.entry(candidate.name).or_default();
+        }
+        if !relay.chosen.is_empty() {
+            *servers.entry(relay.chosen).or_default() += 1;
+        }
+    }
+    let line = |(balancer, servers): (String, BTreeMap<String, u64>)| {
+        let told: Vec<String> = servers.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let sum: u64 = servers.values().sum();
+        let text = format!("of {}: {}", words::count(sum, "connection"), words::list(&told));
+        (sum > 1).then(|| {
+            Line::new("relay.spread", balancer, format!("spreads them; {text}")).with("connections", sum)
+        })
+    };
+    all.into_iter().filter_map(line).collect()
 }
 
 /// Lines of "connect": who was chosen, over which connection it goes on, whom the server sees.
@@ -202,6 +232,15 @@ pub(crate) fn opening(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
         lines.extend(caller(view, (conn, behind), &story).map(|text| line("relay.caller", text)));
     }
     lines
+}
+
+/// Why a connection was hung up on as soon as it was there: the balancer that took it, or one behind that, had nobody for it.
+pub(crate) fn nobody(view: &View<'_>, conn: usize, until: Time) -> Option<Line> {
+    let (_, relay) = chain(view, conn).into_iter().find(|(_, relay)| relay.behind.is_none())?;
+    let story = relay.story(view).filter(|_| relay.event.at <= until)?;
+    let looked: Vec<String> = story.candidates.iter().map(|c| format!("{} ({})", c.name, c.value)).collect();
+    let text = format!("{} has nobody to choose: {}", story.balancer, words::list(&looked));
+    Some(Line::new("relay.nobody", "why", text).at(relay.event.at).on(story.balancer))
 }
 
 fn goes_on(view: &View<'_>, (conn, behind): (usize, usize), story: &RelayStory) -> String {

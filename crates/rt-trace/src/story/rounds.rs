@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rt_base::ReqId;
 
-use super::model::{Chapter, Line, RequestStory};
+use super::model::{Chapter, Line, RequestStory, StepStory};
+use super::relay;
 use super::tell::Step;
 use super::upstream::UpstreamStory;
 use super::view::Req;
@@ -55,7 +56,12 @@ impl Rounds {
 }
 
 /// The chapter of those that are not told one by one, if there are any; it sums up all.
-pub(super) fn rest(step: &Step<'_, '_>, stories: &[RequestStory], summed: &[Chapter]) -> Option<Chapter> {
+pub(super) fn rest(
+    step: &Step<'_, '_>,
+    conns: &[usize],
+    stories: &[RequestStory],
+    summed: &[Chapter],
+) -> Option<Chapter> {
     let left = summed.iter().filter(|chapter| chapter.code == "url").count();
     if left == 0 {
         return None;
@@ -74,7 +80,8 @@ pub(super) fn rest(step: &Step<'_, '_>, stories: &[RequestStory], summed: &[Chap
     let mut lines = vec![Line::new("rounds.more", "not told here", text).with("left", left)];
     let ended: Vec<String> = statuses.iter().map(|(status, count)| format!("{status}: {count}")).collect();
     lines.push(Line::new("rounds.status", "ended with", words::list(&ended)));
-    let answered = answered_by(stories);
+    let end = |&conn: &usize| relay::story(step.view, conn).map(|relay| relay.server);
+    let answered = counted(stories, &conns.iter().map(end).collect::<Vec<_>>());
     if !answered.is_empty() {
         let all: u64 = answered.iter().map(|(_, count)| count).sum();
         let part = |(name, count): &(String, u64)| {
@@ -96,15 +103,37 @@ pub(super) fn rest(step: &Step<'_, '_>, stories: &[RequestStory], summed: &[Chap
     })
 }
 
-/// How many of these requests each server behind a proxy answered, by name: the last one of a chain.
+/// How many of a step's requests each server behind a proxy or a balancer of connections answered, by name: the last one of a
+/// chain. Where a step has no requests that are read, its connections count.
 #[must_use]
-pub fn answered_by(requests: &[RequestStory]) -> Vec<(String, u64)> {
+pub fn answered_by(step: &StepStory) -> Vec<(String, u64)> {
+    let ends: Vec<Option<String>> =
+        step.connections.iter().map(|c| c.relay.as_ref().map(|relay| relay.server.clone())).collect();
+    counted(&step.requests, &ends)
+}
+
+/// `ends`: for each connection the server behind the balancers that it passed, if it passed any.
+fn counted(requests: &[RequestStory], ends: &[Option<String>]) -> Vec<(String, u64)> {
     let mut all: BTreeMap<String, u64> = BTreeMap::new();
-    for upstream in requests.iter().filter_map(|request| request.upstream.as_ref()) {
-        let chain = std::iter::successors(Some(upstream), |at: &&UpstreamStory| at.next.as_deref());
-        if let Some(server) = chain.map(|at| &at.chosen).filter(|chosen| !chosen.is_empty()).last() {
+    let mut count = |server: &String| {
+        if !server.is_empty() {
             *all.entry(server.clone()).or_default() += 1;
         }
+    };
+    let mut read = false;
+    for request in requests {
+        let chain =
+            std::iter::successors(request.upstream.as_ref(), |at: &&UpstreamStory| at.next.as_deref());
+        let end = request.connection.and_then(|at| ends.get(at as usize)?.as_ref());
+        read |= request.connection.is_some();
+        if let Some(server) = chain.map(|at| &at.chosen).filter(|chosen| !chosen.is_empty()).last() {
+            count(server);
+        } else if let Some(server) = end.filter(|_| request.upstream.is_none()) {
+            count(server);
+        }
+    }
+    if !read {
+        ends.iter().flatten().for_each(count);
     }
     all.into_iter().collect()
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use rt_base::{AppRecord, Event, Figure, FrameId, HookPoint, Nanos, NodeId, ReqId, Time, What};
 
 use super::carried;
+use super::causes::Causes;
 use super::guards;
 use super::model::{Alternative, Chapter, HopStory, Line};
 use super::trouble;
@@ -162,12 +163,13 @@ pub(crate) fn steps_of<'v, 't>(view: &'v View<'t>) -> Vec<Step<'v, 't>> {
 }
 
 /// Each request to one step of its machine. Steps may overlap: a request belongs to the step of the request that it was made for,
-/// else to the step that the same input began, else to the one that began last.
+/// else to the step that the same input began, else to the one in whose wake it is, else to the one that began last.
 fn give_requests<'v, 't>(view: &'v View<'t>, steps: &mut [Step<'v, 't>]) {
     let place = |event: &Event| view.trace.position(event.id);
     let mut all: Vec<&'v Req<'t>> = view.requests.values().collect();
     all.sort_by_key(|r| place(r.begin));
     let mut of: BTreeMap<(NodeId, ReqId), usize> = BTreeMap::new();
+    let mut causes = Causes::new(view);
     for req in all {
         let at = place(req.begin);
         let within = |s: &Step<'_, '_>| {
@@ -178,7 +180,12 @@ fn give_requests<'v, 't>(view: &'v View<'t>, steps: &mut [Step<'v, 't>]) {
         let begun_with = |i: &usize| steps[*i].begin.because == req.begin.because;
         let parent = of.get(&(req.node, req.parent)).copied().filter(|_| req.parent != ReqId(0));
         let step = parent.filter(|i| within(&steps[*i]));
-        let step = step.or_else(|| open().rfind(begun_with)).or_else(|| open().next_back());
+        let step = step.or_else(|| open().rfind(begun_with));
+        let step = step.or_else(|| {
+            let behind = causes.step_behind(req.begin)?;
+            open().rfind(|i| steps[*i].index == behind)
+        });
+        let step = step.or_else(|| open().next_back());
         if let Some(step) = step {
             of.insert((req.node, req.id), step);
             steps[step].requests.push(req);

@@ -1,6 +1,6 @@
 //! "Agree on secrets": each TLS message with what it carries, and how the certificate was judged.
 
-use rt_base::{AppRecord, Time};
+use rt_base::{AppRecord, Event, Time};
 
 use super::model::{Chapter, Line};
 use super::tell::Step;
@@ -166,15 +166,8 @@ fn message_words(what: &TlsMessageKind) -> Option<(&'static str, &'static str, S
 
 /// What the client made of the certificate.
 fn judged(step: &Step<'_, '_>, tls: &TlsSession) -> Vec<Line> {
-    let name = tls.server_name.as_deref();
-    let of_step =
-        step.view.trace.said().filter(|(event, _)| {
-            event.node() == step.node && event.at >= step.start() && event.at <= step.last
-        });
-    let line = |(event, record): (&rt_base::Event, &AppRecord)| match record {
-        AppRecord::CertificateChecked { name: asked, chain, ok, note, .. }
-            if name.is_none_or(|n| n == asked) =>
-        {
+    let line = |(event, record): (&Event, &AppRecord)| match record {
+        AppRecord::CertificateChecked { name: asked, chain, ok, note, .. } => {
             let chain: Vec<&str> = chain.iter().map(|s| short(s)).collect();
             let chain = chain.join(" ← ");
             let (code, verdict) = if *ok { ("tls.verified", "verified") } else { ("tls.refused", "REFUSED") };
@@ -182,7 +175,21 @@ fn judged(step: &Step<'_, '_>, tls: &TlsSession) -> Vec<Line> {
         }
         _ => None,
     };
-    of_step.filter_map(line).take(1).collect()
+    judgement(step, tls).and_then(line).into_iter().collect()
+}
+
+/// What the step's machine said of the certificate that it was shown on this connection: during the handshake, and of the name
+/// that it asked for. What it said of others explains nothing here.
+pub(crate) fn judgement<'t>(step: &Step<'_, 't>, tls: &TlsSession) -> Option<(&'t Event, &'t AppRecord)> {
+    let began = tls.messages.first()?.span.first.at;
+    let last = tls.messages.last().map(|message| message.span.last);
+    let over = tls.handshake_done.or(last)?.at;
+    let meant = |name: &String| tls.server_name.as_ref().is_none_or(|asked| asked == name);
+    let fits = |(event, record): &(&Event, &AppRecord)| {
+        let AppRecord::CertificateChecked { name, .. } = record else { return false };
+        event.node() == step.node && event.at >= began && event.at <= over && meant(name)
+    };
+    step.view.trace.said().find(fits)
 }
 
 /// The common name of a subject such as `O=Trust Services, CN=Root`; all of it when it has none.

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rt_wire::{ArpPacket, EthernetHeader, ethertype};
+
 use rt_base::{DropReason, Event, FrameId, Place, SendWhy, TcpSendRecord, Time, Way, What};
 
 use super::again::{self, Asked};
@@ -85,7 +87,8 @@ fn drops(
         let told = explained.contains(&event.frame)
             || is_harmless(reason)
             || listeners::tells(reason)
-            || (reason == DropReason::TcpUnacceptable && was_answered(view, event));
+            || (reason == DropReason::TcpUnacceptable && was_answered(view, event))
+            || came_elsewhere(view, event);
         let conn = view.conn_of(event.frame).map(|(conn, _)| conns.contains(&conn));
         // The SYNs of a probe are no connections.
         if told || (conn == Some(false) && !super::is_probing(step)) {
@@ -158,6 +161,25 @@ pub(crate) fn goes_again(record: &TcpSendRecord) -> bool {
 /// Ends of frames that mean nothing to a reader: copies flooded by a switch, and the like.
 fn is_harmless(reason: DropReason) -> bool {
     matches!(reason, DropReason::NotForThisStation | DropReason::SamePort | DropReason::RunEnded)
+}
+
+/// Whether what ended is one of the copies that a switch sent out of every port, and another one reached whom it was for.
+fn came_elsewhere(view: &View<'_>, drop: &Event) -> bool {
+    let flooded = |e: &Event| {
+        let everywhere = matches!(e.what, What::SwitchForward { out } if out.0 == u16::MAX);
+        everywhere && e.node() == drop.node()
+    };
+    if !on_wire(drop) || !view.trace.events_of(drop.frame).any(flooded) {
+        return false;
+    }
+    let asked = || {
+        let (ethernet, packet) =
+            EthernetHeader::parse(&view.trace.sightings(drop.frame).next()?.bytes).ok()?;
+        let (arp, _) = ArpPacket::parse(packet).ok().filter(|_| ethernet.ethertype == ethertype::ARP)?;
+        view.bearer(arp.target_ip.into())
+    };
+    let came_to = |node| view.trace.sightings(drop.frame).any(|c| c.node == node && c.way == Way::In);
+    view.delivered(drop.frame).is_some() || asked().is_some_and(came_to)
 }
 
 /// Whether TCP answered a segment that it did not take: a keepalive's or a window's probe, a copy of what it had, a challenge
@@ -264,6 +286,9 @@ fn dropped(step: &Step<'_, '_>, event: &Event) -> Line {
     let by = rule.as_ref().map_or(String::new(), |(text, _)| format!(" by the rule \"{text}\""));
     let round = circle(view, event.frame).map_or(String::new(), |c| format!(" ({c})"));
     let queue = full_queue(view, event).map_or(String::new(), |q| format!(" ({q})"));
+    let cable = view.trace.map.link_at(event.node(), port).filter(|_| reason == DropReason::LinkDown);
+    let cable = cable.map(|link| view.trace.map.link_name(link).replace(" - ", " and "));
+    let queue = cable.map_or(queue, |names| format!(", between {names}"));
     let queue = queue + &too_narrow(view, event).map_or(String::new(), |n| format!(" ({n})"));
     let nearest = guards::nearest(view, event);
     let text =

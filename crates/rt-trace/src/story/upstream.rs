@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::http::{Place, exchange_of};
 use super::model::Field;
+use super::over::{self, OverStory};
 use super::shared_cache::CacheStory;
 use super::view::{Asking, End, Req, View};
 use super::{connect, forward, relay, shared_cache};
@@ -54,6 +55,9 @@ pub struct UpstreamStory {
     /// How the proxy asked: `HTTP/1.1`, `HTTP/2`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub protocol: String,
+    /// Over which connection it asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over: Option<OverStory>,
     /// What its cache decided, in order; empty when it has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cache: Vec<CacheStory>,
@@ -120,7 +124,10 @@ pub struct CallerStory {
     pub peer_name: String,
     /// What fields of the request say of others.
     pub told: Vec<Field>,
-    /// The address of the client as the first proxy saw it, if nothing here tells it.
+    /// Those of them, or their beginnings, that the client wrote itself: nobody vouches for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claimed: Vec<Field>,
+    /// The address of the client as the first machine that took its connection saw it, if nothing here tells it.
     pub lost: Option<String>,
 }
 
@@ -128,9 +135,21 @@ pub struct CallerStory {
 const TELLING: [&str; 6] =
     ["x-forwarded-for", "forwarded", "cf-connecting-ip", "x-real-ip", "x-consumer", "x-authenticated-user"];
 
+/// Who asked first, and what it wrote of itself.
+#[derive(Clone, Debug)]
+struct Origin {
+    client: IpAddr,
+    claims: Vec<Field>,
+    /// Proxies on the way so far.
+    depth: u8,
+}
+
 /// What a proxy did for the request at `place`, if the machine is one that reads it: unread, it may pass others before.
 pub(crate) fn tell(view: &View<'_>, place: Place) -> Option<UpstreamStory> {
-    tell_at(view, *relay::way(view, place).last()?, client(view, place)?, 0)
+    let far = *relay::way(view, place).last()?;
+    let (_, there) = view.exchange_at_server(far.conn, exchange_of(view, far).1)?;
+    let origin = Origin { client: client(view, place)?, claims: telling(there), depth: 0 };
+    tell_at(view, far, &origin)
 }
 
 /// The client's address as the first machine sees it that the request at `place` reaches.
@@ -138,23 +157,24 @@ pub(crate) fn client(view: &View<'_>, place: Place) -> Option<IpAddr> {
     Some(view.tcp(view.conns[place.conn].server?).client.ip())
 }
 
-fn tell_at(view: &View<'_>, place: Place, client: IpAddr, depth: u8) -> Option<UpstreamStory> {
+fn tell_at(view: &View<'_>, place: Place, origin: &Origin) -> Option<UpstreamStory> {
     let (_, exchange) = exchange_of(view, place);
     let (end, there) = view.exchange_at_server(place.conn, exchange)?;
     let got = head_at(there);
     let cache = shared_cache::decisions(view, (end, there), got);
     let up = chosen(view, (end, there), got);
-    let steps: Vec<ProxyStepStory> = said(view, (end, there), got).filter_map(step).collect();
+    let mut steps: Vec<ProxyStepStory> = said(view, (end, there), got).filter_map(step).collect();
     if cache.is_empty() && up.is_none() && steps.is_empty() {
         return None;
     }
+    steps.extend(shared_cache::cut(there, &cache));
     let mut story = UpstreamStory {
         proxy: view.name(end.node),
         received_ns: received(there).0,
         answered_ns: there.response.as_ref().map_or(0, |r| r.head.first.at.0),
         cache,
         steps,
-        caller: caller(view, (end, there), client),
+        caller: caller(view, (end, there), origin.client, &origin.claims),
         ..UpstreamStory::default()
     };
     if let Some((req, AppRecord::ChoseUpstream { chosen, address, policy, candidates, .. })) = up {
@@ -167,21 +187,22 @@ fn tell_at(view: &View<'_>, place: Place, client: IpAddr, depth: u8) -> Option<U
         story.chosen_ns = last.map_or(story.received_ns, |at| at.0);
         fill_upstream(view, req, there, &mut story);
         if let Some(up) = place_of(view, req) {
-            behind_that(view, up, &mut story, (client, depth));
+            behind_that(view, up, &mut story, origin);
         }
     }
     Some(story)
 }
 
 /// What became of the proxy's own request at its far end.
-fn behind_that(view: &View<'_>, up: Place, story: &mut UpstreamStory, (client, depth): (IpAddr, u8)) {
+fn behind_that(view: &View<'_>, up: Place, story: &mut UpstreamStory, origin: &Origin) {
     let far = relay::way(view, up).last().copied().unwrap_or(up);
-    if depth < MOST {
-        story.next = tell_at(view, far, client, depth + 1).map(Box::new);
+    if origin.depth < MOST {
+        let behind = Origin { depth: origin.depth + 1, ..origin.clone() };
+        story.next = tell_at(view, far, &behind).map(Box::new);
     }
     if story.next.is_none() {
         let there = view.exchange_at_server(far.conn, exchange_of(view, far).1);
-        story.server_caller = there.map(|there| caller(view, there, client));
+        story.server_caller = there.map(|there| caller(view, there, origin.client, &origin.claims));
     }
 }
 
@@ -351,21 +372,34 @@ pub(crate) fn tries(req: &Req<'_>) -> (Vec<TryStory>, Option<Time>) {
     (failed, asked.map(|last| Time(last.at_ns)))
 }
 
-/// Who the machine at `end` thinks is calling, where the first proxy's client is `client`.
-pub(crate) fn caller(view: &View<'_>, (end, there): (End, &HttpExchange), client: IpAddr) -> CallerStory {
+/// The fields of a request that say of others who asks.
+pub(crate) fn telling(there: &HttpExchange) -> Vec<Field> {
+    let named = |name: &&str| there.request.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name));
+    TELLING.iter().filter_map(named).map(|h| Field::new(&h.name, &h.value)).collect()
+}
+
+/// Who the machine at `end` thinks is calling, where the first proxy's client is `client`, which wrote `claims` of itself.
+pub(crate) fn caller(
+    view: &View<'_>,
+    (end, there): (End, &HttpExchange),
+    client: IpAddr,
+    claims: &[Field],
+) -> CallerStory {
     let peer = view.tcp(end).client.ip();
-    let told: Vec<Field> = TELLING
-        .iter()
-        .filter_map(|name| there.request.headers.iter().find(|h| h.name.eq_ignore_ascii_case(name)))
-        .map(|h| Field::new(&h.name, &h.value))
-        .collect();
+    let told = telling(there);
     let text = client.to_string();
+    // Proxies write behind what they were given.
+    let still = |claim: &&Field| {
+        told.iter().any(|f| f.name.eq_ignore_ascii_case(&claim.name) && f.value.starts_with(&claim.value))
+    };
+    let claimed = claims.iter().filter(still).cloned().collect();
     let known = peer == client || told.iter().any(|field| names(&field.value, &text));
     CallerStory {
         node: view.name(end.node),
         peer: peer.to_string(),
         peer_name: view.bearer_name(peer),
         told,
+        claimed,
         lost: (!known).then_some(text),
     }
 }
@@ -391,6 +425,7 @@ fn fill_upstream(view: &View<'_>, req: &Req<'_>, there: &HttpExchange, story: &m
             .collect();
     }
     story.secure = tcp.tls.is_some();
+    story.over = over::story(view, req, place);
     story.protocol = up.version.name().to_owned();
     story.sent_ns = up.request.head.first.at.0;
     story.status = up.response.as_ref().map_or(0, |r| r.status);

@@ -5,7 +5,7 @@ use rt_base::Time;
 use super::model::Line;
 use super::shared_cache::CacheStory;
 use super::upstream::{CallerStory, ProxyStepStory, TryStory, UpstreamStory};
-use super::{forward, shared_cache, words};
+use super::{forward, over, shared_cache, words};
 
 /// Lines of a proxy and of those behind it; `told` is what else is known of the first one.
 pub(crate) fn lines(up: &UpstreamStory, told: forward::Told, start: Time) -> Vec<Line> {
@@ -80,12 +80,16 @@ pub(crate) fn in_vain(proxy: &str, one: &TryStory, (start, deep): (Time, u8)) ->
 
 /// "Who does the server think is calling?"
 pub(crate) fn caller(caller: &CallerStory, at: Time, deep: u8) -> Line {
-    let CallerStory { node, peer, peer_name, told, lost } = caller;
+    let CallerStory { node, peer, peer_name, told, claimed, lost } = caller;
     let by = if peer_name == peer { peer.clone() } else { format!("{peer} ({peer_name})") };
     let mut text = format!("thinks that {by} is calling");
     if !told.is_empty() {
         let told: Vec<String> = told.iter().map(|f| format!("{}: {}", f.name, f.value)).collect();
         text += &format!("; it is told {}", told.join(" · "));
+    }
+    if !claimed.is_empty() {
+        let own: Vec<String> = claimed.iter().map(|f| format!("{}: {}", f.name, f.value)).collect();
+        text += &format!("; {} the client wrote itself, as anybody may", words::list(&own));
     }
     if let Some(client) = lost {
         text += &format!("; the client's address, {client}, is lost: nothing that arrives here has it");
@@ -133,7 +137,8 @@ fn way_up(up: &UpstreamStory, session: Option<Line>, (start, deep): (Time, u8)) 
         let added: Vec<String> = up.added.iter().map(|f| format!("{}: {}", f.name, f.value)).collect();
         let added = if added.is_empty() { String::new() } else { format!(", adding {}", added.join(" · ")) };
         let plain = if up.secure { "over TLS, in" } else { "in plain" };
-        let text = format!("asks {} {aside}{plain} {}{added}", up.address, up.protocol);
+        let over = up.over.as_ref().map_or(String::new(), over::say);
+        let text = format!("asks {} {aside}{plain} {}{over}{added}", up.address, up.protocol);
         lines.push(
             Line::new("balance.forward", up.proxy.clone(), text)
                 .deep(deep)

@@ -181,7 +181,7 @@ impl<'t> View<'t> {
         let own_eyes = relays.into_iter().map(alone).collect();
         let mut view = View {
             trace,
-            conns: join(&read),
+            conns: super::join::join(trace, &read),
             read,
             own_eyes,
             requests: requests_of(trace),
@@ -466,32 +466,6 @@ impl<'t> View<'t> {
         all.sort_by_key(|r| self.trace.position(r.begin.id));
         all
     }
-}
-
-/// Client ends with the server ends that saw the same SYN.
-fn join(read: &BTreeMap<NodeId, NodeExchanges>) -> Vec<Conn> {
-    let mut servers: FixedMap<FrameId, End> = FixedMap::default();
-    let mut conns = Vec::new();
-    for (&node, exchanges) in read {
-        for (index, tcp) in exchanges.tcp.iter().enumerate() {
-            let end = End { node, index };
-            if tcp.outgoing {
-                conns.push(Conn { client: end, server: None, forged: false });
-            } else if !tcp.syn_frame().is_none() {
-                servers.insert(tcp.syn_frame(), end);
-                // Each copy of a lost SYN is a frame of its own; any of them may be the one that arrived.
-                for again in tcp.syn.iter().flat_map(|s| &s.again) {
-                    servers.insert(again.frame, end);
-                }
-            }
-        }
-    }
-    for conn in &mut conns {
-        let tcp = &read[&conn.client.node].tcp[conn.client.index];
-        let mut copies = tcp.syn.iter().flat_map(|s| std::iter::once(&s.mark).chain(&s.again));
-        conn.server = copies.find_map(|mark| servers.get(&mark.frame).copied());
-    }
-    conns
 }
 
 fn addresses_of(trace: &Trace) -> BTreeMap<IpAddr, NodeId> {
