@@ -1,7 +1,5 @@
 //! Hostile text: whatever comes in, `load` answers, soon, and without a panic.
 
-use std::time::Instant;
-
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestRng, TestRunner};
 use rt_scenario::{load, render_all, views};
@@ -178,9 +176,16 @@ fn large_inputs_stay_bounded() {
         ("pings", format!("name: t\nsteps: [{}]\n", "a pings b,".repeat(20_000))),
     ];
     for (name, text) in cases {
-        let start = Instant::now();
+        let start = processor_seconds();
         let _ = load("large.yaml", &text).map_err(|problems| render_all(&problems).len());
-        let spent = start.elapsed();
-        assert!(spent.as_secs() < 20, "{name} took {spent:?}");
+        let spent = processor_seconds() - start;
+        assert!(spent < 20.0, "{name} took {spent:.1} s");
     }
+}
+
+/// What this thread has had of a processor: a busy computer changes nothing about it.
+fn processor_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux says");
+    let nanoseconds: f64 = text.split(' ').next().and_then(|n| n.parse().ok()).expect("the first is time");
+    nanoseconds / 1e9
 }
