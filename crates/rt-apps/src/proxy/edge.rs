@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, SERVER, SET_COOKIE, VIA};
+use http::header::{
+    CONTENT_TYPE, DATE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, SERVER, SET_COOKIE, VIA,
+};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -266,11 +268,12 @@ impl Proxy {
             return page(StatusCode::SERVICE_UNAVAILABLE, "This route leads nowhere.");
         };
         let way = self.way(caller, index, pool, &parts);
-        let mut question = self.cached.as_ref().map(|_| self.question(caller, pool, &parts));
+        let question =
+            self.cached.as_ref().map(|_| (Question::of(&parts, caller.client.tls), target(&parts)));
         if let Some(route) = route {
             self.rewrite(caller, &mut parts, &route.rewrite);
-            question = question.map(|question| question.with_fields(parts.headers.clone()));
         }
+        let question = question.map(|(question, before)| self.answered_by(question, pool, before, &parts));
         let mut response = match (self.cached.as_ref().zip(question), payload) {
             _ if upgrade::is_asked(&parts) => Box::pin(way.upgrade(parts)).await,
             (Some((cached, question)), Payload::Whole(body)) => {
@@ -285,10 +288,29 @@ impl Proxy {
         response
     }
 
-    /// What its cache is asked: the client's own words, whatever a route makes of them, and who answers where several may.
-    fn question(&self, caller: Caller, pool: &Pool, parts: &Parts) -> Question {
-        let question = Question::of(parts, caller.client.tls);
-        if self.pools.len() > 1 { question.answered_by(&pool.name) } else { question }
+    /// What its cache is asked: the client's own words, and whatever else decides who answers: the pool where there are several,
+    /// and what a route made of the target.
+    fn answered_by(
+        &self,
+        question: Question,
+        pool: &Pool,
+        before: (String, Option<HeaderValue>),
+        parts: &Parts,
+    ) -> Question {
+        if self.routes.is_empty() {
+            return question;
+        }
+        let after = target(parts);
+        let question = question.with_fields(parts.headers.clone());
+        let changed = after != before;
+        match (self.pools.len() > 1, changed) {
+            (false, false) => question,
+            (true, false) => question.answered_by(&pool.name),
+            (_, true) => {
+                let host = after.1.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+                question.answered_by(&format!("{} as {host}{}", pool.name, after.0))
+            }
+        }
     }
 
     /// A request that goes in a circle.
@@ -469,6 +491,11 @@ fn as_grpc(response: &mut Response<Body>) {
     );
     *response = Response::new(Body::default());
     *response.headers_mut() = headers;
+}
+
+/// Path and host, as far as a route may change them.
+fn target(parts: &Parts) -> (String, Option<HeaderValue>) {
+    (parts.uri.path().to_owned(), parts.headers.get(HOST).cloned())
 }
 
 fn cookie_of(parts: &Parts, name: &str) -> Option<String> {

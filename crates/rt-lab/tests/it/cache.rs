@@ -345,3 +345,16 @@ steps:
     ];
     assert_eq!(seen, expected.map(|(length, verdicts)| (length.to_owned(), verdicts)));
 }
+
+/// Routes with one pool that make different things of one URI do not share what came of it.
+#[test]
+fn what_a_route_made_of_a_uri_is_not_given_for_another_route() {
+    let cache = "yes, routes: [ { fields: { X-Tenant: b }, prefix: /static }, { to: upstreams } ]";
+    let steps = "  - { do: u1 opens http://shop.example/logo.png, fields: { X-Tenant: b } }\n  \
+                 - u2 opens http://shop.example/logo.png after 1s\n";
+    let run = run_text("tenants", &shop(2, cache, steps));
+    let pages: Vec<&RequestStory> = run.story().steps.iter().map(page).collect();
+    assert_eq!((pages[0].status, pages[1].status), (200, 404), "{:?}", verdicts(pages[1]));
+    assert_eq!(verdicts(pages[0]), ["miss", "stored"]);
+    assert_eq!(verdicts(pages[1])[0], "miss");
+}
