@@ -18,9 +18,9 @@ pub(crate) fn figure_measure(name: &str) -> Option<units::Measure> {
     })
 }
 
-/// What an entry of the timeline can do.
 /// An entry may stand for many machines.
 const MOST_HAPPENINGS: usize = 100_000;
+/// What an entry of the timeline can do.
 const HAPPENINGS: [&str; 7] = ["cut", "heal", "impair", "rebind", "drain", "admit", "purge"];
 
 impl World<'_, '_> {

@@ -42,7 +42,7 @@ pub(crate) fn read_cache(value: &Value, usual: CacheRules) -> Option<CacheRules>
 }
 
 /// Whether a program keeps responses.
-fn keeps(app: &App) -> bool {
+pub(crate) fn keeps(app: &App) -> bool {
     match app {
         App::Edge { options, .. } => options.cache.is_some(),
         App::ForwardProxy(proxy) => proxy.cache.is_some(),

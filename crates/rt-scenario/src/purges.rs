@@ -10,19 +10,12 @@ use rt_base::NodeId;
 use crate::check::listens;
 use crate::diag::Code;
 use crate::model::{App, Node, Verb};
+use crate::proxy::keeps;
 use crate::steps::StepDraft;
 use crate::world::World;
 
 fn bears(node: &Node, address: IpAddr) -> bool {
     node.interfaces.iter().flat_map(|i| &i.addresses).any(|net| net.addr() == address)
-}
-
-fn keeps(app: &App) -> bool {
-    match app {
-        App::Edge { options, .. } => options.cache.is_some(),
-        App::ForwardProxy(proxy) => proxy.cache.is_some(),
-        _ => false,
-    }
 }
 
 /// The port of a URL.

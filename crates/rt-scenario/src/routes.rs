@@ -150,6 +150,11 @@ impl World<'_, '_> {
     pub(crate) fn read_pool_rules(&mut self, value: &Value) -> PoolRules {
         let rules = read_pool_rules(value);
         let asks_grpc = rules.health.as_ref().is_some_and(|health| health.grpc.is_some());
+        if let (true, Some(path)) = (asks_grpc, value.get("health").and_then(|health| health.get("path"))) {
+            self.problems
+                .add(Code::NoEffect, path.span, "`path` is not asked for where gRPC is asked", "ignored")
+                .help("leave one of `path` and `grpc` out");
+        }
         if let (true, false, Some(health)) = (asks_grpc, rules.http2, value.get("health")) {
             let message = "gRPC goes over HTTP/2, and these servers are spoken to with HTTP/1.1";
             self.problems
@@ -391,6 +396,14 @@ impl World<'_, '_> {
             self.problems
                 .add(Code::WrongShape, *span, message, "not a name")
                 .help("names have letters, digits and `-`");
+        }
+        let pools = item.get("to").map(Value::entries).unwrap_or_default();
+        for (pool, _) in pools.iter().filter(|(pool, _)| cookie.is_some() && !is_token(&pool.text)) {
+            let message =
+                format!("`{}` cannot be the value of a cookie", rt_base::text::excerpt(&pool.text, 80));
+            self.problems
+                .add(Code::WrongShape, pool.span, message, "the cookie names the pool")
+                .help("give the pool a name of letters, digits and `-`, or leave `sticky` out");
         }
         Staying {
             of: item.get("shares-by").and_then(|value| self.read_whose(value, false)),

@@ -32,15 +32,26 @@ impl World<'_, '_> {
     /// `secret`, `keys` and `jwks` of a `bearer`.
     pub(crate) fn read_token_keys(&mut self, bearer: &Value) -> Vec<TokenKey> {
         let mut found: Vec<(TokenKey, Span)> = Vec::new();
+        let mut mistaken = false;
         if let Some(secret) = bearer.get("secret") {
             let text = secret.text().unwrap_or_default().to_owned();
+            if text.is_empty() {
+                //= rfc7518#section-3.2 with an empty key anybody can sign
+                let message = "an empty secret lets anybody sign tokens";
+                self.problems
+                    .add(Code::WrongShape, secret.span, message, "empty")
+                    .help("write at least 32 characters that nobody can guess");
+            }
             found.push((TokenKey { id: None, material: KeyMaterial::Secret(text) }, secret.span));
         }
         for (id, value) in bearer.get("keys").map(Value::entries).unwrap_or_default() {
             let Some(text) = value.text() else { continue };
             match pem(text) {
                 Ok(material) => found.push((TokenKey { id: Some(id.text.clone()), material }, id.span)),
-                Err(wrong) => self.not_a_key(value.span, wrong),
+                Err(wrong) => {
+                    mistaken = true;
+                    self.not_a_key(value.span, wrong);
+                }
             }
         }
         let set = bearer.get("jwks").and_then(|set| set.get("keys"));
@@ -50,10 +61,13 @@ impl World<'_, '_> {
                     let id = item.str_at("kid").map(str::to_owned);
                     found.push((TokenKey { id, material }, item.span));
                 }
-                Err(wrong) => self.not_a_key(item.span, wrong),
+                Err(wrong) => {
+                    mistaken = true;
+                    self.not_a_key(item.span, wrong);
+                }
             }
         }
-        if ["secret", "keys", "jwks"].iter().all(|key| bearer.get(key).is_none()) {
+        if found.is_empty() && !mistaken {
             let message = "nothing says with which key tokens are signed";
             self.problems
                 .add(Code::MissingKey, bearer.span, message, "no key")

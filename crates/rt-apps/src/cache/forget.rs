@@ -38,7 +38,6 @@ impl SharedCache {
     /// responses that were.
     //= rfc9111#section-4.4
     pub fn forget(&mut self, what: &Forget) -> usize {
-        self.purges += 1;
         match what {
             Forget::Everything => self.purge_all(),
             Forget::Path(path) => self.purge_where(|key| path_of(key) == path),

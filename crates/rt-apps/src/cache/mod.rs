@@ -439,6 +439,8 @@ impl SharedCache {
         answered_at: Nanos,
         now: Nanos,
     ) -> Presented {
+        // What a renewal made room for belongs to none that is stored now.
+        self.take_forgotten();
         let times = Times { asked: ticket.asked, came: answered_at };
         let fits = body.len() as u64 <= self.longest();
         let mut entry = Entry::new(&ticket.question.headers, (status, headers), body, times, &self.options);
@@ -520,7 +522,6 @@ impl SharedCache {
     pub fn purge_asked(&mut self, question: &Question, from: IpAddr) -> (bool, String, usize) {
         let uri = question.uri(&self.options);
         let may = self.options.purge_from.iter().any(|network| network.contains(&from));
-        self.purges += u64::from(may);
         let forgotten = if may { self.purge(&uri) } else { 0 };
         (may, uri, forgotten)
     }
@@ -532,6 +533,7 @@ impl SharedCache {
 
     /// Forgets all that have this tag: a member of `Cache-Tag`, or a word of `Surrogate-Key`.
     pub fn purge_tag(&mut self, tag: &str) -> usize {
+        self.purges += 1;
         // What is under way may have the tag: nobody knows yet.
         self.flights.doom(|_| true);
         self.store.remove_where(|_, entry| store::has_tag(&entry.headers, tag))
@@ -543,6 +545,7 @@ impl SharedCache {
     }
 
     fn purge_where(&mut self, matches: impl Fn(&str) -> bool) -> usize {
+        self.purges += 1;
         self.flights.doom(&matches);
         self.store.remove_where(|key, _| matches(key))
     }

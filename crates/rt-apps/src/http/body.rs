@@ -230,6 +230,7 @@ impl Relay {
             Box::pin(async move { net.sleep(most, Wait::Timeout).await })
         });
         std::task::ready!(timer.as_mut().poll(cx));
+        self.timer = None;
         self.silent = Some(most);
         self.last = Some(Err(io::Error::new(io::ErrorKind::TimedOut, format!("nothing came for {most}"))));
         Poll::Ready(())

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::header::{ALLOW, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::request::Parts;
 use http::{Response, StatusCode};
+use rt_rules::hash_text;
 use rt_rules::http::{ApiKeys, Asked, Auth, HttpRoute, LimitOf};
 
 use super::edge::{Caller, Proxy};
@@ -74,7 +75,7 @@ impl Proxy {
         let mut user = None;
         if let Some(keys) = &gate.keys {
             let consumer = consumer(keys, asked).map_err(|denied| self.deny(caller, "key", denied))?;
-            self.step(caller, "key", format!("knows the key: {consumer}"), Vec::new());
+            self.step(caller, "knows", format!("knows the key: {consumer}"), Vec::new());
             put(&mut parts.headers, CONSUMER, &consumer);
             user = Some(consumer);
         }
@@ -82,7 +83,7 @@ impl Proxy {
             let given = parts.headers.get(AUTHORIZATION);
             let found = authenticate(auth, given, self.net.unix_time());
             let (name, how) = found.map_err(|denied| self.deny(caller, "auth", denied))?;
-            self.step(caller, "auth", format!("believes {how}"), Vec::new());
+            self.step(caller, "believes", format!("believes {how}"), Vec::new());
             put(&mut parts.headers, USER, &name);
             user = Some(name);
         }
@@ -105,7 +106,7 @@ impl Proxy {
         let rate = format!("{} per {}, {} at once", limit.requests, limit.per, limit.burst);
         if verdict.allowed {
             let text = format!("counts {who}: {} of {rate} left", verdict.left);
-            self.step(caller, "limit", text, Vec::new());
+            self.step(caller, "counts", text, Vec::new());
             return Ok(());
         }
         let why = format!("{who} may come {rate}; the next one in {}", verdict.wait);
@@ -123,7 +124,7 @@ impl Proxy {
     }
 }
 
-/// Who is meant by `of`.
+/// Who is meant by `of`. Of a long value its beginning stands there, and a hash of all of it: tokens begin alike.
 pub(super) fn whose(of: &LimitOf, caller: Caller, asked: &Asked, user: Option<&str>) -> String {
     let address = || format!("address {}", caller.client.peer.ip());
     match of {
@@ -132,7 +133,12 @@ pub(super) fn whose(of: &LimitOf, caller: Caller, asked: &Asked, user: Option<&s
         LimitOf::User => user.map_or_else(address, |user| format!("user {user}")),
         LimitOf::Field(name) => {
             let value = asked.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name));
-            value.map_or_else(address, |(_, value)| format!("{name} {}", rt_base::text::excerpt(value, 80)))
+            value.map_or_else(address, |(_, value)| {
+                let short = rt_base::text::excerpt(value, 80);
+                let rest =
+                    if short == *value { String::new() } else { format!(" #{:016x}", hash_text(value)) };
+                format!("{name} {short}{rest}")
+            })
         }
     }
 }
@@ -190,6 +196,7 @@ fn authenticate(auth: &Auth, given: Option<&HeaderValue>, now: u64) -> Result<(S
             })?;
             let has = |wanted: &str| claims.scope.split(' ').any(|word| word == wanted);
             if let Some(wanted) = scope.as_ref().filter(|wanted| !has(wanted)) {
+                let wanted = token::harmless(wanted);
                 let why = format!("the token's scope lacks {wanted}");
                 let challenge =
                     format!("Bearer realm=\"proxy\", error=\"insufficient_scope\", scope=\"{wanted}\"");

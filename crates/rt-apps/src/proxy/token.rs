@@ -66,8 +66,7 @@ pub(super) fn verify(
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| not())?;
     let signer = candidates.iter().find(|key| is_signed(&key.material, signed.as_bytes(), &signature));
     let Some(signer) = signer else {
-        let keys: Vec<String> = candidates.iter().map(|key| called(key)).collect();
-        return Err(format!("the token's signature is wrong ({})", keys.join("; ")));
+        return Err(format!("the token's signature is wrong ({})", a_few(&candidates)));
     };
     claims(&read(body).ok_or_else(not)?, called(signer), expected, now)
 }
@@ -105,14 +104,20 @@ fn candidates<'k>(head: &Value, keys: &'k [TokenKey]) -> Result<Vec<&'k TokenKey
     //= rfc8725#section-3.1 a key serves its own algorithm, whatever the token says
     let fit: Vec<&TokenKey> = all.iter().copied().filter(|key| key.material.is_for(alg)).collect();
     if fit.is_empty() {
-        let own: Vec<String> = all.iter().map(|key| called(key)).collect();
-        return Err(format!(
-            "the token's algorithm is {}, which no key here is for ({})",
-            harmless(alg),
-            own.join("; ")
-        ));
+        let own = a_few(&all);
+        return Err(format!("the token's algorithm is {}, which no key here is for ({own})", harmless(alg)));
     }
     Ok(fit)
+}
+
+/// Keys for whoever is refused: a few, however many there are.
+fn a_few(keys: &[&TokenKey]) -> String {
+    const MOST: usize = 3;
+    let few: Vec<String> = keys.iter().take(MOST).map(|key| called(key)).collect();
+    match keys.len().saturating_sub(MOST) {
+        0 => few.join("; "),
+        more => format!("{}; and {more} more", few.join("; ")),
+    }
 }
 
 /// How a key is told: `RS256, key 2026-a`.
@@ -127,7 +132,7 @@ fn called(key: &TokenKey) -> String {
 
 /// Text from outside, so that it can stand in an `error_description`.
 //= rfc6750#section-3 what an error_description may not contain
-fn harmless(text: &str) -> String {
+pub(super) fn harmless(text: &str) -> String {
     let may = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
     excerpt(&text.chars().map(|c| if may(c) { c } else { '?' }).collect::<String>(), 60)
 }
@@ -174,12 +179,12 @@ fn claims(body: &Value, by: String, expected: Expected<'_>, now: u64) -> Result<
         return Err("the token is not valid yet".to_owned());
     }
     if let Some(issuer) = expected.issuer.filter(|issuer| body["iss"] != **issuer) {
-        return Err(format!("the token is not from {issuer}"));
+        return Err(format!("the token is not from {}", harmless(issuer)));
     }
     if let Some(audience) = expected.audience {
         let listed = body["aud"].as_array().is_some_and(|all| all.iter().any(|one| one == audience));
         if body["aud"] != audience && !listed {
-            return Err(format!("the token is not for {audience}"));
+            return Err(format!("the token is not for {}", harmless(audience)));
         }
     }
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();

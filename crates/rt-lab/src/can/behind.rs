@@ -4,7 +4,7 @@
 //! One connection to each server: which of them a request would go to, and by which rule, is the story's business. Forward
 //! proxies go on to whatever they are asked for; they have no list.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use rt_base::NodeId;
@@ -45,9 +45,9 @@ pub(super) fn behind(model: &Model, question: &Question, seed: u64) -> (Vec<Beyo
         return (found, notes);
     }
     let first = Prober::new(model, &[question.from], seed).ask(question);
-    let mut waiting: Vec<(NodeId, u16)> = answered_at(&first, question).into_iter().collect();
+    let mut waiting: VecDeque<(NodeId, u16)> = answered_at(&first, question).into_iter().collect();
     let mut seen = BTreeSet::new();
-    while let Some((node, port)) = waiting.pop() {
+    while let Some((node, port)) = waiting.pop_front() {
         if !seen.insert((node, port)) {
             continue;
         }

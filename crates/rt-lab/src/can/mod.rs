@@ -168,8 +168,9 @@ pub fn can(scenario: &Scenario, query: &CanQuery) -> Result<Answers, Refusal> {
         return Err(Refusal::Misuse { why: "a machine reaches itself: name two".into() });
     }
     let mut verdicts = Vec::new();
+    let alone = pairs.len() == 1;
     for (asker, target) in pairs {
-        let verdict = one(&model, (asker, &from), target, (protocol, port, query.seed))?;
+        let verdict = one(&model, (asker, &from), target, (protocol, port, query.seed), alone)?;
         // A name that nobody has is a slip of the pen: a `no` would pass for a barrier that holds.
         if let (End::Name(name), false) = (&to, verdict.reachable)
             && !ends::is_known_name(&model, name)
@@ -186,6 +187,7 @@ fn one(
     (asker, from): (NodeId, &End),
     target: &Target,
     (protocol, port, seed): (Protocol, Option<u16>, u64),
+    alone: bool,
 ) -> Result<Verdict, Refusal> {
     let mut assumptions = Vec::new();
     let address = target.seen_from(model, asker, seed, &mut assumptions)?;
@@ -213,7 +215,8 @@ fn one(
     if protocol == Protocol::Udp {
         assumptions.push("a datagram that a program takes has arrived, answered or not".into());
     }
-    if verdict.reachable {
+    // Each server takes a world of its own: of many pairs nobody wants them all.
+    if verdict.reachable && alone {
         let (behind, notes) = behind::behind(model, &question, seed);
         verdict.behind = behind;
         assumptions.extend(notes);

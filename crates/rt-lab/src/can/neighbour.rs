@@ -17,8 +17,8 @@ pub(super) fn or_cable(model: &Model, trace: &Trace, begun: Time, cause: Cause) 
     if cause.reason != DropReason::NeighborUnreachable {
         return cause;
     }
-    let drops = trace.events.iter().filter(|e| e.at >= begun);
-    let lost = drops.filter_map(|e| lost(model, trace, e, cause.node)).next();
+    let mut drops = trace.events.iter().filter(|e| e.at >= begun);
+    let lost = drops.find_map(|e| lost(model, trace, e, cause.node));
     match lost {
         Some((at, What::Drop { reason, place, port, .. }, link)) => {
             Cause { node: at, reason, place, port, rule: None, link: Some(link), ..cause }

@@ -380,3 +380,16 @@ fn a_client_stays_on_its_side_of_a_share_by_a_hash_or_a_cookie() {
     let kept = up(first[1]).steps.iter().find(|s| s.code == "canary").unwrap();
     assert!(kept.text.starts_with("keeps the client at"), "{kept:?}");
 }
+
+/// What let a request in is no reason for what the server answered.
+#[test]
+fn a_gate_that_was_passed_explains_no_failure() {
+    let run = world(
+        "{ upstreams: { web-1: 10.0.0.11:80 }, routes: [ { auth: { basic: { ann: pw } }, limit: { requests: 10, per: 1s } } ] }",
+        "steps:\n  - { do: client opens http://shop.example/status/404, fields: { Authorization: Basic YW5uOnB3 } }\n",
+    );
+    let step = &run.story().steps[0];
+    assert_eq!(codes(page(step)), ["route", "believes", "counts"]);
+    let why: Vec<&str> = step.outcome.iter().map(|line| line.text.as_str()).collect();
+    assert_eq!(why, ["web-1 answers 404"]);
+}

@@ -203,7 +203,7 @@ fn a_proxy_passes_the_handshake_on_and_then_only_carries_bytes() {
     );
     assert_eq!(up.failed[0].name, "dead");
     let codes: Vec<&str> = up.steps.iter().map(|s| s.code.as_str()).collect();
-    assert_eq!(codes, ["route", "auth", "rewrite", "carries", "carried"]);
+    assert_eq!(codes, ["route", "believes", "rewrite", "carries", "carried"]);
     let added: Vec<&str> = up.added.iter().map(|f| f.name.as_str()).collect();
     assert_eq!(added, ["x-authenticated-user", "via", "x-forwarded-for", "x-forwarded-proto"]);
     // Two texts and a close: 6 + 5, 6 + 12 and 6 + 2 bytes one way, without masks the other.

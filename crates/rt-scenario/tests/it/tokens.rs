@@ -171,3 +171,19 @@ const P384: &str = "\
     GClnjbbIUPW67FH9afWEtKv79/P6ua8kAsL/kJQ5Ehes5uo77EAU1JEiXkrj5T0X\n\
     cEddTSK1WkU8Xs7u0b1WupYp5GQgAVYz\n\
     -----END PUBLIC KEY-----\n";
+
+/// A key with which anybody can sign, and keys of which there are none.
+#[test]
+fn keys_that_are_none_are_refused() {
+    let problems = |bearer: &str| {
+        let text = format!(
+            "name: t\ntopology:\n  nodes:\n    a: {{ address: 10.0.0.1/24 }}\n    p:\n      address: 10.0.0.2/24\n      run:\n        - edge:\n            upstreams: {{ w: 10.0.0.1:80 }}\n            routes: [ {{ auth: {{ bearer: {bearer} }} }} ]\n  links:\n    - endpoints: [\"a:eth0\", \"p:eth0\"]\n"
+        );
+        load("t.yaml", &text).map_or_else(|problems| render_all(&problems), |_| String::new())
+    };
+    assert!(problems("{ secret: \"\" }").contains("an empty secret lets anybody sign tokens"));
+    for none in ["{ keys: {} }", "{ jwks: { keys: [] } }", "{ issuer: x }"] {
+        let said = problems(none);
+        assert!(said.contains("nothing says with which key tokens are signed"), "{none}: {said}");
+    }
+}

@@ -45,7 +45,6 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
     match step.requests.iter().rev().find(|r| measure::is_route(r)) {
         // Many packets of a traced route die; what counts is the end of the last ones.
         Some(req) => lines.extend(measure::last_silence(step, req)),
-        // A cut link is told with the silence that it made.
         // Whoever was hung up on may have said something more, to nobody.
         None if lines.iter().any(|line| line.code == "relay.nobody") => {}
         None => {
@@ -55,6 +54,7 @@ pub(crate) fn tell(step: &Step<'_, '_>, conns: &[usize], trouble: &[Line]) -> Ve
             if !before.iter().any(|line| line.code.starts_with("drop.")) {
                 before.extend(trouble.iter().filter(names));
             }
+            // A cut link is told with the silence that it made.
             lines.extend(drops(&before).filter(|l| !(known && NO_RULE.contains(&l.code.as_str()))));
         }
     }
@@ -81,19 +81,22 @@ fn refused(step: &Step<'_, '_>) -> Option<Line> {
         let status = Some(end.status).filter(|status| *status >= 400).or(answered).unwrap_or(0);
         Some((status, end.event.at, place))
     };
-    let (status, at, place) = step.requests.iter().rev().find_map(failed)?;
-    let story = super::upstream::tell(step.view, place);
-    let text = match story.as_ref().and_then(|story| story.refused()) {
-        Some((proxy, text)) => format!("{proxy} {text}"),
-        None if status < 400 => return None,
-        None => {
-            let deepest = story.as_ref().and_then(|story| story.chain().last());
-            let server = deepest.map(|up| up.server().to_owned()).filter(|name| !name.is_empty());
-            let end = || super::relay::at_server(step.view, place).map(|(end, _)| step.view.name(end.node));
-            format!("{} answers {status}", server.or_else(end)?)
-        }
+    let told = |(status, at, place)| {
+        let story = super::upstream::tell(step.view, place);
+        let text = match story.as_ref().and_then(|story| story.refused()) {
+            Some((proxy, text)) => format!("{proxy} {text}"),
+            None if status < 400 => return None,
+            None => {
+                let deepest = story.as_ref().and_then(|story| story.chain().last());
+                let server = deepest.map(|up| up.server().to_owned()).filter(|name| !name.is_empty());
+                let end =
+                    || super::relay::at_server(step.view, place).map(|(end, _)| step.view.name(end.node));
+                format!("{} answers {status}", server.or_else(end)?)
+            }
+        };
+        Some(Line::new("http.refused", "why", text).at(at))
     };
-    Some(Line::new("http.refused", "why", text).at(at))
+    step.requests.iter().rev().filter_map(failed).find_map(told)
 }
 
 fn no_address(step: &Step<'_, '_>) -> Option<Line> {

@@ -237,7 +237,8 @@ pub(crate) fn opening(view: &View<'_>, conn: usize, start: Time) -> Vec<Line> {
 /// Why a connection was hung up on as soon as it was there: the balancer that took it, or one behind that, had nobody for it.
 pub(crate) fn nobody(view: &View<'_>, conn: usize, until: Time) -> Option<Line> {
     let (_, relay) = chain(view, conn).into_iter().find(|(_, relay)| relay.behind.is_none())?;
-    let story = relay.story(view).filter(|_| relay.event.at <= until)?;
+    // A server may have been chosen whose connection nobody saw.
+    let story = relay.story(view).filter(|story| relay.event.at <= until && story.chosen.is_empty())?;
     let looked: Vec<String> = story.candidates.iter().map(|c| format!("{} ({})", c.name, c.value)).collect();
     let text = format!("{} has nobody to choose: {}", story.balancer, words::list(&looked));
     Some(Line::new("relay.nobody", "why", text).at(relay.event.at).on(story.balancer))

@@ -68,7 +68,6 @@ pub(crate) fn about(span: Nanos) -> String {
     let secs = span.0 / 1_000_000_000;
     match secs {
         0 => format!("{} ms", span.as_millis()),
-        86_400.. if secs.is_multiple_of(86_400) => count(secs / 86_400, "day"),
         86_400.. if secs % 86_400 < 3_600 => count(secs / 86_400, "day"),
         86_400.. => {
             format!("{} and {}", count(secs / 86_400, "day"), count(secs % 86_400 / 3_600, "hour"))
