@@ -13,7 +13,7 @@ use http::{Response, StatusCode, Version};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use rt_base::{AppRecord, Candidate, Nanos, ReqId, ReqKind, Wait};
-use rt_rules::http::{ALWAYS_RETRIES, Retry, RetryOn};
+use rt_rules::http::{Retry, RetryOn};
 
 use super::SERVED_BY;
 use super::edge::{Caller, Proxy, Upstream};
@@ -187,18 +187,8 @@ impl Way {
         let Some(percent) = retry.budget else { return true };
         match self.pool.state().budget.retry(percent, self.net().now()) {
             Ok(()) => true,
-            Err((retries, requests)) => {
-                let tried = if retries == 1 { "1 retry".to_owned() } else { format!("{retries} retries") };
-                let asked = rt_base::count(u64::from(requests), "request");
-                // Where few requests come, their share is not what decides.
-                let rule = if u64::from(requests) * u64::from(percent) / 100 < u64::from(ALWAYS_RETRIES) {
-                    format!(
-                        "the first {ALWAYS_RETRIES} are always allowed, more only as {percent} % of the requests"
-                    )
-                } else {
-                    format!("{percent} % of the requests is what is allowed")
-                };
-                let text = format!("does not try again: {tried} for {asked} in the last 10 s; {rule}");
+            Err(spent) => {
+                let text = format!("does not try again: {spent}");
                 self.proxy.step(self.caller, "budget", text, Vec::new());
                 false
             }

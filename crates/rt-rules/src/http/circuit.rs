@@ -1,5 +1,7 @@
 //! Servers that fail are left alone for a while; retries stay a small part of what is asked.
 
+use std::fmt;
+
 use rt_base::{Nanos, Time};
 
 use super::CircuitRules;
@@ -74,7 +76,7 @@ impl Circuit {
 /// Seconds that a budget looks back.
 const WINDOW: u64 = 10;
 /// Retries in those seconds that are always allowed.
-pub const ALWAYS_RETRIES: u32 = 3;
+const ALWAYS_RETRIES: u32 = 3;
 
 /// Retries in proportion to requests, over the last 10 s: a pool that fails as a whole must not get a multiple of its load
 /// on top (Finagle's and Envoy's retry budgets).
@@ -93,14 +95,14 @@ impl RetryBudget {
     /// Takes a retry of `percent` of the requests if there is one; else says how many of how many there were.
     ///
     /// # Errors
-    /// Retries and requests of the last 10 s.
-    pub fn retry(&mut self, percent: u32, now: Time) -> Result<(), (u32, u32)> {
+    /// What was asked and tried again in the last 10 s.
+    pub fn retry(&mut self, percent: u32, now: Time) -> Result<(), BudgetSpent> {
         self.now(now);
         let requests: u32 = self.seconds.iter().map(|(_, requests, _)| *requests).sum();
         let retries: u32 = self.seconds.iter().map(|(_, _, retries)| *retries).sum();
         let allowed = u64::from(requests) * u64::from(percent) / 100;
         if u64::from(retries) >= allowed.max(u64::from(ALWAYS_RETRIES)) {
-            return Err((retries, requests));
+            return Err(BudgetSpent { retries, requests, percent });
         }
         self.now(now).2 += 1;
         Ok(())
@@ -113,6 +115,35 @@ impl RetryBudget {
             self.seconds.push((second, 0, 0));
         }
         self.seconds.last_mut().expect("invariant: pushed above")
+    }
+}
+
+/// A budget of retries that allows no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BudgetSpent {
+    /// Retries in the last 10 s.
+    pub retries: u32,
+    /// Requests in the last 10 s.
+    pub requests: u32,
+    /// The share of them that may be tried again.
+    pub percent: u32,
+}
+
+impl fmt::Display for BudgetSpent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let BudgetSpent { retries, requests, percent } = *self;
+        let tried = if retries == 1 { "1 retry".to_owned() } else { format!("{retries} retries") };
+        let asked = rt_base::count(u64::from(requests), "request");
+        write!(f, "{tried} for {asked} in the last {WINDOW} s; ")?;
+        // Where few requests come, their share is not what decides.
+        if u64::from(requests) * u64::from(percent) / 100 < u64::from(ALWAYS_RETRIES) {
+            write!(
+                f,
+                "the first {ALWAYS_RETRIES} are always allowed, more only as {percent} % of the requests"
+            )
+        } else {
+            write!(f, "{percent} % of the requests is what is allowed")
+        }
     }
 }
 
@@ -159,7 +190,7 @@ mod tests {
         }
         let granted = (0..100).filter(|_| budget.retry(20, at(2)).is_ok()).count();
         assert_eq!(granted, 20);
-        assert_eq!(budget.retry(20, at(3)), Err((20, 100)));
+        assert_eq!(budget.retry(20, at(3)), Err(BudgetSpent { retries: 20, requests: 100, percent: 20 }));
         assert_eq!(budget.retry(20, at(20)), Ok(()), "three are always allowed");
     }
 }

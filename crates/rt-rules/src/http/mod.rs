@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use rt_base::Nanos;
 use serde::{Deserialize, Serialize};
 
-pub use circuit::{ALWAYS_RETRIES, Change, Circuit, RetryBudget};
+pub use circuit::{BudgetSpent, Change, Circuit, RetryBudget};
 pub use pick::{Asked, Picked, normal_path};
 pub use token_key::{KeyMaterial, TokenKey};
 pub use tokens::{Tokens, Verdict};

@@ -112,7 +112,7 @@ static KEYS: Shape = Shape {
 
 static JWK: Shape = Shape {
     name: "a JWK",
-    about: "A public key as JSON has it (RFC 7517). YAML reads JSON, so an issuer's set can be pasted as it is.",
+    about: "A public key as JSON has it (RFC 7517), which YAML reads: one that verifies RS256, ES256 or EdDSA, without members that are not here.",
     keys: &[&[
         must("kty", Ty::OneOf(&["RSA", "EC", "OKP"]), "Its kind: RSA, P-256 or Ed25519."),
         key("kid", Ty::Text, "What tokens call it."),
