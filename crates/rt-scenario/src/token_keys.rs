@@ -1,10 +1,10 @@
 //! Keys of signed tokens: a shared secret, public keys as PEM, a JWK set (RFC 7517).
 //!
-//! Not for: fetching keys. Deliberate simplification: whether an Ed25519 key is a point of its curve is not checked; a wrong
-//! one believes no token.
+//! Not for: fetching keys (docs/limits.md, "A proxy (`edge`)").
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use curve25519_dalek::edwards::CompressedEdwardsY;
 use p256::pkcs8::ObjectIdentifier;
 use p256::pkcs8::der::asn1::UintRef;
 use p256::pkcs8::der::{Decode, Reader, SliceReader};
@@ -209,8 +209,16 @@ fn p256(x: &[u8], y: &[u8]) -> Result<KeyMaterial, Wrong> {
 }
 
 fn ed25519(x: &[u8]) -> Result<KeyMaterial, Wrong> {
-    if x.len() != 32 {
+    let Ok(bytes) = <[u8; 32]>::try_from(x) else {
         return Err(("an Ed25519 key has 32 bytes".to_owned(), KINDS));
+    };
+    match CompressedEdwardsY(bytes).decompress() {
+        None => return Err(("this is no point of the curve of Ed25519".to_owned(), KINDS)),
+        // For such a key anybody finds signatures that hold.
+        Some(point) if point.is_small_order() => {
+            return Err(("this point has a small order: anybody can sign for it".to_owned(), KINDS));
+        }
+        Some(_) => {}
     }
     Ok(KeyMaterial::Ed25519 { x: URL_SAFE_NO_PAD.encode(x) })
 }

@@ -1,7 +1,8 @@
 //! Signed tokens: JSON Web Tokens (RFC 7519) with HS256, RS256, ES256 (RFC 7515, RFC 7518) or EdDSA (RFC 8037): verified, and
 //! with HS256 made.
 //!
-//! Deliberate simplification: no other algorithm is known; `none` above all is refused, whatever its signature.
+//! Not for: other algorithms (RS384, PS256, ES384, Ed448 and so on; docs/limits.md, "A proxy (`edge`)"). `none` is refused, whatever its
+//! signature.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -187,3 +187,17 @@ fn keys_that_are_none_are_refused() {
         assert!(said.contains("nothing says with which key tokens are signed"), "{none}: {said}");
     }
 }
+
+/// Anybody can sign for a point of small order; what is no point believes nobody.
+#[test]
+fn ed25519_keys_are_points_of_their_curve() {
+    let own = "nPyhGqto4CQcfv78bRXZow8YaDfVZyMKfoABD7-hhXo";
+    for (key, why) in [
+        ("AgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "no point of the curve"),
+        ("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "a small order"),
+    ] {
+        let text = TEXT.replace(own, key);
+        let said = load("t.yaml", &text).map_or_else(|problems| render_all(&problems), |_| String::new());
+        assert!(said.contains(why), "{key}: {said}");
+    }
+}
